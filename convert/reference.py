@@ -6,6 +6,7 @@ imported, the equivalents below take their place for this process.
 
 import sys
 import types
+from importlib.machinery import ModuleSpec
 
 import numpy as np
 import torch
@@ -37,7 +38,7 @@ def ensure_torchvision() -> None:
 
     def module(name, **members):
         sys.modules[name] = types.ModuleType(name)
-        sys.modules[name].__dict__.update(members)
+        sys.modules[name].__dict__.update(members, __spec__=ModuleSpec(name, None))
         parent, _, child = name.rpartition(".")
         if parent:
             setattr(sys.modules[parent], child, sys.modules[name])

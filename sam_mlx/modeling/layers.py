@@ -1,0 +1,73 @@
+"""Pieces that several parts of SAM share. Images and grids are channels-last everywhere."""
+
+from collections.abc import Callable
+
+import mlx.core as mx
+import mlx.nn as nn
+import numpy as np
+
+
+def conv_as_matmul(conv: nn.Conv2d, x: mx.array) -> mx.array:
+    """A convolution whose stride is its kernel (a 1x1 one included) as one matrix product.
+
+    x: (B, H, W, C), H and W multiples of the kernel k; returns (B, H/k, W/k, out).
+    """
+    out, k = conv.weight.shape[:2]
+    B, H, W, C = x.shape
+    if k > 1:
+        x = x.reshape(B * H // k, k, W // k, k * C).swapaxes(1, 2)
+        x = x.reshape(B, H // k, W // k, k * k * C)
+    x = x @ conv.weight.reshape(out, -1).T
+    return x + conv.bias if "bias" in conv else x
+
+
+class MLPBlock(nn.Module):
+    """Two linear layers with an activation between them (original: ``common.MLPBlock``)."""
+
+    def __init__(self, dim: int, hidden: int, activation: Callable[[mx.array], mx.array]):
+        super().__init__()
+        self.lin1 = nn.Linear(dim, hidden)
+        self.lin2 = nn.Linear(hidden, dim)
+        self.activation = activation
+
+    def __call__(self, x: mx.array) -> mx.array:
+        return self.lin2(self.activation(self.lin1(x)))
+
+
+def window_partition(x: mx.array, window: int) -> mx.array:
+    """Cut a grid (B, H, W, C) into windows (B*nH*nW, window*window, C), zero-padded to fit.
+
+    The batch is folded into the rows of windows, so that no array has more than five axes
+    (six are refused by Core ML and by iOS 17; the original has six).
+    """
+    B, H, W, C = x.shape
+    nH, nW = -(-H // window), -(-W // window)
+    if (nH * window, nW * window) != (H, W):
+        x = mx.pad(x, ((0, 0), (0, nH * window - H), (0, nW * window - W), (0, 0)))
+    x = x.reshape(B * nH, window, nW, window, C).swapaxes(1, 2)  # (B*nH, nW, window, window, C)
+    return x.reshape(B * nH * nW, window * window, C)
+
+
+def window_unpartition(windows: mx.array, window: int, shape: tuple[int, int]) -> mx.array:
+    """Undo ``window_partition``: (B*nH*nW, window*window, C) to (B, H, W, C), padding dropped."""
+    H, W = shape
+    nH, nW = -(-H // window), -(-W // window)
+    B, C = windows.shape[0] // (nH * nW), windows.shape[-1]
+    x = windows.reshape(B * nH, nW, window, window, C).swapaxes(1, 2)
+    return x.reshape(B, nH * window, nW * window, C)[:, :H, :W]
+
+
+def bilinear_matrix(size: int, new_size: int) -> np.ndarray:
+    """(new_size, size) float64 weights of linear interpolation along one axis.
+
+    Half-pixel centres, edges clamped, no antialiasing: PyTorch's ``interpolate`` with
+    ``align_corners=False``.
+    """
+    centre = np.clip((np.arange(new_size) + 0.5) * (size / new_size) - 0.5, 0, None)
+    low = np.minimum(centre.astype(int), size - 1)
+    high = np.minimum(low + 1, size - 1)
+    weights = np.zeros((new_size, size))
+    rows = np.arange(new_size)
+    np.add.at(weights, (rows, low), 1 - (centre - low))
+    np.add.at(weights, (rows, high), centre - low)
+    return weights

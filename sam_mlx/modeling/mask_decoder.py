@@ -1,0 +1,93 @@
+"""Masks and their predicted quality from image and prompt embeddings (SAM paper, appendix A)."""
+
+import mlx.core as mx
+import mlx.nn as nn
+
+from ..config import SamConfig
+from .transformer import TwoWayTransformer
+
+
+class MLP(nn.Module):
+    def __init__(self, dim: int, hidden: int, out: int, depth: int):
+        super().__init__()
+        widths = [dim] + [hidden] * (depth - 1) + [out]
+        self.layers = [nn.Linear(a, b) for a, b in zip(widths, widths[1:])]
+
+    def __call__(self, x: mx.array) -> mx.array:
+        for layer in self.layers[:-1]:
+            x = nn.relu(layer(x))
+        return self.layers[-1](x)
+
+
+class MaskDecoder(nn.Module):
+    def __init__(self, config: SamConfig):
+        super().__init__()
+        dim, masks = config.prompt_dim, config.multimask_outputs + 1
+        self.transformer = TwoWayTransformer(config)
+        self.iou_token = nn.Embedding(1, dim)
+        self.mask_tokens = nn.Embedding(masks, dim)
+        self.output_upscaling = [
+            nn.ConvTranspose2d(dim, dim // 4, 2, stride=2),
+            nn.LayerNorm(dim // 4, eps=1e-6),
+            nn.GELU(),
+            nn.ConvTranspose2d(dim // 4, dim // 8, 2, stride=2),
+            nn.GELU(),
+        ]
+        self.output_hypernetworks_mlps = [MLP(dim, dim, dim // 8, 3) for _ in range(masks)]
+        self.iou_prediction_head = MLP(dim, config.iou_head_dim, masks, config.iou_head_depth)
+
+    def __call__(
+        self,
+        image_embeddings: mx.array,
+        image_pe: mx.array,
+        sparse: mx.array,
+        valid: mx.array,
+        dense: mx.array,
+        multimask_output: bool,
+    ) -> tuple[mx.array, mx.array]:
+        """image_embeddings, image_pe: (1, G, G, C); the rest as ``PromptEncoder`` gives it.
+
+        Returns mask logits (B, M, 4G, 4G) and predicted IoU (B, M): the multimask outputs, or
+        the single one.
+        """
+        B, G = len(sparse), image_embeddings.shape[1]
+        n = len(self.output_hypernetworks_mlps)
+        tokens = mx.concatenate([self.iou_token.weight, self.mask_tokens.weight])
+        tokens = mx.concatenate([mx.broadcast_to(tokens, (B, *tokens.shape)), sparse], axis=1)
+        valid = mx.concatenate([mx.ones((B, n + 1), dtype=mx.bool_), valid], axis=1)
+        image = (image_embeddings + dense).flatten(1, 2)  # (B or 1, P, C)
+
+        tokens, image = self.transformer(image, image_pe.flatten(1, 2), tokens, valid)
+
+        wanted = range(1, n) if multimask_output else range(1)
+        filters = mx.stack(
+            [self.output_hypernetworks_mlps[i](tokens[:, 1 + i]) for i in wanted], axis=1
+        )  # (B, M, C/8)
+        masks = filters @ self.upscale(image).swapaxes(1, 2)
+        iou = self.iou_prediction_head(tokens[:, 0])
+        return interleave(masks, G), iou[:, wanted.start : wanted.stop]
+
+    def upscale(self, image: mx.array) -> mx.array:
+        """(B, G*G, C) to (B, G*G*16, C/8): each cell's 4x4 pixels as 2x2 of 2x2, side by side.
+
+        A 2x2 transposed convolution of stride 2 is one matrix product per cell, and what
+        follows works pixel by pixel: pixels are put into place once, on the finished masks.
+        """
+        conv1, norm, gelu, conv2, _ = self.output_upscaling
+        B, P, C = image.shape
+        x = gelu(norm(transposed_conv(conv1, image)))
+        return gelu(transposed_conv(conv2, x))
+
+
+def transposed_conv(conv: nn.ConvTranspose2d, x: mx.array) -> mx.array:
+    """A 2x2 transposed convolution of stride 2, (B, P, C) to (B, 4P, out): see ``upscale``."""
+    W = conv.weight.transpose(3, 1, 2, 0).flatten(1)  # (C, 2*2*out)
+    return (x @ W).reshape(len(x), -1, conv.weight.shape[0]) + conv.bias
+
+
+def interleave(masks: mx.array, grid: int) -> mx.array:
+    """Mask values (B, M, G*G*2*2*2*2), ordered as ``upscale`` leaves them, to (B, M, 4G, 4G)."""
+    B, M, _ = masks.shape
+    x = masks.reshape(B * M * grid, grid, 2, 2, 4).swapaxes(1, 2)  # (rows, 2, G, 2, 4)
+    x = x.reshape(B * M * grid * 2, grid * 2, 2, 2).swapaxes(1, 2)
+    return x.reshape(B, M, 4 * grid, 4 * grid)

@@ -1,0 +1,119 @@
+"""Points, boxes and masks as tokens and image-sized embeddings (SAM paper, section 3)."""
+
+import math
+
+import mlx.core as mx
+import mlx.nn as nn
+
+from ..config import SamConfig
+from .layers import conv_as_matmul
+
+# Point labels. The first is this package's: such a slot is masked out of all attention.
+EMPTY, NOT_A_POINT, BACKGROUND, FOREGROUND, TOP_LEFT, BOTTOM_RIGHT = range(-2, 4)
+
+
+class PositionEmbeddingRandom(nn.Module):
+    """Sines and cosines of random projections of coordinates (Tancik et al. 2020)."""
+
+    def __init__(self, features: int):
+        super().__init__()
+        self.positional_encoding_gaussian_matrix = mx.random.normal((2, features))
+
+    def __call__(self, coords: mx.array) -> mx.array:
+        """coords: (..., 2) as x, y in [0, 1]; returns (..., 2 * features) in float32."""
+        # Half precision would be off by a hundredth of a radian here.
+        matrix = self.positional_encoding_gaussian_matrix.astype(mx.float32)
+        coords = 2 * coords - 1
+        # Not a matmul: with two terms it is no faster, and TF32 units would round them.
+        angles = coords[..., :1] * matrix[0] + coords[..., 1:] * matrix[1]
+        angles = 2 * math.pi * angles
+        return mx.concatenate([mx.sin(angles), mx.cos(angles)], axis=-1)
+
+    def grid(self, size: int) -> mx.array:
+        """The encoding of every cell centre of a square grid: (size, size, 2 * features)."""
+        centres = (mx.arange(size) + 0.5) / size
+        x, y = mx.meshgrid(centres, centres, indexing="xy")
+        return self(mx.stack([x, y], axis=-1))
+
+
+class PromptEncoder(nn.Module):
+    def __init__(self, config: SamConfig):
+        super().__init__()
+        dim, hidden = config.prompt_dim, config.mask_channels
+        self.image_size = config.image_size
+        self.image_embedding_size = config.grid
+        self.pe_layer = PositionEmbeddingRandom(dim // 2)
+        self.point_embeddings = [nn.Embedding(1, dim) for _ in range(4)]
+        self.not_a_point_embed = nn.Embedding(1, dim)
+        self.mask_downscaling = [
+            nn.Conv2d(1, hidden // 4, 2, stride=2),
+            nn.LayerNorm(hidden // 4, eps=1e-6),
+            nn.GELU(),
+            nn.Conv2d(hidden // 4, hidden, 2, stride=2),
+            nn.LayerNorm(hidden, eps=1e-6),
+            nn.GELU(),
+            nn.Conv2d(hidden, dim, 1),
+        ]
+        self.no_mask_embed = nn.Embedding(1, dim)
+
+    def get_dense_pe(self) -> mx.array:
+        """The positional encoding of the image embedding's cells: (1, G, G, C)."""
+        return self.pe_layer.grid(self.image_embedding_size)[None].astype(self.dtype)
+
+    @property
+    def dtype(self) -> mx.Dtype:
+        return self.no_mask_embed.weight.dtype
+
+    def __call__(
+        self,
+        points: tuple[mx.array, mx.array] | None = None,
+        boxes: mx.array | None = None,
+        masks: mx.array | None = None,
+    ) -> tuple[mx.array, mx.array, mx.array]:
+        """Embed prompts given in the model's input frame.
+
+        points: coordinates (B, N, 2) as x, y pixels, and labels (B, N): 1 foreground,
+        0 background, -1 not a point, -2 empty slot; boxes: (B, 4) as x0, y0, x1, y1 pixels;
+        masks: logits (B, 1, 4G, 4G).
+        Returns tokens (B, N', C), which of them are real (B, N'), and the dense embedding,
+        (B, G, G, C), or (1, 1, 1, C) when there are no masks.
+        """
+        coords, labels = self.tokens(points, boxes)
+        # Coordinates name pixel corners; the encoding wants centres.
+        pe = self.pe_layer((coords + 0.5) / self.image_size)
+        sparse = mx.where((labels < BACKGROUND)[..., None], 0, pe)
+        table = mx.concatenate(
+            [self.not_a_point_embed.weight, *(e.weight for e in self.point_embeddings)]
+        )
+        sparse = (sparse + table[mx.maximum(labels - NOT_A_POINT, 0)]).astype(self.dtype)
+        dense = self.no_mask_embed.weight[None, None] if masks is None else self.embed_masks(masks)
+        return sparse, labels != EMPTY, dense
+
+    @staticmethod
+    def tokens(
+        points: tuple[mx.array, mx.array] | None, boxes: mx.array | None
+    ) -> tuple[mx.array, mx.array]:
+        """All prompts as labelled points: a box is two corners, points alone get a padding point.
+
+        Returns coordinates (B, N', 2) and labels (B, N').
+        """
+        coords, labels = [], []
+        if points is not None:
+            coords.append(points[0].astype(mx.float32))
+            labels.append(points[1].astype(mx.int32))
+            if boxes is None:
+                coords.append(mx.zeros((len(points[0]), 1, 2)))
+                labels.append(mx.full((len(points[0]), 1), NOT_A_POINT))
+        if boxes is not None:
+            coords.append(boxes.astype(mx.float32).reshape(-1, 2, 2))
+            labels.append(mx.broadcast_to(mx.array([TOP_LEFT, BOTTOM_RIGHT]), (len(boxes), 2)))
+        if not coords:
+            return mx.zeros((1, 0, 2)), mx.zeros((1, 0), dtype=mx.int32)
+        return mx.concatenate(coords, axis=1), mx.concatenate(labels, axis=1)
+
+    def embed_masks(self, masks: mx.array) -> mx.array:
+        """Mask logits (B, 1, 4G, 4G) to (B, G, G, C)."""
+        x = masks.astype(self.dtype).reshape(len(masks), *masks.shape[2:], 1)
+        for layer in self.mask_downscaling:
+            x = conv_as_matmul(layer, x) if isinstance(layer, nn.Conv2d) else layer(x)
+        return x
