@@ -6,11 +6,15 @@ imported, the equivalents below take their place for this process.
 
 import sys
 import types
+from collections.abc import Mapping
+from functools import partial
 from importlib.machinery import ModuleSpec
 
 import numpy as np
 import torch
 from PIL import Image
+
+from sam_mlx.config import SamConfig
 
 
 def import_segment_anything() -> types.ModuleType:
@@ -81,3 +85,61 @@ def batched_nms(
         overlap = inter / (area[i] + area[i + 1 :] - inter) > iou_threshold
         keep[i + 1 :] &= ~(overlap & (categories[i + 1 :] == categories[i]))
     return order[keep]
+
+
+def build_meta(config: SamConfig, state: Mapping[str, torch.Tensor] | None = None):
+    """Meta's ``Sam`` of these sizes, in eval mode; with random weights unless given some."""
+    modeling = import_segment_anything().modeling
+    vit = config.encoder
+    sam = modeling.Sam(
+        modeling.ImageEncoderViT(
+            img_size=config.image_size,
+            patch_size=config.patch_size,
+            embed_dim=vit.dim,
+            depth=vit.depth,
+            num_heads=vit.heads,
+            mlp_ratio=vit.mlp_dim / vit.dim,
+            out_chans=config.prompt_dim,
+            norm_layer=partial(torch.nn.LayerNorm, eps=1e-6),
+            use_rel_pos=True,
+            window_size=vit.window,
+            global_attn_indexes=vit.global_blocks,
+        ),
+        modeling.PromptEncoder(
+            embed_dim=config.prompt_dim,
+            image_embedding_size=(config.grid, config.grid),
+            input_image_size=(config.image_size, config.image_size),
+            mask_in_chans=config.mask_channels,
+        ),
+        modeling.MaskDecoder(
+            transformer_dim=config.prompt_dim,
+            transformer=modeling.TwoWayTransformer(
+                depth=config.decoder_depth,
+                embedding_dim=config.prompt_dim,
+                num_heads=config.decoder_heads,
+                mlp_dim=config.decoder_mlp_dim,
+            ),
+            num_multimask_outputs=config.multimask_outputs,
+            iou_head_depth=config.iou_head_depth,
+            iou_head_hidden_dim=config.iou_head_dim,
+        ),
+        pixel_mean=list(config.pixel_mean),
+        pixel_std=list(config.pixel_std),
+    ).eval()
+    if state is None:
+        return fill_zeros(sam)
+    for name, tensor in state.items():
+        if ".rel_pos_" in name:  # may have another length, which the original interpolates
+            owner, _, table = name.rpartition(".")
+            setattr(sam.get_submodule(owner), table, torch.nn.Parameter(tensor.float()))
+    sam.load_state_dict(state)
+    return sam
+
+
+@torch.no_grad()
+def fill_zeros(model: torch.nn.Module) -> torch.nn.Module:
+    """Random values for what PyTorch starts at zero, lest a broken path go unseen."""
+    for parameter in model.parameters():
+        if not parameter.any():
+            parameter.normal_(std=0.02)
+    return model

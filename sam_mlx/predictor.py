@@ -238,6 +238,10 @@ class SamPredictor:
         masks = np.stack([np.array(m) for m in masks])
         return masks, np.array(scores.astype(mx.float32)), np.array(logits.astype(mx.float32))
 
+    def embed_prompt(self, point_coords=None, point_labels=None, box=None, mask_input=None):
+        """One prompt of ``predict`` in the form that ``Sam.predict_masks`` takes."""
+        return _stack([self._prompt(point_coords, point_labels, box, mask_input)])
+
     def _prompts(self, point_coords, point_labels, boxes, mask_inputs) -> list[tuple]:
         """Check the prompts and bring them to the input frame: [(points, box, mask), ...]."""
         if (point_coords is None) != (point_labels is None):

@@ -1,0 +1,160 @@
+"""python -m convert CHECKPOINT OUTPUT: any SAM checkpoint to sam_mlx's own format."""
+
+import argparse
+import hashlib
+import json
+import pickle
+import shutil
+import sys
+import tempfile
+import zipfile
+from functools import partial
+from pathlib import Path
+
+import mlx.core as mx
+import torch
+
+from sam_mlx import loading
+from sam_mlx.config import load_config
+
+from . import parity
+
+# Published digests (SHA-256). The file names carry the first digits of the MD5.
+OFFICIAL = {
+    "sam_vit_b_01ec64.pth": "ec2df62732614e57411cdcf32a23ffdf28910380d03139ee0f4fcbe91eb8c912",
+    "sam_vit_l_0b3195.pth": "3adcc4315b642a4d2101128f611684e8734c41232a17c648ed1693702a49a622",
+    "sam_vit_h_4b8939.pth": "a7bf3b02f3ebf1267aba913ff637d9a2d5c33d3173bb679e46d9f338c26f262e",
+}
+WRAPPERS = ("model", "state_dict", "model_state_dict")
+
+
+def main(argv: list[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(
+        prog="python -m convert",
+        description="Convert a SAM checkpoint (.pth, .pt, .safetensors, or a Hugging Face folder) "
+        "to a folder that sam_mlx loads without torch.",
+        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
+    )
+    parser.add_argument("checkpoint", type=Path)
+    parser.add_argument("output", type=Path, help="folder to create")
+    parser.add_argument("--dtype", choices=loading.DTYPES, help="by default, as stored")
+    parser.add_argument(
+        "--check", metavar="IMAGE", help="run the original code too, compare, write parity.json"
+    )
+    args = parser.parse_args(argv)
+    try:
+        return convert(args.checkpoint, args.output, args.dtype, args.check)
+    except (ValueError, OSError, ImportError) as error:
+        print(f"convert: {error}", file=sys.stderr)
+        return 2
+
+
+def convert(
+    checkpoint: Path, output: Path, dtype: str | None = None, image: str | None = None
+) -> int:
+    """Write ``output``, whole or not at all. Returns 0, or 1 when a parity bound is exceeded."""
+    loading.refuse_existing(output)
+    verify_digest(checkpoint)
+    state = read_state(checkpoint)
+    config_file = checkpoint / "config.json"
+    config = load_config(config_file) if config_file.exists() else None
+    try:
+        config, weights = loading.to_native(as_mlx(state), config)
+        model = loading.build(config, weights, loading.parse_dtype(dtype), str(checkpoint))
+    except ValueError as error:
+        raise ValueError(f"{checkpoint}: {error}") from error
+
+    output.parent.mkdir(parents=True, exist_ok=True)
+    temporary = Path(tempfile.mkdtemp(prefix=f".{output.name}-", dir=output.parent))
+    try:
+        loading.write_checkpoint(temporary, model)
+        if image:
+            rows = check(checkpoint, state, temporary, image)
+            print(parity.table(rows))
+            if not all(row.passed for row in rows):
+                print(f"convert: {output} was not written: a bound is exceeded", file=sys.stderr)
+                return 1
+            report = {"image": Path(image).name, "stages": parity.as_json(rows)}
+            (temporary / "parity.json").write_text(json.dumps(report, indent=2) + "\n")
+        temporary.chmod(0o755)
+        temporary.rename(output)
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+    print(f"{output}: SAM {config.variant}, {model.dtype}")
+    return 0
+
+
+def check(checkpoint: Path, state: dict, converted: Path, image: str) -> list[parity.Row]:
+    """Compare what was written, as users will load it, with the original code."""
+    if loading.names.is_hugging_face(state):
+        if not checkpoint.is_dir():
+            raise ValueError("--check needs the folder of a Hugging Face checkpoint, not a file")
+        original = partial(parity.hugging_face_stages, folder=str(checkpoint))
+    else:
+        state = loading.names.strip_wrapping(state)
+        original = partial(parity.meta_stages, state=state)
+    model = loading.from_pretrained(converted)
+    return parity.check(model, lambda config, image: original(config, image=image), image)
+
+
+def verify_digest(checkpoint: Path) -> None:
+    """Official file names must hold the official bytes; ValueError otherwise."""
+    if not checkpoint.exists():
+        raise FileNotFoundError(f"no such checkpoint: {checkpoint}")
+    expected = OFFICIAL.get(checkpoint.name)
+    if expected is None:
+        return
+    with checkpoint.open("rb") as file:
+        digest = hashlib.file_digest(file, "sha256").hexdigest()
+    if digest != expected:
+        raise ValueError(
+            f"{checkpoint} has SHA-256 {digest}, the published file has {expected}: download it "
+            "again, or rename it if these are weights of your own"
+        )
+
+
+def read_state(checkpoint: Path) -> dict[str, torch.Tensor]:
+    """All tensors of a checkpoint. Never runs code that a pickle holds."""
+    if checkpoint.is_dir() or checkpoint.suffix == ".safetensors":
+        from safetensors.torch import load_file
+
+        if checkpoint.is_file():
+            loading.read_safetensors(checkpoint)  # for its clear errors
+            return load_file(checkpoint)
+        files = sorted(checkpoint.glob("*.safetensors"))
+        if files:
+            return {k: v for file in files for k, v in load_file(file).items()}
+        checkpoint = checkpoint / "pytorch_model.bin"
+        if not checkpoint.exists():
+            raise FileNotFoundError(f"{checkpoint.parent} holds no model.safetensors")
+    try:
+        state = torch.load(checkpoint, map_location="cpu", weights_only=True)
+    except pickle.UnpicklingError as error:
+        raise ValueError(
+            f"{checkpoint} is not a plain file of tensors: it is damaged, or loading it could run "
+            f"code, which is refused ({str(error).splitlines()[0]})"
+        ) from error
+    except (RuntimeError, EOFError, zipfile.BadZipFile, KeyError, ValueError) as error:
+        raise ValueError(f"{checkpoint} is not a whole PyTorch file: {error}") from error
+    for wrapper in WRAPPERS:
+        if isinstance(state, dict) and isinstance(state.get(wrapper), dict):
+            state = state[wrapper]
+    if not isinstance(state, dict) or not all(isinstance(v, torch.Tensor) for v in state.values()):
+        raise ValueError(
+            f"{checkpoint} holds no state dict; expected tensors by name, at the top or under "
+            f"{', '.join(WRAPPERS)}"
+        )
+    return state
+
+
+def as_mlx(state: dict[str, torch.Tensor]) -> dict[str, mx.array]:
+    def array(tensor: torch.Tensor) -> mx.array:
+        if tensor.dtype == torch.bfloat16:  # numpy has no such type
+            return mx.array(tensor.float().numpy()).astype(mx.bfloat16)
+        return mx.array(tensor.numpy())
+
+    return {name: array(tensor.detach()) for name, tensor in state.items()}
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,260 @@
+"""Stage-by-stage comparison of a converted model with the original PyTorch code."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass
+
+import mlx.core as mx
+import numpy as np
+import torch
+
+from sam_mlx import transforms
+from sam_mlx.config import SamConfig
+from sam_mlx.modeling.sam import Sam
+from sam_mlx.predictor import SamPredictor
+
+from .reference import build_meta, import_segment_anything
+
+# Bounds in float32. Those of the embedding and after are the project's contract; those before
+# are on the relative error, for activations grow with depth and differ between checkpoints.
+ABSOLUTE = {"embedding": 5e-5, "sparse prompts": 1e-5, "dense prompts": 1e-5, "logits": 1e-4}
+ABSOLUTE |= {"predicted IoU": 1e-5, "masks, 1 - IoU": 1e-4}
+RELATIVE = {"patch embedding": 1e-5, "windowed block": 1e-5, "global block": 1e-5}
+
+# Half precision: relative errors; float16 and bfloat16 keep 11 and 8 bits.
+HALF_ERROR, HALF = 0.1, {"masks, 1 - IoU": 0.05}
+
+
+@dataclass(frozen=True)
+class Row:
+    stage: str
+    max_abs_error: float
+    relative_error: float  # max_abs_error over the largest reference value
+    bound: float
+    bounded: str  # which of the two errors the bound is on
+    passed: bool
+
+
+def compare(
+    original: Mapping[str, np.ndarray], ours: Mapping[str, np.ndarray], half: bool = False
+) -> list[Row]:
+    """One row a stage. ``half`` checks half-precision weights, on relative errors."""
+    rows = []
+    for stage, expected in original.items():
+        if stage == "masks, 1 - IoU":
+            error = relative = 1 - worst_iou(expected, ours[stage])
+        else:
+            assert expected.shape == ours[stage].shape, (stage, expected.shape, ours[stage].shape)
+            error = float(np.abs(expected - ours[stage]).max())
+            relative = error / float(np.abs(expected).max())
+        absolute = stage in ABSOLUTE and not half
+        bound = HALF.get(stage, HALF_ERROR) if half else (ABSOLUTE | RELATIVE)[stage]
+        # NaN fails, for it compares false.
+        passed = bool((error if absolute else relative) <= bound)
+        rows.append(
+            Row(stage, error, relative, bound, "absolute" if absolute else "relative", passed)
+        )
+    return rows
+
+
+def worst_iou(a: np.ndarray, b: np.ndarray) -> float:
+    """The lowest IoU between masks (N, H, W) of two lists; two empty masks are equal."""
+    intersection = (a & b).sum(axis=(1, 2))
+    union = (a | b).sum(axis=(1, 2))
+    return float(np.where(union, intersection / np.maximum(union, 1), 1).min())
+
+
+def prompts(image: np.ndarray, mask_size: int) -> list[dict]:
+    """A click; clicks and a box; a click and a smooth mask: every kind of prompt, once."""
+    height, width = image.shape[:2]
+    centre, corner = (width / 2, height / 2), (width * 0.8, height * 0.9)
+    y, x = np.mgrid[:mask_size, :mask_size] / mask_size
+    bump = 12 - 60 * ((x - 0.5) ** 2 + (y - 0.4) ** 2)
+    click = {"point_coords": np.array([centre]), "point_labels": np.array([1])}
+    return [
+        click,
+        {
+            "point_coords": np.array([centre, corner]),
+            "point_labels": np.array([1, 0]),
+            "box": np.array([width * 0.2, height * 0.25, width * 0.75, height * 0.8]),
+        },
+        {**click, "mask_input": bump[None].astype(np.float32)},
+    ]
+
+
+def our_stages(model: Sam, image: np.ndarray) -> dict[str, np.ndarray]:
+    encoder, config = model.image_encoder, model.config
+    stages = {}
+
+    def tap(stage: str, x: mx.array) -> None:
+        stages[stage] = np.array(x.astype(mx.float32))
+
+    x = encoder.patch_embed(transforms.preprocess(image, config).astype(model.dtype))
+    tap("patch embedding", x)
+    x = x + encoder.pos_embed
+    for i, block in enumerate(encoder.blocks[: last_tapped(config) + 1]):
+        x = block(x)
+        for stage in tapped(config).get(i, ()):
+            tap(stage, x)
+
+    predictor = SamPredictor(model)
+    predictor.set_image(image)
+    tap("embedding", predictor.features)
+    results = []
+    for prompt in prompts(image, config.mask_size):
+        points, boxes, masks = predictor.embed_prompt(**prompt)
+        sparse, _, dense = model.prompt_encoder(points, boxes, masks)
+        dense = mx.broadcast_to(dense, (1, config.grid, config.grid, config.prompt_dim))
+        results.append((sparse, dense, *predictor.predict(**prompt)))
+    return stages | _decoded(results)
+
+
+def tapped(config: SamConfig) -> dict[int, list[str]]:
+    """Index of block -> the stages that its output is: the first of each kind."""
+    blocks = range(config.encoder.depth)
+    windowed = next((i for i in blocks if i not in config.encoder.global_blocks), None)
+    taps: dict[int, list[str]] = {min(config.encoder.global_blocks): ["global block"]}
+    if windowed is not None:
+        taps.setdefault(windowed, []).append("windowed block")
+    return taps
+
+
+def last_tapped(config: SamConfig) -> int:
+    return max(tapped(config))
+
+
+def _decoded(results: list[tuple]) -> dict[str, np.ndarray]:
+    """Rows of (sparse, dense, masks, scores, logits), one a prompt, joined by stage."""
+
+    def joined(column: int) -> np.ndarray:
+        return np.concatenate([np.array(r[column], np.float32).ravel() for r in results])
+
+    return {
+        "sparse prompts": joined(0),
+        "dense prompts": joined(1),
+        "logits": joined(4),
+        "predicted IoU": joined(3),
+        "masks, 1 - IoU": np.concatenate([r[2] for r in results]),
+    }
+
+
+@torch.no_grad()
+def meta_stages(
+    config: SamConfig, state: Mapping[str, torch.Tensor], image: np.ndarray
+) -> dict[str, np.ndarray]:
+    """What Meta's code computes with a state dict of Meta's names."""
+    model = build_meta(config, state)
+    encoder = model.image_encoder
+    stages, hooks = {}, []
+
+    def tap(module: torch.nn.Module, stage: str, axes: tuple | None = None) -> None:
+        def hook(_module, _inputs, output):
+            stages[stage] = (output.permute(axes) if axes else output).numpy().copy()
+
+        hooks.append(module.register_forward_hook(hook))
+
+    tap(encoder.patch_embed, "patch embedding")
+    for i, names in tapped(config).items():
+        for stage in names:
+            tap(encoder.blocks[i], stage)
+    tap(encoder, "embedding", (0, 2, 3, 1))
+    predictor = import_segment_anything().SamPredictor(model)
+    predictor.transform.target_length = config.image_size
+    predictor.set_image(image)
+    for hook in hooks:
+        hook.remove()
+
+    embedded = []
+    model.prompt_encoder.register_forward_hook(lambda _m, _i, output: embedded.append(output))
+    results = []
+    for prompt in prompts(image, config.mask_size):
+        masks, scores, logits = predictor.predict(**prompt)
+        sparse, dense = embedded.pop()
+        results.append((sparse, dense.permute(0, 2, 3, 1), masks, scores, logits))
+    return stages | _decoded(results)
+
+
+@torch.no_grad()
+def hugging_face_stages(config: SamConfig, folder: str, image: np.ndarray) -> dict[str, np.ndarray]:
+    """What transformers' ``SamModel`` computes with a checkpoint in Hugging Face's layout."""
+    from transformers import SamModel
+
+    model = SamModel.from_pretrained(folder, attn_implementation="eager").eval()
+    # transformers normalises with 1e-6 everywhere; the original's transformer has 1e-5.
+    for module in model.mask_decoder.transformer.modules():
+        if isinstance(module, torch.nn.LayerNorm):
+            module.eps = 1e-5
+    encoder = model.vision_encoder
+    stages = {}
+
+    def tap(module: torch.nn.Module, stage: str) -> None:
+        def hook(_module, _inputs, output):
+            stages[stage] = (output[0] if isinstance(output, tuple) else output).numpy().copy()
+
+        module.register_forward_hook(hook)
+
+    tap(encoder.patch_embed, "patch embedding")
+    for i, names in tapped(config).items():
+        for stage in names:
+            tap(encoder.layers[i], stage)
+
+    import_segment_anything()
+    from segment_anything.utils.transforms import ResizeLongestSide
+
+    resize = ResizeLongestSide(config.image_size)
+    pixels = torch.tensor(resize.apply_image(image)).permute(2, 0, 1).float()
+    input_size, size = pixels.shape[1:], config.image_size
+    mean, std = (torch.tensor(v)[:, None, None] for v in (config.pixel_mean, config.pixel_std))
+    pixels = torch.nn.functional.pad(
+        (pixels - mean) / std, (0, size - input_size[1], 0, size - input_size[0])
+    )
+    embedding = model.get_image_embeddings(pixels[None])
+    stages["embedding"] = embedding.permute(0, 2, 3, 1).numpy()
+
+    embedded = []
+    model.prompt_encoder.register_forward_hook(lambda _m, _i, output: embedded.append(output))
+    results = []
+    for prompt in prompts(image, config.mask_size):
+        coords = resize.apply_coords(prompt["point_coords"], image.shape[:2])
+        inputs = {
+            "input_points": torch.tensor(coords)[None, None].float(),
+            "input_labels": torch.tensor(prompt["point_labels"])[None, None],
+        }
+        if "box" in prompt:
+            box = resize.apply_boxes(prompt["box"][None], image.shape[:2])
+            inputs["input_boxes"] = torch.tensor(box)[None].float()
+        if "mask_input" in prompt:
+            inputs["input_masks"] = torch.tensor(prompt["mask_input"])[None]
+        output = model(image_embeddings=embedding, **inputs)
+        sparse, dense = embedded.pop()
+        logits = output.pred_masks[0]
+        masks = torch.nn.functional.interpolate(logits, (size, size), mode="bilinear")
+        masks = masks[..., : input_size[0], : input_size[1]]
+        masks = torch.nn.functional.interpolate(masks, image.shape[:2], mode="bilinear")
+        scores = output.iou_scores[0, 0]
+        dense = dense.expand(1, -1, config.grid, config.grid).permute(0, 2, 3, 1)
+        results.append((sparse, dense, (masks[0] > 0).numpy(), scores, logits[0]))
+    return stages | _decoded(results)
+
+
+def check(
+    model: Sam, original: Callable[[SamConfig, np.ndarray], dict], image_path: str
+) -> list[Row]:
+    """Run the original and ours on one picture and compare every stage."""
+    image = transforms.load_image(image_path)
+    half = model.dtype != mx.float32
+    return compare(original(model.config, image), our_stages(model, image), half)
+
+
+def table(rows: list[Row]) -> str:
+    lines = [f"{'stage':<16} {'max abs error':>14} {'relative':>10} {'bound':>18}"]
+    for r in rows:
+        bound = f"{r.bounded} {r.bound:.0e}"
+        verdict = "" if r.passed else "  FAILED"
+        lines.append(
+            f"{r.stage:<16} {r.max_abs_error:>14.2e} {r.relative_error:>10.1e} {bound:>18}{verdict}"
+        )
+    return "\n".join(lines)
+
+
+def as_json(rows: list[Row]) -> list[dict]:
+    return [asdict(row) for row in rows]

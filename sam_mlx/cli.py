@@ -1,0 +1,195 @@
+"""The shell command ``sam-mlx``. Bad input ends in one line and exit code 2."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+
+def main(argv: list[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(
+        prog="sam-mlx", description="Segment Anything on Apple silicon, with MLX."
+    )
+    commands = parser.add_subparsers(dest="command", required=True)
+    add_predict(commands)
+    add_info(commands)
+    args = parser.parse_args(argv)
+    try:
+        return args.run(args) or 0
+    except (ValueError, OSError, RuntimeError) as error:
+        print(f"sam-mlx {args.command}: {' '.join(str(error).split())}", file=sys.stderr)
+        return 2
+
+
+def add_command(
+    commands, name: str, run, help: str, description: str = ""
+) -> argparse.ArgumentParser:
+    parser = commands.add_parser(
+        name,
+        help=help,
+        description=description or help,
+        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
+    )
+    parser.set_defaults(run=run)
+    return parser
+
+
+def add_model_options(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--model", default="nano", help="nano, a folder, a .safetensors file or a hub repository"
+    )
+    parser.add_argument("--dtype", choices=("float32", "float16", "bfloat16"), help="weights' type")
+    parser.add_argument("--revision", help="branch, tag or commit of the hub repository")
+    parser.add_argument("--verbose", action="store_true", help="print times and peak memory")
+
+
+def load_model(args: argparse.Namespace):
+    from .modeling.sam import Sam
+
+    start = time.perf_counter()
+    model = Sam.from_pretrained(args.model, dtype=args.dtype, revision=args.revision)
+    report(args, f"loaded {args.model}", start)
+    return model
+
+
+def report(args: argparse.Namespace, what: str, start: float) -> None:
+    if args.verbose:
+        import mlx.core as mx
+
+        peak = mx.get_peak_memory() / 1e9
+        print(f"{what}: {time.perf_counter() - start:.2f} s, peak MLX memory {peak:.2f} GB")
+
+
+def write_whole(path: Path, write) -> None:
+    """Call ``write`` with a temporary name beside ``path``, then rename: never half a file."""
+    handle, temporary = tempfile.mkstemp(suffix=path.suffix, prefix=".", dir=path.parent)
+    os.close(handle)
+    try:
+        write(temporary)
+        os.chmod(temporary, 0o644)
+        os.replace(temporary, path)
+    except BaseException:
+        os.unlink(temporary)
+        raise
+
+
+def add_predict(commands) -> None:
+    parser = add_command(
+        commands,
+        "predict",
+        predict,
+        "segment one object of an image",
+        "Segment one object of an image. Writes mask.png (white is the object), overlay.png and "
+        "logits.npy, which --mask-input takes back. Of a single click's three masks the one with "
+        "the highest predicted IoU is written; --multimask writes all three.",
+    )
+    parser.add_argument("image", help="picture file")
+    parser.add_argument(
+        "--point", nargs=2, type=float, action="append", default=[], metavar=("X", "Y"),
+        help="a pixel of the object; can be repeated",
+    )  # fmt: skip
+    parser.add_argument(
+        "--negative", nargs=2, type=float, action="append", default=[], metavar=("X", "Y"),
+        help="a pixel beside the object; can be repeated",
+    )  # fmt: skip
+    parser.add_argument("--box", nargs=4, type=float, metavar=("X0", "Y0", "X1", "Y1"))
+    parser.add_argument("--mask-input", metavar="FILE", help="logits.npy of an earlier prediction")
+    parser.add_argument("--multimask", action="store_true", help="write all three masks")
+    parser.add_argument("-o", "--output", required=True, metavar="OUT", help="folder to write to")
+    add_model_options(parser)
+
+
+def predict(args: argparse.Namespace) -> None:
+    import numpy as np
+    from PIL import Image
+
+    from .overlay import draw_overlay
+    from .predictor import SamPredictor, check_box, check_points
+    from .transforms import load_image
+
+    points = np.array(args.point + args.negative, float).reshape(-1, 2)
+    labels = np.array([1] * len(args.point) + [0] * len(args.negative))
+    prompts = {}
+    if len(points):
+        prompts["point_coords"], prompts["point_labels"] = check_points(points, labels)
+    if args.box:
+        prompts["box"] = check_box(args.box)
+    if args.mask_input:
+        prompts["mask_input"] = read_logits(args.mask_input)
+    if not prompts:
+        raise ValueError("nothing to segment: give --point X Y, --box X0 Y0 X1 Y1 or --mask-input")
+    image = load_image(args.image)
+    output = Path(args.output)
+    if output.exists() and not output.is_dir():
+        raise NotADirectoryError(f"{output} is a file; -o takes a folder")
+
+    predictor = SamPredictor(load_model(args))
+    start = time.perf_counter()
+    predictor.set_image(image)
+    report(args, "set_image", start)
+    # A lone click is ambiguous: the original's advice is to choose among three masks by score.
+    ambiguous = args.multimask or (len(points) == 1 and not args.box and not args.mask_input)
+    start = time.perf_counter()
+    masks, scores, logits = predictor.predict(**prompts, multimask_output=ambiguous)
+    report(args, "predict", start)
+
+    best = int(scores.argmax())
+    chosen = range(len(masks)) if args.multimask else [best]
+    output.mkdir(parents=True, exist_ok=True)
+    for i in chosen:
+        path = output / (f"mask_{i}.png" if args.multimask else "mask.png")
+        write_whole(path, Image.fromarray(masks[i]).convert("L").save)
+        print(f"{path}  predicted IoU {scores[i]:.3f}  area {int(masks[i].sum())} px")
+    overlay = draw_overlay(
+        image, masks[best : best + 1], points, labels, np.array(args.box) if args.box else None
+    )
+    write_whole(output / "overlay.png", overlay.save)
+    write_whole(output / "logits.npy", lambda path: np.save(path, logits[best : best + 1]))
+    print(f"{output / 'overlay.png'}")
+
+
+def read_logits(path: str):
+    import numpy as np
+
+    try:
+        return np.load(path, allow_pickle=False)
+    except FileNotFoundError:
+        raise FileNotFoundError(f"no such mask input: {path}") from None
+    except (ValueError, EOFError, OSError) as error:
+        raise ValueError(f"{path} is not a .npy array, as predict writes in logits.npy") from error
+
+
+def add_info(commands) -> None:
+    parser = add_command(commands, "info", info, "describe a model")
+    parser.add_argument("model", help="nano, a folder, a .safetensors file or a hub repository")
+    parser.add_argument("--revision", help="branch, tag or commit of the hub repository")
+
+
+def info(args: argparse.Namespace) -> None:
+    from mlx.utils import tree_flatten
+
+    from .loading import from_pretrained, resolve
+
+    path = resolve(args.model, args.revision)
+    files = [path] if path.is_file() else sorted(path.glob("*.safetensors"))
+    model = from_pretrained(path)
+    config = model.config
+    parts = {
+        name: sum(w.size for _, w in tree_flatten(part.parameters()))
+        for name, part in model.children().items()
+    }
+    print(f"variant      {config.variant}")
+    print(f"source       {path}")
+    print(f"file size    {sum(f.stat().st_size for f in files) / 1e6:.1f} MB, {model.dtype}")
+    print(f"parameters   {sum(parts.values()):,}")
+    for name, count in parts.items():
+        print(f"  {name:<15}{count:,}")
+    print(
+        f"input        {config.image_size} x {config.image_size} pixels, patch {config.patch_size}"
+    )
+    print(f"embedding    {config.grid} x {config.grid} cells, {config.prompt_dim} channels")
+    print(f"masks        {config.mask_size} x {config.mask_size}, then at the image's own size")
