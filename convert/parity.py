@@ -104,7 +104,8 @@ def our_stages(model: Sam, image: np.ndarray) -> dict[str, np.ndarray]:
         points, boxes, masks = predictor.embed_prompt(**prompt)
         sparse, _, dense = model.prompt_encoder(points, boxes, masks)
         dense = mx.broadcast_to(dense, (1, config.grid, config.grid, config.prompt_dim))
-        results.append((sparse, dense, *predictor.predict(**prompt)))
+        embedded = np.array(sparse.astype(mx.float32)), np.array(dense.astype(mx.float32))
+        results.append((*embedded, *predictor.predict(**prompt)))
     return stages | _decoded(results)
 
 
@@ -126,7 +127,7 @@ def _decoded(results: list[tuple]) -> dict[str, np.ndarray]:
     """Rows of (sparse, dense, masks, scores, logits), one a prompt, joined by stage."""
 
     def joined(column: int) -> np.ndarray:
-        return np.concatenate([np.array(r[column], np.float32).ravel() for r in results])
+        return np.concatenate([np.asarray(r[column]).astype(np.float32).ravel() for r in results])
 
     return {
         "sparse prompts": joined(0),

@@ -56,6 +56,8 @@ class SamConfig:
 
         Raises ValueError, naming the field, when the values do not describe a SAM model.
         """
+        if not isinstance(values, dict):
+            raise ValueError(f"config is {values!r}; expected an object")
         model_type = values.get("model_type")
         if model_type == "sam":
             return _from_hugging_face(values)

@@ -1,0 +1,117 @@
+"""The shell command, run as a user runs it but within this process."""
+
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from sam_mlx import SamPredictor
+from sam_mlx.cli import main
+
+
+@pytest.fixture(scope="module")
+def files(small, photograph, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("cli")
+    small[1].save_pretrained(folder / "model")
+    Image.fromarray(photograph).save(folder / "photograph.png")
+    return folder
+
+
+def run(files, tmp_path, *arguments) -> int:
+    model = ("--model", files / "model")
+    command = ("predict", files / "photograph.png", "-o", tmp_path / "out", *model, *arguments)
+    return main([str(a) for a in command])
+
+
+def test_predict(files, tmp_path, capsys, small, photograph):
+    assert run(files, tmp_path, "--point", 200, 130, "--negative", 10, 20) == 0
+    predictor = SamPredictor(small[1])
+    predictor.set_image(photograph)
+    masks, scores, logits = predictor.predict(
+        [[200, 130], [10, 20]], [1, 0], multimask_output=False
+    )
+    written = np.asarray(Image.open(tmp_path / "out" / "mask.png"))
+    np.testing.assert_array_equal(written, masks[0] * np.uint8(255))
+    np.testing.assert_array_equal(np.load(tmp_path / "out" / "logits.npy"), logits)
+    overlay = Image.open(tmp_path / "out" / "overlay.png")
+    assert overlay.size == (512, 512) and overlay.mode == "RGB"
+    assert sorted(p.name for p in (tmp_path / "out").iterdir()) == [
+        "logits.npy",
+        "mask.png",
+        "overlay.png",
+    ]
+    output = capsys.readouterr().out
+    assert f"predicted IoU {scores[0]:.3f}" in output and f"area {masks.sum()} px" in output
+
+
+def test_a_click_gives_the_best_of_three(files, tmp_path, small, photograph):
+    assert run(files, tmp_path, "--point", 200, 130) == 0
+    predictor = SamPredictor(small[1])
+    predictor.set_image(photograph)
+    masks, scores, _ = predictor.predict([[200, 130]], [1])
+    written = np.asarray(Image.open(tmp_path / "out" / "mask.png"))
+    np.testing.assert_array_equal(written > 0, masks[scores.argmax()])
+
+
+def test_multimask_box_and_mask_input(files, tmp_path):
+    assert run(files, tmp_path, "--box", 10, 20, 300, 400, "--multimask") == 0
+    assert len(list((tmp_path / "out").glob("mask_*.png"))) == 3
+    logits = tmp_path / "out" / "logits.npy"
+    assert run(files, tmp_path, "--mask-input", logits, "--point", 5, 6) == 0
+    assert (tmp_path / "out" / "mask.png").exists()
+
+
+def test_verbose_prints_times_and_memory(files, tmp_path, capsys):
+    assert run(files, tmp_path, "--point", 5, 6, "--verbose") == 0
+    lines = [line for line in capsys.readouterr().out.splitlines() if "peak MLX memory" in line]
+    assert [line.split(":")[0].split()[0] for line in lines] == ["loaded", "set_image", "predict"]
+
+
+def test_info(files, capsys):
+    assert main(["info", str(files / "model")]) == 0
+    output = capsys.readouterr().out
+    assert "128 x 128 pixels, patch 8" in output and "image_encoder" in output
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ((), "nothing to segment"),
+        (("--box", 9, 9, 1, 1), "x0 <= x1"),
+        (("--point", "nan", 1), "NaN"),
+        (("--point", 1, 1, "--model", "./none"), "no such file or folder"),
+        (("--point", 1, 1, "--mask-input", "none.npy"), "no such mask input"),
+        (("--mask-input", __file__), "is not a .npy array"),
+    ],
+)
+def test_bad_input_is_one_line_and_exit_code_2(files, tmp_path, capsys, arguments, message):
+    assert run(files, tmp_path, *arguments) == 2
+    output = capsys.readouterr()
+    assert message in output.err and output.err.count("\n") == 1
+    assert not (tmp_path / "out").exists()
+
+
+def test_bad_files(files, tmp_path, capsys):
+    (tmp_path / "text.png").write_text("nothing")
+    for image, message in (("text.png", "cannot read"), ("none.png", "no such image file")):
+        command = ["predict", str(tmp_path / image), "--point", "1", "1", "-o", str(tmp_path / "o")]
+        assert main(command) == 2
+        assert message in capsys.readouterr().err
+    (tmp_path / "out").write_text("a file")
+    assert run(files, tmp_path, "--point", 1, 1) == 2
+    assert "is a file" in capsys.readouterr().err
+
+
+def test_bad_usage_exits_with_2(files, tmp_path):
+    for arguments in (("--point", "a", "b"), ("--dtype", "float8", "--point", 1, 1), ("--what",)):
+        with pytest.raises(SystemExit) as error:
+            run(files, tmp_path, *arguments)
+        assert error.value.code == 2
+
+
+def test_module_and_help(files):
+    command = [sys.executable, "-m", "sam_mlx", "predict", "--help"]
+    result = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert "--negative" in result.stdout

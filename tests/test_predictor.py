@@ -1,0 +1,215 @@
+"""The predictor's own behaviour; its numbers are compared in test_parity.py."""
+
+import mlx.core as mx
+import numpy as np
+import pytest
+from PIL import Image
+
+from sam_mlx import ImageEmbedding, SamPredictor
+from tests import models
+from tests.test_parity import meta_predictor
+
+
+@pytest.fixture
+def predictor(small, wide_photograph):
+    predictor = SamPredictor(small[1])
+    predictor.set_image(wide_photograph)
+    return predictor
+
+
+CLICK = {"point_coords": np.array([[200.0, 130.0]]), "point_labels": np.array([1])}
+
+
+@pytest.mark.parametrize(
+    "size",
+    [(384, 640), (700, 1200), (1080, 320), (479, 640), (1, 1), (1, 77), (77, 1), (3, 2), (1, 700)],
+)
+def test_odd_sizes(small, size):
+    reference, model = small
+    image = np.random.default_rng(0).integers(0, 256, (*size, 3), dtype=np.uint8)
+    predictor = SamPredictor(model)
+    predictor.set_image(image)
+    points = {"point_coords": np.array([[size[1] / 2, size[0] / 3]]), "point_labels": np.array([1])}
+    masks, *rest = predictor.predict(**points)
+    assert masks.shape == (3, *size)
+    if size == (1, 700):  # the original rounds the height to nothing
+        return
+    expected, *expected_rest = meta_predictor(reference, image).predict(**points)
+    assert masks.shape == expected.shape
+    for ours, original in zip(rest, expected_rest):
+        np.testing.assert_allclose(ours, original, atol=2e-5)
+
+
+def test_accepts_what_people_have(small, photograph, tmp_path):
+    Image.fromarray(photograph).save(tmp_path / "photograph.png")
+    predictor = SamPredictor(small[1])
+    features = []
+    for image in (
+        photograph,
+        Image.fromarray(photograph),
+        tmp_path / "photograph.png",
+        str(tmp_path / "photograph.png"),
+        np.dstack([photograph, np.full(photograph.shape[:2], 9, np.uint8)]),
+    ):
+        predictor.set_image(image)
+        features.append(np.array(predictor.features))
+    predictor.set_image(photograph[..., ::-1], image_format="BGR")
+    features.append(np.array(predictor.features))
+    for other in features[1:]:
+        np.testing.assert_array_equal(other, features[0])
+
+
+def test_lists_are_as_good_as_arrays(predictor):
+    for ours, expected in zip(
+        predictor.predict([[200, 130]], [1], [10, 20, 300, 200]),
+        predictor.predict(**CLICK, box=np.array([10.0, 20, 300, 200])),
+    ):
+        np.testing.assert_array_equal(ours, expected)
+
+
+def test_box_may_have_a_leading_axis(predictor):
+    """Meta's notebooks pass boxes as (1, 4)."""
+    a = predictor.predict(box=np.array([[10, 20, 300, 200]]))
+    b = predictor.predict(box=np.array([10, 20, 300, 200]))
+    np.testing.assert_array_equal(a[2], b[2])
+
+
+def test_logits_feed_back(predictor):
+    _, scores, logits = predictor.predict(**CLICK)
+    best = logits[scores.argmax()][None]
+    masks, _, _ = predictor.predict(**CLICK, mask_input=best, multimask_output=False)
+    assert masks.shape[0] == 1
+
+
+def test_ragged_batch_equals_single_calls(predictor):
+    rng = np.random.default_rng(0)
+    mask = rng.normal(size=(1, 64, 64)).astype(np.float32) * 4
+    prompts = [
+        ([[20.0, 30]], [1], None, None),
+        ([[20.0, 30], [100, 90], [7, 8], [300, 250], [1, 1]], [1, 0, 1, -1, 1], None, None),
+        ([[200.0, 130]], [1], [10, 20, 300, 200], None),
+        ([[200.0, 130], [50, 60]], [1, 0], [10, 20, 300, 200], None),
+        (None, None, [10, 20, 300, 200], None),
+        ([[20.0, 30], [22.0, 31]], [0, 1], None, mask),
+        ([[20.0, 30]], [1], None, mask),
+        (None, None, None, mask),
+        (None, None, None, None),
+    ]
+    batch = predictor.predict_batch(*map(list, zip(*prompts)))
+    assert batch[0].shape == (9, 3, *predictor.original_size)
+    for i, prompt in enumerate(prompts):
+        masks, scores, logits = predictor.predict(*prompt)
+        # Measured 3e-7: the same sums in another order.
+        np.testing.assert_allclose(batch[1][i], scores, atol=2e-6)
+        np.testing.assert_allclose(batch[2][i], logits, atol=1e-5)
+        assert (batch[0][i] != masks).mean() < 1e-4
+
+
+def test_batch_takes_arrays(predictor):
+    coords = np.array([[[20.0, 30]], [[100, 90]], [[200, 30]]])
+    masks, scores, logits = predictor.predict_batch(coords, np.ones((3, 1)), multimask_output=False)
+    assert masks.shape == (3, 1, *predictor.original_size)
+    assert scores.shape == (3, 1) and logits.shape == (3, 1, 64, 64)
+
+
+def test_more_prompts_than_are_decoded_at_once(predictor, monkeypatch):
+    coords = np.random.default_rng(0).uniform(0, 300, (7, 1, 2))
+    whole = predictor.predict_batch(coords, np.ones((7, 1)))
+    monkeypatch.setattr("sam_mlx.modeling.sam.PROMPTS_AT_ONCE", 3)
+    parts = predictor.predict_batch(coords, np.ones((7, 1)))
+    np.testing.assert_allclose(parts[2], whole[2], atol=1e-5)
+
+
+def test_embedding_survives_saving(predictor, tmp_path, small, photograph):
+    expected = predictor.predict(**CLICK)
+    predictor.get_image_embedding().save(tmp_path / "image.safetensors")
+    assert [p.name for p in tmp_path.iterdir()] == ["image.safetensors"]
+    other = SamPredictor(small[1])
+    other.set_image(photograph)
+    other.set_image_embedding(ImageEmbedding.load(tmp_path / "image.safetensors"))
+    assert other.original_size == predictor.original_size
+    for ours, original in zip(other.predict(**CLICK), expected):
+        np.testing.assert_array_equal(ours, original)
+
+
+def test_embedding_of_another_model_is_refused(predictor):
+    other = SamPredictor(models.pair(models.SMALL, seed=3)[1])
+    with pytest.raises(ValueError, match="embed the image again"):
+        other.set_image_embedding(predictor.get_image_embedding())
+    assert not other.is_image_set
+
+
+def test_files_that_are_no_embedding(predictor, tmp_path):
+    with pytest.raises(FileNotFoundError, match="no such image embedding"):
+        ImageEmbedding.load(tmp_path / "none.safetensors")
+    (tmp_path / "text.safetensors").write_text("nothing")
+    mx.save_safetensors(str(tmp_path / "other.safetensors"), {"features": mx.zeros((2,))})
+    for name in ("text", "other"):
+        with pytest.raises(ValueError, match="is not an image embedding"):
+            ImageEmbedding.load(tmp_path / f"{name}.safetensors")
+    with pytest.raises(FileNotFoundError):
+        predictor.get_image_embedding().save(tmp_path / "no" / "folder.safetensors")
+
+
+def test_before_and_after_an_image(small, photograph):
+    predictor = SamPredictor(small[1])
+    for call in (lambda: predictor.predict(**CLICK), predictor.get_image_embedding):
+        with pytest.raises(RuntimeError, match="call set_image"):
+            call()
+    predictor.set_image(photograph)
+    assert predictor.is_image_set
+    with pytest.raises(ValueError):
+        predictor.set_image(np.zeros((0, 0, 3), np.uint8))
+    assert predictor.original_size == (512, 512)  # a refused image changes nothing
+    predictor.reset_image()
+    assert not predictor.is_image_set
+    with pytest.raises(RuntimeError, match="call set_image"):
+        predictor.predict(**CLICK)
+
+
+@pytest.mark.parametrize(
+    ("prompt", "message"),
+    [
+        ({"point_coords": [[1, 2]]}, "go together"),
+        ({"point_labels": [1]}, "go together"),
+        ({"point_coords": [[1, 2], [3, 4]], "point_labels": [1]}, r"shape \(1,\); expected \(2,\)"),
+        ({"point_coords": [1, 2], "point_labels": [1]}, r"shape \(2,\); expected \(N, 2\)"),
+        ({"point_coords": np.zeros((0, 2)), "point_labels": []}, r"shape \(0, 2\)"),
+        ({"point_coords": [[1, 2]], "point_labels": [2]}, r"holds \[2\]"),
+        ({"point_coords": [[1, 2]], "point_labels": [-2]}, r"holds \[-2\]"),
+        ({"point_coords": [[1, 2]], "point_labels": [0.5]}, r"holds \[0.5\]"),
+        ({"point_coords": [[1, np.nan]], "point_labels": [1]}, "point_coords holds NaN"),
+        ({"point_coords": [[1, np.inf]], "point_labels": [1]}, "point_coords holds NaN or inf"),
+        ({"point_coords": [["a", "b"]], "point_labels": [1]}, "expected numbers"),
+        ({"box": [1, 2, 3]}, r"shape \(3,\)"),
+        ({"box": [5, 2, 3, 4]}, "x0 <= x1"),
+        ({"box": [1, 5, 3, 4]}, "y0 <= y1"),
+        ({"box": [1, 2, np.nan, 4]}, "box holds NaN"),
+        ({"mask_input": np.zeros((64, 64))}, r"expected \(1, 64, 64\)"),
+        ({"mask_input": np.zeros((1, 256, 256))}, r"logits\[i : i \+ 1\]"),
+        ({"mask_input": np.full((1, 64, 64), np.nan)}, "mask_input holds NaN"),
+    ],
+)
+def test_bad_prompts(predictor, prompt, message):
+    with pytest.raises(ValueError, match=message):
+        predictor.predict(**prompt)
+
+
+def test_batches_of_different_lengths(predictor):
+    with pytest.raises(ValueError, match="differ in number.*'boxes': 1"):
+        predictor.predict_batch([[[1, 2]], [[3, 4]]], [[1], [1]], boxes=[[1, 2, 3, 4]])
+    with pytest.raises(ValueError, match="no prompts"):
+        predictor.predict_batch([], [])
+    with pytest.raises(ValueError, match="points without labels"):
+        predictor.predict_batch([[[1, 2]], [[3, 4]]], [[1], None])
+
+
+def test_encode_image_names_the_preparation(small):
+    with pytest.raises(ValueError, match="transforms.preprocess"):
+        small[1].encode_image(mx.zeros((1, 64, 64, 3)))
+    with pytest.raises(ValueError, match="batch sizes"):
+        small[1].predict_masks(
+            mx.zeros((1, 16, 16, 64)),
+            points=(mx.zeros((2, 1, 2)), mx.ones((2, 1))),
+            boxes=mx.zeros((3, 4)),
+        )
