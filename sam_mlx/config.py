@@ -83,6 +83,18 @@ VARIANTS: dict[str, SamConfig] = {
     for name, size in _SIZES.items()
 }
 
+# Ships with the package: trained from scratch on drawn scenes, see examples/nano.
+VARIANTS["nano"] = SamConfig(
+    ViTConfig(dim=128, depth=4, heads=4, global_blocks=(1, 3), mlp_dim=384, window=7),
+    variant="nano",
+    image_size=256,
+    patch_size=8,
+    prompt_dim=64,
+    decoder_heads=4,
+    decoder_mlp_dim=256,
+    iou_head_dim=128,
+)
+
 
 def _build(kind: type, values: object, where: str):
     if not isinstance(values, dict):

@@ -18,6 +18,7 @@ SMALL = SamConfig(
     patch_size=8,
     prompt_dim=64,
     mask_channels=8,
+    decoder_heads=2,  # up to 15 tokens fold the image's projections, more do not
     decoder_mlp_dim=96,
     iou_head_dim=48,
 )

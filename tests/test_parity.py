@@ -145,7 +145,7 @@ def test_tables_of_another_length_are_interpolated():
 @pytest.mark.parametrize("multimask", [True, False])
 @pytest.mark.parametrize("mask", [None, "mask"])
 @pytest.mark.parametrize("box", [None, "box"])
-@pytest.mark.parametrize("points", [0, 1, 2, 9])
+@pytest.mark.parametrize("points", [0, 1, 2, 12])
 def test_every_combination_of_prompts(small, wide_photograph, points, box, mask, multimask):
     reference, model = small
     rng = np.random.default_rng(points)
@@ -226,12 +226,13 @@ def test_mask_upscaling_against_three_steps():
     logits = np.random.default_rng(0).normal(size=(3, 64, 64)).astype(np.float32) * 10
     for size in [(384, 640), (700, 1200), (1080, 320), (77, 500), (128, 128), (30, 41), (1, 90)]:
         inner = transforms.preprocess_shape(size, 128)
-        expected = F.interpolate(torch.tensor(logits)[None], (128, 128), mode="bilinear")
+        # In float64: in float32 the original is 1e-4 away from it, ours 4e-6.
+        expected = torch.tensor(logits, dtype=torch.float64)[None]
+        expected = F.interpolate(expected, (128, 128), mode="bilinear")
         expected = expected[..., : inner[0], : inner[1]]
         expected = F.interpolate(expected, size, mode="bilinear")[0]
         ours = transforms.upscale_masks(mx.array(logits), inner, size, 128)
-        # Measured 1e-5 on values up to 40.
-        close(ours, expected, 3e-5)
+        close(ours, expected, 1e-5)
 
 
 @pytest.mark.parametrize("dtype", [mx.float16, mx.bfloat16])
