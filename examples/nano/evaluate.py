@@ -1,0 +1,165 @@
+"""How good nano is: held-out scenes, and the coins photograph of scikit-image.
+
+Truth of a click: for each object of a scene the click is the pixel furthest from everything that
+is not the object itself (its parts, other objects, the frame). The truth is that object as far as
+it is visible, with its parts. The same click may also mean the thing it is a part of: best of
+three and the chosen mask are both held to the one truth, and "any nesting" counts the chosen mask
+by the best of the nested objects that contain the click.
+
+Boxes are exact and answered by the single mask. Three clicks: the mask chosen after the first
+click, then twice a click deep in the largest error, with the last low-resolution mask fed back and
+the single mask taken.
+"""
+
+import argparse
+import json
+from pathlib import Path
+
+import numpy as np
+from scipy import ndimage
+from tqdm import tqdm
+
+from examples.nano import scenes
+
+MIN_OWN = 60  # pixels of an object not covered by its parts; fewer are no target for a click
+
+
+def iou(a: np.ndarray, b: np.ndarray) -> float:
+    return float((a & b).sum() / max((a | b).sum(), 1))
+
+
+def deepest(region: np.ndarray) -> tuple[int, int]:
+    """(x, y) of the pixel furthest from the outside of ``region`` and from the frame."""
+    distance = ndimage.distance_transform_edt(np.pad(region, 1))[1:-1, 1:-1]
+    y, x = np.unravel_index(distance.argmax(), region.shape)
+    return int(x), int(y)
+
+
+def largest(region: np.ndarray) -> np.ndarray:
+    parts, count = ndimage.label(region)
+    return parts == 1 + np.argmax(np.bincount(parts.ravel())[1:]) if count else region
+
+
+def click(predictor, at, truth) -> tuple[float, float, float, np.ndarray, np.ndarray]:
+    """Best IoU of three, the chosen mask's IoU and score, that mask, its low-res logits."""
+    masks, scores, low = predictor.predict(np.array([at]), np.array([1]), multimask_output=True)
+    actual = [iou(mask, truth) for mask in masks]
+    k = int(np.argmax(scores))
+    return max(actual), actual[k], float(scores[k]), masks[k], low[k]
+
+
+def measure(predictor, seeds, with_coins: bool = True) -> dict[str, float]:
+    """Mean IoU over all objects of the scenes, and the correlation of scores with IoU."""
+    rows, scores, actual = [], [], []
+    for seed in seeds:
+        image, objects = scenes.scene(seed)
+        predictor.set_image(image)
+        for k, target in enumerate(objects):
+            if target.own.sum() < MIN_OWN:
+                continue
+            at = deepest(target.own)
+            best, chosen, score, mask, low = click(predictor, at, target.mask)
+            wholes = scenes.chain(np.array([o.parent for o in objects]), k)
+            lenient = max(iou(mask, objects[j].mask) for j in wholes)
+            scores.append(score)
+            actual.append(chosen)
+            ys, xs = np.nonzero(target.mask)
+            box = np.array([xs.min(), ys.min(), xs.max() + 1, ys.max() + 1])
+            boxed = predictor.predict(box=box, multimask_output=False)[0][0]
+            points, labels = [at], [1]
+            for _ in range(2):
+                error = mask ^ target.mask
+                if not error.any():
+                    break
+                x, y = deepest(largest(error))
+                points.append((x, y))
+                labels.append(int(target.mask[y, x]))
+                masks, _, low = predictor.predict(
+                    np.array(points),
+                    np.array(labels),
+                    mask_input=low[None],
+                    multimask_output=False,
+                )
+                mask, low = masks[0], low[0]
+            rows.append((best, chosen, lenient, iou(boxed, target.mask), iou(mask, target.mask)))
+    names = ["best", "chosen", "chosen_any_nesting", "box", "three_clicks"]
+    figures = {name: float(value) for name, value in zip(names, np.mean(rows, axis=0))}
+    figures["correlation"] = float(np.corrcoef(scores, actual)[0, 1])
+    figures["objects"] = len(rows)
+    if with_coins:
+        figures["coins_best"], figures["coins_chosen"] = measure_coins(predictor)
+    return figures
+
+
+def measure_coins(predictor) -> tuple[float, float]:
+    """A click deep in each coin of the photograph, against Otsu's outline of it."""
+    image, coins = coins_photograph()
+    predictor.set_image(image)
+    rows = [click(predictor, deepest(coin), coin)[:2] for coin in coins]
+    return tuple(float(v) for v in np.mean(rows, axis=0))
+
+
+def coins_photograph() -> tuple[np.ndarray, list[np.ndarray]]:
+    """The photograph (303, 384, 3), and the masks of its coins.
+
+    Truth: Otsu's threshold, closing, holes filled, labels, those at the border cleared.
+    """
+    from skimage import data, filters, measure, morphology, segmentation
+
+    photograph = data.coins()
+    bright = photograph > filters.threshold_otsu(photograph)
+    filled = ndimage.binary_fill_holes(morphology.closing(bright, morphology.disk(3)))
+    labels = measure.label(segmentation.clear_border(filled))
+    regions = [r for r in measure.regionprops(labels) if r.area > 400]  # the rest are specks
+    return np.repeat(photograph[..., None], 3, axis=2), [labels == r.label for r in regions]
+
+
+def load(path: Path):
+    """A predictor for a checkpoint of the trainer (PyTorch), or for a converted folder (MLX)."""
+    if path.suffix != ".pt":
+        from sam_mlx import SamPredictor
+
+        return SamPredictor.from_pretrained(str(path))
+    import torch
+
+    from examples.nano.model import SamPredictor, build_nano
+
+    sam = build_nano()
+    sam.load_state_dict(torch.load(path))
+    return SamPredictor(sam.eval())
+
+
+TABLE = [
+    ("one click, best of three", "best", 0.85),
+    ("one click, chosen by predicted IoU", "chosen", 0.78),
+    ("  the same, any nesting", "chosen_any_nesting", None),
+    ("box, single mask", "box", 0.85),
+    ("three clicks", "three_clicks", None),
+    ("correlation of predicted and true IoU", "correlation", 0.6),
+    ("coins, best of three", "coins_best", 0.8),
+    ("coins, chosen by predicted IoU", "coins_chosen", 0.7),
+]
+
+
+def main():
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("model", type=Path, help="runs/nano/nano.pt, or a folder for sam_mlx")
+    parser.add_argument("--scenes", type=int, default=200, help="held-out scenes (default 200)")
+    parser.add_argument("--json", type=Path, help="write the figures here too")
+    args = parser.parse_args()
+    if not args.model.exists():
+        parser.error(f"no model at {args.model}: train one, or name a converted folder")
+    predictor = load(args.model)
+    seeds = tqdm(range(scenes.HELD_OUT, scenes.HELD_OUT + args.scenes), unit="scene")
+    figures = measure(predictor, seeds)
+    print(f"{args.model}: {figures['objects']} objects of {args.scenes} held-out scenes")
+    for label, key, target in TABLE:
+        print(f"{label:40}{figures[key]:.3f}" + (f"  (target {target})" if target else ""))
+    if args.json:
+        args.json.write_text(json.dumps(figures, indent=1) + "\n")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,208 @@
+"""The nano model, and a forward pass for training that computes what Meta's classes compute.
+
+``build_nano()`` is an ordinary ``segment_anything.modeling.Sam``. ``encode`` and ``decode`` run
+its weights on whole batches, on crops too, with the relative positions folded into the attention
+product and the transposed convolutions as matrix products. ``check()`` compares the two.
+"""
+
+from functools import partial
+
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+from convert.reference import import_segment_anything
+
+SamPredictor = import_segment_anything().SamPredictor
+from segment_anything.modeling import (
+    ImageEncoderViT,
+    MaskDecoder,
+    PromptEncoder,
+    Sam,
+    TwoWayTransformer,
+)
+
+SIZE, PATCH, WIDTH, HEADS, WINDOW = 256, 8, 128, 4, 7
+DEPTH, GLOBAL_BLOCKS = 4, (1, 3)
+EMBED = 64
+GRID = SIZE // PATCH  # 32 tokens a side
+
+
+def build_nano() -> Sam:
+    encoder = ImageEncoderViT(
+        img_size=SIZE,
+        patch_size=PATCH,
+        embed_dim=WIDTH,
+        depth=DEPTH,
+        num_heads=HEADS,
+        mlp_ratio=3,
+        out_chans=EMBED,
+        qkv_bias=True,
+        norm_layer=partial(nn.LayerNorm, eps=1e-6),
+        use_rel_pos=True,
+        window_size=WINDOW,
+        global_attn_indexes=GLOBAL_BLOCKS,
+    )
+    prompts = PromptEncoder(
+        embed_dim=EMBED,
+        image_embedding_size=(GRID, GRID),
+        input_image_size=(SIZE, SIZE),
+        mask_in_chans=16,
+    )
+    decoder = MaskDecoder(
+        transformer_dim=EMBED,
+        num_multimask_outputs=3,
+        iou_head_depth=3,
+        iou_head_hidden_dim=128,
+        transformer=TwoWayTransformer(depth=2, embedding_dim=EMBED, mlp_dim=256, num_heads=4),
+    )
+    return Sam(encoder, prompts, decoder)
+
+
+class HeadwiseAttention(torch.autograd.Function):
+    """softmax(q k^T) v one head at a time, in place: the 4 MB of scores stay in the cache."""
+
+    @staticmethod
+    def forward(ctx, q, k, v):
+        weights = torch.empty(q.shape[0], q.shape[1], k.shape[1])
+        out = torch.empty(q.shape[0], q.shape[1], v.shape[2])
+        for i, w in enumerate(weights):
+            torch.mm(q[i], k[i].T, out=w)
+            torch.softmax(w, -1, out=w)
+            torch.mm(w, v[i], out=out[i])
+        ctx.save_for_backward(q, k, v, weights, out)
+        return out
+
+    @staticmethod
+    def backward(ctx, grad):
+        q, k, v, weights, out = ctx.saved_tensors
+        dq, dk, dv = torch.empty_like(q), torch.empty_like(k), torch.empty_like(v)
+        scores = torch.empty(q.shape[1], k.shape[1])
+        offset = (grad * out).sum(-1, keepdim=True)
+        for i, w in enumerate(weights):
+            torch.mm(w.T, grad[i], out=dv[i])
+            torch.mm(grad[i], v[i].T, out=scores)
+            scores.sub_(offset[i]).mul_(w)
+            torch.mm(scores, k[i], out=dq[i])
+            torch.mm(scores.T, q[i], out=dk[i])
+        return dq, dk, dv
+
+
+def attend(layer, x: torch.Tensor) -> torch.Tensor:
+    """Self-attention of an encoder block over x (B, H, W, C)."""
+    B, H, W, C = x.shape
+    q, k, v = layer.qkv(x).view(B, H * W, 3, HEADS, -1).permute(2, 0, 3, 1, 4).flatten(1, 2)
+    rel_h, rel_w = relative(layer.rel_pos_h, H), relative(layer.rel_pos_w, W)
+    grid = q.view(-1, H, W, q.shape[-1])
+    bias_h = torch.einsum("bhwc,hkc->bhwk", grid, rel_h).flatten(1, 2)
+    bias_w = torch.einsum("bhwc,wkc->bhwk", grid, rel_w).flatten(1, 2)
+    if H * W < 400:
+        scores = (q * layer.scale) @ k.transpose(1, 2)
+        scores = scores.view(-1, H * W, H, W) + bias_h[..., None] + bias_w[..., None, :]
+        out = scores.flatten(2).softmax(-1) @ v
+    else:
+        # q' k'^T = scale q k^T + bias: the bias rides on one-hot rows and columns in k'.
+        rows = torch.eye(H).repeat_interleave(W, 0).expand(len(k), -1, -1)
+        columns = torch.eye(W).repeat(H, 1).expand(len(k), -1, -1)
+        q = torch.cat([q * layer.scale, bias_h, bias_w], -1)
+        out = HeadwiseAttention.apply(q, torch.cat([k, rows, columns], -1), v.contiguous())
+    out = out.view(B, HEADS, H, W, -1).permute(0, 2, 3, 1, 4).reshape(B, H, W, C)
+    return layer.proj(out)
+
+
+def relative(table: torch.Tensor, n: int) -> torch.Tensor:
+    """(n, n, C) offsets query - key; crops use the middle of the full image's table."""
+    away = torch.arange(n)[:, None] - torch.arange(n)[None]
+    return table[away + len(table) // 2]
+
+
+def encode(encoder: ImageEncoderViT, images: torch.Tensor, corner=(0, 0)):
+    """Normalised images (B, 3, S, S) whose top left token is ``corner`` (row, column) of the
+    256 px frame -> image embeddings (B, 64, S / 8, S / 8)."""
+    x = encoder.patch_embed(images)
+    B, H, W, C = x.shape
+    x = x + encoder.pos_embed[:, corner[0] : corner[0] + H, corner[1] : corner[1] + W]
+    for block in encoder.blocks:
+        y = block.norm1(x)
+        if block.window_size:
+            pad_h, pad_w = -H % WINDOW, -W % WINDOW
+            y = F.pad(y, (0, 0, 0, pad_w, 0, pad_h))
+            rows, columns = (H + pad_h) // WINDOW, (W + pad_w) // WINDOW
+            y = y.view(B, rows, WINDOW, columns, WINDOW, C).transpose(2, 3)
+            y = attend(block.attn, y.reshape(-1, WINDOW, WINDOW, C))
+            y = y.view(B, rows, columns, WINDOW, WINDOW, C).transpose(2, 3)
+            y = y.reshape(B, H + pad_h, W + pad_w, C)[:, :H, :W]
+        else:
+            y = attend(block.attn, y)
+        x = x + y
+        x = x + block.mlp(block.norm2(x))
+    return encoder.neck(x.permute(0, 3, 1, 2))
+
+
+def encode_points(prompts: PromptEncoder, points: torch.Tensor, labels: torch.Tensor):
+    """points (N, T, 2) in pixels of the 256 px frame, labels (N, T): 1 or 0 for clicks, 2 and 3
+    for box corners, -1 for the filler Meta adds to clicks without a box -> (N, T, 64)."""
+    place = prompts.pe_layer._pe_encoding((points + 0.5) / SIZE)
+    kinds = [prompts.not_a_point_embed.weight, *(e.weight for e in prompts.point_embeddings)]
+    return place * (labels >= 0)[..., None] + torch.cat(kinds)[labels + 1]
+
+
+def decode(sam: Sam, embeddings, sparse, mask_input=None, corner=(0, 0)):
+    """embeddings (B, 64, h, w), sparse (B * P, T, 64) with the P prompts of an image together,
+    mask_input (B * P, 1, 4h, 4w) -> logits (B * P, 4, 4h, 4w), predicted IoU (B * P, 4)."""
+    decoder, prompts = sam.mask_decoder, sam.prompt_encoder
+    N, (B, _, h, w) = len(sparse), embeddings.shape
+    if mask_input is None:
+        dense = prompts.no_mask_embed.weight.view(1, -1, 1, 1)
+    else:
+        dense = prompts.mask_downscaling(mask_input)
+    position = prompts.get_dense_pe()[:, :, corner[0] : corner[0] + h, corner[1] : corner[1] + w]
+    tokens = torch.cat([decoder.iou_token.weight, decoder.mask_tokens.weight])
+    tokens = torch.cat([tokens.expand(N, -1, -1), sparse], 1)
+    source = embeddings.repeat_interleave(N // B, 0) + dense
+    tokens, source = decoder.transformer(source, position.expand(N, -1, -1, -1), tokens)
+    up = upscale(decoder.output_upscaling, source)  # (N, hw * 16, 8)
+    mlps = decoder.output_hypernetworks_mlps
+    hyper = torch.stack([mlp(tokens[:, 1 + i]) for i, mlp in enumerate(mlps)], 1)
+    masks = (hyper @ up.transpose(1, 2)).view(N, 4, h, w, 2, 2, 2, 2)
+    masks = masks.permute(0, 1, 2, 4, 6, 3, 5, 7).reshape(N, 4, 4 * h, 4 * w)
+    return masks, decoder.iou_prediction_head(tokens[:, 0])
+
+
+def upscale(layers: nn.Sequential, x: torch.Tensor) -> torch.Tensor:
+    """x (N, hw, 64) -> (N, hw * 4 * 4, 8): a 2x2 transposed convolution of stride 2 is one matrix
+    product for each position, with its 2x2 outputs beside each other."""
+    first, norm, gelu, second, _ = layers
+    for conv in (first, second):
+        weight = conv.weight.permute(0, 2, 3, 1)  # (in, 2, 2, out)
+        x = x @ weight.flatten(1) + conv.bias.repeat(4)
+        x = x.view(x.shape[0], -1, weight.shape[-1])
+        if conv is first:
+            x = F.layer_norm(x, x.shape[-1:], norm.weight, norm.bias, norm.eps)
+        x = gelu(x)
+    return x
+
+
+@torch.no_grad()
+def check() -> float:
+    """Largest difference between ``encode`` / ``decode`` and Meta's own forward pass."""
+    sam = build_nano()
+    for name, p in sam.named_parameters():
+        if "pos" in name:  # Meta starts them at zero, which would hide a mistake
+            nn.init.normal_(p, std=0.3)
+    images = torch.randn(1, 3, SIZE, SIZE)
+    embeddings = sam.image_encoder(images)
+    worst = (encode(sam.image_encoder, images) - embeddings).abs().max()
+    points, labels = torch.rand(2, 2, 2) * SIZE, torch.tensor([[1, 0], [1, 1]])
+    boxes = torch.tensor([[10.0, 20, 90, 100], [50, 60, 200, 210]])
+    filler = torch.cat([points, torch.full((2, 1, 2), -0.5)], 1), F.pad(labels, (0, 1), value=-1)
+    corners = torch.cat([points, boxes.view(2, 2, 2)], 1)
+    with_box = corners, torch.cat([labels, torch.tensor([[2, 3], [2, 3]])], 1)
+    prior = torch.randn(2, 1, SIZE // 2, SIZE // 2)
+    for box, mask, mine in [(None, None, filler), (boxes, prior, with_box)]:
+        sparse, dense = sam.prompt_encoder((points, labels), box, mask)
+        position = sam.prompt_encoder.get_dense_pe()
+        theirs = sam.mask_decoder.predict_masks(embeddings, position, sparse, dense)
+        ours = decode(sam, embeddings, encode_points(sam.prompt_encoder, *mine), mask)
+        worst = max(worst, *((a - b).abs().max() for a, b in zip(theirs, ours)))
+    return float(worst)
