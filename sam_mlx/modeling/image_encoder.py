@@ -4,10 +4,8 @@ import mlx.core as mx
 import mlx.nn as nn
 
 from ..config import SamConfig
+from .elementwise import attend, gelu
 from .layers import MLPBlock, conv_as_matmul, window_partition, window_unpartition
-
-# Attention scores alive at a time. One global block of ViT-B has 805 MB of them in float32.
-SCORE_BYTES = 128 << 20
 
 
 class PatchEmbed(nn.Module):
@@ -68,23 +66,6 @@ def decomposed_rel_pos(
     return rel_h.flatten(2, 3), rel_w.flatten(2, 3)
 
 
-def attend(
-    q: mx.array, k: mx.array, v: mx.array, rel_h: mx.array, rel_w: mx.array, scale: float
-) -> mx.array:
-    """softmax(scale q k^T + rel_h + rel_w) v, over as many query rows at a time as fit."""
-    N, heads, T, _ = q.shape
-    rows = max(1, SCORE_BYTES // (N * heads * T * q.itemsize))
-    out = []
-    for i in range(0, T, rows):
-        part = slice(i, i + rows)
-        bias = rel_h[:, :, part, :, None] + rel_w[:, :, part, None, :]
-        bias = bias.flatten(-2)  # (N, heads, rows, T)
-        out.append(
-            mx.fast.scaled_dot_product_attention(q[:, :, part], k, v, scale=scale, mask=bias)
-        )
-    return mx.concatenate(out, axis=2) if len(out) > 1 else out[0]
-
-
 class Block(nn.Module):
     """norm, attention, add; norm, MLP, add. ``window`` 0 attends to the whole grid."""
 
@@ -93,7 +74,7 @@ class Block(nn.Module):
         self.norm1 = nn.LayerNorm(dim, eps=1e-6)
         self.attn = Attention(dim, heads, window or grid)
         self.norm2 = nn.LayerNorm(dim, eps=1e-6)
-        self.mlp = MLPBlock(dim, mlp_dim, nn.gelu)
+        self.mlp = MLPBlock(dim, mlp_dim, gelu)
         self.window = window
 
     def __call__(self, x: mx.array) -> mx.array:

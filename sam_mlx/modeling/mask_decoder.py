@@ -4,6 +4,7 @@ import mlx.core as mx
 import mlx.nn as nn
 
 from ..config import SamConfig
+from .elementwise import gelu
 from .transformer import TwoWayTransformer
 
 
@@ -29,9 +30,9 @@ class MaskDecoder(nn.Module):
         self.output_upscaling = [
             nn.ConvTranspose2d(dim, dim // 4, 2, stride=2),
             nn.LayerNorm(dim // 4, eps=1e-6),
-            nn.GELU(),
+            gelu,
             nn.ConvTranspose2d(dim // 4, dim // 8, 2, stride=2),
-            nn.GELU(),
+            gelu,
         ]
         self.output_hypernetworks_mlps = [MLP(dim, dim, dim // 8, 3) for _ in range(masks)]
         self.iou_prediction_head = MLP(dim, config.iou_head_dim, masks, config.iou_head_depth)
@@ -73,7 +74,7 @@ class MaskDecoder(nn.Module):
         A 2x2 transposed convolution of stride 2 is one matrix product per cell, and what
         follows works pixel by pixel: pixels are put into place once, on the finished masks.
         """
-        conv1, norm, gelu, conv2, _ = self.output_upscaling
+        conv1, norm, _, conv2, _ = self.output_upscaling
         B, P, C = image.shape
         x = gelu(norm(transposed_conv(conv1, image)))
         return gelu(transposed_conv(conv2, x))

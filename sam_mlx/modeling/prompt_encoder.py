@@ -6,6 +6,7 @@ import mlx.core as mx
 import mlx.nn as nn
 
 from ..config import SamConfig
+from .elementwise import gelu
 from .layers import conv_as_matmul
 
 # Point labels. The first is this package's: such a slot is masked out of all attention.
@@ -48,10 +49,10 @@ class PromptEncoder(nn.Module):
         self.mask_downscaling = [
             nn.Conv2d(1, hidden // 4, 2, stride=2),
             nn.LayerNorm(hidden // 4, eps=1e-6),
-            nn.GELU(),
+            gelu,
             nn.Conv2d(hidden // 4, hidden, 2, stride=2),
             nn.LayerNorm(hidden, eps=1e-6),
-            nn.GELU(),
+            gelu,
             nn.Conv2d(hidden, dim, 1),
         ]
         self.no_mask_embed = nn.Embedding(1, dim)

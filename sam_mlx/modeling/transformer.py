@@ -8,6 +8,7 @@ import mlx.core as mx
 import mlx.nn as nn
 
 from ..config import SamConfig
+from .elementwise import softmax
 from .layers import MLPBlock
 
 
@@ -58,7 +59,7 @@ class TokenToImage(Attention):
         W_v = self.v_proj.weight.reshape(self.heads, -1, C)
         q = self.split_heads(self.scale * self.q_proj(q)) @ W_k  # (B, h, N, C)
         scores = q.reshape(B, -1, C) @ k.swapaxes(1, 2)  # (B, h*N, P)
-        x = mx.softmax(scores, axis=-1, precise=True) @ v
+        x = softmax(scores) @ v
         x = x.reshape(B, self.heads, N, C) @ W_v.swapaxes(1, 2)  # (B, h, N, inner/h)
         return self.out_proj(self.merge_heads(x) + self.v_proj.bias)
 
@@ -82,7 +83,7 @@ class ImageToToken(Attention):
 
         scores = q @ keys.swapaxes(1, 2) + offset.reshape(B, 1, -1)  # (B, P, h*N)
         scores = scores.reshape(B, -1, self.heads, N)
-        weights = mx.softmax(scores, axis=-1, precise=True).flatten(-2)
+        weights = softmax(scores).flatten(-2)
         return weights @ values + self.out_proj.bias
 
 
