@@ -1,6 +1,6 @@
 """Segment Anything, natively in MLX."""
 
-from . import _blas  # noqa: F401  before anything imports mlx.core
+from . import _linux  # noqa: F401  before anything imports mlx.core
 from .loading import sam_model_registry
 from .modeling.sam import Sam
 from .predictor import ImageEmbedding, SamPredictor

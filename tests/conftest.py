@@ -1,4 +1,4 @@
-import sam_mlx  # noqa: F401 I001  first: on Linux it must come before mlx.core, see sam_mlx/_blas.py
+import sam_mlx  # noqa: F401 I001  first: on Linux it must come before mlx.core, see sam_mlx/_linux.py
 
 import numpy as np
 import pytest

@@ -1,0 +1,44 @@
+"""The settings of the process on Linux, each seen from a process of its own."""
+
+import importlib.metadata
+import platform
+import subprocess
+import sys
+
+import pytest
+
+
+def has_mkl() -> bool:
+    try:
+        return bool(importlib.metadata.version("mkl"))
+    except importlib.metadata.PackageNotFoundError:
+        return False
+
+
+PROGRAM = """
+import {first}, {second}
+import mlx.core as mx
+print("MKL" if "libmkl_rt" in open("/proc/self/maps").read() else "reference")
+print((mx.ones((3, 3)) @ mx.ones((3, 3))).sum().item())
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="settings of Linux only")
+@pytest.mark.parametrize(
+    ("first", "second", "environment", "library"),
+    [
+        ("sam_mlx", "mlx.core", {}, "MKL"),
+        ("sam_mlx", "mlx.core", {"SAM_MLX_LINUX_TUNING": "0"}, "reference"),
+        ("mlx.core", "sam_mlx", {}, "reference"),  # too late to take effect
+    ],
+)
+def test_which_blas_is_loaded(first, second, environment, library, monkeypatch):
+    if library == "MKL" and (platform.machine() != "x86_64" or not has_mkl()):
+        pytest.skip("MKL is not installed")
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value)
+    program = PROGRAM.format(first=first, second=second)
+    result = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, check=True
+    )
+    assert result.stdout.split() == [library, "27.0"]
