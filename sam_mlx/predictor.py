@@ -226,16 +226,12 @@ class SamPredictor:
                 logits[i], scores[i] = group_logits[j], group_scores[j]
         logits, scores = mx.stack(logits), mx.stack(scores)
 
-        masks = [
-            transforms.upscale_masks(
-                x, embedding.input_size, embedding.original_size, self.model.config.image_size
-            )
-            for x in logits
-        ]
-        if not return_logits:
-            masks = [m > self.model.mask_threshold for m in masks]
+        threshold = None if return_logits else self.model.mask_threshold
+        sizes = embedding.input_size, embedding.original_size, self.model.config.image_size
         # One prompt at a time: logits at full size are large and short-lived.
-        masks = np.stack([np.array(m) for m in masks])
+        masks = np.stack(
+            [np.array(transforms.upscale_masks(x, *sizes, threshold=threshold)) for x in logits]
+        )
         return masks, np.array(scores.astype(mx.float32)), np.array(logits.astype(mx.float32))
 
     def embed_prompt(self, point_coords=None, point_labels=None, box=None, mask_input=None):

@@ -4,6 +4,7 @@ Sizes are (height, width) in pixels. Three frames: the original image; the input
 original scaled so that its longest side is the model's; the padded square the model sees.
 """
 
+from functools import lru_cache
 from pathlib import Path
 
 import mlx.core as mx
@@ -11,7 +12,7 @@ import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
 
 from .config import SamConfig
-from .modeling.layers import bilinear_matrix
+from .modeling.layers import interpolate_rows
 
 
 def load_image(image: str | Path | Image.Image | np.ndarray, image_format: str = "RGB"):
@@ -127,19 +128,43 @@ def apply_boxes(boxes: np.ndarray, original_size: tuple[int, int], long_side: in
 
 
 def upscale_masks(
-    masks: mx.array, input_size: tuple[int, int], original_size: tuple[int, int], image_size: int
+    masks: mx.array,
+    input_size: tuple[int, int],
+    original_size: tuple[int, int],
+    image_size: int,
+    threshold: float | None = None,
 ) -> mx.array:
     """Low-resolution logits (..., n, n) to the original image's size (..., H, W), in float32.
 
     The original enlarges to the padded square, crops the padding and resizes, each bilinear
-    (``Sam.postprocess_masks``). That is linear and separable: one matrix for each axis.
+    (``Sam.postprocess_masks``). That is linear and separable: one matrix for each axis. With
+    ``threshold`` the result is bool, the logits above it.
     """
+    n = masks.shape[-1]
     rows, columns = (
-        mx.array(
-            (
-                bilinear_matrix(inner, outer) @ bilinear_matrix(masks.shape[-1], image_size)[:inner]
-            ).astype(np.float32)
-        )
-        for inner, outer in zip(input_size, original_size)
+        _upscaling(n, image_size, inner, outer) for inner, outer in zip(input_size, original_size)
     )
-    return (rows @ masks.astype(mx.float32)) @ columns.T
+    masks = masks.astype(mx.float32)
+    masks = mx.concatenate([matrix @ masks[..., band, :] for band, matrix in rows], axis=-2)
+    parts = [masks[..., band] @ matrix.T for band, matrix in columns]
+    if threshold is not None:
+        parts = [part > threshold for part in parts]
+    return mx.concatenate(parts, axis=-1)
+
+
+@lru_cache(maxsize=16)
+def _upscaling(n: int, image_size: int, inner: int, outer: int) -> list[tuple[slice, mx.array]]:
+    """Along one axis, n -> image_size, cropped to inner, -> outer, as bands of one matrix.
+
+    An output pixel depends on three or four inputs, so 256 of them on a few: the zeros of the
+    whole matrix would be most of the work.
+    """
+    matrix = interpolate_rows(interpolate_rows(np.eye(n), image_size)[:inner], outer)
+    bands = []
+    for i in range(0, outer, 256):
+        rows = matrix[i : i + 256]
+        used = np.flatnonzero(rows.any(axis=0))
+        band = slice(int(used[0]), int(used[-1]) + 1)
+        bands.append((band, mx.array(rows[:, band].astype(np.float32))))
+    mx.eval([part for _, part in bands])  # cached, so it must outlive this thread
+    return bands

@@ -14,7 +14,7 @@ import mlx.nn as nn
 import numpy as np
 
 from .config import VARIANTS, SamConfig, ViTConfig, named
-from .modeling.layers import bilinear_matrix
+from .modeling.layers import interpolate_rows
 
 # Hugging Face -> Meta. The first rule whose pattern begins the name, or follows a dot, wins.
 _MLP_HEAD = r"mask_decoder\.(iou_prediction_head|output_hypernetworks_mlps\.\d+)\."
@@ -146,6 +146,6 @@ def fit_relative_positions(weights: Mapping, config: SamConfig) -> dict:
         for name in (f"image_encoder.blocks.{i}.attn.rel_pos_{axis}" for axis in "hw"):
             table = fitted.get(name)
             if table is not None and table.ndim == 2 and len(table) != length:
-                matrix = bilinear_matrix(len(table), length).astype(np.float32)
-                fitted[name] = mx.array(matrix) @ mx.array(table).astype(mx.float32)
+                table = np.array(mx.array(table).astype(mx.float32))
+                fitted[name] = mx.array(interpolate_rows(table, length).astype(np.float32))
     return fitted

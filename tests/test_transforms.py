@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from sam_mlx import transforms
-from sam_mlx.modeling.layers import bilinear_matrix, window_partition, window_unpartition
+from sam_mlx.modeling.layers import interpolate_rows, window_partition, window_unpartition
 from tests import models
 from tests.references import segment_anything  # noqa: F401  makes the next import work
 
@@ -46,12 +46,11 @@ def test_coordinates_are_the_originals(height, width, points):
 
 
 @given(st.integers(1, 300), st.integers(1, 300))
-def test_bilinear_matrix_is_interpolate(size, new_size):
-    matrix = bilinear_matrix(size, new_size)
-    np.testing.assert_allclose(matrix.sum(axis=1), 1)
-    signal = torch.arange(size, dtype=torch.float64)[None, None] ** 2
-    expected = F.interpolate(signal, new_size, mode="linear")[0, 0]
-    np.testing.assert_allclose(matrix @ signal[0, 0].numpy(), expected, atol=1e-6 * size**2)
+def test_interpolation_is_interpolate(size, new_size):
+    rows = torch.arange(2 * size, dtype=torch.float64).reshape(size, 2) ** 2
+    expected = F.interpolate(rows.T[None], new_size, mode="linear")[0].T
+    ours = interpolate_rows(rows.numpy(), new_size)
+    np.testing.assert_allclose(ours, expected, atol=1e-6 * size**2)
 
 
 @given(*[st.integers(1, 3)], *[st.integers(1, 20)] * 2, st.integers(1, 8))
@@ -67,8 +66,11 @@ def test_windows_come_back(batch, height, width, window):
 @given(st.integers(1, 400), st.integers(1, 400))
 def test_masks_have_the_images_size(height, width):
     size = transforms.preprocess_shape((height, width), 128)
-    masks = transforms.upscale_masks(mx.zeros((2, 64, 64)), size, (height, width), 128)
+    logits = mx.random.normal((2, 64, 64), key=mx.random.key(height))
+    masks = transforms.upscale_masks(logits, size, (height, width), 128)
     assert masks.shape == (2, height, width)
+    above = transforms.upscale_masks(logits, size, (height, width), 128, threshold=0.3)
+    np.testing.assert_array_equal(np.array(above), np.array(masks) > 0.3)
 
 
 def test_preprocessing_is_the_originals(photograph, wide_photograph, small):

@@ -57,17 +57,14 @@ def window_unpartition(windows: mx.array, window: int, shape: tuple[int, int]) -
     return x.reshape(B, nH * window, nW * window, C)[:, :H, :W]
 
 
-def bilinear_matrix(size: int, new_size: int) -> np.ndarray:
-    """(new_size, size) float64 weights of linear interpolation along one axis.
+def interpolate_rows(x: np.ndarray, size: int) -> np.ndarray:
+    """Linear interpolation of a matrix's rows to ``size`` rows, in float64.
 
     Half-pixel centres, edges clamped, no antialiasing: PyTorch's ``interpolate`` with
-    ``align_corners=False``.
+    ``align_corners=False``. Of an identity it is the matrix that interpolates.
     """
-    centre = np.clip((np.arange(new_size) + 0.5) * (size / new_size) - 0.5, 0, None)
-    low = np.minimum(centre.astype(int), size - 1)
-    high = np.minimum(low + 1, size - 1)
-    weights = np.zeros((new_size, size))
-    rows = np.arange(new_size)
-    np.add.at(weights, (rows, low), 1 - (centre - low))
-    np.add.at(weights, (rows, high), centre - low)
-    return weights
+    centre = np.maximum((np.arange(size) + 0.5) * (len(x) / size) - 0.5, 0)
+    low = np.minimum(centre.astype(int), len(x) - 1)
+    high = np.minimum(low + 1, len(x) - 1)
+    share = (centre - low)[:, None]
+    return x[low] * (1 - share) + x[high] * share
