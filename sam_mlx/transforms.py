@@ -108,9 +108,14 @@ def preprocess(image: np.ndarray, config: SamConfig) -> mx.array:
 def normalize_and_pad(images: mx.array, config: SamConfig) -> mx.array:
     """(B, h, w, 3) pixels in the input frame to (B, S, S, 3) (original: ``Sam.preprocess``)."""
     _, h, w, _ = images.shape
-    pixels = images.astype(mx.float32) - mx.array(config.pixel_mean)
-    pixels = pixels / mx.array(config.pixel_std)
+    pixels = normalize(images, config)
     return mx.pad(pixels, ((0, 0), (0, config.image_size - h), (0, config.image_size - w), (0, 0)))
+
+
+def normalize(images: mx.array, config: SamConfig) -> mx.array:
+    """Pixels (..., 3) in RGB, 0 to 255, to the range that the encoder was trained on, float32."""
+    pixels = images.astype(mx.float32) - mx.array(config.pixel_mean)
+    return pixels / mx.array(config.pixel_std)
 
 
 def apply_coords(coords: np.ndarray, original_size: tuple[int, int], long_side: int) -> np.ndarray:
@@ -134,12 +139,19 @@ def upscale_masks(
     The original enlarges to the padded square, crops the padding and resizes, each bilinear
     (``Sam.postprocess_masks``). That is linear and separable: one matrix for each axis.
     """
-    rows, columns = (
+    rows, columns = upscaling_matrices(masks.shape[-1], input_size, original_size, image_size)
+    return (rows @ masks.astype(mx.float32)) @ columns.T
+
+
+def upscaling_matrices(
+    mask_size: int, input_size: tuple[int, int], original_size: tuple[int, int], image_size: int
+) -> tuple[mx.array, mx.array]:
+    """The two matrices of ``upscale_masks``, float32: (H, mask_size) and (W, mask_size)."""
+    return tuple(
         mx.array(
-            (
-                bilinear_matrix(inner, outer) @ bilinear_matrix(masks.shape[-1], image_size)[:inner]
-            ).astype(np.float32)
+            (bilinear_matrix(inner, outer) @ bilinear_matrix(mask_size, image_size)[:inner]).astype(
+                np.float32
+            )
         )
         for inner, outer in zip(input_size, original_size)
     )
-    return (rows @ masks.astype(mx.float32)) @ columns.T
