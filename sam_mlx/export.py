@@ -514,8 +514,8 @@ def describe(
         "device": {"kind": kind, "note": device_note(kind)},
         "mlx": {
             "version": mx.__version__,
-            "note": "MLX promises no compatibility of .mlxfn files between versions: load them "
-            "with this version. Files written by 0.32.1 or newer do not load in older versions",
+            "note": "load the files with this version: MLX promises no compatibility between "
+            "versions, and 0.32.1 changed the format in both directions",
         },
         "image_size": S,
         "mask_size": L,
