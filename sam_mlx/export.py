@@ -64,14 +64,15 @@ def export(
     points: int | Sequence[int] = 4,
     sizes: Sequence[tuple[int, int]] = (),
     dtype: mx.Dtype | str | None = None,
+    revision: str | None = None,
 ) -> dict:
     """Write ``encoder.mlxfn``, ``decoder.mlxfn`` and ``export.json`` into a new folder.
 
-    model: a model, or what ``from_pretrained`` takes. points: prompt slots of the decoder, one
-    number or several; a box takes two. sizes: (height, width) in pixels of original images for
-    which ``masks_HEIGHTxWIDTH.mlxfn`` is written too. dtype: the weights' precision, by default
-    the one they are stored in. ``export.json`` describes every file; see also
-    ``examples/cpp`` and ``examples/ios``.
+    model: a model, or what ``from_pretrained`` takes; revision goes with it. points: prompt
+    slots of the decoder, one number or several; a box takes two. sizes: (height, width) in
+    pixels of original images for which ``masks_HEIGHTxWIDTH.mlxfn`` is written too. dtype: the
+    weights' precision, by default the one they are stored in. ``export.json`` describes every
+    file; ``examples/cpp`` and ``examples/ios`` use them.
 
     The files are loaded again and compared with ``SamPredictor`` on a test image; the folder
     appears only when they agree. They run on the device kind they were traced on.
@@ -81,12 +82,12 @@ def export(
     the files differ from the model or do not run here.
     """
     folder = refuse_existing(out_folder)
-    points = check_points_slots(points)
+    points = check_slots(points)
     sizes = [check_size(size) for size in sizes]
     dtype = parse_dtype(dtype)
     source = "a model in memory" if isinstance(model, Sam) else str(model)
     with whole_folder(folder) as temporary:
-        model = prepare(model, dtype)
+        model = prepare(model, dtype, revision)
         files = {
             "encoder.mlxfn": (image_encoder(model), encoder_traces(model)),
             "decoder.mlxfn": (mask_decoder(model), decoder_traces(model, points)),
@@ -104,7 +105,7 @@ def export(
     return description
 
 
-def check_points_slots(points: int | Sequence[int]) -> list[int]:
+def check_slots(points: int | Sequence[int]) -> list[int]:
     counts = [points] if isinstance(points, int) else list(points)
     if not counts or any(not isinstance(n, int) or n < 1 for n in counts):
         raise ValueError(f"points is {points!r}; expected whole numbers of slots, 1 or more")
@@ -118,10 +119,10 @@ def check_size(size: tuple[int, int]) -> tuple[int, int]:
     return size
 
 
-def prepare(model: Sam | str | Path, dtype: mx.Dtype | None) -> Sam:
+def prepare(model: Sam | str | Path, dtype: mx.Dtype | None, revision: str | None) -> Sam:
     """The model in the wanted precision, all its weights evaluated."""
     if not isinstance(model, Sam):
-        return from_pretrained(model, dtype=dtype)
+        return from_pretrained(model, dtype=dtype, revision=revision)
     if dtype is not None and dtype != model.dtype:
         weights = dict(tree_flatten(model.parameters()))
         return build(model.config, weights, dtype, source="the model")
@@ -264,24 +265,17 @@ def embedding_tensor(model: Sam) -> Tensor:
 
 def decoder_traces(model: Sam, points: list[int]) -> list[Trace]:
     S, L, M = model.config.image_size, model.config.mask_size, model.config.multimask_outputs + 1
-    mask_input = Tensor(
-        "mask_input",
-        (1, 1, L, L),
+    masks, stability, areas = measured_tensors(M, (S, S), "the resized image; False beside it")
+    scores = Tensor("scores", (1, M), mx.float32, "the model's own estimate of each mask's IoU")
+    low_res_masks = Tensor(
+        "low_res_masks",
+        (1, M, L, L),
         mx.float32,
-        "logits: one of an earlier call's low_res_masks",
+        f"logits, each for {S // L} by {S // L} pixels of the padded square; above "
+        f"{model.mask_threshold:g} is the object",
     )
-    outputs = [
-        *measured_tensors(M, (S, S), "the resized image; False beside it"),
-        Tensor(
-            "low_res_masks",
-            (1, M, L, L),
-            mx.float32,
-            f"logits, {S // L} pixels of the {S}x{S} square a value, above "
-            f"{model.mask_threshold:g} is the object",
-        ),
-    ]
-    score = Tensor("scores", (1, M), mx.float32, "the model's own estimate of each mask's IoU")
-    outputs.insert(1, score)
+    outputs = [masks, scores, stability, areas, low_res_masks]
+    mask_input = Tensor("mask_input", (1, 1, L, L), mx.float32, "one of the low_res_masks")
     traces = []
     for N in points:
         inputs = [
@@ -542,7 +536,7 @@ def describe(
         },
         "files": {
             name: {
-                "sha256": hashlib.sha256((folder / name).read_bytes()).hexdigest(),
+                "sha256": sha256(folder / name),
                 "bytes": (folder / name).stat().st_size,
                 "inputs_are": "positional, in this order",
                 "traces": [
@@ -557,6 +551,14 @@ def describe(
         },
         "differences_from_predictor": differences,
     }
+
+
+def sha256(path: Path) -> str:
+    digest = hashlib.sha256()
+    with path.open("rb") as file:
+        while part := file.read(1 << 20):
+            digest.update(part)
+    return digest.hexdigest()
 
 
 def device_kind() -> str:
