@@ -106,7 +106,7 @@ def export(
 
 
 def check_slots(points: int | Sequence[int]) -> list[int]:
-    counts = [points] if isinstance(points, int) else list(points)
+    counts = list(points) if isinstance(points, Sequence) else [points]
     if not counts or any(not isinstance(n, int) or n < 1 for n in counts):
         raise ValueError(f"points is {points!r}; expected whole numbers of slots, 1 or more")
     return sorted(set(counts))

@@ -202,7 +202,7 @@ def whole_folder(folder: str | Path) -> Iterator[Path]:
         folder.parent.mkdir(parents=True, exist_ok=True)
         temporary = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))
     except OSError as error:
-        raise OSError(f"cannot write {folder}: {error.strerror}") from error
+        raise OSError(f"cannot write {folder}: {error.strerror}: {error.filename}") from error
     try:
         yield temporary
         temporary.chmod(0o755)

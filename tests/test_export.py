@@ -71,7 +71,8 @@ def test_encoder_gives_what_set_image_gives(model, functions, size, dtype):
     predictor = SamPredictor(model)
     predictor.set_image(picture(*size))
     features, _ = encode(functions, picture(*size), dtype)
-    assert np.array_equal(np.array(features), np.array(predictor.features))
+    # 0 measured on CPU with MLX 0.32.4; 4e-6 with 0.31.1, which fuses GELU otherwise.
+    assert np.abs(np.array(features) - np.array(predictor.features)).max() <= 1e-5
 
 
 def prompts() -> list:
@@ -263,7 +264,7 @@ def test_existing_and_unwritable_output(model, tmp_path):
     file.write_text("mine")
     with pytest.raises(FileExistsError, match="exists already"):
         export(model, file)
-    with pytest.raises(OSError, match="cannot write .*out: Not a directory"):
+    with pytest.raises(OSError, match="cannot write .*out: File exists: .*file"):
         export(model, file / "out")
     assert file.read_text() == "mine" and list(tmp_path.iterdir()) == [file]
 
