@@ -120,13 +120,19 @@ def check_size(size: tuple[int, int]) -> tuple[int, int]:
 
 
 def prepare(model: Sam | str | Path, dtype: mx.Dtype | None, revision: str | None) -> Sam:
-    """The model in the wanted precision, all its weights evaluated."""
+    """The model in the wanted precision, its arrays in a form that MLX exports rightly."""
     if not isinstance(model, Sam):
-        return from_pretrained(model, dtype=dtype, revision=revision)
-    if dtype is not None and dtype != model.dtype:
+        model = from_pretrained(model, dtype=dtype, revision=revision)
+    elif dtype is not None and dtype != model.dtype:
         weights = dict(tree_flatten(model.parameters()))
-        return build(model.config, weights, dtype, source="the model")
-    mx.eval(model.parameters())  # else the graph that makes them is exported in their place
+        model = build(model.config, weights, dtype, source="the model")
+    # MLX 0.32.4 writes the memory of a constant as it lies, in the wrong order where it is a
+    # transposed view; and what is not evaluated, as the graph that makes it.
+    for module in model.modules():
+        for name, value in module.items():
+            if isinstance(value, mx.array):
+                module[name] = mx.contiguous(value)
+                mx.eval(module[name])
     return model
 
 

@@ -12,7 +12,7 @@ from mlx.utils import tree_map
 from PIL import Image
 
 from sam_mlx import Sam, SamPredictor, loading
-from sam_mlx.config import SamConfig, ViTConfig
+from sam_mlx.config import VARIANTS
 from sam_mlx.export import export
 
 SOURCE = Path(__file__).parent.parent / "examples" / "cpp"
@@ -39,17 +39,7 @@ def model() -> Sam:
     if (loading.ASSETS / "nano").exists():
         return Sam.from_pretrained("nano")
     mx.random.seed(0)
-    model = Sam(
-        SamConfig(
-            ViTConfig(128, 4, 4, (1, 3), 384, window=7),
-            image_size=256,
-            patch_size=8,
-            prompt_dim=64,
-            decoder_heads=4,
-            decoder_mlp_dim=256,
-            iou_head_dim=128,
-        )
-    )
+    model = Sam(VARIANTS["nano"])
     model.update(tree_map(lambda w: w + 0.05 * mx.random.normal(w.shape), model.parameters()))
     mx.eval(model.parameters())
     return model
