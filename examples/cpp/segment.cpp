@@ -13,12 +13,13 @@
 #include <iostream>
 #include <iterator>
 #include <limits>
-#include <regex>
+#include <sstream>
 #include <stdexcept>
 #include <string>
 #include <vector>
 
-#include "mlx/mlx.h"
+#include "mlx/export.h"
+#include "mlx/ops.h"
 
 namespace mx = mlx::core;
 
@@ -120,16 +121,14 @@ mx::array upscaling(int mask_size, int square, int input_size, int new_size) {
   return mx::array(matrix.data(), {new_size, mask_size}, mx::float32);
 }
 
-// The whole numbers after a key of export.json.
+// The whole number, or list of them, after a key of export.json.
 std::vector<int> numbers(const std::string& json, const std::string& key) {
-  std::smatch match;
+  size_t start = json.find("\"" + key + "\":");
+  if (start == std::string::npos) throw std::runtime_error("export.json has no " + key);
+  std::istringstream text(json.substr(json.find_first_of("0123456789", start)));
   std::vector<int> values;
-  if (!std::regex_search(json, match, std::regex("\"" + key + "\":\\s*\\[?([\\d,\\s]+)")))
-    throw std::runtime_error("export.json has no " + key);
-  std::string list = match[1];
-  std::regex digits("\\d+");
-  for (std::sregex_iterator i(list.begin(), list.end(), digits), end; i != end; ++i)
-    values.push_back(std::stoi(i->str()));
+  char comma = ',';
+  for (int value; comma == ',' && text >> value; text >> comma) values.push_back(value);
   return values;
 }
 
