@@ -17,6 +17,7 @@ def main(argv: list[str] | None = None) -> int:
     commands = parser.add_subparsers(dest="command", required=True)
     add_predict(commands)
     add_info(commands)
+    add_export(commands)
     args = parser.parse_args(argv)
     try:
         return args.run(args) or 0
@@ -193,3 +194,54 @@ def info(args: argparse.Namespace) -> None:
     )
     print(f"embedding    {config.grid} x {config.grid} cells, {config.prompt_dim} channels")
     print(f"masks        {config.mask_size} x {config.mask_size}, then at the image's own size")
+
+
+def add_export(commands) -> None:
+    parser = add_command(
+        commands,
+        "export",
+        export,
+        "write encoder and decoder as files for apps",
+        "Write encoder.mlxfn, decoder.mlxfn and export.json for apps in C++ and Swift, and check "
+        "them against the model. They run on the kind of device that this command runs on.",
+    )
+    parser.add_argument("model", help="nano, a folder, a .safetensors file or a hub repository")
+    parser.add_argument("output", metavar="out", help="folder to make")
+    parser.add_argument("--dtype", choices=("float32", "float16", "bfloat16"), help="weights' type")
+    parser.add_argument(
+        "--points", nargs="+", type=int, default=[4], metavar="N",
+        help="prompt slots of the decoder; several numbers share one file",
+    )  # fmt: skip
+    parser.add_argument(
+        "--sizes", nargs="+", type=image_size, default=[], metavar="HEIGHTxWIDTH",
+        help="sizes of original images to write masks_HEIGHTxWIDTH.mlxfn for",
+    )  # fmt: skip
+    parser.add_argument("--revision", help="branch, tag or commit of the hub repository")
+
+
+def image_size(text: str) -> tuple[int, int]:
+    height, width = text.split("x")
+    return int(height), int(width)
+
+
+def export(args: argparse.Namespace) -> None:
+    from .export import export as write_export
+
+    written = write_export(
+        args.model,
+        args.output,
+        points=args.points,
+        sizes=args.sizes,
+        dtype=args.dtype,
+        revision=args.revision,
+    )
+    for name, file in written["files"].items():
+        print(f"{Path(args.output) / name}  {file['bytes'] / 1e6:.1f} MB")
+    print(Path(args.output) / "export.json")
+    differences = written["differences_from_predictor"].items()
+    print(
+        "largest differences from SamPredictor: "
+        + ", ".join(f"{k} {v:.2g}" for k, v in differences)
+    )
+    print(f"Device: {written['device']['note']}.")
+    print(f"MLX {written['mlx']['version']}: {written['mlx']['note']}.")

@@ -3,7 +3,8 @@
 import json
 import shutil
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 
@@ -186,11 +187,24 @@ def save_pretrained(model: Sam, folder: str | Path) -> None:
 
     Raises FileExistsError when something is there already.
     """
-    folder = refuse_existing(folder)
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    temporary = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))
-    try:
+    with whole_folder(folder) as temporary:
         write_checkpoint(temporary, model)
+
+
+@contextmanager
+def whole_folder(folder: str | Path) -> Iterator[Path]:
+    """A folder to fill, renamed to ``folder`` at the end and removed after any error.
+
+    Raises FileExistsError when something is there already, OSError when it cannot be written.
+    """
+    folder = refuse_existing(folder)
+    try:
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        temporary = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))
+    except OSError as error:
+        raise OSError(f"cannot write {folder}: {error.strerror}: {error.filename}") from error
+    try:
+        yield temporary
         temporary.chmod(0o755)
         temporary.rename(folder)
     except BaseException:

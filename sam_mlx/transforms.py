@@ -109,9 +109,14 @@ def preprocess(image: np.ndarray, config: SamConfig) -> mx.array:
 def normalize_and_pad(images: mx.array, config: SamConfig) -> mx.array:
     """(B, h, w, 3) pixels in the input frame to (B, S, S, 3) (original: ``Sam.preprocess``)."""
     _, h, w, _ = images.shape
-    pixels = images.astype(mx.float32) - mx.array(config.pixel_mean)
-    pixels = pixels / mx.array(config.pixel_std)
+    pixels = normalize(images, config)
     return mx.pad(pixels, ((0, 0), (0, config.image_size - h), (0, config.image_size - w), (0, 0)))
+
+
+def normalize(images: mx.array, config: SamConfig) -> mx.array:
+    """Pixels (..., 3) in RGB, 0 to 255, to the range that the encoder was trained on, float32."""
+    pixels = images.astype(mx.float32) - mx.array(config.pixel_mean)
+    return pixels / mx.array(config.pixel_std)
 
 
 def apply_coords(coords: np.ndarray, original_size: tuple[int, int], long_side: int) -> np.ndarray:

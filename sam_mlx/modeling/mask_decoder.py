@@ -44,12 +44,12 @@ class MaskDecoder(nn.Module):
         sparse: mx.array,
         valid: mx.array,
         dense: mx.array,
-        multimask_output: bool,
+        multimask_output: bool | None,
     ) -> tuple[mx.array, mx.array]:
         """image_embeddings, image_pe: (1, G, G, C); the rest as ``PromptEncoder`` gives it.
 
-        Returns mask logits (B, M, 4G, 4G) and predicted IoU (B, M): the multimask outputs, or
-        the single one.
+        Returns mask logits (B, M, 4G, 4G) and predicted IoU (B, M): the multimask outputs, the
+        single one, or with None all of them, the single one first.
         """
         B, G = len(sparse), image_embeddings.shape[1]
         n = len(self.output_hypernetworks_mlps)
@@ -60,7 +60,7 @@ class MaskDecoder(nn.Module):
 
         tokens, image = self.transformer(image, image_pe.flatten(1, 2), tokens, valid)
 
-        wanted = range(1, n) if multimask_output else range(1)
+        wanted = {True: range(1, n), False: range(1), None: range(n)}[multimask_output]
         filters = mx.stack(
             [self.output_hypernetworks_mlps[i](tokens[:, 1 + i]) for i in wanted], axis=1
         )  # (B, M, C/8)

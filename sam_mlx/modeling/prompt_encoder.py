@@ -79,16 +79,8 @@ class PromptEncoder(nn.Module):
         Returns tokens (B, N', C), which of them are real (B, N'), and the dense embedding,
         (B, G, G, C), or (1, 1, 1, C) when there are no masks.
         """
-        coords, labels = self.tokens(points, boxes)
-        # Coordinates name pixel corners; the encoding wants centres.
-        pe = self.pe_layer((coords + 0.5) / self.image_size)
-        sparse = mx.where((labels < BACKGROUND)[..., None], 0, pe)
-        table = mx.concatenate(
-            [self.not_a_point_embed.weight, *(e.weight for e in self.point_embeddings)]
-        )
-        sparse = (sparse + table[mx.maximum(labels - NOT_A_POINT, 0)]).astype(self.dtype)
-        dense = self.no_mask_embed.weight[None, None] if masks is None else self.embed_masks(masks)
-        return sparse, labels != EMPTY, dense
+        sparse, valid = self.embed_tokens(*self.tokens(points, boxes))
+        return sparse, valid, self.embed_masks(masks)
 
     @staticmethod
     def tokens(
@@ -112,8 +104,21 @@ class PromptEncoder(nn.Module):
             return mx.zeros((1, 0, 2)), mx.zeros((1, 0), dtype=mx.int32)
         return mx.concatenate(coords, axis=1), mx.concatenate(labels, axis=1)
 
-    def embed_masks(self, masks: mx.array) -> mx.array:
-        """Mask logits (B, 1, 4G, 4G) to (B, G, G, C)."""
+    def embed_tokens(self, coords: mx.array, labels: mx.array) -> tuple[mx.array, mx.array]:
+        """Labelled points, as ``tokens`` gives them, to tokens (B, N', C) and which are real."""
+        # Coordinates name pixel corners; the encoding wants centres.
+        pe = self.pe_layer((coords + 0.5) / self.image_size)
+        sparse = mx.where((labels < BACKGROUND)[..., None], 0, pe)
+        table = mx.concatenate(
+            [self.not_a_point_embed.weight, *(e.weight for e in self.point_embeddings)]
+        )
+        sparse = (sparse + table[mx.maximum(labels - NOT_A_POINT, 0)]).astype(self.dtype)
+        return sparse, labels != EMPTY
+
+    def embed_masks(self, masks: mx.array | None) -> mx.array:
+        """Mask logits (B, 1, 4G, 4G) to (B, G, G, C); None to (1, 1, 1, C)."""
+        if masks is None:
+            return self.no_mask_embed.weight[None, None]
         x = masks.astype(self.dtype).reshape(len(masks), *masks.shape[2:], 1)
         for layer in self.mask_downscaling:
             x = conv_as_matmul(layer, x) if isinstance(layer, nn.Conv2d) else layer(x)
