@@ -4,9 +4,7 @@ import argparse
 import hashlib
 import json
 import pickle
-import shutil
 import sys
-import tempfile
 import zipfile
 from functools import partial
 from pathlib import Path
@@ -43,16 +41,21 @@ def main(argv: list[str] | None = None) -> int:
     )
     args = parser.parse_args(argv)
     try:
-        return convert(args.checkpoint, args.output, args.dtype, args.check)
-    except (ValueError, OSError, ImportError) as error:
+        convert(args.checkpoint, args.output, args.dtype, args.check)
+    except (BoundExceeded, ValueError, OSError, ImportError) as error:
         print(f"convert: {error}", file=sys.stderr)
-        return 2
+        return 1 if isinstance(error, BoundExceeded) else 2
+    return 0
+
+
+class BoundExceeded(Exception):
+    """The converted model differs from the original by more than its bounds."""
 
 
 def convert(
     checkpoint: Path, output: Path, dtype: str | None = None, image: str | None = None
-) -> int:
-    """Write ``output``, whole or not at all. Returns 0, or 1 when a parity bound is exceeded."""
+) -> None:
+    """Write ``output``, whole or not at all."""
     loading.refuse_existing(output)
     verify_digest(checkpoint)
     state = read_state(checkpoint)
@@ -64,24 +67,16 @@ def convert(
     except ValueError as error:
         raise ValueError(f"{checkpoint}: {error}") from error
 
-    output.parent.mkdir(parents=True, exist_ok=True)
-    temporary = Path(tempfile.mkdtemp(prefix=f".{output.name}-", dir=output.parent))
-    try:
+    with loading.whole_folder(output) as temporary:
         loading.write_checkpoint(temporary, model)
         if image:
             rows = check(checkpoint, state, temporary, image)
             print(parity.table(rows))
             if not all(row.passed for row in rows):
-                print(f"convert: {output} was not written: a bound is exceeded", file=sys.stderr)
-                return 1
+                raise BoundExceeded(f"{output} was not written: a parity bound is exceeded")
             report = {"image": Path(image).name, "stages": parity.as_json(rows)}
             (temporary / "parity.json").write_text(json.dumps(report, indent=2) + "\n")
-        temporary.chmod(0o755)
-        temporary.rename(output)
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
     print(f"{output}: SAM {config.variant}, {model.dtype}")
-    return 0
 
 
 def check(checkpoint: Path, state: dict, converted: Path, image: str) -> list[parity.Row]:
