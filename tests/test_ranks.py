@@ -1,0 +1,35 @@
+"""No array of an encoder has more than five axes."""
+
+from dataclasses import replace
+
+import mlx.core as mx
+import pytest
+from ranks import above_rank, traced_shapes
+
+from sam_mlx import Sam
+from sam_mlx.config import VARIANTS, SamConfig
+
+
+def shallow_vit_b() -> SamConfig:
+    """One windowed and one global block, in their real sizes."""
+    config = VARIANTS["vit_b"]
+    return replace(config, encoder=replace(config.encoder, depth=2, global_blocks=(1,)))
+
+
+@pytest.mark.parametrize("batch", [1, 2])
+@pytest.mark.parametrize("config", [shallow_vit_b()], ids=["vit_b"])
+def test_encoders_stay_within_five_axes(config: SamConfig, batch: int):
+    encoder = Sam(config).image_encoder
+    mx.eval(encoder.parameters())
+    shapes = traced_shapes(encoder, mx.zeros((batch, config.image_size, config.image_size, 3)))
+    assert (batch, config.grid, config.grid, config.prompt_dim) in {s for _, s in shapes}
+    assert above_rank(shapes) == []
+
+
+def test_a_six_axis_partition_is_caught():
+    def partition(x: mx.array) -> mx.array:
+        x = x.reshape(1, 19, 7, 19, 7, 8).transpose(0, 1, 3, 2, 4, 5)
+        return x.reshape(-1, 49, 8)
+
+    found = above_rank(traced_shapes(partition, mx.zeros((1, 133, 133, 8))))
+    assert ("Reshape", (1, 19, 7, 19, 7, 8)) in found
