@@ -1,7 +1,8 @@
-"""Meta's own code, importable where torchvision is absent or does not match torch.
+"""The original code, importable where torchvision is absent or does not match torch.
 
 ``segment_anything`` takes four functions from torchvision. Where the real ones cannot be
-imported, the equivalents below take their place for this process.
+imported, the equivalents below take their place for this process. ``timm`` takes more names,
+and TinyViT calls none of them.
 """
 
 import sys
@@ -27,6 +28,52 @@ def import_segment_anything() -> types.ModuleType:
             "the original code is needed here: pip install segment-anything==1.0"
         ) from error
     return segment_anything
+
+
+def import_tiny_vit() -> types.ModuleType:
+    """``timm.models.tiny_vit``; raises ImportError with the install command when it is missing."""
+    ensure_torchvision()
+    present = {n: m for n, m in sys.modules.items() if n.split(".")[0] == "torchvision"}
+    stand_in = not hasattr(present["torchvision"], "__version__")
+    hollow = {name: _Hollow(name) for name in _TIMM_WANTS} if stand_in else {}
+    sys.modules.update(hollow)
+    try:
+        import timm.models.tiny_vit
+    except ModuleNotFoundError as error:
+        raise ImportError("timm's TinyViT is needed here: pip install timm==1.0.31") from error
+    finally:
+        for name in hollow:
+            del sys.modules[name]
+        sys.modules.update(present)
+    return timm.models.tiny_vit
+
+
+_TIMM_WANTS = (
+    "torchvision",
+    "torchvision.datasets",
+    "torchvision.ops",
+    "torchvision.ops.misc",
+    "torchvision.transforms",
+    "torchvision.transforms.functional",
+)
+
+
+class _Hollow(types.ModuleType):
+    """Has every name, each an empty class: enough to import what is never called."""
+
+    __path__: tuple[str, ...] = ()
+
+    def __getattr__(self, name: str):
+        if name.startswith("__"):
+            raise AttributeError(name)
+        return sys.modules.get(f"{self.__name__}.{name}") or _HollowClass(name, (), {})
+
+
+class _HollowClass(type):
+    def __getattr__(cls, name: str) -> str:
+        if name.startswith("__"):
+            raise AttributeError(name)
+        return name
 
 
 def ensure_torchvision() -> None:
