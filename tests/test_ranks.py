@@ -4,10 +4,11 @@ from dataclasses import replace
 
 import mlx.core as mx
 import pytest
-from ranks import above_rank, traced_shapes
 
 from sam_mlx import Sam
 from sam_mlx.config import VARIANTS, SamConfig
+from sam_mlx.modeling.layers import window_partition
+from tests.ranks import above_rank, traced_shapes
 
 
 def shallow_vit_b() -> SamConfig:
@@ -17,12 +18,20 @@ def shallow_vit_b() -> SamConfig:
 
 
 @pytest.mark.parametrize("batch", [1, 2])
-@pytest.mark.parametrize("config", [shallow_vit_b()], ids=["vit_b"])
+@pytest.mark.parametrize("config", [shallow_vit_b(), VARIANTS["vit_t"]], ids=["vit_b", "vit_t"])
 def test_encoders_stay_within_five_axes(config: SamConfig, batch: int):
     encoder = Sam(config).image_encoder
     mx.eval(encoder.parameters())
     shapes = traced_shapes(encoder, mx.zeros((batch, config.image_size, config.image_size, 3)))
     assert (batch, config.grid, config.grid, config.prompt_dim) in {s for _, s in shapes}
+    assert above_rank(shapes) == []
+
+
+@pytest.mark.parametrize("batch", [1, 2])
+def test_windows_are_cut_as_five_axes(batch: int):
+    """The reshape of MobileSAM's second stage, which has six axes in the original."""
+    shapes = traced_shapes(lambda x: window_partition(x, 7), mx.zeros((batch, 128, 128, 8)))
+    assert ("Reshape", (19 * batch, 7, 19, 7, 8)) in shapes
     assert above_rank(shapes) == []
 
 
