@@ -105,14 +105,6 @@ VARIANTS["vit_t"] = SamConfig(
     variant="vit_t",
 )
 
-
-def _build_encoder(values: object) -> ViTConfig | TinyViTConfig:
-    kinds = {kind.type: kind for kind in (ViTConfig, TinyViTConfig)}
-    if not isinstance(values, dict) or values.get("type", "vit") not in kinds:
-        raise ValueError(f"encoder is {values!r}; expected an object with type {list(kinds)}")
-    values = dict(values)
-    return _build(kinds[values.pop("type", "vit")], values, "encoder")
-
 # Ships with the package: trained from scratch on drawn scenes, see examples/nano.
 VARIANTS["nano"] = SamConfig(
     ViTConfig(dim=128, depth=4, heads=4, global_blocks=(1, 3), mlp_dim=384, window=7),
@@ -124,6 +116,14 @@ VARIANTS["nano"] = SamConfig(
     decoder_mlp_dim=256,
     iou_head_dim=128,
 )
+
+
+def _build_encoder(values: object) -> ViTConfig | TinyViTConfig:
+    kinds = {kind.type: kind for kind in (ViTConfig, TinyViTConfig)}
+    if not isinstance(values, dict) or values.get("type", "vit") not in kinds:
+        raise ValueError(f"encoder is {values!r}; expected an object with type {list(kinds)}")
+    values = dict(values)
+    return _build(kinds[values.pop("type", "vit")], values, "encoder")
 
 
 def _build(kind: type, values: object, where: str):
