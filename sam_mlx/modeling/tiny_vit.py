@@ -8,6 +8,7 @@ import mlx.core as mx
 import mlx.nn as nn
 
 from ..config import SamConfig
+from .elementwise import gelu
 from .layers import conv_as_matmul, depthwise, window_partition, window_unpartition
 
 
@@ -32,7 +33,7 @@ class PatchEmbed(nn.Module):
 
     def __init__(self, dim: int):
         super().__init__()
-        self.seq = [ConvNorm(3, dim // 2, 3, stride=2), nn.GELU(), ConvNorm(dim // 2, dim, 3, 2)]
+        self.seq = [ConvNorm(3, dim // 2, 3, stride=2), gelu, ConvNorm(dim // 2, dim, 3, 2)]
 
     def __call__(self, x: mx.array) -> mx.array:
         for layer in self.seq:
@@ -50,9 +51,9 @@ class MBConv(nn.Module):
         self.conv3 = ConvNorm(expand * dim, dim, 1)
 
     def __call__(self, x: mx.array) -> mx.array:
-        y = nn.gelu(self.conv1(x))
-        y = nn.gelu(self.conv2(y))
-        return nn.gelu(x + self.conv3(y))
+        y = gelu(self.conv1(x))
+        y = gelu(self.conv2(y))
+        return gelu(x + self.conv3(y))
 
 
 class PatchMerging(nn.Module):
@@ -65,8 +66,8 @@ class PatchMerging(nn.Module):
         self.conv3 = ConvNorm(outputs, outputs, 1)
 
     def __call__(self, x: mx.array) -> mx.array:
-        x = nn.gelu(self.conv1(x))
-        x = nn.gelu(self.conv2(x))
+        x = gelu(self.conv1(x))
+        x = gelu(self.conv2(x))
         return self.conv3(x)
 
 
@@ -114,7 +115,7 @@ class Mlp(nn.Module):
         self.fc2 = nn.Linear(hidden, dim)
 
     def __call__(self, x: mx.array) -> mx.array:
-        return self.fc2(nn.gelu(self.fc1(self.norm(x))))
+        return self.fc2(gelu(self.fc1(self.norm(x))))
 
 
 class TinyViTBlock(nn.Module):
