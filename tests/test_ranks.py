@@ -7,6 +7,7 @@ import pytest
 
 from sam_mlx import Sam
 from sam_mlx.config import VARIANTS, SamConfig
+from sam_mlx.modeling import elementwise
 from sam_mlx.modeling.layers import window_partition
 from tests.ranks import above_rank, traced_shapes
 
@@ -19,7 +20,9 @@ def shallow_vit_b() -> SamConfig:
 
 @pytest.mark.parametrize("batch", [1, 2])
 @pytest.mark.parametrize("config", [shallow_vit_b(), VARIANTS["vit_t"]], ids=["vit_b", "vit_t"])
-def test_encoders_stay_within_five_axes(config: SamConfig, batch: int):
+@pytest.mark.parametrize("x86", [True, False])
+def test_encoders_stay_within_five_axes(config: SamConfig, batch: int, x86: bool, monkeypatch):
+    monkeypatch.setattr(elementwise, "on_x86_cpu", lambda x: x86)
     encoder = Sam(config).image_encoder
     mx.eval(encoder.parameters())
     shapes = traced_shapes(encoder, mx.zeros((batch, config.image_size, config.image_size, 3)))
