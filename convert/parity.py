@@ -8,7 +8,7 @@ import numpy as np
 import torch
 
 from sam_mlx import transforms
-from sam_mlx.config import SamConfig
+from sam_mlx.config import SamConfig, TinyViTConfig
 from sam_mlx.modeling.sam import Sam
 from sam_mlx.predictor import SamPredictor
 
@@ -19,6 +19,7 @@ from .reference import build_meta, import_segment_anything
 ABSOLUTE = {"embedding": 5e-5, "sparse prompts": 1e-5, "dense prompts": 1e-5, "logits": 1e-4}
 ABSOLUTE |= {"predicted IoU": 1e-5, "masks, 1 - IoU": 1e-4}
 RELATIVE = {"patch embedding": 1e-5, "windowed block": 1e-5, "global block": 1e-5}
+RELATIVE |= {f"stage {i}": 1e-5 for i in range(1, 5)}  # of TinyViT
 
 # Half precision: relative errors; float16 and bfloat16 keep 11 and 8 bits.
 HALF_ERROR, HALF = 0.1, {"masks, 1 - IoU": 0.05}
@@ -90,11 +91,16 @@ def our_stages(model: Sam, image: np.ndarray) -> dict[str, np.ndarray]:
 
     x = encoder.patch_embed(transforms.preprocess(image, config).astype(model.dtype))
     tap("patch embedding", x)
-    x = x + encoder.pos_embed
-    for i, block in enumerate(encoder.blocks[: last_tapped(config) + 1]):
-        x = block(x)
-        for stage in tapped(config).get(i, ()):
-            tap(stage, x)
+    if isinstance(config.encoder, TinyViTConfig):
+        for i, stage in enumerate(encoder.layers):
+            x = stage(x)
+            tap(f"stage {i + 1}", x)
+    else:
+        x = x + encoder.pos_embed
+        for i, block in enumerate(encoder.blocks[: last_tapped(config) + 1]):
+            x = block(x)
+            for stage in tapped(config).get(i, ()):
+                tap(stage, x)
 
     predictor = SamPredictor(model)
     predictor.set_image(image)
@@ -153,11 +159,19 @@ def meta_stages(
 
         hooks.append(module.register_forward_hook(hook))
 
-    tap(encoder.patch_embed, "patch embedding")
-    for i, names in tapped(config).items():
-        for stage in names:
-            tap(encoder.blocks[i], stage)
-    tap(encoder, "embedding", (0, 2, 3, 1))
+    channels_last = (0, 2, 3, 1)
+    if isinstance(config.encoder, TinyViTConfig):
+        timm = encoder.backbone
+        tap(timm.patch_embed, "patch embedding", channels_last)
+        for i, following in enumerate(timm.stages[1:], 1):
+            tap(following.downsample, f"stage {i}", channels_last)
+        tap(timm.stages, f"stage {len(timm.stages)}", channels_last)
+    else:
+        tap(encoder.patch_embed, "patch embedding")
+        for i, names in tapped(config).items():
+            for stage in names:
+                tap(encoder.blocks[i], stage)
+    tap(encoder, "embedding", channels_last)
     predictor = import_segment_anything().SamPredictor(model)
     predictor.transform.target_length = config.image_size
     predictor.set_image(image)

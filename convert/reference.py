@@ -1,9 +1,11 @@
-"""Meta's own code, importable where torchvision is absent or does not match torch.
+"""The original code, importable where torchvision is absent or does not match torch.
 
 ``segment_anything`` takes four functions from torchvision. Where the real ones cannot be
-imported, the equivalents below take their place for this process.
+imported, the equivalents below take their place for this process. ``timm`` takes more names,
+and TinyViT calls none of them.
 """
 
+import re
 import sys
 import types
 from collections.abc import Mapping
@@ -14,7 +16,7 @@ import numpy as np
 import torch
 from PIL import Image
 
-from sam_mlx.config import SamConfig
+from sam_mlx.config import SamConfig, TinyViTConfig
 
 
 def import_segment_anything() -> types.ModuleType:
@@ -27,6 +29,52 @@ def import_segment_anything() -> types.ModuleType:
             "the original code is needed here: pip install segment-anything==1.0"
         ) from error
     return segment_anything
+
+
+def import_tiny_vit() -> types.ModuleType:
+    """``timm.models.tiny_vit``; raises ImportError with the install command when it is missing."""
+    ensure_torchvision()
+    present = {n: m for n, m in sys.modules.items() if n.split(".")[0] == "torchvision"}
+    stand_in = not hasattr(present["torchvision"], "__version__")
+    hollow = {name: _Hollow(name) for name in _TIMM_WANTS} if stand_in else {}
+    sys.modules.update(hollow)
+    try:
+        import timm.models.tiny_vit
+    except ModuleNotFoundError as error:
+        raise ImportError("timm's TinyViT is needed here: pip install timm==1.0.31") from error
+    finally:
+        for name in hollow:
+            del sys.modules[name]
+        sys.modules.update(present)
+    return timm.models.tiny_vit
+
+
+_TIMM_WANTS = (
+    "torchvision",
+    "torchvision.datasets",
+    "torchvision.ops",
+    "torchvision.ops.misc",
+    "torchvision.transforms",
+    "torchvision.transforms.functional",
+)
+
+
+class _Hollow(types.ModuleType):
+    """Has every name, each an empty class: enough to import what is never called."""
+
+    __path__: tuple[str, ...] = ()
+
+    def __getattr__(self, name: str):
+        if name.startswith("__"):
+            raise AttributeError(name)
+        return sys.modules.get(f"{self.__name__}.{name}") or _HollowClass(name, (), {})
+
+
+class _HollowClass(type):
+    def __getattr__(cls, name: str) -> str:
+        if name.startswith("__"):
+            raise AttributeError(name)
+        return name
 
 
 def ensure_torchvision() -> None:
@@ -88,23 +136,14 @@ def batched_nms(
 
 
 def build_meta(config: SamConfig, state: Mapping[str, torch.Tensor] | None = None):
-    """Meta's ``Sam`` of these sizes, in eval mode; with random weights unless given some."""
+    """Meta's ``Sam`` of these sizes, in eval mode; with random weights unless given some.
+
+    With MobileSAM's encoder where the sizes are TinyViT's; ``state`` then has MobileSAM's names.
+    """
     modeling = import_segment_anything().modeling
-    vit = config.encoder
+    tiny = isinstance(config.encoder, TinyViTConfig)
     sam = modeling.Sam(
-        modeling.ImageEncoderViT(
-            img_size=config.image_size,
-            patch_size=config.patch_size,
-            embed_dim=vit.dim,
-            depth=vit.depth,
-            num_heads=vit.heads,
-            mlp_ratio=vit.mlp_dim / vit.dim,
-            out_chans=config.prompt_dim,
-            norm_layer=partial(torch.nn.LayerNorm, eps=1e-6),
-            use_rel_pos=True,
-            window_size=vit.window,
-            global_attn_indexes=vit.global_blocks,
-        ),
+        TinyViTEncoder(config) if tiny else _build_vit(config),
         modeling.PromptEncoder(
             embed_dim=config.prompt_dim,
             image_embedding_size=(config.grid, config.grid),
@@ -128,12 +167,85 @@ def build_meta(config: SamConfig, state: Mapping[str, torch.Tensor] | None = Non
     ).eval()
     if state is None:
         return fill_zeros(sam)
+    if tiny:
+        state = to_timm(state)
     for name, tensor in state.items():
         if ".rel_pos_" in name:  # may have another length, which the original interpolates
             owner, _, table = name.rpartition(".")
             setattr(sam.get_submodule(owner), table, torch.nn.Parameter(tensor.float()))
     sam.load_state_dict(state)
     return sam
+
+
+def _build_vit(config: SamConfig) -> torch.nn.Module:
+    vit = config.encoder
+    return import_segment_anything().modeling.ImageEncoderViT(
+        img_size=config.image_size,
+        patch_size=config.patch_size,
+        embed_dim=vit.dim,
+        depth=vit.depth,
+        num_heads=vit.heads,
+        mlp_ratio=vit.mlp_dim / vit.dim,
+        out_chans=config.prompt_dim,
+        norm_layer=partial(torch.nn.LayerNorm, eps=1e-6),
+        use_rel_pos=True,
+        window_size=vit.window,
+        global_attn_indexes=vit.global_blocks,
+    )
+
+
+class TinyViTEncoder(torch.nn.Module):
+    """MobileSAM's image encoder: timm's TinyViT without its last downsampling, and SAM's neck."""
+
+    def __init__(self, config: SamConfig):
+        super().__init__()
+        import_segment_anything()
+        from segment_anything.modeling.common import LayerNorm2d
+
+        vit, dim = config.encoder, config.prompt_dim
+        self.img_size = config.image_size
+        self.backbone = import_tiny_vit().TinyVit(
+            num_classes=0,
+            embed_dims=vit.dims,
+            depths=vit.depths,
+            num_heads=(1, *vit.heads),
+            window_sizes=(1, *vit.windows),
+            mlp_ratio=vit.mlp_ratio,
+            mbconv_expand_ratio=vit.mbconv_expand,
+        )
+        self.backbone.stages[-1].downsample.conv2.conv.stride = (1, 1)
+        self.backbone.head = torch.nn.Identity()
+        self.neck = torch.nn.Sequential(
+            torch.nn.Conv2d(vit.dims[-1], dim, 1, bias=False),
+            LayerNorm2d(dim),
+            torch.nn.Conv2d(dim, dim, 3, padding=1, bias=False),
+            LayerNorm2d(dim),
+        )
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.neck(self.backbone.forward_features(x))
+
+
+# MobileSAM -> TinyViTEncoder. What ends a stage there begins the next one in timm.
+_TO_TIMM = [
+    (r"^image_encoder\.(patch_embed|layers)\.", r"image_encoder.backbone.\1."),
+    (r"\.patch_embed\.seq\.0\.", ".patch_embed.conv1."),
+    (r"\.patch_embed\.seq\.2\.", ".patch_embed.conv2."),
+    (r"\.layers\.(\d+)\.downsample\.", lambda m: f".stages.{int(m[1]) + 1}.downsample."),
+    (r"\.layers\.(\d+)\.blocks\.", r".stages.\1.blocks."),
+    (r"\.c\.weight$", ".conv.weight"),
+]
+
+
+def to_timm(state: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    """MobileSAM's tensors as ``TinyViTEncoder`` names them; the unused classifier is dropped."""
+    renamed = {}
+    for name, tensor in state.items():
+        if not name.startswith(("image_encoder.head.", "image_encoder.norm_head.")):
+            for pattern, replacement in _TO_TIMM if name.startswith("image_encoder.") else ():
+                name = re.sub(pattern, replacement, name)
+            renamed[name] = tensor
+    return renamed
 
 
 @torch.no_grad()

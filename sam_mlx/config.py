@@ -4,12 +4,14 @@ import dataclasses
 import json
 from dataclasses import dataclass
 from pathlib import Path
+from typing import ClassVar
 
 
 @dataclass(frozen=True)
 class ViTConfig:
     """A plain ViT with windowed and global blocks (ViTDet; SAM paper, appendix A)."""
 
+    type: ClassVar[str] = "vit"
     dim: int
     depth: int
     heads: int
@@ -19,10 +21,23 @@ class ViTConfig:
 
 
 @dataclass(frozen=True)
-class SamConfig:
-    """One SAM model. Defaults are those that all released ViT models share."""
+class TinyViTConfig:
+    """TinyViT (arXiv 2207.10666): a convolutional stage, then stages of windowed attention."""
 
-    encoder: ViTConfig
+    type: ClassVar[str] = "tiny_vit"
+    dims: tuple[int, ...]  # channels of each stage
+    depths: tuple[int, ...]  # blocks of each stage
+    heads: tuple[int, ...]  # of each stage but the first
+    windows: tuple[int, ...]  # cells a side, of each stage but the first
+    mlp_ratio: int = 4  # hidden channels of an MLP, in multiples of the stage's
+    mbconv_expand: int = 4  # the same for the convolutional blocks
+
+
+@dataclass(frozen=True)
+class SamConfig:
+    """One SAM model. Defaults are those that all released models share."""
+
+    encoder: ViTConfig | TinyViTConfig
     variant: str = "custom"
     image_size: int = 1024  # pixels; the longest side of every image is resized to it
     patch_size: int = 16  # pixels a side of one embedding cell
@@ -48,7 +63,8 @@ class SamConfig:
         return 4 * self.grid
 
     def to_dict(self) -> dict:
-        return {"model_type": MODEL_TYPE, **dataclasses.asdict(self)}
+        values = {"model_type": MODEL_TYPE, **dataclasses.asdict(self)}
+        return {**values, "encoder": {"type": self.encoder.type, **values["encoder"]}}
 
     @classmethod
     def from_dict(cls, values: dict) -> "SamConfig":
@@ -67,7 +83,7 @@ class SamConfig:
                 "or 'sam' (Hugging Face). SAM 2, SAM 3 and SAM-HQ are other models"
             )
         values = {k: v for k, v in values.items() if k not in ("model_type", "quantization")}
-        encoder = _build(ViTConfig, values.pop("encoder", None), "encoder")
+        encoder = _build_encoder(values.pop("encoder", None))
         return _build(cls, {**values, "encoder": encoder}, "config")
 
 
@@ -82,6 +98,12 @@ VARIANTS: dict[str, SamConfig] = {
     name: SamConfig(ViTConfig(*size, mlp_dim=4 * size[0]), variant=name)
     for name, size in _SIZES.items()
 }
+VARIANTS["vit_t"] = SamConfig(
+    TinyViTConfig(
+        dims=(64, 128, 160, 320), depths=(2, 2, 6, 2), heads=(4, 5, 10), windows=(7, 14, 7)
+    ),
+    variant="vit_t",
+)
 
 # Ships with the package: trained from scratch on drawn scenes, see examples/nano.
 VARIANTS["nano"] = SamConfig(
@@ -94,6 +116,14 @@ VARIANTS["nano"] = SamConfig(
     decoder_mlp_dim=256,
     iou_head_dim=128,
 )
+
+
+def _build_encoder(values: object) -> ViTConfig | TinyViTConfig:
+    kinds = {kind.type: kind for kind in (ViTConfig, TinyViTConfig)}
+    if not isinstance(values, dict) or values.get("type", "vit") not in kinds:
+        raise ValueError(f"encoder is {values!r}; expected an object with type {list(kinds)}")
+    values = dict(values)
+    return _build(kinds[values.pop("type", "vit")], values, "encoder")
 
 
 def _build(kind: type, values: object, where: str):

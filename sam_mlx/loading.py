@@ -28,8 +28,9 @@ def from_pretrained(
     path_or_repo: "nano" (ships with the package), a folder, a .safetensors file, or a Hugging
     Face repository such as "facebook/sam-vit-base", downloaded once and then served from the
     hub's cache, also offline. Accepts this package's format, Hugging Face's SAM layout, and
-    safetensors with Meta's names. ``dtype`` casts the weights ("float16", ...); by default
-    they keep the type they are stored in. ``revision`` is a branch, tag or commit of the hub.
+    safetensors with Meta's or MobileSAM's names. ``dtype`` casts the weights ("float16", ...);
+    by default they keep the type they are stored in. ``revision`` is a branch, tag or commit of
+    the hub.
 
     Raises FileNotFoundError when nothing is there, ValueError when it is not a SAM model.
     """
@@ -123,6 +124,8 @@ def to_native(
     weights = names.strip_wrapping(weights)
     if names.is_hugging_face(weights):
         weights = names.from_hugging_face(weights)
+    if names.is_mobile_sam(weights):
+        weights = names.from_mobile_sam(weights)
     config = config or names.infer_config(weights)
     weights = names.from_torch_layout(weights, Sam(config))
     return config, names.fit_relative_positions(weights, config)

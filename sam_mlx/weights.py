@@ -1,10 +1,11 @@
 """Names and layouts of foreign checkpoints: dictionaries in, dictionaries out.
 
 Our modules carry Meta's names, so Meta's checkpoints need no renaming; Hugging Face's names
-come back through one table. Layouts follow from the modules: what a convolution owns is
+come back through one table; MobileSAM's checkpoints lose their batch normalisation. Layouts follow from the modules: what a convolution owns is
 transposed, nothing else is.
 """
 
+import math
 import re
 from collections.abc import Mapping
 from dataclasses import replace
@@ -13,7 +14,7 @@ import mlx.core as mx
 import mlx.nn as nn
 import numpy as np
 
-from .config import VARIANTS, SamConfig, ViTConfig, named
+from .config import VARIANTS, SamConfig, TinyViTConfig, ViTConfig, named
 from .modeling.layers import interpolate_rows
 
 # Hugging Face -> Meta. The first rule whose pattern begins the name, or follows a dot, wins.
@@ -63,6 +64,44 @@ def is_hugging_face(names) -> bool:
     return any(name.startswith(("vision_encoder.", "shared_image_embedding.")) for name in names)
 
 
+# The image encoder's first convolution, in MobileSAM's checkpoints.
+_TINY_STEM = "image_encoder.patch_embed.seq.0.c.weight"
+BATCH_NORM_EPS = 1e-5
+
+
+def is_mobile_sam(names) -> bool:
+    return _TINY_STEM in names
+
+
+def from_mobile_sam(weights: Mapping) -> dict:
+    """Drop the classifier, which MobileSAM stores and never runs, and fold batch norms."""
+    unused = ("image_encoder.norm_head.", "image_encoder.head.")
+    return fold_batch_norms({n: w for n, w in weights.items() if not n.startswith(unused)})
+
+
+def fold_batch_norms(weights: Mapping) -> dict:
+    """Fold every ``x.bn`` into the convolution ``x.c`` before it, which so gets a bias.
+
+    Computed in float64; each kernel keeps its type.
+    """
+    folded = {n: w for n, w in weights.items() if not n.endswith(".bn.num_batches_tracked")}
+    for stem in [n.removesuffix(".bn.weight") for n in weights if n.endswith(".bn.weight")]:
+        norm = [f"{stem}.bn.{part}" for part in ("weight", "bias", "running_mean", "running_var")]
+        names = [f"{stem}.c.weight", *norm]
+        if not all(name in weights for name in names):
+            continue  # loading names what is missing
+        dtype = mx.array(weights[names[0]]).dtype
+        kernel, scale, shift, mean, variance = (
+            np.array(mx.array(folded.pop(name)).astype(mx.float32), np.float64) for name in names
+        )
+        scale /= np.sqrt(variance + BATCH_NORM_EPS)
+        kernel *= scale[:, None, None, None]
+        bias = shift - mean * scale
+        folded[f"{stem}.c.weight"] = mx.array(kernel.astype(np.float32)).astype(dtype)
+        folded[f"{stem}.c.bias"] = mx.array(bias.astype(np.float32)).astype(dtype)
+    return folded
+
+
 def strip_wrapping(weights: Mapping) -> dict:
     """Drop ``module.`` and ``sam.`` prefixes that training wrappers put before every name."""
     weights = dict(weights)
@@ -76,22 +115,33 @@ def strip_wrapping(weights: Mapping) -> dict:
 def infer_config(weights: Mapping) -> SamConfig:
     """Read every size of a SAM model from the shapes of its tensors, under Meta's names.
 
-    The decoder's number of heads shows nowhere: it is that of the released variant whose other
-    sizes these are, or 8. Raises ValueError when the tensors are not SAM's.
+    What shows nowhere is that of the released models: the decoder's number of heads (of the
+    variant whose other sizes these are, or 8), and TinyViT's image size. Raises ValueError when
+    the tensors are not SAM's.
     """
+    config = _infer_tiny_vit(weights) if is_mobile_sam(weights) else _infer_vit(weights)
+    config = replace(
+        config,
+        prompt_dim=_shape(weights, "prompt_encoder.no_mask_embed.weight")[1],
+        mask_channels=_shape(weights, "prompt_encoder.mask_downscaling.3.weight")[0],
+        decoder_depth=_count(weights, r"mask_decoder\.transformer\.layers\.(\d+)\."),
+        decoder_mlp_dim=_shape(weights, "mask_decoder.transformer.layers.0.mlp.lin1.weight")[0],
+        multimask_outputs=_shape(weights, "mask_decoder.mask_tokens.weight")[0] - 1,
+        iou_head_depth=_count(weights, r"mask_decoder\.iou_prediction_head\.layers\.(\d+)\."),
+        iou_head_dim=_shape(weights, "mask_decoder.iou_prediction_head.layers.0.weight")[0],
+    )
+    for variant in VARIANTS.values():
+        config = named(replace(config, decoder_heads=variant.decoder_heads))
+        if config is variant:
+            return variant
+    return replace(config, decoder_heads=8)
 
-    def shape(name: str) -> tuple[int, ...]:
-        if name not in weights:
-            raise ValueError(f"not a SAM checkpoint: it has no tensor {name!r}")
-        return tuple(weights[name].shape)
 
-    def count(pattern: str) -> int:
-        return len({m[1] for name in weights if (m := re.match(pattern, name))})
-
-    dim, _, patch, _ = shape("image_encoder.patch_embed.proj.weight")
-    _, grid, _, _ = shape("image_encoder.pos_embed")
-    depth = count(r"image_encoder\.blocks\.(\d+)\.")
-    tables = [shape(f"image_encoder.blocks.{i}.attn.rel_pos_h") for i in range(depth)]
+def _infer_vit(weights: Mapping) -> SamConfig:
+    dim, _, patch, _ = _shape(weights, "image_encoder.patch_embed.proj.weight")
+    _, grid, _, _ = _shape(weights, "image_encoder.pos_embed")
+    depth = _count(weights, r"image_encoder\.blocks\.(\d+)\.")
+    tables = [_shape(weights, f"image_encoder.blocks.{i}.attn.rel_pos_h") for i in range(depth)]
     # Tables are 2 * size - 1 long. A global block's may be left over from another image size.
     lengths = [table[0] for table in tables]
     longest = 2 * grid - 1 if 2 * grid - 1 in lengths else max(lengths)
@@ -99,25 +149,40 @@ def infer_config(weights: Mapping) -> SamConfig:
     windows = {(n + 1) // 2 for n in lengths if n != longest} or {grid}
     if len(windows) > 1:
         raise ValueError(f"not a SAM checkpoint: blocks with windows of {sorted(windows)} cells")
-    mlp_dim, _ = shape("image_encoder.blocks.0.mlp.lin1.weight")
-    prompt_dim = shape("prompt_encoder.no_mask_embed.weight")[1]
-    config = SamConfig(
-        ViTConfig(dim, depth, dim // tables[0][1], global_blocks, mlp_dim, windows.pop()),
-        image_size=grid * patch,
-        patch_size=patch,
-        prompt_dim=prompt_dim,
-        mask_channels=shape("prompt_encoder.mask_downscaling.3.weight")[0],
-        decoder_depth=count(r"mask_decoder\.transformer\.layers\.(\d+)\."),
-        decoder_mlp_dim=shape("mask_decoder.transformer.layers.0.mlp.lin1.weight")[0],
-        multimask_outputs=shape("mask_decoder.mask_tokens.weight")[0] - 1,
-        iou_head_depth=count(r"mask_decoder\.iou_prediction_head\.layers\.(\d+)\."),
-        iou_head_dim=shape("mask_decoder.iou_prediction_head.layers.0.weight")[0],
+    mlp_dim, _ = _shape(weights, "image_encoder.blocks.0.mlp.lin1.weight")
+    encoder = ViTConfig(dim, depth, dim // tables[0][1], global_blocks, mlp_dim, windows.pop())
+    return SamConfig(encoder, image_size=grid * patch, patch_size=patch)
+
+
+def _infer_tiny_vit(weights: Mapping) -> SamConfig:
+    def shape(name: str) -> tuple[int, ...]:
+        return _shape(weights, f"image_encoder.{name}")
+
+    stages = range(_count(weights, r"image_encoder\.layers\.(\d+)\."))
+    dims = [shape("patch_embed.seq.2.c.weight")[0]]
+    dims += [shape(f"layers.{i}.downsample.conv3.c.weight")[0] for i in stages[:-1]]
+    tables = [shape(f"layers.{i}.blocks.0.attn.attention_biases") for i in stages[1:]]
+    encoder = TinyViTConfig(
+        dims=tuple(dims),
+        depths=tuple(
+            _count(weights, rf"image_encoder\.layers\.{i}\.blocks\.(\d+)\.") for i in stages
+        ),
+        heads=tuple(heads for heads, _ in tables),
+        windows=tuple(math.isqrt(cells) for _, cells in tables),
+        mlp_ratio=shape("layers.1.blocks.0.mlp.fc1.weight")[0] // dims[1],
+        mbconv_expand=shape("layers.0.blocks.0.conv1.c.weight")[0] // dims[0],
     )
-    for variant in VARIANTS.values():
-        config = named(replace(config, decoder_heads=variant.decoder_heads))
-        if config is variant:
-            return variant
-    return replace(config, decoder_heads=8)
+    return SamConfig(encoder)
+
+
+def _shape(weights: Mapping, name: str) -> tuple[int, ...]:
+    if name not in weights:
+        raise ValueError(f"not a SAM checkpoint: it has no tensor {name!r}")
+    return tuple(weights[name].shape)
+
+
+def _count(weights: Mapping, pattern: str) -> int:
+    return len({m[1] for name in weights if (m := re.match(pattern, name))})
 
 
 def from_torch_layout(weights: Mapping, model: nn.Module) -> dict[str, mx.array]:
@@ -140,6 +205,8 @@ def fit_relative_positions(weights: Mapping, config: SamConfig) -> dict:
     The original does so in every forward pass (``get_rel_pos``); once is enough.
     """
     fitted = dict(weights)
+    if not isinstance(config.encoder, ViTConfig):
+        return fitted
     for i in range(config.encoder.depth):
         window = config.encoder.window
         length = 2 * (config.grid if i in config.encoder.global_blocks else window) - 1

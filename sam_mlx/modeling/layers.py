@@ -21,6 +21,29 @@ def conv_as_matmul(conv: nn.Conv2d, x: mx.array) -> mx.array:
     return x + conv.bias if "bias" in conv else x
 
 
+def depthwise(conv: nn.Conv2d, x: mx.array) -> mx.array:
+    """A convolution of each channel with its own 3x3 kernel, padding 1, stride 1 or 2.
+
+    x: (B, H, W, C), H and W multiples of the stride s; returns (B, H/s, W/s, C).
+    """
+    # Metal has a kernel for it. On the CPU, grouped convolutions are plain loops: 670 ms
+    # for (1, 256, 256, 256), against 200 ms as one compiled chain of multiply-adds.
+    if mx.default_device() != mx.cpu:
+        return conv(x)
+    _, H, W, C = x.shape
+    s = conv.stride[0]
+    x = mx.pad(x, ((0, 0), (1, 1), (1, 1), (0, 0)))
+    shifted = [x[:, i : i + H : s, j : j + W : s] for i in range(3) for j in range(3)]
+    return _weighted_sum(conv.bias, shifted, list(conv.weight.reshape(C, 9).T))
+
+
+@mx.compile
+def _weighted_sum(total: mx.array, terms: list[mx.array], weights: list[mx.array]) -> mx.array:
+    for term, weight in zip(terms, weights):
+        total = total + term * weight
+    return total
+
+
 class MLPBlock(nn.Module):
     """Two linear layers with an activation between them (original: ``common.MLPBlock``)."""
 

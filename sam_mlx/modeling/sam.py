@@ -7,10 +7,11 @@ from pathlib import Path
 import mlx.core as mx
 import mlx.nn as nn
 
-from ..config import SamConfig
+from ..config import SamConfig, TinyViTConfig
 from .image_encoder import ImageEncoderViT
 from .mask_decoder import MaskDecoder
 from .prompt_encoder import PromptEncoder
+from .tiny_vit import TinyViT
 
 # Prompts decoded at a time: bounds the memory of image-sized activations (about 40 MB each).
 PROMPTS_AT_ONCE = 16
@@ -25,7 +26,8 @@ class Sam(nn.Module):
     def __init__(self, config: SamConfig):
         super().__init__()
         self.config = config
-        self.image_encoder = ImageEncoderViT(config)
+        tiny = isinstance(config.encoder, TinyViTConfig)
+        self.image_encoder = TinyViT(config) if tiny else ImageEncoderViT(config)
         self.prompt_encoder = PromptEncoder(config)
         self.mask_decoder = MaskDecoder(config)
 

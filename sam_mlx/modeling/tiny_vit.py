@@ -1,0 +1,185 @@
+"""The TinyViT image encoder of MobileSAM (original: ``mobile_sam/modeling/tiny_vit_sam.py``).
+
+The convolutions have the batch normalisation that followed them folded in
+(``weights.fold_batch_norms``), hence their biases.
+"""
+
+import mlx.core as mx
+import mlx.nn as nn
+
+from ..config import SamConfig
+from .elementwise import gelu
+from .layers import conv_as_matmul, depthwise, window_partition, window_unpartition
+
+
+class ConvNorm(nn.Module):
+    """A convolution, in the form that suits its shape."""
+
+    def __init__(self, inputs: int, outputs: int, kernel: int, stride: int = 1, groups: int = 1):
+        super().__init__()
+        self.c = nn.Conv2d(
+            inputs, outputs, kernel, stride=stride, padding=kernel // 2, groups=groups
+        )
+
+    def __call__(self, x: mx.array) -> mx.array:
+        outputs, kernel = self.c.weight.shape[:2]
+        if kernel == 1:
+            return conv_as_matmul(self.c, x)
+        return depthwise(self.c, x) if self.c.groups == outputs else self.c(x)
+
+
+class PatchEmbed(nn.Module):
+    """Images (B, S, S, 3) to (B, S/4, S/4, dim)."""
+
+    def __init__(self, dim: int):
+        super().__init__()
+        self.seq = [ConvNorm(3, dim // 2, 3, stride=2), gelu, ConvNorm(dim // 2, dim, 3, 2)]
+
+    def __call__(self, x: mx.array) -> mx.array:
+        for layer in self.seq:
+            x = layer(x)
+        return x
+
+
+class MBConv(nn.Module):
+    """Widen, filter each channel, narrow, add: the inverted bottleneck of MobileNetV2."""
+
+    def __init__(self, dim: int, expand: int):
+        super().__init__()
+        self.conv1 = ConvNorm(dim, expand * dim, 1)
+        self.conv2 = ConvNorm(expand * dim, expand * dim, 3, groups=expand * dim)
+        self.conv3 = ConvNorm(expand * dim, dim, 1)
+
+    def __call__(self, x: mx.array) -> mx.array:
+        y = gelu(self.conv1(x))
+        y = gelu(self.conv2(y))
+        return gelu(x + self.conv3(y))
+
+
+class PatchMerging(nn.Module):
+    """(B, H, W, inputs) to (B, H/stride, W/stride, outputs)."""
+
+    def __init__(self, inputs: int, outputs: int, stride: int):
+        super().__init__()
+        self.conv1 = ConvNorm(inputs, outputs, 1)
+        self.conv2 = ConvNorm(outputs, outputs, 3, stride, groups=outputs)
+        self.conv3 = ConvNorm(outputs, outputs, 1)
+
+    def __call__(self, x: mx.array) -> mx.array:
+        x = gelu(self.conv1(x))
+        x = gelu(self.conv2(x))
+        return self.conv3(x)
+
+
+class Attention(nn.Module):
+    """Norm and multi-head attention within windows, biased by the distance of two cells."""
+
+    def __init__(self, dim: int, heads: int, window: int):
+        super().__init__()
+        self.heads = heads
+        self.window = window
+        self.scale = (dim // heads) ** -0.5
+        self.norm = nn.LayerNorm(dim, eps=1e-5)
+        self.qkv = nn.Linear(dim, 3 * dim)
+        self.proj = nn.Linear(dim, dim)
+        self.attention_biases = mx.zeros((heads, window * window))
+
+    def __call__(self, x: mx.array) -> mx.array:
+        """x: (B, H, W, C)."""
+        shape = x.shape[1:3]
+        # Padded before the norm and not masked, as in the original: the padding is attended to
+        # as the norm's bias.
+        x = self.norm(window_partition(x, self.window))  # (windows, cells, C)
+        qkv = self.qkv(x).reshape(*x.shape[:2], self.heads, 3, -1)
+        q, k, v = qkv.transpose(3, 0, 2, 1, 4)  # each (windows, heads, cells, head_dim)
+        x = mx.fast.scaled_dot_product_attention(q, k, v, scale=self.scale, mask=self.bias())
+        x = x.swapaxes(1, 2).flatten(-2)  # (windows, cells, C)
+        return self.proj(window_unpartition(x, self.window, shape))
+
+    def bias(self) -> mx.array:
+        """What each head adds to the score of two cells: (heads, cells, cells).
+
+        The table has an entry for each number of rows and columns between them, unsigned.
+        """
+        i = mx.arange(self.window)
+        apart = mx.abs(i[:, None] - i)
+        offsets = apart[:, None, :, None] * self.window + apart[None, :, None, :]
+        return self.attention_biases[:, offsets.reshape(self.window**2, -1)]
+
+
+class Mlp(nn.Module):
+    def __init__(self, dim: int, hidden: int):
+        super().__init__()
+        self.norm = nn.LayerNorm(dim, eps=1e-5)
+        self.fc1 = nn.Linear(dim, hidden)
+        self.fc2 = nn.Linear(hidden, dim)
+
+    def __call__(self, x: mx.array) -> mx.array:
+        return self.fc2(gelu(self.fc1(self.norm(x))))
+
+
+class TinyViTBlock(nn.Module):
+    """attention, add; local convolution; MLP, add."""
+
+    def __init__(self, dim: int, heads: int, window: int, mlp_ratio: int):
+        super().__init__()
+        self.attn = Attention(dim, heads, window)
+        self.local_conv = ConvNorm(dim, dim, 3, groups=dim)
+        self.mlp = Mlp(dim, mlp_ratio * dim)
+
+    def __call__(self, x: mx.array) -> mx.array:
+        x = x + self.attn(x)
+        x = self.local_conv(x)
+        return x + self.mlp(x)
+
+
+class Stage(nn.Module):
+    """Blocks of one width and resolution, then the step to the next, if there is one."""
+
+    def __init__(self, blocks: list[nn.Module], downsample: PatchMerging | None):
+        super().__init__()
+        self.blocks = blocks
+        if downsample is not None:
+            self.downsample = downsample
+
+    def __call__(self, x: mx.array) -> mx.array:
+        for block in self.blocks:
+            x = block(x)
+        return self.downsample(x) if "downsample" in self else x
+
+
+class TinyViT(nn.Module):
+    """Prepared images (B, S, S, 3) to image embeddings (B, G, G, C), G = S / patch size."""
+
+    def __init__(self, config: SamConfig):
+        super().__init__()
+        vit, dim = config.encoder, config.prompt_dim
+        self.patch_embed = PatchEmbed(vit.dims[0])
+        self.layers = []
+        cell = 4  # pixels a side
+        for i, (width, depth) in enumerate(zip(vit.dims, vit.depths)):
+            if i == 0:
+                blocks = [MBConv(width, vit.mbconv_expand) for _ in range(depth)]
+            else:
+                size = width, vit.heads[i - 1], vit.windows[i - 1], vit.mlp_ratio
+                blocks = [TinyViTBlock(*size) for _ in range(depth)]
+            downsample = None
+            if i + 1 < len(vit.dims):
+                # The last merging keeps the resolution: SAM wants cells of 16 pixels, not 32.
+                stride = 2 if cell < config.patch_size else 1
+                cell *= stride
+                downsample = PatchMerging(width, vit.dims[i + 1], stride)
+            self.layers.append(Stage(blocks, downsample))
+        self.neck = [
+            nn.Conv2d(vit.dims[-1], dim, 1, bias=False),
+            nn.LayerNorm(dim, eps=1e-6),
+            nn.Conv2d(dim, dim, 3, padding=1, bias=False),
+            nn.LayerNorm(dim, eps=1e-6),
+        ]
+
+    def __call__(self, x: mx.array) -> mx.array:
+        x = self.patch_embed(x)
+        for stage in self.layers:
+            x = stage(x)
+        conv1, norm1, conv2, norm2 = self.neck
+        return norm2(conv2(norm1(conv_as_matmul(conv1, x))))
