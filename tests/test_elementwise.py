@@ -22,9 +22,9 @@ def test_gelu():
     expected = 0.5 * x.astype(np.float64) * (1 + erf(x / np.sqrt(2)))
     fast = np.array(elementwise._fast_gelu(mx.array(x)))
     plain = np.array(elementwise.nn.gelu(mx.array(x)))
-    # Measured 9e-7; MLX's own gelu 3e-7.
-    assert np.abs(fast - expected)[np.abs(x) < 5].max() <= 1.2e-6
-    assert np.abs(plain - expected)[np.abs(x) < 5].max() <= 1.2e-6
+    # Measured 1.2e-6 at most over two versions of MLX, whose own gelu reaches 3e-7.
+    assert np.abs(fast - expected)[np.abs(x) < 5].max() <= 1.5e-6
+    assert np.abs(plain - expected)[np.abs(x) < 5].max() <= 6e-7
     assert np.abs(fast - expected).max() <= 3e-6
 
 
