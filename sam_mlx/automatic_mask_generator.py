@@ -20,7 +20,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
 
 from . import transforms
-from .files import whole_file
+from .files import write_whole
 from .masks import (
     box_area,
     compress_rle,
@@ -66,8 +66,8 @@ class MaskPredictions:
     def save(self, path: str | Path) -> None:
         """Write a .safetensors file, whole or not at all."""
         arrays = {f.name: np.ascontiguousarray(getattr(self, f.name)) for f in fields(self)}
-        with whole_file(path) as temporary:
-            save_file(arrays, temporary, {"format": "sam_mlx.MaskPredictions"})
+        metadata = {"format": "sam_mlx.MaskPredictions"}
+        write_whole(path, lambda name: save_file(arrays, name, metadata))
 
     @classmethod
     def load(cls, path: str | Path) -> MaskPredictions:

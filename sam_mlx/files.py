@@ -1,18 +1,25 @@
-"""Files that appear whole or not at all."""
+"""Files and folders that appear whole or not at all."""
 
 import os
-from collections.abc import Iterator
-from contextlib import contextmanager
+import shutil
+from collections.abc import Callable
 from pathlib import Path
 
 
-@contextmanager
-def whole_file(path: str | Path) -> Iterator[Path]:
-    """A temporary name beside ``path`` to write to: renamed to it at the end, or deleted."""
+def write_whole(
+    path: str | Path, write: Callable[[str], object], workspace: Path | None = None
+) -> None:
+    """Call ``write`` with a temporary name, then rename what it wrote to ``path``.
+
+    The temporary name is in ``workspace``, a folder on the same disk, or else beside ``path``.
+    """
     path = Path(path)
-    temporary = path.with_name(f".{path.stem}-{os.getpid()}{path.suffix}")
+    temporary = (workspace or path.parent) / f".{path.stem}-{os.getpid()}{path.suffix}"
     try:
-        yield temporary
+        write(str(temporary))
         os.replace(temporary, path)
     finally:
-        temporary.unlink(missing_ok=True)
+        if temporary.is_dir():
+            shutil.rmtree(temporary)
+        else:
+            temporary.unlink(missing_ok=True)

@@ -298,15 +298,16 @@ def partners(order: np.ndarray) -> np.ndarray:
     return partner
 
 
-def label_map(masks: np.ndarray) -> np.ndarray:
-    """(H, W) uint16: i + 1 where mask i of (N, H, W) is, the smallest on top; 0 elsewhere.
+def label_map(masks: Sequence[np.ndarray], size: tuple[int, int]) -> np.ndarray:
+    """(H, W) uint16 of ``size``: i + 1 where mask i is, the smallest on top; 0 elsewhere.
 
     Raises ValueError for more than 65535 masks.
     """
     if len(masks) > 65535:
         raise ValueError(f"{len(masks)} masks; a 16-bit label map holds 65535")
-    labels = np.zeros(masks.shape[1:], np.uint16)
-    for i in np.argsort(-masks.sum(axis=(1, 2)), kind="stable"):
+    labels = np.zeros(size, np.uint16)
+    areas = np.array([np.count_nonzero(mask) for mask in masks])
+    for i in np.argsort(-areas, kind="stable").tolist():
         labels[masks[i]] = i + 1
     return labels
 

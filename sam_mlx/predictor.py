@@ -15,7 +15,7 @@ from PIL import Image
 from safetensors import SafetensorError, safe_open
 
 from . import transforms
-from .files import whole_file
+from .files import write_whole
 from .modeling.prompt_encoder import EMPTY
 from .modeling.sam import Sam
 
@@ -37,8 +37,8 @@ class ImageEmbedding:
             "input_size": json.dumps(self.input_size),
             "fingerprint": self.fingerprint,
         }
-        with whole_file(path) as temporary:
-            mx.save_safetensors(str(temporary), {"features": self.features}, metadata)
+        tensors = {"features": self.features}
+        write_whole(path, lambda name: mx.save_safetensors(name, tensors, metadata))
 
     @classmethod
     def load(cls, path: str | Path) -> ImageEmbedding:

@@ -1,5 +1,6 @@
 """Meta's model with random weights whose automatic masks vary as a trained model's do."""
 
+import dataclasses
 from functools import partial
 
 import mlx.core as mx
@@ -85,4 +86,7 @@ def to_mlx(reference) -> Sam:
     """The same weights as a model of this package."""
     weights = {k: mx.array(w.numpy()) for k, w in reference.state_dict().items()}
     config, weights = loading.to_native(weights)
+    # The number of heads shows in no tensor's shape.
+    heads = reference.mask_decoder.transformer.layers[0].self_attn.num_heads
+    config = dataclasses.replace(config, decoder_heads=heads)
     return loading.build(config, weights, None, "random reference")

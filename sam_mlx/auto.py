@@ -1,0 +1,260 @@
+"""Automatic masks of many files: ``sam-mlx auto``.
+
+Results appear whole or not at all, and what is there is not made again, so that a run that was
+stopped continues. Under ``mlx.launch`` every process takes its share of the files.
+"""
+
+from __future__ import annotations
+
+import csv
+import json
+import shutil
+import sys
+from collections import Counter
+from collections.abc import Callable, Sequence
+from glob import glob, has_magic
+from os.path import commonpath
+from pathlib import Path
+
+import mlx.core as mx
+import numpy as np
+from PIL import Image
+
+from .automatic_mask_generator import SamAutomaticMaskGenerator
+from .files import write_whole
+from .masks import coco_annotations, decode_rle, label_map
+from .overlay import draw_overlay
+from .transforms import load_image
+
+COLUMNS = (
+    "id,area,bbox_x0,bbox_y0,bbox_w,bbox_h,point_input_x,point_input_y,predicted_iou,"
+    "stability_score,crop_box_x0,crop_box_y0,crop_box_w,crop_box_h"
+).split(",")
+
+
+def run(
+    source: str,
+    output: str | Path,
+    formats: Sequence[str],
+    generator: Callable[[], SamAutomaticMaskGenerator],
+    settings: dict,
+) -> int:
+    """Segment every picture of ``source`` into the folder ``output``; returns the exit code.
+
+    generator: called when there is work. settings: what the results depend on; a folder with
+    results of other settings is refused. Returns 0, or 1 when some files could not be read.
+    Raises ValueError, FileNotFoundError or NotADirectoryError before any work.
+    """
+    pictures = find_pictures(source)
+    output = Path(output)
+    output.mkdir(parents=True, exist_ok=True)
+    check_settings(output / "settings.json", settings)
+    group = mx.distributed.init()
+    workspace = output / f".partial-{group.rank()}"
+    shutil.rmtree(workspace, ignore_errors=True)
+    workspace.mkdir()
+
+    targets = {name: [output / FORMATS[f][0].format(name) for f in formats] for name in pictures}
+    numbers = {name: i for i, name in enumerate(pictures, 1)}
+    todo = [name for name in pictures if not all(path.exists() for path in targets[name])]
+    # Counted over all pictures: which process takes which must not depend on what is done.
+    mine = [name for name in todo if numbers[name] % group.size() == group.rank()]
+    failures = {}
+    if mine:
+        with Bars(len(mine), shown=group.rank() == 0) as bars:
+            model = generator()
+            for name in mine:
+                try:
+                    image = load_image(pictures[name])
+                except (ValueError, OSError, Image.DecompressionBombError) as error:
+                    failures[name] = error
+                else:
+                    records = model.generate(image, progress=bars.points)
+                    result = Result(pictures[name].name, numbers[name], image, records)
+                    for format, path in zip(formats, targets[name]):
+                        path.parent.mkdir(parents=True, exist_ok=True)
+                        write_whole(path, lambda p, f=format: FORMATS[f][1](result, p), workspace)
+                bars.images()
+
+    failed = mx.distributed.all_sum(mx.array(len(failures)), stream=mx.cpu).item()  # a barrier too
+    for name, error in failures.items():
+        print(f"not read: {pictures[name]}: {' '.join(str(error).split())}", file=sys.stderr)
+    if group.rank() == 0:
+        if "coco" in formats:
+            parts = {name: output / FORMATS["coco"][0].format(name) for name in pictures}
+            join_coco(parts, output / "annotations.json", workspace)
+        for leftover in output.glob(".partial-*"):
+            shutil.rmtree(leftover, ignore_errors=True)
+        done = len(pictures) - len(todo)
+        print(
+            f"{len(todo) - failed} of {len(pictures)} pictures segmented into {output}"
+            + (f", {done} were there already" if done else "")
+            + (f", {failed} could not be read" if failed else "")
+        )
+    return 1 if failed else 0
+
+
+def find_pictures(source: str) -> dict[str, Path]:
+    """The pictures that a file name, a folder or a glob stands for, by the name of their results.
+
+    That is the path below the folder they share, without its ending where that is unambiguous.
+    """
+    path = Path(source).expanduser()
+    if path.is_dir():
+        endings = Image.registered_extensions()
+        files = [f for f in path.iterdir() if f.suffix.lower() in endings and f.is_file()]
+    elif path.exists() or not has_magic(source):
+        files = [path]
+    else:
+        files = [Path(f) for f in glob(str(path), recursive=True) if Path(f).is_file()]
+    if not files:
+        raise FileNotFoundError(f"no pictures: {source}")
+    if len(files) == 1 and not files[0].exists():
+        raise FileNotFoundError(f"no such picture, folder or glob: {source}")
+    root = commonpath([f.parent for f in files])
+    files = sorted(f.relative_to(root) for f in files)
+    times = Counter(f.with_suffix("") for f in files)
+    names = [str(f if times[f.with_suffix("")] > 1 else f.with_suffix("")) for f in files]
+    return {name: root / f for name, f in zip(names, files)}
+
+
+def check_settings(path: Path, settings: dict) -> None:
+    """Note the settings in a new folder; raise ValueError where others were used before."""
+    if not path.exists():
+        text = json.dumps(settings, indent=2) + "\n"
+        write_whole(path, lambda name: Path(name).write_text(text))
+        return
+    before = json.loads(path.read_text())
+    changed = sorted(k for k in before.keys() | settings if before.get(k) != settings.get(k))
+    if changed:
+        listed = ", ".join(f"{k}={before.get(k)} (now {settings.get(k)})" for k in changed)
+        raise ValueError(
+            f"{path.parent} holds results made with {listed}; use another folder or delete it"
+        )
+
+
+class Result:
+    """One picture's records, with its masks decoded one at a time."""
+
+    def __init__(self, file_name: str, number: int, image: np.ndarray, records: list[dict]):
+        self.image, self.records = image, records
+        height, width = image.shape[:2]
+        self.info = {
+            "image_id": number, "width": width, "height": height, "file_name": file_name,
+        }  # fmt: skip
+
+
+class Masks(Sequence):
+    """The masks of records in RLE; only the one asked for is in memory."""
+
+    def __init__(self, records: Sequence[dict]):
+        self.records = records
+
+    def __len__(self) -> int:
+        return len(self.records)
+
+    def __getitem__(self, i: int) -> np.ndarray:
+        return decode_rle([self.records[i]["segmentation"]])[0]
+
+
+def write_masks(result: Result, folder: str) -> None:
+    """PNG files, white on black, and metadata.csv with the original script's columns."""
+    Path(folder).mkdir()
+    for i, mask in enumerate(Masks(result.records)):
+        Image.fromarray(mask.astype(np.uint8) * 255).save(f"{folder}/{i}.png")
+    with open(f"{folder}/metadata.csv", "w", newline="") as file:
+        table = csv.writer(file, lineterminator="\n")
+        table.writerow(COLUMNS)
+        for i, r in enumerate(result.records):
+            quality = r["predicted_iou"], r["stability_score"]
+            table.writerow(
+                [i, r["area"], *r["bbox"], *r["point_coords"][0], *quality, *r["crop_box"]]
+            )
+
+
+def write_rle(result: Result, path: str) -> None:
+    Path(path).write_text(json.dumps(result.records))
+
+
+def write_sa1b(result: Result, path: str) -> None:
+    annotations = [{"id": i, **record} for i, record in enumerate(result.records, 1)]
+    Path(path).write_text(json.dumps({"image": result.info, "annotations": annotations}))
+
+
+def write_coco(result: Result, path: str) -> None:
+    """One picture's part of the dataset, with the ids that it would have alone."""
+    image = {"id": 1, **{k: v for k, v in result.info.items() if k != "image_id"}}
+    annotations = coco_annotations(result.records, image_id=1)
+    Path(path).write_text(json.dumps({"image": image, "annotations": annotations}))
+
+
+def write_label_map(result: Result, path: str) -> None:
+    labels = label_map(Masks(result.records), result.image.shape[:2])
+    Image.fromarray(labels).save(path)
+
+
+def write_overlay(result: Result, path: str) -> None:
+    by_size = sorted(result.records, key=lambda record: -record["area"])
+    draw_overlay(result.image, Masks(by_size)).save(path)
+
+
+# What each picture's result is called, and what writes it.
+FORMATS = {
+    "masks": ("{}", write_masks),
+    "rle": ("{}.json", write_rle),
+    "sa1b": ("{}.json", write_sa1b),
+    "coco": (".coco/{}.json", write_coco),
+    "labelmap": ("{}_labels.png", write_label_map),
+    "overlay": ("{}_overlay.png", write_overlay),
+}
+
+
+def join_coco(parts: dict[str, Path], path: Path, workspace: Path) -> None:
+    """One dataset of the parts that are there; ids count through."""
+    images, annotations = [], []
+    for name, part in parts.items():
+        if not part.exists():
+            continue
+        found = json.loads(part.read_text())
+        number = len(images) + 1
+        # The dataset names files as they lie below the folder that was segmented.
+        file_name = str(Path(name).with_name(found["image"]["file_name"]))
+        images.append({**found["image"], "id": number, "file_name": file_name})
+        annotations += [
+            {**a, "id": len(annotations) + i, "image_id": number}
+            for i, a in enumerate(found["annotations"], 1)
+        ]
+    dataset = {
+        "info": {"description": "Automatic masks of Segment Anything, by sam_mlx"},
+        "licenses": [],
+        "categories": [{"id": 1, "name": "object", "supercategory": "object"}],
+        "images": images,
+        "annotations": annotations,
+    }
+    write_whole(path, lambda name: Path(name).write_text(json.dumps(dataset)), workspace)
+
+
+class Bars:
+    """Progress of pictures and of one picture's points; nothing where nobody looks."""
+
+    def __init__(self, total: int, shown: bool):
+        from tqdm import tqdm
+
+        disable = None if shown else True  # None: only on a terminal
+        self.outer = tqdm(total=total, unit="picture", disable=disable)
+        self.inner = tqdm(unit="point", leave=False, position=1, disable=disable)
+
+    def points(self, done: int, total: int) -> None:
+        self.inner.total = total
+        self.inner.update(done - self.inner.n)
+
+    def images(self) -> None:
+        self.outer.update()
+        self.inner.reset()
+
+    def __enter__(self) -> Bars:
+        return self
+
+    def __exit__(self, *error) -> None:
+        self.inner.close()
+        self.outer.close()
