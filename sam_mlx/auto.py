@@ -47,8 +47,10 @@ def run(
     """
     pictures = find_pictures(source)
     output = Path(output)
+    if output.resolve() in {path.parent.resolve() for path in pictures.values()}:
+        raise ValueError(f"{output} holds the pictures themselves; write to another folder")
     output.mkdir(parents=True, exist_ok=True)
-    check_settings(output / "settings.json", settings)
+    check_settings(output / ".settings.json", settings)
     group = mx.distributed.init()
     workspace = output / f".partial-{group.rank()}"
     shutil.rmtree(workspace, ignore_errors=True)
@@ -76,7 +78,7 @@ def run(
                         write_whole(path, lambda p, f=format: FORMATS[f][1](result, p), workspace)
                 bars.images()
 
-    failed = mx.distributed.all_sum(mx.array(len(failures)), stream=mx.cpu).item()  # a barrier too
+    failed = total(len(failures))
     for name, error in failures.items():
         print(f"not read: {pictures[name]}: {' '.join(str(error).split())}", file=sys.stderr)
     if group.rank() == 0:
@@ -91,7 +93,13 @@ def run(
             + (f", {done} were there already" if done else "")
             + (f", {failed} could not be read" if failed else "")
         )
+    total(0)  # the launcher ends every process as soon as one exits with a code other than 0
     return 1 if failed else 0
+
+
+def total(count: int) -> int:
+    """The sum over all processes, each of which waits here for the others."""
+    return mx.distributed.all_sum(mx.array(count), stream=mx.cpu).item()
 
 
 def find_pictures(source: str) -> dict[str, Path]:

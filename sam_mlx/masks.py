@@ -138,6 +138,8 @@ def mask_boxes(masks: mx.array) -> mx.array:
 
 def profile_boxes(columns: mx.array, rows: mx.array) -> mx.array:
     """Boxes (N, 4), int32, from the pixels in each column (N, W) and in each row (N, H)."""
+    if len(columns) == 0:
+        return mx.zeros((0, 4), dtype=mx.int32)
 
     def ends(counts: mx.array) -> tuple[mx.array, mx.array]:
         is_set = counts > 0
