@@ -73,7 +73,8 @@ def run(
                 else:
                     records = model.generate(image, progress=bars.points)
                     result = Result(pictures[name].name, numbers[name], image, records)
-                    for format, path in zip(formats, targets[name]):
+                    missing = [(f, p) for f, p in zip(formats, targets[name]) if not p.exists()]
+                    for format, path in missing:
                         path.parent.mkdir(parents=True, exist_ok=True)
                         write_whole(path, lambda p, f=format: FORMATS[f][1](result, p), workspace)
                 bars.images()

@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 from pycocotools import mask as coco
 
-from sam_mlx import MaskPredictions, SamAutomaticMaskGenerator, SamPredictor
+from sam_mlx import MaskPredictions, Sam, SamAutomaticMaskGenerator, SamPredictor
 from sam_mlx import automatic_mask_generator as G
 from sam_mlx.loading import ASSETS
-from tests.random_sam import build_reference, to_mlx
+from tests.automatic import FULL_SIZE_DECODER, SMALL, calibrated_pair, original_of, squares
 from tests.references import segment_anything
 from tests.test_masks import opencv  # noqa: F401
 
@@ -22,27 +22,17 @@ amg = sys.modules["segment_anything.utils.amg"]
 LOOSE = dict(points_per_side=8, stability_score_thresh=0.6, box_nms_thresh=0.93)
 
 
-def noise(height: int, width: int, seed: int = 0) -> np.ndarray:
-    """An image of coloured squares."""
-    blocks = np.random.default_rng(seed).integers(0, 256, (height // 40 + 1, width // 40 + 1, 3))
-    return np.kron(blocks.astype(np.uint8), np.ones((40, 40, 1), np.uint8))[:height, :width]
-
-
 @pytest.fixture(scope="module")
 def small():
-    reference = build_reference(0, image_size=256, patch=16, prompt_dim=64)
-    return reference, to_mlx(reference)
+    return calibrated_pair(SMALL)
 
 
 @pytest.fixture(scope="module")
 def nano():
     if not (ASSETS / "nano").exists():
         pytest.skip("the nano checkpoint is not in this copy of the package")
-    from sam_mlx import Sam
-    from tests.random_sam import from_mlx
-
     ours = Sam.from_pretrained("nano")
-    return from_mlx(ours), ours
+    return original_of(ours), ours
 
 
 def assert_same_records(reference, ours, image, least=1, **arguments):
@@ -53,8 +43,8 @@ def assert_same_records(reference, ours, image, least=1, **arguments):
         assert list(record) == list(want)
         for key in ("bbox", "point_coords", "crop_box", "area"):
             assert record[key] == want[key]
-        assert abs(record["predicted_iou"] - want["predicted_iou"]) < 1e-5
-        assert abs(record["stability_score"] - want["stability_score"]) < 1e-4
+        for key, bound in (("predicted_iou", 1e-5), ("stability_score", 1e-4)):
+            np.testing.assert_allclose(record[key], want[key], atol=bound, rtol=0)
         a, b = record["segmentation"], want["segmentation"]
         if isinstance(a, dict):
             assert a == b
@@ -74,7 +64,7 @@ def test_arguments_and_defaults_are_the_originals():
 
 @pytest.mark.parametrize("mode", G.OUTPUT_MODES)
 def test_output_modes(small, mode):
-    records = assert_same_records(*small, noise(180, 250), 3, output_mode=mode, **LOOSE)
+    records = assert_same_records(*small, squares(180, 250), 3, output_mode=mode, **LOOSE)
     json.dumps([{k: v for k, v in r.items() if k != "segmentation"} for r in records])
     if mode == "coco_rle":
         assert coco.area([r["segmentation"] for r in records]).tolist() == [
@@ -83,7 +73,7 @@ def test_output_modes(small, mode):
 
 
 def test_defaults(small):
-    assert_same_records(*small, noise(180, 250), points_per_side=16, stability_score_thresh=0.8)
+    assert_same_records(*small, squares(180, 250), points_per_side=16, stability_score_thresh=0.8)
 
 
 @pytest.mark.parametrize("layers, least", [(1, 4), (2, 8)])
@@ -96,23 +86,23 @@ def test_crops(small, layers, least):
         crop_n_points_downscale_factor=2,
         crop_nms_thresh=0.9,
     )
-    records = assert_same_records(*small, noise(200, 310), least, **arguments)
+    records = assert_same_records(*small, squares(200, 310), least, **arguments)
     assert len({tuple(r["crop_box"]) for r in records}) > 1
 
 
 def test_small_regions_are_cleaned(small, opencv):  # noqa: F811
     """mlx-examples: indices taken for a mask left masks uncleaned."""
-    assert_same_records(*small, noise(180, 250), 3, min_mask_region_area=100, **LOOSE)
+    assert_same_records(*small, squares(180, 250), 3, min_mask_region_area=100, **LOOSE)
 
 
 def test_uneven_batches_some_without_survivors(small):
     """mlx-examples: TypeError whenever no mask of a batch survived."""
     arguments = dict(LOOSE, points_per_batch=5, pred_iou_thresh=0.97)
-    assert_same_records(*small, noise(180, 250), 1, **arguments)
+    assert_same_records(*small, squares(180, 250), 1, **arguments)
 
 
 def test_nothing_survives(small):
-    image = noise(60, 80)
+    image = squares(60, 80)
     assert_same_records(*small, image, 0, points_per_side=3, pred_iou_thresh=9.0)
     # With crops the original fails here.
     generator = SamAutomaticMaskGenerator(
@@ -132,12 +122,12 @@ def test_blank_image(small, value):
 def test_sizes(small, size):
     """mlx-examples: boxes one pixel wide suppressed themselves; some sizes came out short."""
     arguments = dict(LOOSE, points_per_side=4, pred_iou_thresh=0.5)
-    assert_same_records(*small, noise(*size), 0, **arguments)
+    assert_same_records(*small, squares(*size), 0, **arguments)
 
 
 def test_masks_one_pixel_wide_survive(small):
     arguments = dict(points_per_side=2, pred_iou_thresh=0.0, stability_score_thresh=0.0)
-    assert_same_records(*small, noise(120, 1), 1, **arguments)
+    assert_same_records(*small, squares(120, 1), 1, **arguments)
 
 
 def test_thresholds_of_zero_keep_everything(small):
@@ -145,19 +135,18 @@ def test_thresholds_of_zero_keep_everything(small):
         points_per_side=3, pred_iou_thresh=0.0, stability_score_thresh=0.0, box_nms_thresh=1.1
     )
     generator = SamAutomaticMaskGenerator(small[1], **arguments)
-    assert len(generator.generate(noise(50, 70))) == 27
+    assert len(generator.generate(squares(50, 70))) == 27
 
 
 def test_point_grids(small):
     grids = [np.random.default_rng(0).random((n, 2)) for n in (20, 7)]
     arguments = {**LOOSE, "points_per_side": None, "point_grids": grids, "crop_n_layers": 1}
-    assert_same_records(*small, noise(180, 250), 1, **arguments)
+    assert_same_records(*small, squares(180, 250), 1, **arguments)
 
 
 def test_full_size_decoder():
-    reference = build_reference(1, image_size=1024, patch=16, prompt_dim=256)
-    arguments = dict(LOOSE, points_per_side=4)
-    assert_same_records(reference, to_mlx(reference), noise(420, 610), 2, **arguments)
+    arguments = dict(LOOSE, points_per_side=3, box_nms_thresh=0.99)
+    assert_same_records(*calibrated_pair(FULL_SIZE_DECODER), squares(420, 610), 2, **arguments)
 
 
 def test_crop_boxes_and_grids_are_the_originals():
@@ -174,7 +163,7 @@ def test_crop_boxes_and_grids_are_the_originals():
 def test_crops_of_a_tiny_image_that_would_be_empty_are_left_out(small):
     assert G.generate_crop_boxes((5, 1), 1, 0.3)[0] == [[0, 0, 1, 5], [0, 0, 1, 3], [0, 3, 1, 5]]
     generator = SamAutomaticMaskGenerator(small[1], points_per_side=2, crop_n_layers=1)
-    generator.generate(noise(5, 1))
+    generator.generate(squares(5, 1))
 
 
 def same(a, b):
@@ -185,8 +174,9 @@ def same(a, b):
 
 @pytest.mark.parametrize("crop_n_layers", [0, 1])
 def test_two_steps_equal_one_also_from_a_file(small, tmp_path, crop_n_layers):
-    image = noise(180, 250)
-    generator = SamAutomaticMaskGenerator(small[1], crop_n_layers=crop_n_layers, **LOOSE)
+    image = squares(180, 250)
+    layout = dict(points_per_side=5, crop_n_layers=crop_n_layers)
+    generator = SamAutomaticMaskGenerator(small[1], **{**LOOSE, **layout})
     predictions = generator.predict(image, keep_iou=0.8)
     predictions.save(tmp_path / "state.safetensors")
     assert [f.name for f in tmp_path.iterdir()] == ["state.safetensors"]
@@ -196,15 +186,13 @@ def test_two_steps_equal_one_also_from_a_file(small, tmp_path, crop_n_layers):
 
     other = dict(pred_iou_thresh=0.82, stability_score_thresh=0.5, stability_score_offset=0.7)
     other.update(box_nms_thresh=0.9, crop_nms_thresh=0.8, min_mask_region_area=5)
-    there = SamAutomaticMaskGenerator(
-        small[1], points_per_side=8, crop_n_layers=crop_n_layers, **other
-    )
+    there = SamAutomaticMaskGenerator(small[1], **layout, **other)
     assert same(generator.select(loaded, **other), there.generate(image))
 
 
 def test_select_refuses_what_predict_dropped(small):
     generator = SamAutomaticMaskGenerator(small[1], points_per_side=2)
-    predictions = generator.predict(noise(50, 70))
+    predictions = generator.predict(squares(50, 70))
     with pytest.raises(ValueError, match="keep_iou"):
         generator.select(predictions, pred_iou_thresh=0.5)
     with pytest.raises(ValueError, match="output_mode is 'rle'"):
@@ -222,7 +210,7 @@ def test_a_file_that_holds_something_else_is_refused(small, tmp_path):
 
 
 def test_an_embedding_instead_of_the_image(small):
-    image = noise(180, 250)
+    image = squares(180, 250)
     predictor = SamPredictor(small[1])
     predictor.set_image(image)
     embedding = predictor.get_image_embedding()
@@ -234,7 +222,7 @@ def test_an_embedding_instead_of_the_image(small):
 
 def test_memory_limit_changes_nothing(small, monkeypatch):
     """Strips of rows and single masks give what whole batches give."""
-    image = noise(180, 250)
+    image = squares(180, 250)
     generator = SamAutomaticMaskGenerator(small[1], **LOOSE)
     expected = generator.generate(image)
     monkeypatch.setattr(G, "PIXELS_AT_ONCE", 250 * 37)
@@ -246,11 +234,11 @@ def test_progress(small, capsys):
     generator = SamAutomaticMaskGenerator(
         small[1], points_per_side=4, points_per_batch=6, crop_n_layers=1
     )
-    generator.generate(noise(50, 70), progress=lambda done, total: seen.append((done, total)))
+    generator.generate(squares(50, 70), progress=lambda done, total: seen.append((done, total)))
     assert seen[:3] == [(6, 80), (12, 80), (16, 80)]
     assert seen[-1] == (80, 80)
     assert capsys.readouterr() == ("", "")
-    generator.generate(noise(50, 70), progress=True)
+    generator.generate(squares(50, 70), progress=True)
     assert "80/80" in capsys.readouterr().err
 
 
@@ -284,4 +272,4 @@ NANO = dict(points_per_side=12)
 
 
 def test_nano_on_a_scene(nano):
-    assert_same_records(*nano, noise(250, 330), 1, **NANO)
+    assert_same_records(*nano, squares(250, 330), 1, **NANO)
