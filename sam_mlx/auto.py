@@ -12,6 +12,7 @@ import shutil
 import sys
 from collections import Counter
 from collections.abc import Callable, Sequence
+from functools import partial
 from glob import glob, has_magic
 from os.path import commonpath
 from pathlib import Path
@@ -26,6 +27,7 @@ from .masks import coco_annotations, decode_rle, label_map
 from .overlay import draw_overlay
 from .transforms import load_image
 
+SETTINGS = ".settings.json"
 COLUMNS = (
     "id,area,bbox_x0,bbox_y0,bbox_w,bbox_h,point_input_x,point_input_y,predicted_iou,"
     "stability_score,crop_box_x0,crop_box_y0,crop_box_w,crop_box_h"
@@ -50,52 +52,67 @@ def run(
     if output.resolve() in {path.parent.resolve() for path in pictures.values()}:
         raise ValueError(f"{output} holds the pictures themselves; write to another folder")
     output.mkdir(parents=True, exist_ok=True)
-    check_settings(output / ".settings.json", settings)
+    check_settings(output / SETTINGS, settings)
     group = mx.distributed.init()
     workspace = output / f".partial-{group.rank()}"
     shutil.rmtree(workspace, ignore_errors=True)
     workspace.mkdir()
-
-    targets = {name: [output / FORMATS[f][0].format(name) for f in formats] for name in pictures}
-    numbers = {name: i for i, name in enumerate(pictures, 1)}
-    todo = [name for name in pictures if not all(path.exists() for path in targets[name])]
-    # Counted over all pictures: which process takes which must not depend on what is done.
-    mine = [name for name in todo if numbers[name] % group.size() == group.rank()]
-    failures = {}
-    if mine:
-        with Bars(len(mine), shown=group.rank() == 0) as bars:
+    try:
+        # Which process takes which picture must not depend on what is done already.
+        mine = {name: i for i, name in enumerate(pictures, 1) if i % group.size() == group.rank()}
+        todo = {
+            name: i
+            for name, i in mine.items()
+            if not all(path.exists() for path in targets(output, formats, name).values())
+        }
+        failures = {}
+        if todo:
             model = generator()
-            for name in mine:
-                try:
-                    image = load_image(pictures[name])
-                except (ValueError, OSError, Image.DecompressionBombError) as error:
-                    failures[name] = error
-                else:
-                    records = model.generate(image, progress=bars.points)
-                    result = Result(pictures[name].name, numbers[name], image, records)
-                    missing = [(f, p) for f, p in zip(formats, targets[name]) if not p.exists()]
-                    for format, path in missing:
-                        path.parent.mkdir(parents=True, exist_ok=True)
-                        write_whole(path, lambda p, f=format: FORMATS[f][1](result, p), workspace)
-                bars.images()
-
-    failed = total(len(failures))
-    for name, error in failures.items():
-        print(f"not read: {pictures[name]}: {' '.join(str(error).split())}", file=sys.stderr)
-    if group.rank() == 0:
-        if "coco" in formats:
-            parts = {name: output / FORMATS["coco"][0].format(name) for name in pictures}
-            join_coco(parts, output / "annotations.json", workspace)
-        for leftover in output.glob(".partial-*"):
-            shutil.rmtree(leftover, ignore_errors=True)
-        done = len(pictures) - len(todo)
-        print(
-            f"{len(todo) - failed} of {len(pictures)} pictures segmented into {output}"
-            + (f", {done} were there already" if done else "")
-            + (f", {failed} could not be read" if failed else "")
-        )
-    total(0)  # the launcher ends every process as soon as one exits with a code other than 0
+            # Noted once all is known to fit, or a slip in the options would bar their correction.
+            note_settings(output / SETTINGS, settings, workspace)
+            with Bars(len(todo), shown=group.rank() == 0) as bars:
+                for name, number in todo.items():
+                    try:
+                        image = load_image(pictures[name])
+                    except (ValueError, OSError, Image.DecompressionBombError) as error:
+                        failures[name] = error
+                    else:
+                        records = model.generate(image, progress=bars.points)
+                        result = Result(pictures[name].name, number, image, records)
+                        write_missing(result, targets(output, formats, name), workspace)
+                    bars.images()
+        for name, error in failures.items():
+            text = " ".join(str(error).split())
+            print(f"not read: {pictures[name]}: {text}", file=sys.stderr)
+        made, failed = total(len(todo) - len(failures)), total(len(failures))
+        if group.rank() == 0:
+            if "coco" in formats:
+                parts = {name: targets(output, ["coco"], name)["coco"] for name in pictures}
+                join_coco(parts, output / "annotations.json", workspace)
+            for leftover in output.glob(".partial-*"):
+                shutil.rmtree(leftover, ignore_errors=True)
+            there = len(pictures) - made - failed
+            print(
+                f"{made} of {len(pictures)} pictures segmented into {output}"
+                + (f", {there} were there already" if there else "")
+                + (f", {failed} could not be read" if failed else "")
+            )
+        total(0)  # the launcher ends all processes as soon as one exits with a code other than 0
+    finally:
+        shutil.rmtree(workspace, ignore_errors=True)
     return 1 if failed else 0
+
+
+def targets(output: Path, formats: Sequence[str], name: str) -> dict[str, Path]:
+    """Where the results of a picture go."""
+    return {f: output / FORMATS[f][0].format(name) for f in formats}
+
+
+def write_missing(result: Result, paths: dict[str, Path], workspace: Path) -> None:
+    for format, path in paths.items():
+        if not path.exists():
+            path.parent.mkdir(parents=True, exist_ok=True)
+            write_whole(path, partial(FORMATS[format][1], result), workspace)
 
 
 def total(count: int) -> int:
@@ -128,10 +145,8 @@ def find_pictures(source: str) -> dict[str, Path]:
 
 
 def check_settings(path: Path, settings: dict) -> None:
-    """Note the settings in a new folder; raise ValueError where others were used before."""
+    """Raise ValueError where results of other settings are."""
     if not path.exists():
-        text = json.dumps(settings, indent=2) + "\n"
-        write_whole(path, lambda name: Path(name).write_text(text))
         return
     before = json.loads(path.read_text())
     changed = sorted(k for k in before.keys() | settings if before.get(k) != settings.get(k))
@@ -140,6 +155,11 @@ def check_settings(path: Path, settings: dict) -> None:
         raise ValueError(
             f"{path.parent} holds results made with {listed}; use another folder or delete it"
         )
+
+
+def note_settings(path: Path, settings: dict, workspace: Path) -> None:
+    text = json.dumps(settings, indent=2) + "\n"
+    write_whole(path, lambda name: Path(name).write_text(text), workspace)
 
 
 class Result:

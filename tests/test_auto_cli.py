@@ -117,7 +117,8 @@ def test_a_stopped_run_continues(files, whole, tmp_path, monkeypatch, capsys):
     assert "continues" in capsys.readouterr().err
     assert not (tmp_path / "out" / "annotations.json").exists()
     # What a killed process leaves behind.
-    (tmp_path / "out" / ".partial-0" / "left.png").write_bytes(b"half a picture")
+    (tmp_path / "out" / ".partial-1").mkdir()
+    (tmp_path / "out" / ".partial-1" / "left.png").write_bytes(b"half a picture")
 
     monkeypatch.undo()
     assert main(command(files, tmp_path / "out", *EVERY_FORMAT)) == 1
@@ -173,6 +174,7 @@ def test_bad_input_is_one_line(files, tmp_path, capsys, change, message):
     assert main([*arguments, *change.get("more", [])]) == 2
     error = capsys.readouterr().err
     assert message in error and error.count("\n") == 1
+    assert not (tmp_path / "out").exists() or not list((tmp_path / "out").iterdir())
 
 
 def test_flags_have_the_defaults_of_the_generator():

@@ -10,8 +10,8 @@ import torch
 from pycocotools import mask as coco
 from scipy import ndimage
 
-from sam_mlx import masks as M
 import tests.references  # noqa: F401  makes segment_anything importable
+from sam_mlx import masks as M
 
 amg = sys.modules["segment_anything.utils.amg"]
 batched_nms = sys.modules["torchvision.ops.boxes"].batched_nms
