@@ -9,9 +9,11 @@ import numpy as np
 import pytest
 from pycocotools import mask as coco
 
+from examples.nano import scenes
 from sam_mlx import MaskPredictions, Sam, SamAutomaticMaskGenerator, SamPredictor
 from sam_mlx import automatic_mask_generator as G
 from sam_mlx.loading import ASSETS
+from sam_mlx.masks import decode_rle
 from tests.automatic import FULL_SIZE_DECODER, SMALL, calibrated_pair, original_of, squares
 from tests.references import segment_anything
 from tests.test_masks import opencv  # noqa: F401
@@ -23,7 +25,7 @@ LOOSE = dict(points_per_side=8, stability_score_thresh=0.6, box_nms_thresh=0.93)
 
 
 @pytest.fixture(scope="module")
-def small():
+def calibrated():
     return calibrated_pair(SMALL)
 
 
@@ -35,22 +37,30 @@ def nano():
     return original_of(ours), ours
 
 
+def decoded(rle: dict) -> np.ndarray:
+    return decode_rle([rle])[0]
+
+
 def assert_same_records(reference, ours, image, least=1, **arguments):
     expected = segment_anything.SamAutomaticMaskGenerator(reference, **arguments).generate(image)
     records = SamAutomaticMaskGenerator(ours, **arguments).generate(image)
     assert len(records) == len(expected) >= least
     for record, want in zip(records, expected):
         assert list(record) == list(want)
-        for key in ("bbox", "point_coords", "crop_box", "area"):
+        for key in ("bbox", "point_coords", "crop_box"):
             assert record[key] == want[key]
-        for key, bound in (("predicted_iou", 1e-5), ("stability_score", 1e-4)):
+        # A pixel whose logit is 0 to seven digits may fall on either side.
+        assert abs(record["area"] - want["area"]) <= 1
+        # So may one of those that stability counts.
+        bounds = {"predicted_iou": 1e-5, "stability_score": 1e-4 + 2 / max(want["area"], 1)}
+        for key, bound in bounds.items():
             np.testing.assert_allclose(record[key], want[key], atol=bound, rtol=0)
         a, b = record["segmentation"], want["segmentation"]
         if isinstance(a, dict):
-            assert a == b
+            assert (decoded(a) ^ decoded(b)).sum() <= 1
         else:
             assert a.dtype == b.dtype and a.shape == b.shape == image.shape[:2]
-            assert (a & b).sum() >= 0.9999 * (a | b).sum()
+            assert (a ^ b).sum() <= 1
     return records
 
 
@@ -63,8 +73,8 @@ def test_arguments_and_defaults_are_the_originals():
 
 
 @pytest.mark.parametrize("mode", G.OUTPUT_MODES)
-def test_output_modes(small, mode):
-    records = assert_same_records(*small, squares(180, 250), 3, output_mode=mode, **LOOSE)
+def test_output_modes(calibrated, mode):
+    records = assert_same_records(*calibrated, squares(180, 250), 3, output_mode=mode, **LOOSE)
     json.dumps([{k: v for k, v in r.items() if k != "segmentation"} for r in records])
     if mode == "coco_rle":
         assert coco.area([r["segmentation"] for r in records]).tolist() == [
@@ -72,12 +82,14 @@ def test_output_modes(small, mode):
         ]
 
 
-def test_defaults(small):
-    assert_same_records(*small, squares(180, 250), points_per_side=16, stability_score_thresh=0.8)
+def test_defaults(calibrated):
+    assert_same_records(
+        *calibrated, squares(180, 250), points_per_side=16, stability_score_thresh=0.8
+    )
 
 
 @pytest.mark.parametrize("layers, least", [(1, 4), (2, 8)])
-def test_crops(small, layers, least):
+def test_crops(calibrated, layers, least):
     """mlx-examples: any crop layer crashed."""
     arguments = dict(
         LOOSE,
@@ -86,62 +98,66 @@ def test_crops(small, layers, least):
         crop_n_points_downscale_factor=2,
         crop_nms_thresh=0.9,
     )
-    records = assert_same_records(*small, squares(200, 310), least, **arguments)
+    records = assert_same_records(*calibrated, squares(200, 310), least, **arguments)
     assert len({tuple(r["crop_box"]) for r in records}) > 1
 
 
-def test_small_regions_are_cleaned(small, opencv):  # noqa: F811
+def test_small_regions_are_cleaned(calibrated, opencv):  # noqa: F811
     """mlx-examples: indices taken for a mask left masks uncleaned."""
-    assert_same_records(*small, squares(180, 250), 3, min_mask_region_area=100, **LOOSE)
+    assert_same_records(*calibrated, squares(180, 250), 3, min_mask_region_area=100, **LOOSE)
 
 
-def test_uneven_batches_some_without_survivors(small):
+def test_uneven_batches_some_without_survivors(calibrated):
     """mlx-examples: TypeError whenever no mask of a batch survived."""
     arguments = dict(LOOSE, points_per_batch=5, pred_iou_thresh=0.97)
-    assert_same_records(*small, squares(180, 250), 1, **arguments)
+    assert_same_records(*calibrated, squares(180, 250), 1, **arguments)
 
 
-def test_nothing_survives(small):
+def test_nothing_survives(calibrated):
     image = squares(60, 80)
-    assert_same_records(*small, image, 0, points_per_side=3, pred_iou_thresh=9.0)
+    assert_same_records(*calibrated, image, 0, points_per_side=3, pred_iou_thresh=9.0)
     # With crops the original fails here.
     generator = SamAutomaticMaskGenerator(
-        small[1], points_per_side=2, crop_n_layers=1, pred_iou_thresh=9.0, min_mask_region_area=9
+        calibrated[1],
+        points_per_side=2,
+        crop_n_layers=1,
+        pred_iou_thresh=9.0,
+        min_mask_region_area=9,
     )
     assert generator.generate(image) == []
 
 
 @pytest.mark.parametrize("value", [0, 128, 255])
-def test_blank_image(small, value):
+def test_blank_image(calibrated, value):
     """mlx-examples: crashed on blank images."""
     image = np.full((90, 120, 3), value, np.uint8)
-    assert_same_records(*small, image, 0, **dict(LOOSE, points_per_side=4))
+    assert_same_records(*calibrated, image, 0, **dict(LOOSE, points_per_side=4))
 
 
 @pytest.mark.parametrize("size", [(120, 1), (1, 90), (1, 1), (97, 203), (256, 256), (333, 40)])
-def test_sizes(small, size):
+def test_sizes(calibrated, size):
     """mlx-examples: boxes one pixel wide suppressed themselves; some sizes came out short."""
     arguments = dict(LOOSE, points_per_side=4, pred_iou_thresh=0.5)
-    assert_same_records(*small, squares(*size), 0, **arguments)
+    assert_same_records(*calibrated, squares(*size), 0, **arguments)
 
 
-def test_masks_one_pixel_wide_survive(small):
+def test_masks_one_pixel_wide_survive(calibrated):
     arguments = dict(points_per_side=2, pred_iou_thresh=0.0, stability_score_thresh=0.0)
-    assert_same_records(*small, squares(120, 1), 1, **arguments)
+    assert_same_records(*calibrated, squares(120, 1), 1, **arguments)
 
 
-def test_thresholds_of_zero_keep_everything(small):
+def test_thresholds_of_zero_keep_everything(calibrated):
     arguments = dict(
         points_per_side=3, pred_iou_thresh=0.0, stability_score_thresh=0.0, box_nms_thresh=1.1
     )
-    generator = SamAutomaticMaskGenerator(small[1], **arguments)
+    generator = SamAutomaticMaskGenerator(calibrated[1], **arguments)
     assert len(generator.generate(squares(50, 70))) == 27
 
 
-def test_point_grids(small):
+def test_point_grids(calibrated):
     grids = [np.random.default_rng(0).random((n, 2)) for n in (20, 7)]
     arguments = {**LOOSE, "points_per_side": None, "point_grids": grids, "crop_n_layers": 1}
-    assert_same_records(*small, squares(180, 250), 1, **arguments)
+    assert_same_records(*calibrated, squares(180, 250), 1, **arguments)
 
 
 def test_full_size_decoder():
@@ -160,9 +176,9 @@ def test_crop_boxes_and_grids_are_the_originals():
         assert (ours == theirs).all()
 
 
-def test_crops_of_a_tiny_image_that_would_be_empty_are_left_out(small):
+def test_crops_of_a_tiny_image_that_would_be_empty_are_left_out(calibrated):
     assert G.generate_crop_boxes((5, 1), 1, 0.3)[0] == [[0, 0, 1, 5], [0, 0, 1, 3], [0, 3, 1, 5]]
-    generator = SamAutomaticMaskGenerator(small[1], points_per_side=2, crop_n_layers=1)
+    generator = SamAutomaticMaskGenerator(calibrated[1], points_per_side=2, crop_n_layers=1)
     generator.generate(squares(5, 1))
 
 
@@ -173,10 +189,10 @@ def same(a, b):
 
 
 @pytest.mark.parametrize("crop_n_layers", [0, 1])
-def test_two_steps_equal_one_also_from_a_file(small, tmp_path, crop_n_layers):
+def test_two_steps_equal_one_also_from_a_file(calibrated, tmp_path, crop_n_layers):
     image = squares(180, 250)
     layout = dict(points_per_side=5, crop_n_layers=crop_n_layers)
-    generator = SamAutomaticMaskGenerator(small[1], **{**LOOSE, **layout})
+    generator = SamAutomaticMaskGenerator(calibrated[1], **{**LOOSE, **layout})
     predictions = generator.predict(image, keep_iou=0.8)
     predictions.save(tmp_path / "state.safetensors")
     assert [f.name for f in tmp_path.iterdir()] == ["state.safetensors"]
@@ -186,12 +202,12 @@ def test_two_steps_equal_one_also_from_a_file(small, tmp_path, crop_n_layers):
 
     other = dict(pred_iou_thresh=0.82, stability_score_thresh=0.5, stability_score_offset=0.7)
     other.update(box_nms_thresh=0.9, crop_nms_thresh=0.8, min_mask_region_area=5)
-    there = SamAutomaticMaskGenerator(small[1], **layout, **other)
+    there = SamAutomaticMaskGenerator(calibrated[1], **layout, **other)
     assert same(generator.select(loaded, **other), there.generate(image))
 
 
-def test_select_refuses_what_predict_dropped(small):
-    generator = SamAutomaticMaskGenerator(small[1], points_per_side=2)
+def test_select_refuses_what_predict_dropped(calibrated):
+    generator = SamAutomaticMaskGenerator(calibrated[1], points_per_side=2)
     predictions = generator.predict(squares(50, 70))
     with pytest.raises(ValueError, match="keep_iou"):
         generator.select(predictions, pred_iou_thresh=0.5)
@@ -199,7 +215,7 @@ def test_select_refuses_what_predict_dropped(small):
         generator.select(predictions, output_mode="rle")
 
 
-def test_a_file_that_holds_something_else_is_refused(small, tmp_path):
+def test_a_file_that_holds_something_else_is_refused(calibrated, tmp_path):
     with pytest.raises(FileNotFoundError):
         MaskPredictions.load(tmp_path / "absent")
     (tmp_path / "text").write_text("hello")
@@ -209,30 +225,30 @@ def test_a_file_that_holds_something_else_is_refused(small, tmp_path):
             MaskPredictions.load(tmp_path / name)
 
 
-def test_an_embedding_instead_of_the_image(small):
+def test_an_embedding_instead_of_the_image(calibrated):
     image = squares(180, 250)
-    predictor = SamPredictor(small[1])
+    predictor = SamPredictor(calibrated[1])
     predictor.set_image(image)
     embedding = predictor.get_image_embedding()
-    generator = SamAutomaticMaskGenerator(small[1], **LOOSE)
+    generator = SamAutomaticMaskGenerator(calibrated[1], **LOOSE)
     assert same(generator.generate(embedding), generator.generate(image))
     with pytest.raises(ValueError, match="no pixels to crop"):
-        SamAutomaticMaskGenerator(small[1], crop_n_layers=1).generate(embedding)
+        SamAutomaticMaskGenerator(calibrated[1], crop_n_layers=1).generate(embedding)
 
 
-def test_memory_limit_changes_nothing(small, monkeypatch):
+def test_memory_limit_changes_nothing(calibrated, monkeypatch):
     """Strips of rows and single masks give what whole batches give."""
     image = squares(180, 250)
-    generator = SamAutomaticMaskGenerator(small[1], **LOOSE)
+    generator = SamAutomaticMaskGenerator(calibrated[1], **LOOSE)
     expected = generator.generate(image)
     monkeypatch.setattr(G, "PIXELS_AT_ONCE", 250 * 37)
     assert same(generator.generate(image), expected)
 
 
-def test_progress(small, capsys):
+def test_progress(calibrated, capsys):
     seen = []
     generator = SamAutomaticMaskGenerator(
-        small[1], points_per_side=4, points_per_batch=6, crop_n_layers=1
+        calibrated[1], points_per_side=4, points_per_batch=6, crop_n_layers=1
     )
     generator.generate(squares(50, 70), progress=lambda done, total: seen.append((done, total)))
     assert seen[:3] == [(6, 80), (12, 80), (16, 80)]
@@ -263,13 +279,34 @@ def test_progress(small, capsys):
         (dict(points_per_side=None, point_grids=[np.full((2, 2), 7)]), "outside"),
     ],
 )
-def test_arguments_that_do_not_fit(small, arguments, message):
+def test_arguments_that_do_not_fit(calibrated, arguments, message):
     with pytest.raises(ValueError, match=message):
-        SamAutomaticMaskGenerator(small[1], **arguments)
+        SamAutomaticMaskGenerator(calibrated[1], **arguments)
 
 
-NANO = dict(points_per_side=12)
+# Looser than the defaults, so that drawn scenes and photographs alike leave many masks.
+NANO = dict(points_per_side=10, pred_iou_thresh=0.5, stability_score_thresh=0.6)
 
 
-def test_nano_on_a_scene(nano):
-    assert_same_records(*nano, squares(250, 330), 1, **NANO)
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        {},
+        {"min_mask_region_area": 100},
+        {"crop_n_layers": 1, "points_per_side": 6},
+        {"crop_n_layers": 2, "crop_n_points_downscale_factor": 2, "points_per_side": 8},
+    ],
+)
+def test_nano_on_a_drawn_scene(nano, opencv, arguments):  # noqa: F811
+    image, _ = scenes.scene(7)
+    assert_same_records(*nano, image, 3, **{**NANO, **arguments})
+
+
+def test_nano_on_a_photograph(nano, wide_photograph):
+    loose = dict(NANO, pred_iou_thresh=0.2, stability_score_thresh=0.3)
+    assert_same_records(*nano, wide_photograph, 3, **loose)
+
+
+def test_nano_with_the_original_defaults(nano):
+    image, _ = scenes.scene(8)
+    assert_same_records(*nano, image, 0, points_per_side=16)
