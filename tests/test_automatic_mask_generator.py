@@ -294,7 +294,7 @@ NANO = dict(points_per_side=10, pred_iou_thresh=0.5, stability_score_thresh=0.6)
         {},
         {"min_mask_region_area": 100},
         {"crop_n_layers": 1, "points_per_side": 6},
-        {"crop_n_layers": 2, "crop_n_points_downscale_factor": 2, "points_per_side": 8},
+        {"crop_n_layers": 2, "crop_n_points_downscale_factor": 2, "points_per_side": 6},
     ],
 )
 def test_nano_on_a_drawn_scene(nano, opencv, arguments):  # noqa: F811
