@@ -12,6 +12,7 @@ import shutil
 import sys
 from collections import Counter
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from functools import partial
 from glob import glob, has_magic
 from os.path import commonpath
@@ -162,15 +163,14 @@ def note_settings(path: Path, settings: dict, workspace: Path) -> None:
     write_whole(path, lambda name: Path(name).write_text(text), workspace)
 
 
+@dataclass(frozen=True)
 class Result:
-    """One picture's records, with its masks decoded one at a time."""
+    """What one picture gave; segmentations are compressed RLE."""
 
-    def __init__(self, file_name: str, number: int, image: np.ndarray, records: list[dict]):
-        self.image, self.records = image, records
-        height, width = image.shape[:2]
-        self.info = {
-            "image_id": number, "width": width, "height": height, "file_name": file_name,
-        }  # fmt: skip
+    file_name: str
+    number: int  # among the run's pictures, from 1
+    image: np.ndarray  # (H, W, 3)
+    records: list[dict]
 
 
 class Masks(Sequence):
@@ -206,15 +206,22 @@ def write_rle(result: Result, path: str) -> None:
 
 
 def write_sa1b(result: Result, path: str) -> None:
+    """One picture's file as the SA-1B dataset has it."""
+    image = {"image_id": result.number, **size_and_name(result)}
     annotations = [{"id": i, **record} for i, record in enumerate(result.records, 1)]
-    Path(path).write_text(json.dumps({"image": result.info, "annotations": annotations}))
+    Path(path).write_text(json.dumps({"image": image, "annotations": annotations}))
 
 
 def write_coco(result: Result, path: str) -> None:
     """One picture's part of the dataset, with the ids that it would have alone."""
-    image = {"id": 1, **{k: v for k, v in result.info.items() if k != "image_id"}}
+    image = {"id": 1, **size_and_name(result)}
     annotations = coco_annotations(result.records, image_id=1)
     Path(path).write_text(json.dumps({"image": image, "annotations": annotations}))
+
+
+def size_and_name(result: Result) -> dict:
+    height, width = result.image.shape[:2]
+    return {"width": width, "height": height, "file_name": result.file_name}
 
 
 def write_label_map(result: Result, path: str) -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, fields, replace
 from functools import partial
 from itertools import product
@@ -38,7 +39,8 @@ from .modeling.prompt_encoder import FOREGROUND
 from .modeling.sam import Sam
 from .predictor import ImageEmbedding, SamPredictor
 
-# Pixels of logits at the image's size held at a time: 32 MB. Larger buffers are no faster.
+# Pixels of logits at the image's size held at a time: 32 MB. On x86, memory of larger buffers
+# comes fresh from the system each time, at a page fault per 4 KB.
 PIXELS_AT_ONCE = 8 << 20
 CROP_EDGE = 20  # pixels; a box this near to a crop's edge was probably cut by it
 
@@ -604,21 +606,13 @@ def generate_crop_boxes(
     return boxes, layers
 
 
-class reporting:
-    """The function to report progress to, (done, total), as a context that ends a bar."""
+@contextmanager
+def reporting(progress: Progress, total: int) -> Iterator[Callable[[int, int], None]]:
+    """The function to report progress to, (done, total); True makes it a bar."""
+    if progress is not True:
+        yield progress or (lambda done, total: None)
+        return
+    from tqdm import tqdm
 
-    def __init__(self, progress: Progress, total: int):
-        self.bar = None
-        self.function = progress if callable(progress) else lambda done, total: None
-        if progress is True:
-            from tqdm import tqdm
-
-            self.bar = tqdm(total=total, unit="point")
-            self.function = lambda done, total: self.bar.update(done - self.bar.n)
-
-    def __enter__(self) -> Callable[[int, int], None]:
-        return self.function
-
-    def __exit__(self, *error) -> None:
-        if self.bar is not None:
-            self.bar.close()
+    with tqdm(total=total, unit="point") as bar:
+        yield lambda done, total: bar.update(done - bar.n)
