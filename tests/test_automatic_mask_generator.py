@@ -285,7 +285,7 @@ def test_arguments_that_do_not_fit(calibrated, arguments, message):
 
 
 # Looser than the defaults, so that drawn scenes and photographs alike leave many masks.
-NANO = dict(points_per_side=10, pred_iou_thresh=0.5, stability_score_thresh=0.6)
+NANO = dict(points_per_side=10, pred_iou_thresh=0.4, stability_score_thresh=0.5)
 
 
 @pytest.mark.parametrize(
