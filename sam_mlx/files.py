@@ -12,8 +12,11 @@ def write_whole(
     """Call ``write`` with a temporary name, then rename what it wrote to ``path``.
 
     The temporary name is in ``workspace``, a folder on the same disk, or else beside ``path``.
+    Raises FileNotFoundError when the folder of ``path`` is missing.
     """
     path = Path(path)
+    if not path.parent.is_dir():
+        raise FileNotFoundError(f"no such folder: {path.parent}")
     temporary = (workspace or path.parent) / f".{path.stem}-{os.getpid()}{path.suffix}"
     try:
         write(str(temporary))
