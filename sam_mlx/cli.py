@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import argparse
-import os
 import sys
-import tempfile
 import time
 from pathlib import Path
+
+from .files import write_whole
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -16,6 +16,7 @@ def main(argv: list[str] | None = None) -> int:
     )
     commands = parser.add_subparsers(dest="command", required=True)
     add_predict(commands)
+    add_auto(commands)
     add_info(commands)
     add_export(commands)
     args = parser.parse_args(argv)
@@ -63,19 +64,6 @@ def report(args: argparse.Namespace, what: str, start: float) -> None:
 
         peak = mx.get_peak_memory() / 1e9
         print(f"{what}: {time.perf_counter() - start:.2f} s, peak MLX memory {peak:.2f} GB")
-
-
-def write_whole(path: Path, write) -> None:
-    """Call ``write`` with a temporary name beside ``path``, then rename: never half a file."""
-    handle, temporary = tempfile.mkstemp(suffix=path.suffix, prefix=".", dir=path.parent)
-    os.close(handle)
-    try:
-        write(temporary)
-        os.chmod(temporary, 0o644)
-        os.replace(temporary, path)
-    except BaseException:
-        os.unlink(temporary)
-        raise
 
 
 def add_predict(commands) -> None:
@@ -162,6 +150,78 @@ def read_logits(path: str):
         raise FileNotFoundError(f"no such mask input: {path}") from None
     except (ValueError, EOFError, OSError) as error:
         raise ValueError(f"{path} is not a .npy array, as predict writes in logits.npy") from error
+
+
+# The original's flags: name, type, default, help.
+GENERATOR_OPTIONS = [
+    ("points-per-side", int, 32, "points along each side of the image"),
+    ("points-per-batch", int, 64, "points put to the model at once"),
+    ("pred-iou-thresh", float, 0.88, "keep masks with a predicted IoU above this"),
+    ("stability-score-thresh", float, 0.95, "keep masks that are at least this stable"),
+    ("stability-score-offset", float, 1.0, "shift of the threshold that tests stability"),
+    ("box-nms-thresh", float, 0.7, "box IoU above which a mask repeats another"),
+    ("crop-n-layers", int, 0, "search also in 2^i x 2^i crops, i = 1 to this"),
+    ("crop-nms-thresh", float, 0.7, "as --box-nms-thresh, between crops"),
+    ("crop-overlap-ratio", float, 512 / 1500, "overlap of crops, of the shorter side"),
+    ("crop-n-points-downscale-factor", int, 1, "points a side are divided by this^i in crops"),
+    ("min-mask-region-area", int, 0, "drop islands and fill holes of fewer pixels"),
+]
+
+
+def add_auto(commands) -> None:
+    parser = add_command(
+        commands,
+        "auto",
+        auto,
+        "segment everything in many images",
+        "Segment everything in an image, a folder of images or a glob. Stopped and started again, "
+        "it continues. Under mlx.launch -n N python -m sam_mlx auto ..., N processes share the "
+        "work; on several machines the output must lie on a disk they share. Exit code: 0, or 1 "
+        "when some files could not be read, 2 when nothing was done.",
+    )
+    parser.add_argument("input", help="picture file, folder or quoted glob, such as 'day*/*.jpg'")
+    parser.add_argument("-o", "--output", required=True, metavar="OUT", help="folder to write to")
+    parser.add_argument(
+        "--format",
+        nargs="+",
+        default=["masks"],
+        choices=("masks", "coco", "sa1b", "labelmap", "overlay", "rle"),
+        help="masks: a folder of PNG and metadata.csv for each picture; coco: annotations.json "
+        "for all; sa1b, rle: a JSON file each, as the SA-1B dataset or as the records; labelmap: "
+        "a 16-bit PNG each; overlay: a picture each",
+    )
+    parser.add_argument("--convert-to-rle", action="store_true", help="the same as --format rle")
+    for name, kind, default, text in GENERATOR_OPTIONS:
+        parser.add_argument(f"--{name}", type=kind, default=default, help=text)
+    add_model_options(parser)
+
+
+def auto(args: argparse.Namespace) -> int:
+    from .auto import run
+    from .automatic_mask_generator import SamAutomaticMaskGenerator
+
+    formats = ["rle"] if args.convert_to_rle else sorted(set(args.format))
+    if {"rle", "sa1b"} <= set(formats):
+        raise ValueError("--format rle and sa1b write files of the same names; choose one")
+    options = {
+        name: getattr(args, name)
+        for name in (option[0].replace("-", "_") for option in GENERATOR_OPTIONS)
+    }
+    # Batches change how fast the results come, and nothing about them.
+    settings = {k: v for k, v in options.items() if k != "points_per_batch"}
+    settings.update(model=args.model, dtype=args.dtype, revision=args.revision)
+
+    def generator() -> SamAutomaticMaskGenerator:
+        return SamAutomaticMaskGenerator(load_model(args), **options, output_mode="coco_rle")
+
+    start = time.perf_counter()
+    try:
+        code = run(args.input, args.output, formats, generator, settings)
+    except KeyboardInterrupt:
+        print("stopped; the same command continues", file=sys.stderr)
+        return 130
+    report(args, "all", start)
+    return code
 
 
 def add_info(commands) -> None:

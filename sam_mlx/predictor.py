@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
-import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +15,7 @@ from PIL import Image
 from safetensors import SafetensorError, safe_open
 
 from . import transforms
+from .files import write_whole
 from .modeling.prompt_encoder import EMPTY
 from .modeling.sam import Sam
 
@@ -32,21 +31,14 @@ class ImageEmbedding:
 
     def save(self, path: str | Path) -> None:
         """Write a .safetensors file, whole or not at all."""
-        path = Path(path)
         metadata = {
             "format": "sam_mlx.ImageEmbedding",
             "original_size": json.dumps(self.original_size),
             "input_size": json.dumps(self.input_size),
             "fingerprint": self.fingerprint,
         }
-        handle, temporary = tempfile.mkstemp(suffix=".safetensors", dir=path.parent)
-        os.close(handle)
-        try:
-            mx.save_safetensors(temporary, {"features": self.features}, metadata)
-            os.replace(temporary, path)
-        except BaseException:
-            os.unlink(temporary)
-            raise
+        tensors = {"features": self.features}
+        write_whole(path, lambda name: mx.save_safetensors(name, tensors, metadata))
 
     @classmethod
     def load(cls, path: str | Path) -> ImageEmbedding:

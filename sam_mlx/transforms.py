@@ -147,7 +147,7 @@ def upscale_masks(
     """
     n = masks.shape[-1]
     rows, columns = (
-        _upscaling(n, image_size, inner, outer) for inner, outer in zip(input_size, original_size)
+        upscaling(n, image_size, inner, outer) for inner, outer in zip(input_size, original_size)
     )
     masks = masks.astype(mx.float32)
     masks = mx.concatenate([matrix @ masks[..., band, :] for band, matrix in rows], axis=-2)
@@ -158,7 +158,7 @@ def upscale_masks(
 
 
 @lru_cache(maxsize=16)
-def _upscaling(n: int, image_size: int, inner: int, outer: int) -> list[tuple[slice, mx.array]]:
+def upscaling(n: int, image_size: int, inner: int, outer: int) -> list[tuple[slice, mx.array]]:
     """Along one axis, n -> image_size, cropped to inner, -> outer, as bands of one matrix.
 
     An output pixel depends on three or four inputs, so 256 of them on a few: the zeros of the

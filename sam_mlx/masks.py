@@ -1,0 +1,359 @@
+"""Plain functions on masks: run lengths, boxes, stability, suppression, regions, outlines.
+
+Masks are bool, (N, H, W) or (H, W). Points are x, y and boxes x0, y0, x1, y1 in pixels; a mask's
+box names its outermost pixels, so x1 and y1 are inclusive and a single pixel's box has no area.
+Records and COCO hold boxes as x, y, width, height with width = x1 - x0, as the original has it:
+one less than the number of columns.
+
+An uncompressed RLE is ``{"size": [H, W], "counts": [...]}``: lengths of alternating runs of
+unset and set pixels, column by column, beginning with unset ones. Compressed (COCO's) RLE has
+the same counts as a string.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import mlx.core as mx
+import numpy as np
+
+NMS_BLOCK = 1024  # boxes compared at a time: bounds the memory of the pairwise overlaps
+
+
+def encode_rle(masks: mx.array | np.ndarray) -> list[dict]:
+    """Uncompressed RLE of masks (N, H, W) (``mask_to_rle_pytorch``)."""
+    masks = mx.array(masks)
+    N, H, W = masks.shape
+    if N == 0:
+        return []
+    pixels = masks.swapaxes(1, 2).reshape(N, H * W)
+    changes = np.array(pixels[:, 1:] != pixels[:, :-1])
+    row, column = np.divmod(np.flatnonzero(changes), max(H * W - 1, 1))
+    # Every run's end, the last of each mask included; a run's length is the way from the last end.
+    per_mask = np.bincount(row, minlength=N)
+    last = np.cumsum(per_mask + 1) - 1
+    ends = np.empty(len(row) + N, np.int64)
+    inner = np.ones(len(ends), bool)
+    inner[last] = False
+    ends[inner], ends[last] = column + 1, H * W
+    lengths = np.diff(ends, prepend=0)
+    first = last - per_mask
+    lengths[first] = ends[first]
+
+    starts_set = np.array(pixels[:, 0]).tolist()
+    runs = np.split(lengths, last[:-1] + 1)
+    return [
+        {"size": [H, W], "counts": [0] * is_set + counts.tolist()}
+        for is_set, counts in zip(starts_set, runs)
+    ]
+
+
+def decode_rle(rles: Sequence[dict]) -> np.ndarray:
+    """Bool masks (N, H, W) of RLEs of one size, compressed or not (``rle_to_mask``)."""
+    sizes = {tuple(rle["size"]) for rle in rles}
+    if len(sizes) != 1:
+        raise ValueError(f"the RLEs have sizes {sorted(sizes)}; expected one or more of one size")
+    H, W = sizes.pop()
+    counts = [np.asarray(rle_counts(rle), np.int64) for rle in rles]
+    for i, c in enumerate(counts):
+        if c.sum() != H * W:
+            raise ValueError(f"RLE {i} covers {c.sum()} pixels; its size {(H, W)} has {H * W}")
+    lengths = np.array([len(c) for c in counts])
+    place = np.arange(lengths.sum()) - np.repeat(np.cumsum(lengths) - lengths, lengths)
+    pixels = np.repeat(place % 2 == 1, np.concatenate(counts))
+    return pixels.reshape(len(rles), W, H).swapaxes(1, 2)
+
+
+def rle_counts(rle: dict) -> list[int]:
+    """Run lengths of one RLE, compressed or not."""
+    counts = rle["counts"]
+    return _parse_counts(counts) if isinstance(counts, (str, bytes)) else counts
+
+
+def rle_area(rle: dict) -> int:
+    """Number of set pixels (``area_from_rle``)."""
+    return int(sum(rle_counts(rle)[1::2]))
+
+
+def compress_rle(rles: Sequence[dict]) -> list[dict]:
+    """RLEs with their counts as strings, as pycocotools writes them (``coco_encode_rle``).
+
+    From the fourth on, a run is stored as its difference from the one two before; numbers are
+    written in 5-bit digits from the lowest, +32 where another follows, from the character "0".
+    """
+    if not rles:
+        return []
+    deltas = []
+    for rle in rles:
+        counts = np.asarray(rle["counts"], np.int64)
+        deltas.append(np.concatenate([counts[:3], counts[3:] - counts[1:-2]]))
+    rest = np.concatenate(deltas)
+    characters, present = [], []
+    going = np.ones(len(rest), bool)
+    while going.any():
+        digit = rest & 31
+        rest >>= 5
+        present.append(going)
+        # A number may stop when its sign, the top bit of the last digit, is right.
+        going = going & (rest != np.where(digit & 16, -1, 0))
+        characters.append(digit + 48 + 32 * going)
+    present = np.stack(present, axis=1)
+    text = np.stack(characters, axis=1)[present].astype(np.uint8).tobytes().decode("ascii")
+    owner = np.repeat(np.arange(len(rles)), [len(d) for d in deltas])
+    ends = np.cumsum(np.bincount(owner, present.sum(axis=1), len(rles)).astype(int))
+    return [
+        {"size": list(rle["size"]), "counts": text[a:b]}
+        for rle, a, b in zip(rles, [0, *ends[:-1].tolist()], ends.tolist())
+    ]
+
+
+def _parse_counts(text: str | bytes) -> list[int]:
+    text = text.encode("ascii") if isinstance(text, str) else text
+    codes = np.frombuffer(text, np.uint8).astype(np.int64) - 48
+    if len(codes) == 0:
+        return []
+    last = codes & 32 == 0
+    number = np.cumsum(last) - last
+    start = np.flatnonzero(np.concatenate([[True], last[:-1]]))
+    place = np.arange(len(codes)) - start[number]
+    values = np.zeros(last.sum(), np.int64)
+    np.add.at(values, number, (codes & 31) << (5 * place))
+    negative = codes[last] & 16 != 0
+    values -= negative * (1 << 5 * (place[last] + 1))
+    for offset in (1, 2):
+        values[offset::2] = np.cumsum(values[offset::2])
+    return values.tolist()
+
+
+def mask_boxes(masks: mx.array) -> mx.array:
+    """Boxes (N, 4) of masks (N, H, W); zeros for an empty mask (``batched_mask_to_box``).
+
+    Raises ValueError for masks that are not bool: other values would count as set or not
+    depending on the threshold meant.
+    """
+    if masks.dtype != mx.bool_:
+        raise ValueError(f"masks have dtype {masks.dtype}; expected bool: compare logits with > 0")
+    return profile_boxes(masks.sum(axis=1), masks.sum(axis=2))
+
+
+def profile_boxes(columns: mx.array, rows: mx.array) -> mx.array:
+    """Boxes (N, 4), int32, from the pixels in each column (N, W) and in each row (N, H)."""
+    if len(columns) == 0:
+        return mx.zeros((0, 4), dtype=mx.int32)
+
+    def ends(counts: mx.array) -> tuple[mx.array, mx.array]:
+        is_set = counts > 0
+        first = mx.argmax(is_set, axis=1).astype(mx.int32)
+        last = counts.shape[1] - 1 - mx.argmax(is_set[:, ::-1], axis=1).astype(mx.int32)
+        return first, mx.where(is_set.any(axis=1), last, 0)
+
+    (x0, x1), (y0, y1) = ends(columns), ends(rows)
+    return mx.stack([x0, y0, x1, y1], axis=1)
+
+
+def stability_scores(logits: mx.array, threshold: float = 0.0, offset: float = 1.0) -> mx.array:
+    """How little masks depend on the threshold, (N,), from logits (N, H, W).
+
+    The IoU of the masks above ``threshold + offset`` and above ``threshold - offset``; NaN when
+    both are empty (``calculate_stability_score``).
+    """
+    inner, outer = stability_counts(logits, threshold, offset)
+    return inner / outer
+
+
+def stability_counts(
+    logits: mx.array, threshold: float, offset: float
+) -> tuple[mx.array, mx.array]:
+    """Pixels (N,) above ``threshold + offset`` and above ``threshold - offset``."""
+    return tuple((logits > threshold + sign * offset).sum(axis=(1, 2)) for sign in (1, -1))
+
+
+def box_area(boxes: np.ndarray) -> np.ndarray:
+    """Areas (N,) of boxes (N, 4)."""
+    return (boxes[:, 2] - boxes[:, 0]) * (boxes[:, 3] - boxes[:, 1])
+
+
+def to_xywh(boxes: np.ndarray) -> np.ndarray:
+    """Boxes (..., 4) from x0, y0, x1, y1 to x, y, width, height (``box_xyxy_to_xywh``)."""
+    return np.concatenate([boxes[..., :2], boxes[..., 2:] - boxes[..., :2]], axis=-1)
+
+
+def nms(boxes: np.ndarray, scores: np.ndarray, threshold: float) -> np.ndarray:
+    """Indices of the boxes (N, 4) to keep, best score first; equal to ``torchvision.ops.nms``.
+
+    A box goes when a kept one with a higher score, or an equal one and listed earlier, overlaps
+    it by an IoU above ``threshold``. A box without area overlaps nothing, itself included.
+    """
+    order = np.argsort(-np.asarray(scores, np.float32), kind="stable")
+    # In numpy: other devices do not round divisions as torchvision on a CPU does.
+    boxes = np.asarray(boxes, np.float32)[order]
+    kept = np.zeros(0, int)
+    for start in range(0, len(boxes), NMS_BLOCK):
+        block = np.arange(start, min(start + NMS_BLOCK, len(boxes)))
+        free = np.ones(len(block), bool)
+        for i in range(0, len(kept), NMS_BLOCK):
+            overlaps = box_iou(boxes[kept[i : i + NMS_BLOCK]], boxes[block]) > float(threshold)
+            free &= ~overlaps.any(axis=0)
+        block = block[free]
+        overlaps = np.triu(box_iou(boxes[block], boxes[block]) > float(threshold), k=1)
+        keep = _greedy(overlaps)
+        kept = np.concatenate([kept, block[keep]])
+    return order[kept]
+
+
+def _greedy(overlaps: np.ndarray) -> np.ndarray:
+    """Which of N are kept when each, in order, is dropped if a kept one before overlaps it.
+
+    Repeats "dropped by what is kept so far" until it holds: each round settles at least one more
+    link of every chain of overlaps, and chains are short.
+    """
+    keep = np.ones(len(overlaps), bool)
+    while True:
+        settled = ~overlaps[keep].any(axis=0)
+        if (settled == keep).all():
+            return keep
+        keep = settled
+
+
+def box_iou(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+    """IoU (N, M), float32, of boxes (N, 4) and (M, 4); NaN for two without area."""
+    low = np.maximum(a[:, None, :2], b[None, :, :2])
+    high = np.minimum(a[:, None, 2:], b[None, :, 2:])
+    shared = np.prod(np.maximum(high - low, 0), axis=2)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        return shared / (box_area(a)[:, None] + box_area(b)[None] - shared)
+
+
+def remove_small_regions(mask: np.ndarray, min_area: float, mode: str) -> tuple[np.ndarray, bool]:
+    """Fill ``mode="holes"`` or drop ``"islands"`` of fewer than ``min_area`` pixels.
+
+    mask: (H, W). Regions touch also at corners. When every island is too small the largest
+    stays. Returns the mask and whether it changed. Raises ImportError without scipy.
+    """
+    if mode not in ("holes", "islands"):
+        raise ValueError(f"mode is {mode!r}; expected 'holes' or 'islands'")
+    try:
+        from scipy import ndimage
+    except ImportError as error:
+        raise ImportError("removing small regions needs scipy: pip install scipy") from error
+    labels, count = ndimage.label(mask if mode == "islands" else ~mask, np.ones((3, 3)))
+    sizes = np.bincount(labels.ravel(), minlength=count + 1)
+    small = sizes < min_area
+    small[0] = False  # what is not searched: background, or the mask itself for holes
+    if not small.any():
+        return mask, False
+    if mode == "holes":
+        return mask | small[labels], True
+    keep = ~small
+    keep[0] = False
+    if not keep.any():
+        keep[_largest(labels, sizes)] = True
+    return keep[labels], True
+
+
+def _largest(labels: np.ndarray, sizes: np.ndarray) -> int:
+    """The largest region; of equal ones the first in OpenCV's order, which reads 2x2 blocks."""
+    ties = np.flatnonzero(sizes[1:] == sizes[1:].max()) + 1
+    y, x = np.nonzero(np.isin(labels, ties))
+    first = np.lexsort((x // 2, y // 2))[0]
+    return labels[y[first], x[first]]
+
+
+def polygons(mask: np.ndarray) -> tuple[list[np.ndarray], list[np.ndarray]]:
+    """Exact outlines of a mask (H, W): outer ones, and those of holes.
+
+    Each is (K, 2): x, y of its corners in the frame where pixel (0, 0) covers 0..1 in both, the
+    first of them its topmost and leftmost. Regions that touch at a corner are apart. The areas of
+    the outer ones less those of the holes are the mask's.
+    """
+    padded = np.pad(np.asarray(mask, bool), 1)
+    a, b, c, d = padded[:-1, :-1], padded[:-1, 1:], padded[1:, :-1], padded[1:, 1:]
+    # A corner is where an odd number of the four pixels around is set, or two across: twice then.
+    falling, rising = a & d & ~b & ~c, b & c & ~a & ~d
+    times = ((a ^ b ^ c ^ d) + 2 * (falling | rising)).astype(int)
+    y, x = (np.repeat(i, times[np.nonzero(times)]) for i in np.nonzero(times))
+    second = np.zeros(len(x), bool)
+    second[1:] = (y[1:] == y[:-1]) & (x[1:] == x[:-1])
+    across = partners(np.lexsort((second, x, y)))
+    # The first copy is the left pixel's. Where the pixels rise, that one lies below.
+    down = partners(np.lexsort((second ^ rising[y, x], y, x)))
+
+    outer, holes = [], []
+    unseen = np.ones(len(x), bool)
+    for start in range(len(x)):
+        if not unseen[start]:
+            continue
+        path, i = [], start
+        while unseen[i]:
+            path += [i, across[i]]
+            unseen[path[-2:]] = False
+            i = down[across[i]]
+        ring = np.stack([x[path], y[path]], axis=1)
+        (outer if d[y[start], x[start]] else holes).append(ring)
+    return outer, holes
+
+
+def partners(order: np.ndarray) -> np.ndarray:
+    """The other end of each corner's edge, when corners sorted along lines pair up."""
+    partner = np.empty(len(order), int)
+    partner[order[::2]], partner[order[1::2]] = order[1::2], order[::2]
+    return partner
+
+
+def label_map(masks: Sequence[np.ndarray], size: tuple[int, int]) -> np.ndarray:
+    """(H, W) uint16 of ``size``: i + 1 where mask i is, the smallest on top; 0 elsewhere.
+
+    Raises ValueError for more than 65535 masks.
+    """
+    if len(masks) > 65535:
+        raise ValueError(f"{len(masks)} masks; a 16-bit label map holds 65535")
+    labels = np.zeros(size, np.uint16)
+    areas = np.array([np.count_nonzero(mask) for mask in masks])
+    for i in np.argsort(-areas, kind="stable").tolist():
+        labels[masks[i]] = i + 1
+    return labels
+
+
+def best_mask(masks: np.ndarray, scores: np.ndarray) -> np.ndarray:
+    """The mask (H, W) of (N, H, W) with the highest predicted IoU."""
+    return masks[int(np.argmax(scores))]
+
+
+def largest_mask(masks: np.ndarray) -> np.ndarray:
+    """The mask (H, W) of (N, H, W) with the most pixels."""
+    return masks[int(np.argmax(masks.sum(axis=(1, 2))))]
+
+
+def coco_annotations(
+    records: Sequence[dict], image_id: int = 0, first_id: int = 1, category_id: int = 1
+) -> list[dict]:
+    """COCO annotations of automatic masks in any output mode, with compressed RLE.
+
+    Ids count from ``first_id``. The records' scores, point and crop come along.
+    """
+    rles = compressed_segmentations(records)
+    return [
+        {
+            "id": first_id + i,
+            "image_id": image_id,
+            "category_id": category_id,
+            "segmentation": rle,
+            "area": record["area"],
+            "bbox": record["bbox"],
+            "iscrowd": 0,
+            **{k: record[k] for k in ("predicted_iou", "stability_score", "point_coords")},
+            "crop_box": record["crop_box"],
+        }
+        for i, (record, rle) in enumerate(zip(records, rles))
+    ]
+
+
+def compressed_segmentations(records: Sequence[dict]) -> list[dict]:
+    """Compressed RLE of automatic masks in any output mode."""
+    segmentations = [record["segmentation"] for record in records]
+    if segmentations and isinstance(segmentations[0], np.ndarray):
+        # One at a time: as an array of their own they would take their memory twice.
+        segmentations = [encode_rle(mask[None])[0] for mask in segmentations]
+    if segmentations and not isinstance(segmentations[0]["counts"], str):
+        segmentations = compress_rle(segmentations)
+    return segmentations

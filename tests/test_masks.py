@@ -1,0 +1,224 @@
+"""Run lengths, boxes, suppression, regions and outlines, against the original and pycocotools."""
+
+import sys
+import types
+
+import mlx.core as mx
+import numpy as np
+import pytest
+import torch
+from pycocotools import mask as coco
+from scipy import ndimage
+
+import tests.references  # noqa: F401  makes segment_anything importable
+from sam_mlx import masks as M
+
+amg = sys.modules["segment_anything.utils.amg"]
+batched_nms = sys.modules["torchvision.ops.boxes"].batched_nms
+
+SHAPES = [(7, 13, 9), (3, 1, 5), (2, 5, 1), (1, 1, 1), (4, 64, 80), (0, 3, 4)]
+
+
+@pytest.fixture
+def opencv(monkeypatch):
+    """OpenCV, or its one function that the original calls, where it is not installed."""
+    try:
+        import cv2
+    except ImportError:
+        cv2 = types.ModuleType("cv2")
+        cv2.connectedComponentsWithStats = connected_components
+        monkeypatch.setitem(sys.modules, "cv2", cv2)
+    return cv2
+
+
+def connected_components(mask, connectivity):
+    """``cv2.connectedComponentsWithStats``; labels in the order in which OpenCV meets regions."""
+    assert connectivity == 8
+    regions, n = ndimage.label(mask, np.ones((3, 3)))
+    y, x = np.nonzero(regions)
+    order = np.lexsort((x // 2, y // 2))
+    met = dict.fromkeys(regions[y[order], x[order]].tolist())
+    new = np.zeros(n + 1, int)
+    new[list(met)] = range(1, n + 1)
+    regions = new[regions]
+    stats = np.zeros((n + 1, 5), int)
+    stats[:, -1] = np.bincount(regions.ravel(), minlength=n + 1)
+    return n + 1, regions, stats, None
+
+
+def random_masks(shape, density):
+    return np.random.default_rng(sum(shape)).random(shape) < density
+
+
+@pytest.mark.parametrize("density", [0, 0.05, 0.5, 1])
+@pytest.mark.parametrize("shape", SHAPES)
+def test_rle_equals_the_original_and_comes_back(shape, density):
+    masks = random_masks(shape, density)
+    rles = M.encode_rle(masks)
+    assert rles == M.encode_rle(mx.array(masks))
+    assert rles == amg.mask_to_rle_pytorch(torch.from_numpy(masks))
+    if len(masks):
+        assert (M.decode_rle(rles) == masks).all()
+    assert [M.rle_area(rle) for rle in rles] == masks.sum((1, 2)).tolist()
+
+
+@pytest.mark.parametrize("density", [0, 0.05, 0.5, 1])
+@pytest.mark.parametrize("shape", SHAPES)
+def test_compressed_rle_equals_pycocotools(shape, density):
+    masks = random_masks(shape, density)
+    rles = M.encode_rle(masks)
+    compressed = M.compress_rle(rles)
+    assert compressed == [amg.coco_encode_rle(rle) for rle in rles]
+    if len(masks):
+        assert (M.decode_rle(compressed) == masks).all()
+        assert (coco.decode(compressed).transpose(2, 0, 1) == masks).all()
+
+
+def test_compressed_rle_of_long_runs():
+    masks = np.zeros((3, 2000, 3000), bool)
+    masks[0, 700:1900, 10:2990] = True
+    masks[1, 5, 5] = masks[1, 1999, 2999] = True
+    masks[2] = True
+    compressed = M.compress_rle(M.encode_rle(masks))
+    assert (M.decode_rle(compressed) == masks).all()
+    assert coco.area(compressed).tolist() == masks.sum((1, 2)).tolist()
+
+
+def test_rle_that_does_not_fill_its_size_is_refused():
+    with pytest.raises(ValueError, match="covers 5 pixels"):
+        M.decode_rle([{"size": [2, 3], "counts": [2, 3]}])
+    with pytest.raises(ValueError, match="of one size"):
+        M.decode_rle([{"size": [2, 3], "counts": [6]}, {"size": [3, 2], "counts": [6]}])
+
+
+@pytest.mark.parametrize("density", [0, 0.02, 0.5])
+@pytest.mark.parametrize("shape", SHAPES[:5])
+def test_boxes_equal_the_original(shape, density):
+    masks = random_masks(shape, density)
+    expected = amg.batched_mask_to_box(torch.from_numpy(masks)).numpy()
+    assert (np.array(M.mask_boxes(mx.array(masks))) == expected).all()
+
+
+def test_boxes_of_masks_that_are_not_bool_are_refused():
+    with pytest.raises(ValueError, match="expected bool"):
+        M.mask_boxes(mx.ones((1, 4, 4)))
+
+
+def test_boxes_of_no_masks():
+    """mlx-examples: TypeError whenever no mask of a batch survived."""
+    assert M.mask_boxes(mx.zeros((0, 5, 6), dtype=mx.bool_)).shape == (0, 4)
+
+
+def test_stability_equals_the_original():
+    logits = np.random.default_rng(0).normal(0, 3, (5, 40, 30)).astype(np.float32)
+    logits[3] = -9
+    expected = amg.calculate_stability_score(torch.from_numpy(logits), 0.0, 1.0).numpy()
+    np.testing.assert_allclose(
+        np.array(M.stability_scores(mx.array(logits))), expected, rtol=2e-7, equal_nan=True
+    )
+
+
+@pytest.mark.parametrize("n", [0, 1, 60, 3000])
+def test_nms_equals_torchvision(n, monkeypatch):
+    monkeypatch.setattr(M, "NMS_BLOCK", 256)
+    rng = np.random.default_rng(n)
+    corner = rng.integers(0, 200, (n, 2))
+    boxes = np.concatenate([corner, corner + rng.integers(0, 60, (n, 2))], axis=1)
+    scores = rng.random(n).round(2)  # with ties
+    expected = batched_nms(
+        torch.from_numpy(boxes).float(), torch.from_numpy(scores).float(), torch.zeros(n), 0.5
+    )
+    assert M.nms(boxes, scores, 0.5).tolist() == expected.tolist()
+
+
+def test_nms_of_a_chain_keeps_every_other():
+    boxes = np.array([[0, 10 * i, 100, 10 * i + 30] for i in range(40)])  # neighbours: IoU 0.5
+    assert M.nms(boxes, -np.arange(40), 0.4).tolist() == list(range(0, 40, 2))
+
+
+def test_nms_keeps_boxes_without_area():
+    """mlx-examples: such a box suppressed itself, so masks one pixel wide vanished."""
+    boxes = np.array([[0, 0, 9, 9], [20, 3, 20, 30], [40, 0, 50, 9], [20, 3, 20, 30]])
+    assert M.nms(boxes, np.array([4, 3, 2, 1.0]), 0.7).tolist() == [0, 1, 2, 3]
+
+
+@pytest.mark.parametrize("mode", ["holes", "islands"])
+@pytest.mark.parametrize("area", [1, 3, 10, 1000])
+def test_small_regions_equal_the_original(opencv, mode, area):
+    rng = np.random.default_rng(area)
+    for density in (0, 0.1, 0.2, 0.35, 0.5, 0.7, 0.9, 1) * 8:
+        mask = rng.random(rng.integers(1, 24, 2)) < density
+        cleaned, changed = M.remove_small_regions(mask, area, mode)
+        expected, expected_changed = amg.remove_small_regions(mask, area, mode)
+        assert changed == expected_changed
+        assert (cleaned == expected).all()
+
+
+def test_the_largest_island_stays_when_all_are_small():
+    mask = np.zeros((9, 9), bool)
+    mask[0, 0] = mask[4:6, 4:7] = True
+    cleaned, changed = M.remove_small_regions(mask, 100, "islands")
+    assert changed
+    assert cleaned.sum() == 6 and cleaned[4, 4]
+
+
+def test_small_regions_without_scipy_name_the_remedy(monkeypatch):
+    monkeypatch.setitem(sys.modules, "scipy", None)
+    with pytest.raises(ImportError, match="pip install scipy"):
+        M.remove_small_regions(np.ones((2, 2), bool), 1, "holes")
+
+
+def shoelace(ring):
+    x, y = ring.T
+    return abs((x * np.roll(y, -1) - np.roll(x, -1) * y).sum()) / 2
+
+
+@pytest.mark.parametrize("density", [0, 0.1, 0.5, 0.9, 1])
+def test_polygons_enclose_the_mask_exactly(density):
+    for mask in random_masks((5, 12, 17), density):
+        outer, holes = M.polygons(mask)
+        assert sum(map(shoelace, outer)) - sum(map(shoelace, holes)) == mask.sum()
+        assert len(outer) == ndimage.label(mask)[1]  # regions that touch at a corner are apart
+        background = ndimage.label(np.pad(~mask, 1, constant_values=True), np.ones((3, 3)))[1]
+        assert len(holes) == background - 1
+
+
+def test_polygons_are_what_coco_reads():
+    y, x = np.mgrid[:200, :300]
+    mask = (x - 150) ** 2 / 9 + (y - 90) ** 2 < 40**2
+    outer, holes = M.polygons(mask)
+    assert not holes
+    rle = coco.frPyObjects([ring.ravel().tolist() for ring in outer], 200, 300)
+    again = coco.decode(coco.merge(rle)).astype(bool)
+    assert (again & mask).sum() / (again | mask).sum() > 0.999
+
+
+def test_label_map_puts_the_smallest_on_top():
+    masks = np.zeros((2, 4, 4), bool)
+    masks[0, 1, 1] = True
+    masks[1, :3] = True
+    labels = M.label_map(masks, (4, 4))
+    assert labels.dtype == np.uint16
+    assert labels.tolist() == [[2, 2, 2, 2], [2, 1, 2, 2], [2, 2, 2, 2], [0, 0, 0, 0]]
+    assert (M.label_map([], (2, 3)) == 0).all()
+
+
+def test_best_and_largest():
+    masks = random_masks((3, 8, 8), 0.5)
+    masks[1] = True
+    assert (M.best_mask(masks, np.array([0.2, 0.1, 0.9])) == masks[2]).all()
+    assert M.largest_mask(masks).all()
+
+
+@pytest.mark.parametrize("form", ["binary_mask", "uncompressed_rle", "coco_rle"])
+def test_coco_annotations_of_every_output_mode(form):
+    masks = random_masks((3, 20, 30), 0.4)
+    rles = M.encode_rle(masks)
+    segmentations = {"binary_mask": masks, "uncompressed_rle": rles}.get(form, M.compress_rle(rles))
+    rest = dict.fromkeys(("bbox", "predicted_iou", "stability_score", "point_coords", "crop_box"))
+    records = [{"segmentation": s, "area": 1, **rest} for s in segmentations]
+    annotations = M.coco_annotations(records, image_id=7, first_id=5)
+    assert [a["id"] for a in annotations] == [5, 6, 7]
+    decoded = coco.decode([a["segmentation"] for a in annotations])
+    assert (decoded.transpose(2, 0, 1) == masks).all()
+    assert M.coco_annotations([]) == []
