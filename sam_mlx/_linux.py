@@ -13,16 +13,15 @@ which ``SAM_MLX_LINUX_TUNING=0`` leaves alone:
 
 import ctypes
 import os
-import platform
 import sys
-from importlib.metadata import PackageNotFoundError, files
+from pathlib import Path
 
 M_TRIM_THRESHOLD, M_MMAP_MAX = -1, -4  # malloc.h
 
 
 def tune() -> bool:
     """Apply the settings; True when MKL was loaded."""
-    if sys.platform != "linux" or platform.machine() != "x86_64":
+    if sys.platform != "linux" or os.uname().machine != "x86_64":
         return False
     if os.environ.get("SAM_MLX_LINUX_TUNING") == "0" or "mlx.core" in sys.modules:
         return False
@@ -30,15 +29,14 @@ def tune() -> bool:
     if hasattr(libc, "mallopt"):  # glibc
         libc.mallopt(M_TRIM_THRESHOLD, 2**31 - 1)
         libc.mallopt(M_MMAP_MAX, 0)
-    try:
-        library = next(f for f in files("mkl") or () if f.name.startswith("libmkl_rt.so"))
-    except (PackageNotFoundError, StopIteration):
+    library = next(Path(sys.prefix, "lib").glob("libmkl_rt.so*"), None)  # where pip puts it
+    if library is None:
         return False
     os.environ.setdefault("MKL_INTERFACE_LAYER", "LP64")
     os.environ.setdefault("MKL_THREADING_LAYER", "INTEL")
     os.environ.setdefault("KMP_BLOCKTIME", "0")
     try:
-        ctypes.CDLL(str(library.locate()), mode=ctypes.RTLD_GLOBAL)
+        ctypes.CDLL(str(library), mode=ctypes.RTLD_GLOBAL)
     except OSError:
         return False
     return True

@@ -42,7 +42,7 @@ def draw_overlay(
 
 
 def _erode(mask: np.ndarray, steps: int) -> np.ndarray:
-    """Pixels whose four neighbours are all in the mask, ``steps`` times; edges of the image count."""
+    """Pixels whose four neighbours are in the mask, ``steps`` times; outside the image none is."""
     for _ in range(steps):
         padded = np.pad(mask, 1)
         mask = mask & padded[:-2, 1:-1] & padded[2:, 1:-1] & padded[1:-1, :-2] & padded[1:-1, 2:]

@@ -1,8 +1,8 @@
 """Names and layouts of foreign checkpoints: dictionaries in, dictionaries out.
 
 Our modules carry Meta's names, so Meta's checkpoints need no renaming; Hugging Face's names
-come back through one table; MobileSAM's checkpoints lose their batch normalisation. Layouts follow from the modules: what a convolution owns is
-transposed, nothing else is.
+come back through one table; MobileSAM's checkpoints lose their batch normalisation. Layouts
+follow from the modules: what a convolution owns is transposed, nothing else is.
 """
 
 import math

@@ -32,7 +32,7 @@ class Attention(nn.Module):
         return x.swapaxes(1, 2).flatten(-2)  # (B, N, inner)
 
     def __call__(self, q: mx.array, k: mx.array, v: mx.array, mask: mx.array | None = None):
-        """q: (B, N, C); k, v: (B or 1, M, C); mask, if given, is added to the scores (B, h, N, M)."""
+        """q: (B, N, C); k, v: (B or 1, M, C); mask: added to the scores (B, h, N, M)."""
         q, k, v = map(self.split_heads, (self.q_proj(q), self.k_proj(k), self.v_proj(v)))
         k, v = (mx.broadcast_to(x, (len(q), *x.shape[1:])) for x in (k, v))
         x = mx.fast.scaled_dot_product_attention(q, k, v, scale=self.scale, mask=mask)
