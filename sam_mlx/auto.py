@@ -75,7 +75,7 @@ def run(
                 for name, number in todo.items():
                     try:
                         image = load_image(pictures[name])
-                    except (ValueError, OSError, Image.DecompressionBombError) as error:
+                    except (ValueError, OSError) as error:
                         failures[name] = error
                     else:
                         records = model.generate(image, progress=bars.points)

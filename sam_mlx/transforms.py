@@ -9,7 +9,7 @@ from pathlib import Path
 
 import mlx.core as mx
 import numpy as np
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import Image, ImageOps
 
 from .config import SamConfig
 from .modeling.layers import interpolate_rows
@@ -63,7 +63,7 @@ def _from_file(path: Path) -> np.ndarray:
             return _from_pil(ImageOps.exif_transpose(image))
     except FileNotFoundError:
         raise FileNotFoundError(f"no such image file: {path}") from None
-    except (UnidentifiedImageError, OSError, SyntaxError, ValueError) as error:
+    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
         raise ValueError(f"cannot read {path} as a picture: {error}") from error
 
 

@@ -104,6 +104,18 @@ def test_bad_files(files, tmp_path, capsys):
     assert "is a file" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize(
+    ("error", "code"), [(ImportError("needs scipy"), 2), (KeyboardInterrupt(), 130)]
+)
+def test_no_traceback(monkeypatch, capsys, error, code):
+    def fail(*_, **__):
+        raise error
+
+    monkeypatch.setattr("sam_mlx.loading.from_pretrained", fail)
+    assert main(["info", "nano"]) == code
+    assert str(error) in capsys.readouterr().err
+
+
 def test_bad_usage_exits_with_2(files, tmp_path):
     for arguments in (("--point", "a", "b"), ("--dtype", "float8", "--point", 1, 1), ("--what",)):
         with pytest.raises(SystemExit) as error:

@@ -166,6 +166,13 @@ def test_bad_images(image, message):
         transforms.load_image(image)
 
 
+def test_a_picture_too_large_to_open(tmp_path, monkeypatch, photograph):
+    Image.fromarray(photograph).save(tmp_path / "large.png")
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 1000)
+    with pytest.raises(ValueError, match="exceeds limit"):
+        transforms.load_image(tmp_path / "large.png")
+
+
 def test_bad_files(tmp_path, photograph):
     with pytest.raises(FileNotFoundError, match="no such image file"):
         transforms.load_image(tmp_path / "none.png")
