@@ -161,13 +161,13 @@ def upscale_masks(
 def upscaling(n: int, image_size: int, inner: int, outer: int) -> list[tuple[slice, mx.array]]:
     """Along one axis, n -> image_size, cropped to inner, -> outer, as bands of one matrix.
 
-    An output pixel depends on three or four inputs, so 256 of them on a few: the zeros of the
-    whole matrix would be most of the work.
+    An output pixel depends on three or four inputs, so 128 of them on about 20: the zeros of
+    the whole matrix would be most of the work. (Shorter bands are more, smaller products.)
     """
     matrix = interpolate_rows(interpolate_rows(np.eye(n), image_size)[:inner], outer)
     bands = []
-    for i in range(0, outer, 256):
-        rows = matrix[i : i + 256]
+    for i in range(0, outer, 128):
+        rows = matrix[i : i + 128]
         used = np.flatnonzero(rows.any(axis=0))
         band = slice(int(used[0]), int(used[-1]) + 1)
         bands.append((band, mx.array(rows[:, band].astype(np.float32))))
