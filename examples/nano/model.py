@@ -6,9 +6,11 @@ product and the transposed convolutions as matrix products. ``check()`` compares
 """
 
 from functools import partial
+from pathlib import Path
 
 import torch
 import torch.nn.functional as F
+from safetensors.torch import load_file
 from torch import nn
 
 from convert.reference import import_segment_anything
@@ -57,6 +59,17 @@ def build_nano() -> Sam:
         transformer=TwoWayTransformer(depth=2, embedding_dim=EMBED, mlp_dim=256, num_heads=4),
     )
     return Sam(encoder, prompts, decoder)
+
+
+def shipped_weights(folder: Path) -> dict[str, torch.Tensor]:
+    """The converted model of a folder as the state dict it came from."""
+    weights = load_file(folder / "model.safetensors")
+    axes = {nn.Conv2d: (0, 3, 1, 2), nn.ConvTranspose2d: (3, 0, 1, 2)}
+    for name, module in build_nano().named_modules():
+        if type(module) in axes:
+            kernel = f"{name}.weight"
+            weights[kernel] = weights[kernel].permute(axes[type(module)])
+    return weights
 
 
 class HeadwiseAttention(torch.autograd.Function):

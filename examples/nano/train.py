@@ -34,6 +34,7 @@ from examples.nano.model import (
     decode,
     encode,
     encode_points,
+    shipped_weights,
 )
 
 CROP = 112  # 14 tokens: two windows, so no padding while the basics are learnt
@@ -295,7 +296,7 @@ class Trainer:
         self.stop, drawn = False, 0
         self.path = args.out / "state.pt"
         if self.path.exists():
-            state = torch.load(self.path, weights_only=False)
+            state = torch.load(self.path, weights_only=True)
             self.sam.load_state_dict(state["sam"])
             self.edge_head.load_state_dict(state["edge_head"])
             self.average = state["average"]
@@ -307,6 +308,10 @@ class Trainer:
             if self.elapsed >= self.hours * 3600:
                 self.segment += 1
                 self.elapsed, self.hours, self.segment_step = 0.0, args.hours, 0
+        elif args.init:
+            self.sam.load_state_dict(shipped_weights(args.init))
+            self.average = {k: v.clone() for k, v in self.sam.state_dict().items()}
+            self.segment = 1
         torch.manual_seed(args.seed + 1000 * rank + self.step)
         self.feed = Feed(rank, world, drawn)
 
@@ -499,6 +504,9 @@ def main():
         description=__doc__, formatter_class=argparse.ArgumentDefaultsHelpFormatter
     )
     parser.add_argument("--hours", type=float, default=2.0, help="length of the schedule")
+    parser.add_argument(
+        "--init", type=Path, help="folder of a converted nano to go on from, without its state"
+    )
     parser.add_argument("--out", type=Path, default=Path("runs/nano"))
     parser.add_argument("--processes", type=int, default=2)
     parser.add_argument("--seed", type=int, default=0)
