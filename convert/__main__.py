@@ -38,11 +38,14 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("output", type=Path, help="folder to create")
     parser.add_argument("--dtype", choices=loading.DTYPES, help="by default, as stored")
     parser.add_argument(
+        "--quantize", type=int, choices=(8,), help="bits of the image encoder's linear weights"
+    )
+    parser.add_argument(
         "--check", metavar="IMAGE", help="run the original code too, compare, write parity.json"
     )
     args = parser.parse_args(argv)
     try:
-        convert(args.checkpoint, args.output, args.dtype, args.check)
+        convert(args.checkpoint, args.output, args.dtype, args.check, args.quantize)
     except (BoundExceeded, ValueError, OSError, ImportError) as error:
         print(f"convert: {error}", file=sys.stderr)
         return 1 if isinstance(error, BoundExceeded) else 2
@@ -54,7 +57,11 @@ class BoundExceeded(Exception):
 
 
 def convert(
-    checkpoint: Path, output: Path, dtype: str | None = None, image: str | None = None
+    checkpoint: Path,
+    output: Path,
+    dtype: str | None = None,
+    image: str | None = None,
+    quantize: int | None = None,
 ) -> None:
     """Write ``output``, whole or not at all."""
     loading.refuse_existing(output)
@@ -64,7 +71,8 @@ def convert(
     config = load_config(config_file) if config_file.exists() else None
     try:
         config, weights = loading.to_native(as_mlx(state), config)
-        model = loading.build(config, weights, loading.parse_dtype(dtype), str(checkpoint))
+        dtype = loading.parse_dtype(dtype)
+        model = loading.build(config, weights, dtype, str(checkpoint), quantize)
     except ValueError as error:
         raise ValueError(f"{checkpoint}: {error}") from error
 

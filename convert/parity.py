@@ -9,6 +9,7 @@ import torch
 
 from sam_mlx import transforms
 from sam_mlx.config import SamConfig, TinyViTConfig
+from sam_mlx.loading import is_quantized
 from sam_mlx.modeling.sam import Sam
 from sam_mlx.predictor import SamPredictor
 
@@ -21,7 +22,7 @@ ABSOLUTE |= {"predicted IoU": 1e-5, "masks, 1 - IoU": 1e-4}
 RELATIVE = {"patch embedding": 1e-5, "windowed block": 1e-5, "global block": 1e-5}
 RELATIVE |= {f"stage {i}": 1e-5 for i in range(1, 5)}  # of TinyViT
 
-# Half precision: relative errors; float16 and bfloat16 keep 11 and 8 bits.
+# Half precision and 8-bit weights: relative errors; float16 and bfloat16 keep 11 and 8 bits.
 HALF_ERROR, HALF = 0.1, {"masks, 1 - IoU": 0.05}
 
 
@@ -38,7 +39,7 @@ class Row:
 def compare(
     original: Mapping[str, np.ndarray], ours: Mapping[str, np.ndarray], half: bool = False
 ) -> list[Row]:
-    """One row a stage. ``half`` checks half-precision weights, on relative errors."""
+    """One row a stage. ``half`` checks half-precision or 8-bit weights, on relative errors."""
     rows = []
     for stage, expected in original.items():
         if stage == "masks, 1 - IoU":
@@ -256,7 +257,7 @@ def check(
 ) -> list[Row]:
     """Run the original and ours on one picture and compare every stage."""
     image = transforms.load_image(image_path)
-    half = model.dtype != mx.float32
+    half = model.dtype != mx.float32 or is_quantized(model)
     return compare(original(model.config, image), our_stages(model, image), half)
 
 

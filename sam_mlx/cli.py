@@ -47,6 +47,9 @@ def add_model_options(parser: argparse.ArgumentParser) -> None:
         "--model", default="nano", help="nano, a folder, a .safetensors file or a hub repository"
     )
     parser.add_argument("--dtype", choices=("float32", "float16", "bfloat16"), help="weights' type")
+    parser.add_argument(
+        "--quantize", type=int, choices=(8,), help="bits of the image encoder's linear weights"
+    )
     parser.add_argument("--revision", help="branch, tag or commit of the hub repository")
     parser.add_argument("--verbose", action="store_true", help="print times and peak memory")
 
@@ -55,7 +58,9 @@ def load_model(args: argparse.Namespace):
     from .modeling.sam import Sam
 
     start = time.perf_counter()
-    model = Sam.from_pretrained(args.model, dtype=args.dtype, revision=args.revision)
+    model = Sam.from_pretrained(
+        args.model, dtype=args.dtype, quantize=args.quantize, revision=args.revision
+    )
     report(args, f"loaded {args.model}", start)
     return model
 
@@ -235,7 +240,8 @@ def add_info(commands) -> None:
 def info(args: argparse.Namespace) -> None:
     from mlx.utils import tree_flatten
 
-    from .loading import from_pretrained, resolve
+    from .loading import from_pretrained, is_quantized, resolve
+    from .modeling.sam import Sam
 
     path = resolve(args.model, args.revision)
     files = [path] if path.is_file() else sorted(path.glob("*.safetensors"))
@@ -243,11 +249,14 @@ def info(args: argparse.Namespace) -> None:
     config = model.config
     parts = {
         name: sum(w.size for _, w in tree_flatten(part.parameters()))
-        for name, part in model.children().items()
+        for name, part in Sam(config).children().items()  # of the plain model, whatever is stored
     }
+    packed = ", image encoder's linear weights in 8 bits" if is_quantized(model) else ""
     print(f"variant      {config.variant}")
     print(f"source       {path}")
-    print(f"file size    {sum(f.stat().st_size for f in files) / 1e6:.1f} MB, {model.dtype}")
+    print(
+        f"file size    {sum(f.stat().st_size for f in files) / 1e6:.1f} MB, {model.dtype}{packed}"
+    )
     print(f"parameters   {sum(parts.values()):,}")
     for name, count in parts.items():
         print(f"  {name:<15}{count:,}")

@@ -14,6 +14,7 @@ from safetensors import SafetensorError, safe_open
 
 from . import weights as names
 from .config import MODEL_TYPE, VARIANTS, SamConfig, load_config
+from .modeling.layers import QuantizedLinear, quantize_linears
 from .modeling.sam import Sam
 
 ASSETS = Path(__file__).parent / "assets"
@@ -21,7 +22,11 @@ DTYPES = {"float32": mx.float32, "float16": mx.float16, "bfloat16": mx.bfloat16}
 
 
 def from_pretrained(
-    path_or_repo: str | Path, *, dtype: mx.Dtype | str | None = None, revision: str | None = None
+    path_or_repo: str | Path,
+    *,
+    dtype: mx.Dtype | str | None = None,
+    quantize: int | None = None,
+    revision: str | None = None,
 ) -> Sam:
     """Load a model, with all its weights evaluated.
 
@@ -29,15 +34,16 @@ def from_pretrained(
     Face repository such as "facebook/sam-vit-base", downloaded once and then served from the
     hub's cache, also offline. Accepts this package's format, Hugging Face's SAM layout, and
     safetensors with Meta's or MobileSAM's names. ``dtype`` casts the weights ("float16", ...);
-    by default they keep the type they are stored in. ``revision`` is a branch, tag or commit of
-    the hub.
+    by default they keep the type they are stored in. ``quantize=8`` stores the weights of the
+    image encoder's linear layers in 8 bits; checkpoints saved so load so. ``revision`` is a
+    branch, tag or commit of the hub.
 
     Raises FileNotFoundError when nothing is there, ValueError when it is not a SAM model.
     """
-    dtype = parse_dtype(dtype)
+    dtype, quantize = parse_dtype(dtype), parse_quantize(quantize)
     folder = resolve(path_or_repo, revision)
     config, weights = read_checkpoint(folder)
-    return build(config, weights, dtype, source=str(folder))
+    return build(config, weights, dtype, source=str(folder), quantize=quantize)
 
 
 def parse_dtype(dtype: mx.Dtype | str | None) -> mx.Dtype | None:
@@ -45,6 +51,14 @@ def parse_dtype(dtype: mx.Dtype | str | None) -> mx.Dtype | None:
     if dtype is not None and dtype not in DTYPES.values():
         raise ValueError(f"dtype is {dtype!r}; expected one of {', '.join(DTYPES)}")
     return dtype
+
+
+def parse_quantize(quantize: int | None) -> int | None:
+    if quantize not in (None, QuantizedLinear.bits):
+        raise ValueError(
+            f"quantize is {quantize!r}; expected {QuantizedLinear.bits} (bits) or None"
+        )
+    return quantize
 
 
 def resolve(path_or_repo: str | Path, revision: str | None = None) -> Path:
@@ -154,10 +168,15 @@ def read_safetensors(path: Path) -> dict[str, mx.array]:
 
 
 def build(
-    config: SamConfig, weights: dict[str, mx.array], dtype: mx.Dtype | None, source: str
+    config: SamConfig,
+    weights: dict[str, mx.array],
+    dtype: mx.Dtype | None,
+    source: str,
+    quantize: int | None = None,
 ) -> Sam:
     """A model of ``config`` with exactly these weights; ValueError names every misfit."""
     model = Sam(config)
+    quantize_linears(model, lambda path: f"{path}.scales" in weights)
     expected = dict(tree_flatten(model.parameters()))
     problems = [f"missing {n} {expected[n].shape}" for n in sorted(expected.keys() - weights)]
     problems += [f"unknown {n} {weights[n].shape}" for n in sorted(weights.keys() - expected)]
@@ -172,6 +191,8 @@ def build(
             + "\n  ".join(problems)
         )
     model.load_weights(list(cast(weights, dtype).items()))
+    if quantize:
+        quantize_linears(model, lambda path: path.startswith("image_encoder."))
     mx.eval(model.parameters())
     model.eval()
     return model
@@ -179,10 +200,13 @@ def build(
 
 def cast(weights: dict[str, mx.array], dtype: mx.Dtype | None) -> dict[str, mx.array]:
     """Weights in another precision, except the frequencies that coordinates are encoded with."""
-    return {
-        name: w.astype(mx.float32 if "gaussian_matrix" in name else dtype or w.dtype)
-        for name, w in weights.items()
-    }
+
+    def wanted(name: str, stored: mx.Dtype) -> mx.Dtype:
+        if "gaussian_matrix" in name:
+            return mx.float32
+        return dtype or stored if mx.issubdtype(stored, mx.floating) else stored
+
+    return {name: w.astype(wanted(name, w.dtype)) for name, w in weights.items()}
 
 
 def save_pretrained(model: Sam, folder: str | Path) -> None:
@@ -223,10 +247,28 @@ def refuse_existing(path: str | Path) -> Path:
 
 
 def write_checkpoint(folder: Path, model: Sam) -> None:
-    text = json.dumps(model.config.to_dict(), indent=2)
+    values = model.config.to_dict()
+    if is_quantized(model):
+        values["quantization"] = quantization(model)
+    text = json.dumps(values, indent=2)
     (folder / "config.json").write_text(text + "\n")
     weights = dict(tree_flatten(model.parameters()))
     mx.save_safetensors(str(folder / "model.safetensors"), weights, metadata={"format": "mlx"})
+
+
+def is_quantized(model: Sam) -> bool:
+    return any(isinstance(module, QuantizedLinear) for module in model.modules())
+
+
+def quantization(model: Sam) -> dict:
+    """How layers are quantised, in the form that mlx-lm writes: what most have, and the others."""
+    common = {"group_size": 64, "bits": QuantizedLinear.bits, "mode": "affine"}
+    others = {
+        path: {**common, "group_size": module.group_size}
+        for path, module in model.named_modules()
+        if isinstance(module, QuantizedLinear) and module.group_size != common["group_size"]
+    }
+    return {**common, **others}
 
 
 def build_sam(variant: str, checkpoint: str | Path | None = None) -> Sam:

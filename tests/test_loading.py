@@ -26,7 +26,7 @@ def equal(a: Sam, b: Sam) -> None:
     assert a.keys() == b.keys()
     for name in a:
         assert a[name].dtype == b[name].dtype
-        np.testing.assert_array_equal(np.array(a[name]), np.array(b[name]))
+        assert mx.array_equal(a[name], b[name]), name
 
 
 def test_native_round_trip(small, native):

@@ -5,7 +5,7 @@ import mlx.nn as nn
 
 from ..config import SamConfig
 from .elementwise import attend, gelu
-from .layers import MLPBlock, conv_as_matmul, window_partition, window_unpartition
+from .layers import MLPBlock, conv_as_matmul, full_weight, window_partition, window_unpartition
 
 
 class PatchEmbed(nn.Module):
@@ -34,7 +34,7 @@ class Attention(nn.Module):
         B, H, W, C = x.shape
         # The original pads the windows with zeros before qkv and does not mask them: padded
         # keys and values are the bias. So: project real cells, pad with zeros, add the bias.
-        qkv = x @ self.qkv.weight.T
+        qkv = x @ full_weight(self.qkv).T
         if window:
             qkv, size = window_partition(qkv, window), (window, window)
         else:

@@ -5,6 +5,7 @@ from collections.abc import Callable
 import mlx.core as mx
 import mlx.nn as nn
 import numpy as np
+from mlx.utils import tree_map_with_path
 
 
 def conv_as_matmul(conv: nn.Conv2d, x: mx.array) -> mx.array:
@@ -42,6 +43,45 @@ def _weighted_sum(total: mx.array, terms: list[mx.array], weights: list[mx.array
     for term, weight in zip(terms, weights):
         total = total + term * weight
     return total
+
+
+class QuantizedLinear(nn.QuantizedLinear):
+    """A linear layer whose weights are stored in 8 bits, and made whole for each use.
+
+    MLX's product with packed weights suits a few rows; with 1024 of 768 it takes 30 times
+    as long on the CPU (3.5 s, against 0.11 s).
+    """
+
+    bits = 8
+
+    def __call__(self, x: mx.array) -> mx.array:
+        return mx.addmm(self.bias, x, full_weight(self).T)
+
+
+def full_weight(linear: nn.Linear | QuantizedLinear) -> mx.array:
+    """The weights (out, in) of a linear layer, quantised or not."""
+    if isinstance(linear, nn.Linear):
+        return linear.weight
+    return mx.dequantize(
+        linear.weight, linear.scales, linear.biases, linear.group_size, linear.bits
+    )
+
+
+def quantize_linears(model: nn.Module, wanted: Callable[[str], bool]) -> None:
+    """Quantise the linear layers whose path is ``wanted``, in groups of 64 or 32 inputs.
+
+    Layers whose inputs divide into neither stay as they are.
+    """
+
+    def quantized(path: str, layer: nn.Module) -> nn.Module:
+        if not isinstance(layer, nn.Linear) or not wanted(path):
+            return layer
+        inputs = layer.weight.shape[1]
+        group = next((size for size in (64, 32) if inputs % size == 0), None)
+        return QuantizedLinear.from_linear(layer, group, QuantizedLinear.bits) if group else layer
+
+    leaves = model.leaf_modules()
+    model.update_modules(tree_map_with_path(quantized, leaves, is_leaf=nn.Module.is_module))
 
 
 class MLPBlock(nn.Module):
