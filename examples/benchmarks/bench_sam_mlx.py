@@ -1,0 +1,51 @@
+"""One measurement of sam_mlx; run.py calls this."""
+
+import loop
+
+
+def main():
+    args = loop.parse_arguments()
+    kind = args.measurement.partition("_")[0]
+    if kind == "import":
+        # With the libraries that sam_mlx loads before MLX: they belong to MLX's own time.
+        before = f"import runpy; runpy.run_path({str(loop.ROOT / 'sam_mlx/_linux.py')!r})\n"
+        return loop.report(
+            args, lambda: loop.seconds_of(before + "import mlx.core", "import sam_mlx")
+        )
+    if kind == "read":
+        return loop.report(args, lambda: loop.read_file(args.model))
+
+    from sam_mlx import Sam, SamAutomaticMaskGenerator, SamPredictor, transforms  # noqa: I001
+
+    import mlx.core as mx
+
+    def measure(work, finish=mx.eval):
+        loop.report(args, work, finish, mx.get_peak_memory)
+
+    def load():
+        return Sam.from_pretrained(args.model, dtype=args.dtype)
+
+    if kind == "load":
+        return measure(load, lambda model: mx.eval(model.parameters()))
+    if kind == "upscale":
+        masks = mx.array(loop.low_res_masks())
+        sizes = loop.INPUT_SIZE, loop.ORIGINAL_SIZE, loop.IMAGE_SIZE
+        return measure(lambda: transforms.upscale_masks(masks, *sizes, threshold=0.0))
+    model = load()
+    if kind == "encoder":
+        images = mx.array(loop.images(args.measurement))
+        return measure(lambda: model.encode_image(images))
+    if kind == "decoder":
+        embedding = mx.array(loop.embedding())
+        points = tuple(map(mx.array, loop.points(args.measurement)))
+        return measure(lambda: model.predict_masks(embedding, points))
+    if kind == "set":
+        predictor = SamPredictor(model)
+        return measure(lambda: predictor.set_image(args.image))
+    image = loop.read_image(args.image)
+    SamAutomaticMaskGenerator(model, points_per_side=2).generate(image)
+    generator = SamAutomaticMaskGenerator(model, args.points_per_side)
+    measure(lambda: generator.generate(image), lambda _: None)
+
+
+main()

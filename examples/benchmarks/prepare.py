@@ -1,0 +1,93 @@
+"""A ViT-B with random weights in the three forms that run.py compares, and a picture."""
+
+import argparse
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+ROOT = Path(__file__).parents[2]
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser()
+    parser.add_argument("cache", type=Path)
+    parser.add_argument("--mlx-examples", type=Path)
+    args = parser.parse_args()
+    args.cache.mkdir(parents=True, exist_ok=True)
+    for name, make in (("sam.pth", original), ("sam_mlx", ours), ("image.png", picture)):
+        if not (args.cache / name).exists():
+            make(args.cache)
+    if args.mlx_examples and not (args.cache / "mlx_examples").exists():
+        theirs(args.cache, args.mlx_examples)
+
+
+def original(cache: Path) -> None:
+    import torch
+
+    from sam_mlx.config import VARIANTS
+    from tests import models
+    from tests.automatic import calibrate
+
+    model = models.original(VARIANTS["vit_b"])
+    calibrate(model)  # masks of a few blobs, predicted IoU on both sides of the threshold
+    torch.save(model.state_dict(), cache / "sam.pth")
+
+
+def ours(cache: Path) -> None:
+    from convert.__main__ import convert
+
+    convert(cache / "sam.pth", cache / "sam_mlx")
+
+
+def picture(cache: Path) -> None:
+    import skimage.data
+    from PIL import Image
+
+    Image.fromarray(skimage.data.astronaut()).save(cache / "image.png")
+
+
+def theirs(cache: Path, package: Path) -> None:
+    """Hugging Face's form of the checkpoint, and from it theirs, by their own conversion."""
+    import torch
+    from safetensors.torch import save_file
+
+    from sam_mlx.loading import whole_folder
+    from sam_mlx.weights import from_hugging_face
+    from tests import references  # noqa: F401  so that transformers can be imported
+
+    from transformers import SamConfig, SamModel
+
+    state = torch.load(cache / "sam.pth", weights_only=True)
+    with torch.device("meta"):
+        names = SamModel(SamConfig()).state_dict()
+    # The other name of shared_image_embedding, which files leave out.
+    names = [name for name in names if not name.startswith("prompt_encoder.shared_embedding.")]
+    renamed = from_hugging_face({name: name for name in names})
+    hugging_face = cache / "hugging_face"
+    if not hugging_face.exists():
+        with whole_folder(hugging_face) as temporary:
+            tensors = {renamed[name]: tensor for name, tensor in state.items()}
+            save_file(tensors, temporary / "model.safetensors")
+            SamConfig().save_pretrained(temporary)
+    with whole_folder(cache / "mlx_examples") as temporary:
+        code = (
+            "import sys, pathlib, convert\n"
+            "source, target = map(pathlib.Path, sys.argv[1:])\n"
+            "convert.save_weights(target, convert.convert(source))"
+        )
+        command = [
+            sys.executable,
+            "-c",
+            code,
+            str(hugging_face.resolve()),
+            str(temporary.resolve()),
+        ]
+        subprocess.run(command, cwd=package, check=True, env={**os.environ, "PYTHONPATH": ""})
+        shutil.copy(hugging_face / "config.json", temporary)
+
+
+if __name__ == "__main__":
+    sys.path.insert(0, str(ROOT))
+    main()
