@@ -65,8 +65,8 @@ def main():
 
         return measure(set_image)
     image = loop.read_image(args.image)
-    SamAutomaticMaskGenerator(model, points_per_side=2).generate(image)
-    generator = SamAutomaticMaskGenerator(model, args.points_per_side)
+    SamAutomaticMaskGenerator(model, **loop.WARM_UP).generate(image)
+    generator = SamAutomaticMaskGenerator(model, args.points_per_side, **loop.AUTOMATIC)
     measure(lambda: generator.generate(image), lambda _: None)
 
 

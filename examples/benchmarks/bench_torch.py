@@ -68,8 +68,8 @@ def main():
         predictor = package.SamPredictor(model)
         return measure(lambda: predictor.set_image(loop.read_image(args.image)))
     image = loop.read_image(args.image)
-    package.SamAutomaticMaskGenerator(model, points_per_side=2).generate(image)
-    generator = package.SamAutomaticMaskGenerator(model, args.points_per_side)
+    package.SamAutomaticMaskGenerator(model, **loop.WARM_UP).generate(image)
+    generator = package.SamAutomaticMaskGenerator(model, args.points_per_side, **loop.AUTOMATIC)
     measure(lambda: generator.generate(image))
 
 

@@ -63,7 +63,7 @@ def main() -> None:
                 continue
             figures[name, side] = measure(args, name, side)
             print(name, side, figures[name, side], file=sys.stderr)
-    print("\n".join([*about(args, sides), "", *table(args.only, sides, figures)]))
+    print("\n".join([about(args), "", *table(args.only, sides, figures)]))
 
 
 def run(command: list, stdout) -> str | None:
@@ -88,15 +88,15 @@ def measure(args: argparse.Namespace, name: str, side: str) -> dict | None:
         return None
 
 
-def about(args: argparse.Namespace, sides: list[str]) -> list[str]:
+def about(args: argparse.Namespace) -> str:
     packages = ["mlx", "mkl", "torch", "segment-anything", "numpy"]
     versions = [f"{name} {version}" for name in packages if (version := version_of(name))]
     where = f"{platform.system()} {platform.machine()}, {processor()}, {os.cpu_count()} cores"
-    return [
+    return (
         f"{datetime.date.today()}; {where}; Python {platform.python_version()}, "
         f"{', '.join(versions)}; ViT-B, {args.dtype}; medians of {args.repeats} runs, or of as "
-        f"many as begin within {args.seconds:g} s.",
-    ]
+        f"many as begin within {args.seconds:g} s."
+    )
 
 
 def version_of(package: str) -> str | None:

@@ -1,0 +1,68 @@
+"""The benchmarks' scripts: each measurement that needs no ViT-B, and the table."""
+
+import json
+import subprocess
+import sys
+
+import pytest
+
+FOLDER = "examples/benchmarks"
+
+
+def measure(script: str, measurement: str, model: str) -> dict:
+    options = {
+        "model": model,
+        "image": "examples/images/plate.png",
+        "dtype": "float32",
+        "repeats": "2",
+        "seconds": "5",
+        "points-per-side": "2",
+    }
+    command = [sys.executable, f"{FOLDER}/{script}", measurement]
+    command += [part for name, value in options.items() for part in (f"--{name}", value)]
+    done = subprocess.run(
+        command, stdout=subprocess.PIPE, check=True, env={"PYTHONPATH": ".", "PATH": ""}
+    )
+    return json.loads(done.stdout.splitlines()[-1])
+
+
+@pytest.mark.parametrize("measurement", ["set_image", "automatic", "upscale", "load", "import"])
+def test_measurements_with_nano(measurement):
+    figures = measure("bench_sam_mlx.py", measurement, "nano")
+    assert 0 < figures["seconds"] < 60 and 1 <= figures["repeats"] <= 2
+    assert figures["peak_mb"] > 10
+    assert (figures["masks"] is not None) == (measurement == "automatic")
+
+
+def test_table(monkeypatch):
+    monkeypatch.syspath_prepend(FOLDER)
+    import run
+
+    figures = {
+        ("upscale", "sam_mlx"): {"seconds": 0.01, "peak_mb": 100},
+        ("upscale", "PyTorch"): {"seconds": 0.04, "peak_mb": 1000},
+        ("load", "sam_mlx"): {"seconds": 1.5, "peak_mb": 100},
+        ("load", "PyTorch"): None,
+    }
+    assert run.table(["upscale", "load"], ["sam_mlx", "PyTorch"], figures)[2:] == [
+        "| 3 masks to 1200x1800 | 10 ms, 0.10 GB | 40 ms, 1.00 GB | 0.25, 0.10 |",
+        "| load the model from disk | 1.5 s, 0.10 GB |  |  |",
+    ]
+
+
+def test_precision():
+    command = [sys.executable, f"{FOLDER}/precision.py", "nano", "examples/images/plate.png"]
+    done = subprocess.run(
+        [*command, "--dtypes", "float32"],
+        stdout=subprocess.PIPE,
+        text=True,
+        check=True,
+        env={"PYTHONPATH": ".", "PATH": ""},
+    )
+    rows = [line.split("|")[1:-1] for line in done.stdout.splitlines()[2:]]
+    names = [row[0].strip() for row in rows]
+    assert names == ["float32", "float32, encoder in 8 bits"]
+    sizes = [float(row[1].split()[0]) for row in rows]
+    assert sizes[1] < 0.6 * sizes[0]
+    worst = [float(row[-1]) for row in rows]
+    assert worst[0] == 1 and worst[1] >= 0.98  # measured: 0.993
