@@ -66,3 +66,13 @@ def test_precision():
     assert sizes[1] < 0.6 * sizes[0]
     worst = [float(row[-1]) for row in rows]
     assert worst[0] == 1 and worst[1] >= 0.98  # measured: 0.993
+
+
+def test_scale(tmp_path):
+    command = [sys.executable, f"{FOLDER}/scale.py", str(tmp_path / "scale.png")]
+    env = {"PYTHONPATH": ".", "PATH": "", "HOME": str(tmp_path)}
+    done = subprocess.run(
+        [*command, "--largest", "1"], stdout=subprocess.PIPE, text=True, check=True, env=env
+    )
+    assert [line.split(":")[0] for line in done.stdout.splitlines()] == ["prompts 1", "batch 1"]
+    assert (tmp_path / "scale.png").stat().st_size > 1000

@@ -19,7 +19,7 @@ MEASUREMENTS = {
     "decoder_16": "mask decoder, 16 prompts",
     "decoder_64": "mask decoder, 64 prompts",
     "upscale": "3 masks to 1200x1800",
-    "automatic": "automatic masks, 32x32 points",
+    "automatic": "automatic masks",
     "load": "load the model from disk",
     "read": "read its file, for comparison",
     "import": "import, without the framework's own",

@@ -95,7 +95,8 @@ def about(args: argparse.Namespace) -> str:
     return (
         f"{datetime.date.today()}; {where}; Python {platform.python_version()}, "
         f"{', '.join(versions)}; ViT-B, {args.dtype}; medians of {args.repeats} runs, or of as "
-        f"many as begin within {args.seconds:g} s."
+        f"many as begin within {args.seconds:g} s; automatic masks of {args.points_per_side} points "
+        "a side."
     )
 
 
