@@ -69,6 +69,7 @@ def test_precision():
 
 
 def test_scale(tmp_path):
+    pytest.importorskip("matplotlib")
     command = [sys.executable, f"{FOLDER}/scale.py", str(tmp_path / "scale.png")]
     env = {"PYTHONPATH": ".", "PATH": "", "HOME": str(tmp_path)}
     done = subprocess.run(
