@@ -37,7 +37,7 @@ from .masks import (
 )
 from .modeling.prompt_encoder import FOREGROUND
 from .modeling.sam import Sam
-from .predictor import ImageEmbedding, SamPredictor
+from .predictor import ImageEmbedding, SamPredictor, predict_in_parts
 
 # Pixels of logits at the image's size held at a time: 32 MB. On x86, memory of larger buffers
 # comes fresh from the system each time, at a page fault per 4 KB.
@@ -346,7 +346,8 @@ class SamAutomaticMaskGenerator:
         predictor = self.predictor
         config = predictor.model.config
         coords = transforms.apply_coords(points, predictor.original_size, config.image_size)
-        logits, iou = predictor.model.predict_masks(
+        logits, iou = predict_in_parts(
+            predictor.model,
             predictor.features,
             (mx.array(coords.astype(np.float32))[:, None], mx.full((len(points), 1), FOREGROUND)),
         )

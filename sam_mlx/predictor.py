@@ -19,6 +19,9 @@ from .files import write_whole
 from .modeling.prompt_encoder import EMPTY
 from .modeling.sam import Sam
 
+# Prompts decoded at a time: each holds about 40 MB of image-sized activations in ViT-B.
+PROMPTS_AT_ONCE = 8
+
 
 @dataclass(frozen=True)
 class ImageEmbedding:
@@ -211,8 +214,8 @@ class SamPredictor:
         logits, scores = [None] * len(prompts), [None] * len(prompts)
         for members in groups.values():
             points, box, mask = _stack([prompts[i] for i in members])
-            group_logits, group_scores = self.model.predict_masks(
-                embedding.features, points, box, mask, multimask_output
+            group_logits, group_scores = predict_in_parts(
+                self.model, embedding.features, points, box, mask, multimask_output
             )
             for j, i in enumerate(members):
                 logits[i], scores[i] = group_logits[j], group_scores[j]
@@ -262,6 +265,33 @@ class SamPredictor:
         if mask is not None:
             mask = check_mask(mask, self.model.config.mask_size)
         return points, box, mask
+
+
+def predict_in_parts(
+    model: Sam,
+    image_embedding: mx.array,
+    points: tuple[mx.array, mx.array] | None = None,
+    boxes: mx.array | None = None,
+    masks: mx.array | None = None,
+    multimask_output: bool = True,
+) -> tuple[mx.array, mx.array]:
+    """``Sam.predict_masks``, evaluated a few prompts at a time, so in memory for those few."""
+    B = next((len(p) for p in (points and points[0], boxes, masks) if p is not None), 1)
+    parts = []
+    for i in range(0, B, PROMPTS_AT_ONCE):
+        part = slice(i, i + PROMPTS_AT_ONCE)
+        parts.append(
+            model.predict_masks(
+                image_embedding,
+                points and (points[0][part], points[1][part]),
+                None if boxes is None else boxes[part],
+                None if masks is None else masks[part],
+                multimask_output,
+            )
+        )
+        mx.eval(parts[-1])
+    logits, iou = zip(*parts)
+    return mx.concatenate(logits), mx.concatenate(iou)
 
 
 def check_points(coords, labels) -> tuple[np.ndarray, np.ndarray]:

@@ -16,6 +16,7 @@ def main():
         return loop.report(args, lambda: loop.read_file(args.model))
 
     from sam_mlx import Sam, SamAutomaticMaskGenerator, SamPredictor, transforms  # noqa: I001
+    from sam_mlx.predictor import predict_in_parts
 
     import mlx.core as mx
 
@@ -38,7 +39,7 @@ def main():
     if kind == "decoder":
         embedding = mx.array(loop.embedding())
         points = tuple(map(mx.array, loop.points(args.measurement)))
-        return measure(lambda: model.predict_masks(embedding, points))
+        return measure(lambda: predict_in_parts(model, embedding, points))
     if kind == "set":
         predictor = SamPredictor(model)
         return measure(lambda: predictor.set_image(args.image))
