@@ -40,16 +40,23 @@ def test_parity_with_the_original(nano, name):
     assert all(row.passed for row in rows), "\n" + parity.table(rows)
 
 
+# What the shipped checkpoint reaches on these scenes, less 0.01.
+LEAST = {
+    "best": 0.66,
+    "chosen": 0.58,
+    "box": 0.72,
+    "correlation": 0.69,
+    "coins_best": 0.86,
+    "coins_chosen": 0.86,
+}
+
+
 def test_quality_on_held_out_scenes(nano):
     """The first 12 of the scenes of ``examples/nano/evaluate.py``, and the coins photograph."""
     figures = evaluate.measure(SamPredictor(nano), range(scenes.HELD_OUT, scenes.HELD_OUT + 12))
     for name, least in LEAST.items():
         assert figures[name] >= least, figures
     assert figures["three_clicks"] > figures["chosen"]
-
-
-# What the shipped checkpoint reaches on these scenes, less 0.01.
-LEAST = {}
 
 
 def test_the_wheel_carries_it(tmp_path):
