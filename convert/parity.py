@@ -13,7 +13,7 @@ from sam_mlx.loading import is_quantized
 from sam_mlx.modeling.sam import Sam
 from sam_mlx.predictor import SamPredictor
 
-from .reference import build_meta, import_segment_anything
+from .reference import build_meta, import_segment_anything, import_transformers
 
 # Bounds in float32. Those of the embedding and after are the project's contract; those before
 # are on the relative error, for activations grow with depth and differ between checkpoints.
@@ -192,9 +192,8 @@ def meta_stages(
 @torch.no_grad()
 def hugging_face_stages(config: SamConfig, folder: str, image: np.ndarray) -> dict[str, np.ndarray]:
     """What transformers' ``SamModel`` computes with a checkpoint in Hugging Face's layout."""
-    from transformers import SamModel
-
-    model = SamModel.from_pretrained(folder, attn_implementation="eager").eval()
+    transformers = import_transformers()
+    model = transformers.SamModel.from_pretrained(folder, attn_implementation="eager").eval()
     # transformers normalises with 1e-6 everywhere; the original's transformer has 1e-5.
     for module in model.mask_decoder.transformer.modules():
         if isinstance(module, torch.nn.LayerNorm):

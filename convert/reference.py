@@ -31,6 +31,20 @@ def import_segment_anything() -> types.ModuleType:
     return segment_anything
 
 
+def import_transformers() -> types.ModuleType:
+    """``transformers``; raises ImportError with the install command when it is missing."""
+    ensure_torchvision()
+    try:
+        import transformers.utils.import_utils
+    except ModuleNotFoundError as error:
+        raise ImportError("transformers is needed here: pip install transformers") from error
+    if not hasattr(sys.modules["torchvision"], "__version__"):
+        # transformers believes the installed package's metadata, not what can be imported.
+        for module in (transformers.utils, transformers.utils.import_utils):
+            module.is_torchvision_available = lambda: False
+    return transformers
+
+
 def import_tiny_vit() -> types.ModuleType:
     """``timm.models.tiny_vit``; raises ImportError with the install command when it is missing."""
     ensure_torchvision()
