@@ -19,8 +19,9 @@ from .files import write_whole
 from .modeling.prompt_encoder import EMPTY
 from .modeling.sam import Sam
 
-# Prompts decoded at a time: each holds about 40 MB of image-sized activations in ViT-B.
-PROMPTS_AT_ONCE = 8
+# Activations of the decoder alive at a time. A prompt has about 40 bytes for each value of the
+# image embedding: 42 MB in ViT-B.
+DECODER_BYTES = 320 << 20
 
 
 @dataclass(frozen=True)
@@ -277,9 +278,10 @@ def predict_in_parts(
 ) -> tuple[mx.array, mx.array]:
     """``Sam.predict_masks``, evaluated a few prompts at a time, so in memory for those few."""
     B = next((len(p) for p in (points and points[0], boxes, masks) if p is not None), 1)
+    at_once = max(1, DECODER_BYTES // (40 * image_embedding.size))
     parts = []
-    for i in range(0, B, PROMPTS_AT_ONCE):
-        part = slice(i, i + PROMPTS_AT_ONCE)
+    for i in range(0, B, at_once):
+        part = slice(i, i + at_once)
         parts.append(
             model.predict_masks(
                 image_embedding,

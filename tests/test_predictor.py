@@ -115,7 +115,7 @@ def test_batch_takes_arrays(predictor):
 def test_more_prompts_than_are_decoded_at_once(predictor, monkeypatch):
     coords = np.random.default_rng(0).uniform(0, 300, (7, 1, 2))
     whole = predictor.predict_batch(coords, np.ones((7, 1)))
-    monkeypatch.setattr("sam_mlx.predictor.PROMPTS_AT_ONCE", 3)
+    monkeypatch.setattr("sam_mlx.predictor.DECODER_BYTES", 3 * 40 * 16 * 16 * 64)
     parts = predictor.predict_batch(coords, np.ones((7, 1)))
     np.testing.assert_allclose(parts[2], whole[2], atol=1e-5)
 
