@@ -1,11 +1,13 @@
 """Make MLX's CPU backend fast on Linux x86. Imported before ``mlx.core``; does nothing elsewhere.
 
-Users of the package run Metal; this is for development and tests. Three settings of the process,
+Users of the package run Metal; this is for development and tests. Four settings of the process,
 which ``SAM_MLX_LINUX_TUNING=0`` leaves alone:
 
 * MLX's wheel links the reference BLAS (3 GFLOP/s on two cores). Its ``cblas_sgemm`` is an ordinary
   global symbol, so an MKL loaded first, with global visibility, takes its place (210 GFLOP/s).
   MKL comes with the ``cpu`` extra.
+* MKL takes half of the cores, for the package works on two streams at a time
+  (``modeling.elementwise.parallel_streams``).
 * MKL's threads spin for 0.2 s after each product, in case another follows. 2 ms are enough to keep
   its speed, where 0 would cost half of it, and leave the cores to others.
 * glibc returns every large buffer to the system, and pays a page fault per 4 KB when it comes back:
@@ -37,9 +39,11 @@ def tune() -> bool:
     os.environ.setdefault("MKL_THREADING_LAYER", "INTEL")
     os.environ.setdefault("KMP_BLOCKTIME", "2")
     try:
-        ctypes.CDLL(str(library), mode=ctypes.RTLD_GLOBAL)
+        mkl = ctypes.CDLL(str(library), mode=ctypes.RTLD_GLOBAL)
     except OSError:
         return False
+    if "MKL_NUM_THREADS" not in os.environ:  # which others in the process would read too
+        mkl.MKL_Set_Num_Threads(max(1, len(os.sched_getaffinity(0)) // 2))
     return True
 
 

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, fields, replace
 from functools import partial
-from itertools import product
+from itertools import cycle, product
 from pathlib import Path
 
 import mlx.core as mx
@@ -35,6 +35,7 @@ from .masks import (
     stability_counts,
     to_xywh,
 )
+from .modeling.elementwise import parallel_streams
 from .modeling.prompt_encoder import FOREGROUND
 from .modeling.sam import Sam
 from .predictor import ImageEmbedding, SamPredictor, predict_in_parts
@@ -415,15 +416,16 @@ class SamAutomaticMaskGenerator:
     ) -> tuple[mx.array, mx.array, mx.array]:
         """Stability counts (N,), (N,) and boxes (N, 4) of masks at the crop's size."""
         threshold, offset = self.predictor.model.mask_threshold, selection.stability_score_offset
-        in_columns, in_rows, inner, outer = [], [], [], []
-        for x in strips(logits, rows, columns):
-            is_set = x > threshold
-            in_columns.append(is_set.sum(axis=1))
-            in_rows.append(is_set.sum(axis=2))
-            counts = stability_counts(x, threshold, offset)
-            mx.eval(in_columns, in_rows, counts)
-            inner.append(counts[0])
-            outer.append(counts[1])
+        measured, streams = [], parallel_streams()
+        for row_band, stream in zip(rows, cycle(streams)):
+            with mx.stream(stream):
+                x = strip(logits, row_band, columns)
+                is_set = x > threshold
+                counts = stability_counts(x, threshold, offset)
+                measured.append((is_set.sum(axis=1), is_set.sum(axis=2), *counts))
+            if stream == streams[-1]:
+                mx.eval(measured[-len(streams) :])
+        in_columns, in_rows, inner, outer = zip(*measured)
         boxes = profile_boxes(sum(in_columns), mx.concatenate(in_rows, axis=1))
         return sum(inner), sum(outer), boxes
 
@@ -490,7 +492,7 @@ class SamAutomaticMaskGenerator:
             for i in range(0, len(index), at_once):
                 logits = kept.logits[mx.array(index[i : i + at_once])]
                 threshold = self.predictor.model.mask_threshold
-                masks = [x > threshold for x in strips(logits, rows, columns)]
+                masks = [strip(logits, band, columns) > threshold for band in rows]
                 masks = mx.concatenate(masks, axis=1)
                 boxes.append(np.array(mask_boxes(masks)) + (x0, y0, x0, y0))
                 masks = mx.pad(masks, ((0, 0), (y0, H - y1), (x0, W - x1)))
@@ -506,12 +508,11 @@ def best_of(parts: list[Candidates], nms_thresh: float) -> list[Candidates]:
     return [found.take(nms(found.boxes, found.predicted_iou, nms_thresh))]
 
 
-def strips(logits: mx.array, rows: list[Band], columns: list[Band]) -> Iterator[mx.array]:
-    """Masks (N, n, n) at full size, a band of rows at a time: (N, h, W) float32."""
-    logits = logits.astype(mx.float32)
-    for band, matrix in rows:
-        strip = matrix @ logits[:, band]
-        yield mx.concatenate([strip[..., part] @ m.T for part, m in columns], axis=-1)
+def strip(logits: mx.array, rows: Band, columns: list[Band]) -> mx.array:
+    """One band of rows of masks (N, n, n) at full size: (N, h, W) float32."""
+    band, matrix = rows
+    x = matrix @ logits[:, band].astype(mx.float32)
+    return mx.concatenate([x[..., part] @ m.T for part, m in columns], axis=-1)
 
 
 def above(predicted_iou: np.ndarray, threshold: float) -> np.ndarray:

@@ -6,6 +6,7 @@ import hashlib
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import cycle
 from pathlib import Path
 
 import mlx.core as mx
@@ -16,6 +17,7 @@ from safetensors import SafetensorError, safe_open
 
 from . import transforms
 from .files import write_whole
+from .modeling.elementwise import parallel_streams
 from .modeling.prompt_encoder import EMPTY
 from .modeling.sam import Sam
 
@@ -278,20 +280,27 @@ def predict_in_parts(
 ) -> tuple[mx.array, mx.array]:
     """``Sam.predict_masks``, evaluated a few prompts at a time, so in memory for those few."""
     B = next((len(p) for p in (points and points[0], boxes, masks) if p is not None), 1)
-    at_once = max(1, DECODER_BYTES // (40 * image_embedding.size))
+    streams = parallel_streams()
+    at_once = DECODER_BYTES // len(streams) // (40 * image_embedding.size)
+    at_once = max(1, min(at_once, -(-B // len(streams))))
+    image_pe = model.prompt_encoder.get_dense_pe()
     parts = []
-    for i in range(0, B, at_once):
+    for i, stream in zip(range(0, B, at_once), cycle(streams)):
         part = slice(i, i + at_once)
-        parts.append(
-            model.predict_masks(
-                image_embedding,
-                points and (points[0][part], points[1][part]),
-                None if boxes is None else boxes[part],
-                None if masks is None else masks[part],
-                multimask_output,
+        with mx.stream(stream):
+            parts.append(
+                model.predict_masks(
+                    image_embedding,
+                    points and (points[0][part], points[1][part]),
+                    None if boxes is None else boxes[part],
+                    None if masks is None else masks[part],
+                    multimask_output,
+                    image_pe,
+                )
             )
-        )
-        mx.eval(parts[-1])
+        if stream == streams[-1]:
+            mx.eval(parts[-len(streams) :])
+    mx.eval(parts)
     logits, iou = zip(*parts)
     return mx.concatenate(logits), mx.concatenate(iou)
 

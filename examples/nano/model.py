@@ -1,8 +1,8 @@
 """The nano model, and a forward pass for training that computes what Meta's classes compute.
 
 ``build_nano()`` is an ordinary ``segment_anything.modeling.Sam``. ``encode`` and ``decode`` run
-its weights on whole batches, on crops too, with the relative positions folded into the attention
-product and the transposed convolutions as matrix products. ``check()`` compares the two.
+its weights on whole batches, on crops too, with attention one head at a time and the transposed
+convolutions as matrix products. ``check()`` compares the two.
 """
 
 from functools import partial
@@ -73,32 +73,40 @@ def shipped_weights(folder: Path) -> dict[str, torch.Tensor]:
 
 
 class HeadwiseAttention(torch.autograd.Function):
-    """softmax(q k^T) v one head at a time, in place: the 4 MB of scores stay in the cache."""
+    """softmax(q k^T + bias) v one head at a time, in place: the scores stay in the cache.
+
+    q, k, v (N, H * W, c), bias_h (N, H * W, H), bias_w (N, H * W, W) -> (N, H * W, c).
+    """
 
     @staticmethod
-    def forward(ctx, q, k, v):
-        weights = torch.empty(q.shape[0], q.shape[1], k.shape[1])
-        out = torch.empty(q.shape[0], q.shape[1], v.shape[2])
+    def forward(ctx, q, k, v, bias_h, bias_w):
+        weights = q.new_empty(q.shape[0], q.shape[1], k.shape[1])
+        out = torch.empty_like(v)
         for i, w in enumerate(weights):
             torch.mm(q[i], k[i].T, out=w)
+            grid = w.view(-1, bias_h.shape[2], bias_w.shape[2])
+            grid.add_(bias_h[i, :, :, None]).add_(bias_w[i, :, None])
             torch.softmax(w, -1, out=w)
             torch.mm(w, v[i], out=out[i])
-        ctx.save_for_backward(q, k, v, weights, out)
+        ctx.save_for_backward(q, k, v, bias_h, bias_w, weights, out)
         return out
 
     @staticmethod
     def backward(ctx, grad):
-        q, k, v, weights, out = ctx.saved_tensors
-        dq, dk, dv = torch.empty_like(q), torch.empty_like(k), torch.empty_like(v)
-        scores = torch.empty(q.shape[1], k.shape[1])
-        offset = (grad * out).sum(-1, keepdim=True)
+        q, k, v, bias_h, bias_w, weights, out = ctx.saved_tensors
+        dq, dk, dv, dh, dw = map(torch.empty_like, (q, k, v, bias_h, bias_w))
+        scores = torch.empty_like(weights[0])
+        offset = (grad.float() * out).sum(-1, keepdim=True).to(grad.dtype)
         for i, w in enumerate(weights):
             torch.mm(w.T, grad[i], out=dv[i])
             torch.mm(grad[i], v[i].T, out=scores)
             scores.sub_(offset[i]).mul_(w)
             torch.mm(scores, k[i], out=dq[i])
             torch.mm(scores.T, q[i], out=dk[i])
-        return dq, dk, dv
+            grid = scores.view(-1, bias_h.shape[2], bias_w.shape[2])
+            torch.sum(grid, 2, out=dh[i])
+            torch.sum(grid, 1, out=dw[i])
+        return dq, dk, dv, dh, dw
 
 
 def attend(layer, x: torch.Tensor) -> torch.Tensor:
@@ -109,16 +117,14 @@ def attend(layer, x: torch.Tensor) -> torch.Tensor:
     grid = q.view(-1, H, W, q.shape[-1])
     bias_h = torch.einsum("bhwc,hkc->bhwk", grid, rel_h).flatten(1, 2)
     bias_w = torch.einsum("bhwc,wkc->bhwk", grid, rel_w).flatten(1, 2)
+    q = q * layer.scale
     if H * W < 400:
-        scores = (q * layer.scale) @ k.transpose(1, 2)
-        scores = scores.view(-1, H * W, H, W) + bias_h[..., None] + bias_w[..., None, :]
+        scores = (q @ k.transpose(1, 2)).view(-1, H * W, H, W)
+        scores = scores + bias_h[..., None] + bias_w[..., None, :]
         out = scores.flatten(2).softmax(-1) @ v
     else:
-        # q' k'^T = scale q k^T + bias: the bias rides on one-hot rows and columns in k'.
-        rows = torch.eye(H).repeat_interleave(W, 0).expand(len(k), -1, -1)
-        columns = torch.eye(W).repeat(H, 1).expand(len(k), -1, -1)
-        q = torch.cat([q * layer.scale, bias_h, bias_w], -1)
-        out = HeadwiseAttention.apply(q, torch.cat([k, rows, columns], -1), v.contiguous())
+        parts = [part.contiguous() for part in (q, k, v, bias_h, bias_w)]
+        out = HeadwiseAttention.apply(*parts)
     out = out.view(B, HEADS, H, W, -1).permute(0, 2, 3, 1, 4).reshape(B, H, W, C)
     return layer.proj(out)
 

@@ -4,7 +4,7 @@ import mlx.core as mx
 import mlx.nn as nn
 
 from ..config import SamConfig
-from .elementwise import attend, gelu
+from .elementwise import attend, gelu, in_halves
 from .layers import MLPBlock, conv_as_matmul, full_weight, window_partition, window_unpartition
 
 
@@ -34,7 +34,7 @@ class Attention(nn.Module):
         B, H, W, C = x.shape
         # The original pads the windows with zeros before qkv and does not mask them: padded
         # keys and values are the bias. So: project real cells, pad with zeros, add the bias.
-        qkv = x @ full_weight(self.qkv).T
+        qkv = in_halves(lambda x: x @ full_weight(self.qkv).T, x, axis=1)
         if window:
             qkv, size = window_partition(qkv, window), (window, window)
         else:
@@ -46,7 +46,7 @@ class Attention(nn.Module):
         x = attend(q, k, v, rel_h, rel_w, self.scale)
         x = x.swapaxes(1, 2).flatten(-2)  # (windows, cells, C)
         x = window_unpartition(x, window, (H, W)) if window else x.reshape(B, H, W, C)
-        return self.proj(x)
+        return in_halves(self.proj, x, axis=1)
 
 
 def decomposed_rel_pos(
@@ -79,7 +79,7 @@ class Block(nn.Module):
 
     def __call__(self, x: mx.array) -> mx.array:
         x = x + self.attn(self.norm1(x), self.window)
-        return x + self.mlp(self.norm2(x))
+        return in_halves(lambda x: x + self.mlp(self.norm2(x)), x, axis=1)
 
 
 class ImageEncoderViT(nn.Module):

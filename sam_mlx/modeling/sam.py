@@ -54,6 +54,7 @@ class Sam(nn.Module):
         boxes: mx.array | None = None,
         masks: mx.array | None = None,
         multimask_output: bool = True,
+        image_pe: mx.array | None = None,
     ) -> tuple[mx.array, mx.array]:
         """Masks for B prompts on one image, given in the model's input frame.
 
@@ -61,7 +62,8 @@ class Sam(nn.Module):
         input frame, and labels (B, N): 1 foreground, 0 background, -1 not a point, -2 an empty
         slot, which changes nothing. boxes: (B, 4) as x0, y0, x1, y1. masks: (B, 1, 4G, 4G)
         logits of an earlier prediction. Without any prompt B is 1. Memory grows by 40 MB a prompt
-        in ViT-B: see ``predictor.predict_in_parts``.
+        in ViT-B: see ``predictor.predict_in_parts``. image_pe: ``prompt_encoder.get_dense_pe()``
+        where it is at hand.
 
         Returns logits (B, M, 4G, 4G), M = 3 or 1, and predicted IoU (B, M).
         """
@@ -76,7 +78,7 @@ class Sam(nn.Module):
             valid = mx.broadcast_to(valid, (B, valid.shape[1]))
         return self.mask_decoder(
             image_embedding.astype(self.dtype),
-            self.prompt_encoder.get_dense_pe(),
+            self.prompt_encoder.get_dense_pe() if image_pe is None else image_pe,
             sparse,
             valid,
             dense,
