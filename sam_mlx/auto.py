@@ -29,6 +29,7 @@ from .overlay import draw_overlay
 from .transforms import load_image
 
 SETTINGS = ".settings.json"
+DATASET = "annotations.json"
 COLUMNS = (
     "id,area,bbox_x0,bbox_y0,bbox_w,bbox_h,point_input_x,point_input_y,predicted_iou,"
     "stability_score,crop_box_x0,crop_box_y0,crop_box_w,crop_box_h"
@@ -52,6 +53,7 @@ def run(
     output = Path(output)
     if output.resolve() in {path.parent.resolve() for path in pictures.values()}:
         raise ValueError(f"{output} holds the pictures themselves; write to another folder")
+    check_names(pictures, output, formats)
     output.mkdir(parents=True, exist_ok=True)
     check_settings(output / SETTINGS, settings)
     group = mx.distributed.init()
@@ -69,6 +71,9 @@ def run(
         failures = {}
         if todo:
             model = generator()
+            # The same name may stand for other weights by now.
+            settings = {**settings, "encoder": model.predictor.fingerprint}
+            check_settings(output / SETTINGS, settings)
             # Noted once all is known to fit, or a slip in the options would bar their correction.
             note_settings(output / SETTINGS, settings, workspace)
             with Bars(len(todo), shown=group.rank() == 0) as bars:
@@ -89,7 +94,7 @@ def run(
         if group.rank() == 0:
             if "coco" in formats:
                 parts = {name: targets(output, ["coco"], name)["coco"] for name in pictures}
-                join_coco(parts, output / "annotations.json", workspace)
+                join_coco(parts, output / DATASET, workspace)
             for leftover in output.glob(".partial-*"):
                 shutil.rmtree(leftover, ignore_errors=True)
             there = len(pictures) - made - failed
@@ -145,12 +150,25 @@ def find_pictures(source: str) -> dict[str, Path]:
     return {name: root / f for name, f in zip(names, files)}
 
 
+def check_names(pictures: dict[str, Path], output: Path, formats: Sequence[str]) -> None:
+    """Raise ValueError where two results would have one name."""
+    paths = Counter(path for name in pictures for path in targets(output, formats, name).values())
+    if "coco" in formats:
+        paths[output / DATASET] += 1
+    path, times = paths.most_common(1)[0]
+    if times > 1:
+        raise ValueError(
+            f"two results would be called {path}; rename the picture, or write each of the formats "
+            f"{', '.join(formats)} to a folder of its own"
+        )
+
+
 def check_settings(path: Path, settings: dict) -> None:
     """Raise ValueError where results of other settings are."""
     if not path.exists():
         return
     before = json.loads(path.read_text())
-    changed = sorted(k for k in before.keys() | settings if before.get(k) != settings.get(k))
+    changed = sorted(k for k in settings if before.get(k) != settings[k])
     if changed:
         listed = ", ".join(f"{k}={before.get(k)} (now {settings.get(k)})" for k in changed)
         raise ValueError(

@@ -3,6 +3,7 @@
 import csv
 import inspect
 import json
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -136,6 +137,28 @@ def test_two_processes_write_what_one_writes(files, whole, tmp_path):
 def test_other_settings_are_refused(files, whole, capsys):
     assert main(command(files, files / "whole", "--box-nms-thresh", 0.5)) == 2
     assert "box_nms_thresh=0.95 (now 0.5)" in capsys.readouterr().err
+
+
+def test_other_weights_of_the_same_name_are_refused(files, tmp_path, capsys):
+    model = tmp_path / "model"
+    arguments = command(files, tmp_path / "out", "--model", model)
+    arguments[1] = str(files / "in" / "p*.png")
+    calibrated_pair(SMALL)[1].save_pretrained(model)
+    assert main(arguments) == 0
+    shutil.rmtree(model)
+    calibrated_pair(SMALL, seed=1)[1].save_pretrained(model)
+    shutil.rmtree(tmp_path / "out" / "p0")
+    assert main(arguments) == 2
+    assert "encoder=" in capsys.readouterr().err
+
+
+def test_results_of_one_name_are_refused(files, tmp_path, capsys):
+    (tmp_path / "annotations.png").write_bytes((files / "in" / "p0.png").read_bytes())
+    arguments = command(files, tmp_path / "out", "--format", "rle", "coco")
+    arguments[1] = str(tmp_path / "annotations.png")
+    assert main(arguments) == 2
+    assert "two results would be called" in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
 
 
 def test_records_as_json(files, tmp_path):
