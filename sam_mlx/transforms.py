@@ -5,6 +5,7 @@ original scaled so that its longest side is the model's; the padded square the m
 """
 
 from functools import lru_cache
+from itertools import cycle
 from pathlib import Path
 
 import mlx.core as mx
@@ -12,6 +13,7 @@ import numpy as np
 from PIL import Image, ImageOps
 
 from .config import SamConfig
+from .modeling.elementwise import parallel_streams
 from .modeling.layers import interpolate_rows
 
 
@@ -151,9 +153,11 @@ def upscale_masks(
     )
     masks = masks.astype(mx.float32)
     masks = mx.concatenate([matrix @ masks[..., band, :] for band, matrix in rows], axis=-2)
-    parts = [masks[..., band] @ matrix.T for band, matrix in columns]
-    if threshold is not None:
-        parts = [part > threshold for part in parts]
+    parts = []
+    for (band, matrix), stream in zip(columns, cycle(parallel_streams())):
+        with mx.stream(stream):
+            part = masks[..., band] @ matrix.T
+            parts.append(part if threshold is None else part > threshold)
     return mx.concatenate(parts, axis=-1)
 
 
