@@ -1,8 +1,9 @@
 """One measurement of the SAM in Apple's mlx-examples; run.py calls this."""
 
+import ctypes
 import os
-import runpy
 import sys
+from pathlib import Path
 
 import loop
 
@@ -16,9 +17,11 @@ def main():
     if kind == "read":
         return loop.report(args, lambda: loop.read_file(args.model))
 
-    # The same BLAS as sam_mlx has, but all cores for it: there is no second stream to share with.
-    os.environ.setdefault("MKL_NUM_THREADS", str(os.cpu_count()))
-    runpy.run_path(str(loop.ROOT / "sam_mlx/_linux.py"))
+    # The same BLAS as sam_mlx has, on all cores; the settings of the allocator are not its own.
+    library = next(Path(sys.prefix, "lib").glob("libmkl_rt.so*"), None)
+    if sys.platform == "linux" and library and os.environ.get("SAM_MLX_LINUX_TUNING") != "0":
+        os.environ.update(MKL_INTERFACE_LAYER="LP64", MKL_THREADING_LAYER="INTEL")
+        ctypes.CDLL(str(library), mode=ctypes.RTLD_GLOBAL)
     sys.path.insert(0, str(args.package))
 
     import mlx.core as mx

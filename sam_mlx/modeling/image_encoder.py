@@ -5,7 +5,7 @@ import mlx.nn as nn
 
 from ..config import SamConfig
 from .elementwise import attend, gelu, in_halves
-from .layers import MLPBlock, conv_as_matmul, full_weight, window_partition, window_unpartition
+from .layers import MLPBlock, conv_as_matmul, window_partition, window_unpartition
 
 
 class PatchEmbed(nn.Module):
@@ -32,14 +32,11 @@ class Attention(nn.Module):
     def __call__(self, x: mx.array, window: int) -> mx.array:
         """x: (B, H, W, C); window: cells a side, or 0 for the whole grid as one window."""
         B, H, W, C = x.shape
-        # The original pads the windows with zeros before qkv and does not mask them: padded
-        # keys and values are the bias. So: project real cells, pad with zeros, add the bias.
-        qkv = in_halves(lambda x: x @ full_weight(self.qkv).T, x, axis=1)
-        if window:
-            qkv, size = window_partition(qkv, window), (window, window)
-        else:
-            qkv, size = qkv.reshape(B, H * W, 3 * C), (H, W)
-        qkv = (qkv + self.qkv.bias).reshape(*qkv.shape[:2], 3, self.heads, -1)
+        # As in the original the zeros beside the grid are cells like others: their keys and
+        # values are the bias.
+        x, size = (window_partition(x, window), (window, window)) if window else (x, (H, W))
+        qkv = in_halves(self.qkv, x.reshape(-1, size[0] * size[1], C), axis=1)
+        qkv = qkv.reshape(*qkv.shape[:2], 3, self.heads, -1)
         q, k, v = qkv.transpose(2, 0, 3, 1, 4)  # each (windows, heads, cells, head_dim)
 
         rel_h, rel_w = decomposed_rel_pos(q, self.rel_pos_h, self.rel_pos_w, size)

@@ -55,16 +55,8 @@ class QuantizedLinear(nn.QuantizedLinear):
     bits = 8
 
     def __call__(self, x: mx.array) -> mx.array:
-        return mx.addmm(self.bias, x, full_weight(self).T)
-
-
-def full_weight(linear: nn.Linear | QuantizedLinear) -> mx.array:
-    """The weights (out, in) of a linear layer, quantised or not."""
-    if isinstance(linear, nn.Linear):
-        return linear.weight
-    return mx.dequantize(
-        linear.weight, linear.scales, linear.biases, linear.group_size, linear.bits
-    )
+        weight = mx.dequantize(self.weight, self.scales, self.biases, self.group_size, self.bits)
+        return mx.addmm(self.bias, x, weight.T)
 
 
 def quantize_linears(model: nn.Module, wanted: Callable[[str], bool]) -> None:

@@ -1,0 +1,70 @@
+"""Where ViT-B's image encoder spends its time, as a Markdown table.
+
+    python -m examples.benchmarks.encoder_profile
+
+Each part is timed alone, on random weights; the last column is what its matrix products alone
+would take at the rate of a large one, measured first.
+"""
+
+import sam_mlx  # noqa: F401 I001  first: on Linux it must come before mlx.core
+
+import mlx.core as mx
+
+from examples.benchmarks.optimisations import measure
+from sam_mlx.config import VARIANTS
+from sam_mlx.modeling.elementwise import in_halves
+from sam_mlx.modeling.image_encoder import ImageEncoderViT
+
+
+def main() -> None:
+    config = VARIANTS["vit_b"]
+    vit, G, C, S = config.encoder, config.grid, config.prompt_dim, config.image_size
+    encoder = ImageEncoderViT(config)
+    image, x = mx.random.normal((1, S, S, 3)), mx.random.normal((1, G, G, vit.dim))
+    weight = mx.random.normal((vit.dim, vit.mlp_dim))
+    mx.eval(encoder.parameters(), image, x, weight)
+
+    product = measure(lambda: in_halves(lambda x: x @ weight, x, axis=1), 5)[0]
+    rate = 2 * G * G * vit.dim * vit.mlp_dim / product
+    print(f"Products: {rate / 1e9:.0f} GFLOP/s.\n")
+    print("| part | times | each | together | products alone |\n| --- | --- | --- | --- | --- |")
+
+    T, D, window = G * G, vit.dim, vit.window
+    padded = (-(-G // window) * window) ** 2
+    conv1, norm1, conv2, norm2 = encoder.neck
+    local, whole = encoder.blocks[0], encoder.blocks[vit.global_blocks[0]]
+    n_whole = len(vit.global_blocks)
+    linear = 2 * T * D * 4 * D  # qkv and proj
+    mlp = 2 * 2 * T * D * vit.mlp_dim
+    # q k^T, weights v, and the products with the two tables of relative positions
+    parts = [
+        ("patch embedding", 1, lambda: encoder.patch_embed(image), 2 * S * S * 3 * D),
+        ("norm", 2 * vit.depth, lambda: local.norm1(x), 0),
+        (
+            "attention in windows",
+            vit.depth - n_whole,
+            lambda: local.attn(x, window),
+            linear + 4 * padded * D * (window**2 + window),
+        ),
+        ("global attention", n_whole, lambda: whole.attn(x, 0), linear + 4 * T * D * (T + G)),
+        ("MLP", vit.depth, lambda: in_halves(local.mlp, x, axis=1), mlp),
+        (
+            "neck",
+            1,
+            lambda: norm2(conv2(norm1(conv1(x)))),
+            2 * T * C * (D + 9 * C),
+        ),
+        ("all", 1, lambda: encoder(image), 0),
+    ]
+    total = 0
+    for name, times, work, flop in parts:
+        seconds, alone = measure(work, 3)[0], times * flop / rate
+        total += alone
+        alone = total if name == "all" else alone
+        print(
+            f"| {name} | {times} | {1e3 * seconds:.0f} ms | {times * seconds:.2f} s | {alone:.2f} s |"
+        )
+
+
+if __name__ == "__main__":
+    main()
