@@ -16,7 +16,7 @@ from sam_mlx import Sam, SamPredictor, loading
 from sam_mlx.cli import main
 from sam_mlx.config import SamConfig, TinyViTConfig
 from sam_mlx.export import export
-from sam_mlx.modeling.layers import QuantizedLinear, full_weight
+from sam_mlx.modeling.layers import QuantizedLinear
 from tests import models
 from tests.test_loading import broken, equal
 
@@ -119,7 +119,7 @@ def test_layer_is_close_to_the_packed_product():
     packed = nn.QuantizedLinear.from_linear(linear, 32, 8)
     np.testing.assert_allclose(np.array(ours(x)), np.array(packed(x)), atol=1e-5)
     # One step of 255 over weights from -1/8 to 1/8.
-    assert float(mx.abs(full_weight(ours) - linear.weight).max()) <= 0.25 / 255
+    assert float(mx.abs(ours.whole_weight() - linear.weight).max()) <= 0.25 / 255
 
 
 def test_masks(pair, plain, photograph):

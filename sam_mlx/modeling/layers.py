@@ -55,8 +55,11 @@ class QuantizedLinear(nn.QuantizedLinear):
     bits = 8
 
     def __call__(self, x: mx.array) -> mx.array:
-        weight = mx.dequantize(self.weight, self.scales, self.biases, self.group_size, self.bits)
-        return mx.addmm(self.bias, x, weight.T)
+        return mx.addmm(self.bias, x, self.whole_weight().T)
+
+    def whole_weight(self) -> mx.array:
+        """(out, in)"""
+        return mx.dequantize(self.weight, self.scales, self.biases, self.group_size, self.bits)
 
 
 def quantize_linears(model: nn.Module, wanted: Callable[[str], bool]) -> None:
