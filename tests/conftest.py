@@ -1,10 +1,17 @@
 import sam_mlx  # noqa: F401 I001  first: on Linux it must come before mlx.core, see sam_mlx/_linux.py
 
 import numpy as np
+import mlx.core as mx
 import pytest
 import skimage.data
 
 from tests import models
+
+
+@pytest.fixture(autouse=True)
+def seed():
+    """Random inputs of a test do not depend on which tests ran before."""
+    mx.random.seed(0)
 
 
 @pytest.fixture(scope="session")
