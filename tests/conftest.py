@@ -1,7 +1,7 @@
 import sam_mlx  # noqa: F401 I001  first: on Linux it must come before mlx.core, see sam_mlx/_linux.py
 
-import numpy as np
 import mlx.core as mx
+import numpy as np
 import pytest
 import skimage.data
 
