@@ -25,6 +25,7 @@ from sam_mlx.modeling import elementwise
 from sam_mlx.modeling.image_encoder import Block
 from sam_mlx.modeling.layers import conv_as_matmul, depthwise, interpolate_rows
 from sam_mlx.modeling.mask_decoder import MaskDecoder, interleave
+from sam_mlx.modeling.prompt_encoder import PositionEmbeddingRandom
 from sam_mlx.modeling.transformer import Attention, ImageToToken, TokenToImage
 
 SMALL = SamConfig(
@@ -122,6 +123,14 @@ def cases(config: SamConfig, prompts: int) -> Iterator[Case]:
         lambda: to_tokens(shared, tokens, tokens, mask),
     )
 
+    encoding = PositionEmbeddingRandom(C // 2)
+    encoding.positional_encoding_gaussian_matrix = normal(2, C // 2)
+    yield Case(
+        "positional encoding of the image: sines of two sides, not of all cells",
+        lambda: every_cell(encoding, G),
+        lambda: encoding.grid(G),
+    )
+
     decoder, hyper = ready(MaskDecoder(config)), normal(prompts, 3, C // 8)
     yield Case(
         f"upscaling in the decoder, {prompts} prompts: matrix products, pixels placed last",
@@ -155,6 +164,11 @@ def on_one_stream(f: Callable[[mx.array], mx.array], x: mx.array) -> mx.array:
         elementwise, "parallel_streams", lambda: [mx.default_stream(mx.default_device())]
     ):
         return f(x)
+
+
+def every_cell(encoding: PositionEmbeddingRandom, G: int) -> mx.array:
+    centres = (mx.arange(G) + 0.5) / G
+    return encoding(mx.stack(mx.meshgrid(centres, centres, indexing="xy"), axis=-1))
 
 
 def transposed_convolutions(decoder: MaskDecoder, cells, hyper, G: int) -> mx.array:

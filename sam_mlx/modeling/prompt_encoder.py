@@ -22,19 +22,29 @@ class PositionEmbeddingRandom(nn.Module):
 
     def __call__(self, coords: mx.array) -> mx.array:
         """coords: (..., 2) as x, y in [0, 1]; returns (..., 2 * features) in float32."""
-        # Half precision would be off by a hundredth of a radian here.
-        matrix = self.positional_encoding_gaussian_matrix.astype(mx.float32)
         coords = 2 * coords - 1
         # Not a matmul: with two terms it is no faster, and TF32 units would round them.
-        angles = coords[..., :1] * matrix[0] + coords[..., 1:] * matrix[1]
+        angles = coords[..., :1] * self.frequencies[0] + coords[..., 1:] * self.frequencies[1]
         angles = 2 * math.pi * angles
         return mx.concatenate([mx.sin(angles), mx.cos(angles)], axis=-1)
 
+    @property
+    def frequencies(self) -> mx.array:
+        """(2, features) in float32: half precision would be off by a hundredth of a radian."""
+        return self.positional_encoding_gaussian_matrix.astype(mx.float32)
+
     def grid(self, size: int) -> mx.array:
-        """The encoding of every cell centre of a square grid: (size, size, 2 * features)."""
-        centres = (mx.arange(size) + 0.5) / size
-        x, y = mx.meshgrid(centres, centres, indexing="xy")
-        return self(mx.stack([x, y], axis=-1))
+        """The encoding of every cell centre of a square grid: (size, size, 2 * features).
+
+        From sin(x + y) = sin x cos y + cos x sin y, and cos likewise, it needs the sines of two
+        sides only.
+        """
+        centres = 2 * (mx.arange(size) + 0.5) / size - 1
+        x, y = 2 * math.pi * centres[:, None] * self.frequencies[:, None]  # (size, features) each
+        x, y = x[None], y[:, None]
+        sin = mx.sin(x) * mx.cos(y) + mx.cos(x) * mx.sin(y)
+        cos = mx.cos(x) * mx.cos(y) - mx.sin(x) * mx.sin(y)
+        return mx.concatenate([sin, cos], axis=-1)
 
 
 class PromptEncoder(nn.Module):
