@@ -2,7 +2,7 @@
 
 Two single-threaded processes share the gradients. The same command resumes after a stop; a
 finished run goes on with a new schedule when it is given ``--hours`` again. The schedule follows
-the clock: crops of 112 px first, then whole images while the learning rate falls to zero.
+the clock: crops first (112 px, later 168), then whole images while the learning rate falls to zero.
 """
 
 import argparse
@@ -39,6 +39,7 @@ from examples.nano.model import (
 
 CROP = 112  # 14 tokens: two windows, so no padding while the basics are learnt
 LOW = 2  # pixels per pixel of the low-resolution masks
+LARGE_CROP = 168  # three windows: for the runs that go on from the first
 CROP_PHASE = 0.55  # share of the schedule on crops
 FULL_EVERY = 6  # meanwhile every sixth step takes whole images: far offsets, padded windows
 FULL_RATE = 0.45  # share of the schedule before the learning rate falls
@@ -327,16 +328,17 @@ class Trainer:
 
     def learn(self):
         """One step; the loss and best IoU of this process."""
-        crops = self.segment == 0 and self.fraction() < CROP_PHASE
-        if crops and self.step % FULL_EVERY:
-            batch = self.feed.batch(CROP, 10, 6)
+        if self.fraction() < CROP_PHASE and self.step % FULL_EVERY:
+            crops = (CROP, 10, 6) if self.segment == 0 else (LARGE_CROP, 4, 8)
+            batch = self.feed.batch(*crops)
         else:
             batch = self.feed.batch(SIZE, 2, 10)
         images = (
             (photometric(batch.images) - self.sam.pixel_mean) / self.sam.pixel_std * batch.framed
         )
         # bfloat16 products run three times as fast as float32 where the processor has them.
-        half = torch.autocast("cpu", torch.bfloat16)
+        fast = torch.cpu.get_capabilities().get("amx_bf16", False)
+        half = torch.autocast("cpu", torch.bfloat16, enabled=fast)
         with half:
             embeddings = encode(self.sam.image_encoder, images, batch.corner)
         embeddings = embeddings.float()
