@@ -26,6 +26,7 @@ from .automatic_mask_generator import SamAutomaticMaskGenerator
 from .files import write_whole
 from .masks import coco_annotations, decode_rle, label_map
 from .overlay import draw_overlay
+from .predictor import fingerprint
 from .transforms import load_image
 
 SETTINGS = ".settings.json"
@@ -72,7 +73,8 @@ def run(
         if todo:
             model = generator()
             # The same name may stand for other weights by now.
-            settings = {**settings, "encoder": model.predictor.fingerprint}
+            sam = model.predictor.model
+            settings = {**settings, "weights": fingerprint(sam.config, sam)}
             check_settings(output / SETTINGS, settings)
             # Noted once all is known to fit, or a slip in the options would bar their correction.
             note_settings(output / SETTINGS, settings, workspace)

@@ -22,7 +22,7 @@ from .config import SamConfig
 from .loading import build, from_pretrained, parse_dtype, refuse_existing, whole_folder
 from .modeling.prompt_encoder import BOTTOM_RIGHT, EMPTY, NOT_A_POINT, TOP_LEFT
 from .modeling.sam import Sam
-from .predictor import SamPredictor, encoder_fingerprint
+from .predictor import SamPredictor, fingerprint
 
 STABILITY_OFFSET = 1.0  # logits; of Meta's SamOnnxModel
 
@@ -498,7 +498,7 @@ def describe(
         "format": "sam_mlx.export",
         "format_version": 1,
         "model": source,
-        "fingerprint": encoder_fingerprint(model),
+        "fingerprint": fingerprint(model.config, model.image_encoder),
         "config": config.to_dict(),
         "dtype": dtype_name(model.dtype),
         "device": {"kind": kind, "note": device_note(kind)},

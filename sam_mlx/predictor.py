@@ -10,12 +10,14 @@ from itertools import cycle
 from pathlib import Path
 
 import mlx.core as mx
+import mlx.nn as nn
 import numpy as np
 from mlx.utils import tree_flatten
 from PIL import Image
 from safetensors import SafetensorError, safe_open
 
 from . import transforms
+from .config import SamConfig
 from .files import write_whole
 from .modeling.elementwise import parallel_streams
 from .modeling.prompt_encoder import EMPTY
@@ -68,10 +70,10 @@ class ImageEmbedding:
             raise ValueError(f"{path} is not an image embedding: {error}") from error
 
 
-def encoder_fingerprint(model: Sam) -> str:
-    """Tells encoders apart by 64 values of every tensor; the same on every machine."""
-    digest = hashlib.sha256(json.dumps(model.config.to_dict(), sort_keys=True).encode())
-    for name, w in sorted(tree_flatten(model.image_encoder.parameters())):
+def fingerprint(config: SamConfig, weights: nn.Module) -> str:
+    """Tells models apart by 64 values of every tensor; the same on every machine."""
+    digest = hashlib.sha256(json.dumps(config.to_dict(), sort_keys=True).encode())
+    for name, w in sorted(tree_flatten(weights.parameters())):
         sample = w.flatten()[:: max(1, w.size // 64)]
         digest.update(f"{name} {w.shape} {w.dtype}".encode())
         digest.update(np.array(sample.astype(mx.float32)).tobytes())
@@ -119,7 +121,7 @@ class SamPredictor:
     @property
     def fingerprint(self) -> str:
         if self._fingerprint is None:
-            self._fingerprint = encoder_fingerprint(self.model)
+            self._fingerprint = fingerprint(self.model.config, self.model.image_encoder)
         return self._fingerprint
 
     @property
