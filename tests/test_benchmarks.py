@@ -43,10 +43,13 @@ def test_table(monkeypatch):
         ("upscale", "PyTorch"): {"seconds": 0.04, "peak_mb": 1000},
         ("load", "sam_mlx"): {"seconds": 1.5, "peak_mb": 100},
         ("load", "PyTorch"): None,
+        ("automatic", "sam_mlx"): {"seconds": 1586.3, "peak_mb": 100},
     }
-    assert run.table(["upscale", "load"], ["sam_mlx", "PyTorch"], figures)[2:] == [
+    names = ["upscale", "load", "automatic"]
+    assert run.table(names, ["sam_mlx", "PyTorch"], figures)[2:] == [
         "| 3 masks to 1200x1800 | 10 ms, 0.10 GB | 40 ms, 1.00 GB | 0.25, 0.10 |",
         "| load the model from disk | 1.5 s, 0.10 GB |  |  |",
+        "| automatic masks | 1586 s, 0.10 GB |  |  |",
     ]
 
 

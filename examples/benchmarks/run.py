@@ -95,8 +95,8 @@ def about(args: argparse.Namespace) -> str:
     return (
         f"{datetime.date.today()}; {where}; Python {platform.python_version()}, "
         f"{', '.join(versions)}; ViT-B, {args.dtype}; medians of {args.repeats} runs, or of as "
-        f"many as begin within {args.seconds:g} s; automatic masks of {args.points_per_side} points "
-        "a side."
+        f"many as begin within {args.seconds:g} s; automatic masks of {args.points_per_side} "
+        "points a side."
     )
 
 
@@ -134,8 +134,9 @@ def text(figures: dict | None) -> str:
     if not figures:
         return ""
     seconds = figures["seconds"]
-    time = f"{seconds:.3g} s" if seconds >= 1 else f"{1000 * seconds:.3g} ms"
-    return f"{time}, {figures['peak_mb'] / 1000:.2f} GB"
+    value, unit = (seconds, "s") if seconds >= 1 else (1000 * seconds, "ms")
+    time = f"{value:.3g}" if value < 100 else f"{value:.0f}"
+    return f"{time} {unit}, {figures['peak_mb'] / 1000:.2f} GB"
 
 
 def ratio(ours: dict | None, theirs: dict | None) -> str:
