@@ -24,8 +24,8 @@ class PositionEmbeddingRandom(nn.Module):
         """coords: (..., 2) as x, y in [0, 1]; returns (..., 2 * features) in float32."""
         coords = 2 * coords - 1
         # Not a matmul: with two terms it is no faster, and TF32 units would round them.
-        angles = coords[..., :1] * self.frequencies[0] + coords[..., 1:] * self.frequencies[1]
-        angles = 2 * math.pi * angles
+        fx, fy = self.frequencies
+        angles = 2 * math.pi * (coords[..., :1] * fx + coords[..., 1:] * fy)
         return mx.concatenate([mx.sin(angles), mx.cos(angles)], axis=-1)
 
     @property
