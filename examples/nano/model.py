@@ -25,38 +25,38 @@ from segment_anything.modeling import (
 )
 
 SIZE, PATCH, WIDTH, HEADS, WINDOW = 256, 8, 128, 4, 7
-DEPTH, GLOBAL_BLOCKS = 4, (1, 3)
-EMBED = 64
+DEPTH, GLOBAL_BLOCKS = 6, (2, 4)
+EMBED = 128
 GRID = SIZE // PATCH  # 32 tokens a side
 
 
-def build_nano() -> Sam:
+def build_nano(embed: int = EMBED, depth: int = DEPTH, global_blocks=GLOBAL_BLOCKS) -> Sam:
     encoder = ImageEncoderViT(
         img_size=SIZE,
         patch_size=PATCH,
         embed_dim=WIDTH,
-        depth=DEPTH,
+        depth=depth,
         num_heads=HEADS,
         mlp_ratio=3,
-        out_chans=EMBED,
+        out_chans=embed,
         qkv_bias=True,
         norm_layer=partial(nn.LayerNorm, eps=1e-6),
         use_rel_pos=True,
         window_size=WINDOW,
-        global_attn_indexes=GLOBAL_BLOCKS,
+        global_attn_indexes=global_blocks,
     )
     prompts = PromptEncoder(
-        embed_dim=EMBED,
+        embed_dim=embed,
         image_embedding_size=(GRID, GRID),
         input_image_size=(SIZE, SIZE),
         mask_in_chans=16,
     )
     decoder = MaskDecoder(
-        transformer_dim=EMBED,
+        transformer_dim=embed,
         num_multimask_outputs=3,
         iou_head_depth=3,
         iou_head_hidden_dim=128,
-        transformer=TwoWayTransformer(depth=2, embedding_dim=EMBED, mlp_dim=256, num_heads=4),
+        transformer=TwoWayTransformer(depth=2, embedding_dim=embed, mlp_dim=256, num_heads=4),
     )
     return Sam(encoder, prompts, decoder)
 
@@ -137,7 +137,7 @@ def relative(table: torch.Tensor, n: int) -> torch.Tensor:
 
 def encode(encoder: ImageEncoderViT, images: torch.Tensor, corner=(0, 0)):
     """Normalised images (B, 3, S, S) whose top left token is ``corner`` (row, column) of the
-    256 px frame -> image embeddings (B, 64, S / 8, S / 8)."""
+    256 px frame -> image embeddings (B, 128, S / 8, S / 8)."""
     x = encoder.patch_embed(images)
     B, H, W, C = x.shape
     x = x + encoder.pos_embed[:, corner[0] : corner[0] + H, corner[1] : corner[1] + W]
@@ -160,27 +160,28 @@ def encode(encoder: ImageEncoderViT, images: torch.Tensor, corner=(0, 0)):
 
 def encode_points(prompts: PromptEncoder, points: torch.Tensor, labels: torch.Tensor):
     """points (N, T, 2) in pixels of the 256 px frame, labels (N, T): 1 or 0 for clicks, 2 and 3
-    for box corners, -1 for the filler Meta adds to clicks without a box -> (N, T, 64)."""
+    for box corners, -1 for the filler Meta adds to clicks without a box -> (N, T, 128)."""
     place = prompts.pe_layer._pe_encoding((points + 0.5) / SIZE)
     kinds = [prompts.not_a_point_embed.weight, *(e.weight for e in prompts.point_embeddings)]
     return place * (labels >= 0)[..., None] + torch.cat(kinds)[labels + 1]
 
 
 def decode(sam: Sam, embeddings, sparse, mask_input=None, corner=(0, 0)):
-    """embeddings (B, 64, h, w), sparse (B * P, T, 64) with the P prompts of an image together,
+    """embeddings (B, 128, h, w), sparse (B * P, T, 128) with the P prompts of an image together,
     mask_input (B * P, 1, 4h, 4w) -> logits (B * P, 4, 4h, 4w), predicted IoU (B * P, 4)."""
     decoder, prompts = sam.mask_decoder, sam.prompt_encoder
     N, (B, _, h, w) = len(sparse), embeddings.shape
+    source = embeddings.flatten(2).transpose(1, 2)
     if mask_input is None:
-        dense = prompts.no_mask_embed.weight.view(1, -1, 1, 1)
+        source = source + prompts.no_mask_embed.weight
     else:
-        dense = prompts.mask_downscaling(mask_input)
-    position = prompts.get_dense_pe()[:, :, corner[0] : corner[0] + h, corner[1] : corner[1] + w]
+        dense = prompts.mask_downscaling(mask_input).flatten(2).transpose(1, 2)
+        source = source.repeat_interleave(N // B, 0) + dense
+    position = prompts.get_dense_pe()[0, :, corner[0] : corner[0] + h, corner[1] : corner[1] + w]
     tokens = torch.cat([decoder.iou_token.weight, decoder.mask_tokens.weight])
     tokens = torch.cat([tokens.expand(N, -1, -1), sparse], 1)
-    source = embeddings.repeat_interleave(N // B, 0) + dense
-    tokens, source = decoder.transformer(source, position.expand(N, -1, -1, -1), tokens)
-    up = upscale(decoder.output_upscaling, source)  # (N, hw * 16, 8)
+    tokens, source = two_way(decoder.transformer, source, position.flatten(1).T, tokens)
+    up = upscale(decoder.output_upscaling, source)  # (N, hw * 16, 16)
     mlps = decoder.output_hypernetworks_mlps
     hyper = torch.stack([mlp(tokens[:, 1 + i]) for i, mlp in enumerate(mlps)], 1)
     masks = (hyper @ up.transpose(1, 2)).view(N, 4, h, w, 2, 2, 2, 2)
@@ -188,8 +189,73 @@ def decode(sam: Sam, embeddings, sparse, mask_input=None, corner=(0, 0)):
     return masks, decoder.iou_prediction_head(tokens[:, 0])
 
 
+def two_way(transformer: TwoWayTransformer, image, position, tokens):
+    """image (B, L, C), or (N, L, C) where masks are given; position (L, C); tokens (N, T, C)
+    -> tokens (N, T, C), image (N, L, C).
+
+    There are few tokens and many pixels, so the tokens go through the pixels' projections, the
+    other way round: q (W x) = (W^T q) x, and sum_i a_i (W x_i) = W (sum_i a_i x_i). Nothing but the
+    scores and the image itself is made for each pixel, and the first layer has one image for all
+    prompts.
+    """
+    prompts, N = tokens, len(tokens)
+    for layer in transformer.layers:
+        q = tokens if layer.skip_first_layer_pe else tokens + prompts
+        attended = layer.self_attn(q=q, k=q, v=tokens)
+        tokens = layer.norm1(attended if layer.skip_first_layer_pe else tokens + attended)
+        update = tokens_from_image(
+            layer.cross_attn_token_to_image, tokens + prompts, image, position
+        )
+        tokens = layer.norm2(tokens + update)
+        tokens = layer.norm3(tokens + layer.mlp(tokens))
+        update = image_from_tokens(
+            layer.cross_attn_image_to_token, tokens + prompts, tokens, image, position
+        )
+        update = update.view(len(image), -1, *image.shape[1:]) + image[:, None]
+        image = layer.norm4(update.flatten(0, 1))
+    last = transformer.final_attn_token_to_image
+    update = tokens_from_image(last, tokens + prompts, image, position)
+    return transformer.norm_final_attn(tokens + update), image
+
+
+def tokens_from_image(layer, queries, image, position) -> torch.Tensor:
+    N, T, _ = queries.shape
+    q = layer.q_proj(queries).view(N, T, layer.num_heads, -1)
+    # The bias of the keys adds the same to all scores of a query: softmax takes it out.
+    weights = scores(layer, q, layer.k_proj, image, position).softmax(-1)
+    mean = weights.view(len(image), -1, image.shape[1]) @ image
+    mean = mean.view(N, layer.num_heads, T, -1)
+    value = layer.v_proj.weight.view(layer.num_heads, -1, mean.shape[-1])
+    out = torch.einsum("nhtc,hdc->nthd", mean, value).flatten(2) + layer.v_proj.bias
+    return layer.out_proj(out)
+
+
+def image_from_tokens(layer, keys, values, image, position) -> torch.Tensor:
+    N, T, C = keys.shape
+    k = layer.k_proj(keys).view(N, T, layer.num_heads, -1)
+    bias = layer.q_proj.bias.view(layer.num_heads, -1)
+    bias = torch.einsum("nthd,hd->nht", k, bias) * k.shape[-1] ** -0.5
+    weights = scores(layer, k, layer.q_proj, image, position).view(N, layer.num_heads, T, -1)
+    weights = (weights + bias[..., None]).softmax(2).flatten(1, 2)  # (N, heads * T, L)
+    v = layer.v_proj(values).view(N, T, layer.num_heads, -1)
+    out = layer.out_proj.weight.view(C, layer.num_heads, -1)
+    v = torch.einsum("nthd,chd->nhtc", v, out).flatten(1, 2)
+    return torch.baddbmm(layer.out_proj.bias, weights.transpose(1, 2), v)
+
+
+def scores(layer, x, projection, image, position) -> torch.Tensor:
+    """x (N, T, heads, d) against the projected pixels of image + position, without the bias:
+    (N, heads * T, L)."""
+    N, T, heads, d = x.shape
+    weight = projection.weight.view(heads, d, -1) * d**-0.5
+    x = torch.einsum("nthd,hdc->nhtc", x, weight).flatten(1, 2)  # (N, heads * T, C)
+    B, L, C = image.shape
+    from_image = (x.view(B, -1, C) @ image.transpose(1, 2)).view(N, heads * T, L)
+    return from_image + (x.view(-1, C) @ position.T).view(N, heads * T, L)
+
+
 def upscale(layers: nn.Sequential, x: torch.Tensor) -> torch.Tensor:
-    """x (N, hw, 64) -> (N, hw * 4 * 4, 8): a 2x2 transposed convolution of stride 2 is one matrix
+    """x (N, hw, 128) -> (N, hw * 4 * 4, 16): a 2x2 transposed convolution of stride 2 is one matrix
     product for each position, with its 2x2 outputs beside each other."""
     first, norm, gelu, second, _ = layers
     for conv in (first, second):

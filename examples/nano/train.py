@@ -270,6 +270,31 @@ def correct(batch: Batch, points, labels, logits, predicted_iou, first: bool):
     return points, labels, mask[:, None]
 
 
+class Muon(torch.optim.Muon):
+    """In float32, which takes 40 % of the time of the original's bfloat16 on processors that have to
+    emulate it."""
+
+    @torch.no_grad()
+    def step(self):
+        group = self.param_groups[0]
+        for p in group["params"]:
+            state = self.state[p]
+            if not state:
+                state["momentum_buffer"] = torch.zeros_like(p)
+            average = state["momentum_buffer"].lerp_(p.grad, 1 - group["momentum"])
+            x = p.grad.lerp(average, group["momentum"])
+            x = x.T if len(x) > x.shape[1] else x
+            x = x / x.norm().clamp(min=group["eps"])
+            a, b, c = group["ns_coefficients"]
+            for _ in range(group["ns_steps"]):
+                square = x @ x.T
+                x = a * x + torch.addmm(square, square, square, beta=b, alpha=c) @ x
+            x = x.T if x.shape != p.shape else x
+            rate = group["lr"]
+            p.mul_(1 - rate * group["weight_decay"])
+            p.add_(x, alpha=-rate * 0.2 * max(p.shape) ** 0.5)  # "match_rms_adamw"
+
+
 class Trainer:
     def __init__(self, rank: int, world: int, args):
         torch.set_num_threads(1)
@@ -291,7 +316,7 @@ class Trainer:
             (matrices if matrix else rest).append(p)
         self.params = matrices + rest
         self.optimizers = [
-            torch.optim.Muon(matrices, lr=4e-3, weight_decay=0.05, adjust_lr_fn="match_rms_adamw"),
+            Muon(matrices, lr=4e-3, weight_decay=0.05, adjust_lr_fn="match_rms_adamw"),
             torch.optim.AdamW(rest, lr=2e-3, betas=(0.9, 0.99), weight_decay=0.01),
         ]
         self.rates = [4e-3, 2e-3]
@@ -313,7 +338,9 @@ class Trainer:
                 self.segment += 1
                 self.elapsed, self.hours, self.segment_step = 0.0, args.hours, 0
         elif args.init:
-            self.sam.load_state_dict(shipped_weights(args.init))
+            from_file = args.init.suffix == ".pt"
+            weights = torch.load(args.init) if from_file else shipped_weights(args.init)
+            self.sam.load_state_dict(weights)
             self.average = {k: v.clone() for k, v in self.sam.state_dict().items()}
             self.segment = 1
         torch.manual_seed(args.seed + 1000 * rank + self.step)
@@ -514,7 +541,7 @@ def main():
     )
     parser.add_argument("--hours", type=float, default=2.0, help="length of the schedule")
     parser.add_argument(
-        "--init", type=Path, help="folder of a converted nano to go on from, without its state"
+        "--init", type=Path, help="weights to go on from: a .pt, or a folder that convert wrote"
     )
     parser.add_argument("--out", type=Path, default=Path("runs/nano"))
     parser.add_argument("--processes", type=int, default=2)
@@ -524,7 +551,7 @@ def main():
     args = parser.parse_args()
     args.out.mkdir(parents=True, exist_ok=True)
     (args.out / "rendezvous").unlink(missing_ok=True)
-    assert check() < 1e-4, "the fast forward pass differs from Meta's"
+    assert check() < 1e-5, "the fast forward pass differs from Meta's"
     context = torch.multiprocessing.get_context("spawn")
     workers = [
         context.Process(target=work, args=(rank, args.processes, args))
