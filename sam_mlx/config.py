@@ -107,11 +107,11 @@ VARIANTS["vit_t"] = SamConfig(
 
 # Ships with the package: trained from scratch on drawn scenes, see examples/nano.
 VARIANTS["nano"] = SamConfig(
-    ViTConfig(dim=128, depth=4, heads=4, global_blocks=(1, 3), mlp_dim=384, window=7),
+    ViTConfig(dim=128, depth=6, heads=4, global_blocks=(2, 4), mlp_dim=384, window=7),
     variant="nano",
     image_size=256,
     patch_size=8,
-    prompt_dim=64,
+    prompt_dim=128,
     decoder_heads=4,
     decoder_mlp_dim=256,
     iou_head_dim=128,
