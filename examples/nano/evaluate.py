@@ -120,12 +120,10 @@ def load(path: Path):
         from sam_mlx import SamPredictor
 
         return SamPredictor.from_pretrained(str(path))
-    import torch
-
-    from examples.nano.model import SamPredictor, build_nano
+    from examples.nano.model import SamPredictor, build_nano, read_weights
 
     sam = build_nano()
-    sam.load_state_dict(torch.load(path))
+    sam.load_state_dict(read_weights(path))
     return SamPredictor(sam.eval())
 
 

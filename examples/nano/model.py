@@ -61,9 +61,11 @@ def build_nano(embed: int = EMBED, depth: int = DEPTH, global_blocks=GLOBAL_BLOC
     return Sam(encoder, prompts, decoder)
 
 
-def shipped_weights(folder: Path) -> dict[str, torch.Tensor]:
-    """The converted model of a folder as the state dict it came from."""
-    weights = load_file(folder / "model.safetensors")
+def read_weights(path: Path) -> dict[str, torch.Tensor]:
+    """State dict of a ``.pt``, or the one that a converted folder was made from."""
+    if path.suffix == ".pt":
+        return torch.load(path, weights_only=True)
+    weights = load_file(path / "model.safetensors")
     axes = {nn.Conv2d: (0, 3, 1, 2), nn.ConvTranspose2d: (3, 0, 1, 2)}
     for name, module in build_nano().named_modules():
         if type(module) in axes:
@@ -198,11 +200,14 @@ def two_way(transformer: TwoWayTransformer, image, position, tokens):
     scores and the image itself is made for each pixel, and the first layer has one image for all
     prompts.
     """
-    prompts, N = tokens, len(tokens)
+    prompts = tokens
     for layer in transformer.layers:
-        q = tokens if layer.skip_first_layer_pe else tokens + prompts
-        attended = layer.self_attn(q=q, k=q, v=tokens)
-        tokens = layer.norm1(attended if layer.skip_first_layer_pe else tokens + attended)
+        if layer.skip_first_layer_pe:
+            tokens = layer.self_attn(q=tokens, k=tokens, v=tokens)
+        else:
+            q = tokens + prompts
+            tokens = tokens + layer.self_attn(q=q, k=q, v=tokens)
+        tokens = layer.norm1(tokens)
         update = tokens_from_image(
             layer.cross_attn_token_to_image, tokens + prompts, image, position
         )

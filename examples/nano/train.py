@@ -34,7 +34,7 @@ from examples.nano.model import (
     decode,
     encode,
     encode_points,
-    shipped_weights,
+    read_weights,
 )
 
 CROP = 112  # 14 tokens: two windows, so no padding while the basics are learnt
@@ -271,7 +271,7 @@ def correct(batch: Batch, points, labels, logits, predicted_iou, first: bool):
 
 
 class Muon(torch.optim.Muon):
-    """In float32: half the time of the original's bfloat16 where the processor has no units for it."""
+    """In float32, which halves the time on processors without units for the original's bfloat16."""
 
     @torch.no_grad()
     def step(self):
@@ -337,9 +337,7 @@ class Trainer:
                 self.segment += 1
                 self.elapsed, self.hours, self.segment_step = 0.0, args.hours, 0
         elif args.init:
-            from_file = args.init.suffix == ".pt"
-            weights = torch.load(args.init) if from_file else shipped_weights(args.init)
-            self.sam.load_state_dict(weights)
+            self.sam.load_state_dict(read_weights(args.init))
             self.average = {k: v.clone() for k, v in self.sam.state_dict().items()}
             self.segment = 1
         torch.manual_seed(args.seed + 1000 * rank + self.step)
