@@ -88,6 +88,11 @@ def test_growing_changes_no_mask():
         np.testing.assert_allclose(after, before, rtol=0, atol=1e-5 * np.abs(before).max())
 
 
+def test_only_the_former_size_grows():
+    with pytest.raises(ValueError, match="128 wide; only a nano of 64"):
+        grow(build_nano().state_dict())
+
+
 def test_the_wheel_carries_it(tmp_path):
     build = [sys.executable, "-m", "hatchling", "build", "-t", "wheel", "-d", str(tmp_path)]
     subprocess.run(build, cwd=ROOT, check=True, capture_output=True)
