@@ -15,6 +15,7 @@ from examples.nano import evaluate, scenes
 from examples.nano.grow import grow
 from examples.nano.model import SamPredictor as OriginalPredictor
 from examples.nano.model import build_nano, check
+from examples.nano.train import mask_losses
 from sam_mlx import Sam, SamPredictor
 from sam_mlx.config import VARIANTS
 from tests.automatic import original_of
@@ -66,6 +67,17 @@ def test_quality_on_held_out_scenes(nano):
 def test_training_computes_what_the_original_computes():
     torch.manual_seed(0)
     assert check() < 4e-6  # 2.1e-6 measured
+
+
+def test_training_aims_at_the_masks_that_predict_gives():
+    rng = np.random.default_rng(0)
+    logits = torch.from_numpy(rng.normal(size=(2, 4, 128, 128)).astype(np.float32))
+    truths = torch.from_numpy(rng.random((2, 3, 256, 256)) < 0.5).float()
+    _, actual = mask_losses(logits, truths)
+    masks = build_nano().postprocess_masks(logits, (256, 256), (256, 256)) > 0
+    for n, i, j in np.ndindex(2, 4, 3):
+        expected = evaluate.iou(masks[n, i].numpy(), truths[n, j].numpy() > 0)
+        assert float(actual[n, i, j]) == pytest.approx(expected, abs=1e-6)
 
 
 def test_growing_changes_no_mask():
