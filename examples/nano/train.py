@@ -107,7 +107,7 @@ class Feed:
             image, owner, parents, lookup = self.pool[rng.integers(len(self.pool))]
             image, owner = self.view(image, owner, size)
             framed = np.ones((1, size, size), np.float32)
-            if size == SIZE and rng.random() < 0.2:
+            if size == SIZE and rng.random() < 0.1:
                 cut, side = int(rng.integers(150, SIZE)), rng.integers(2)
                 beyond = np.s_[cut:] if side else np.s_[:, cut:]
                 framed[0][beyond], owner = 0, owner.copy()
@@ -136,7 +136,7 @@ class Feed:
         """A random window of a scene at ``size`` px, in one of its eight orientations."""
         rng = self.rng
         if size == SIZE:
-            side = SIZE if rng.random() < 0.6 else int(rng.integers(150, SIZE))
+            side = SIZE if rng.random() < 0.85 else int(rng.integers(150, SIZE))
         else:
             side = size if rng.random() < 0.5 else int(rng.integers(size * 3 // 4, SIZE + 1))
         y, x = rng.integers(0, SIZE - side + 1, 2)
@@ -276,27 +276,44 @@ def correct(batch: Batch, points, labels, logits, predicted_iou, first: bool):
 
 
 class Muon(torch.optim.Muon):
-    """In float32, which halves the time on processors without units for the original's bfloat16."""
+    """In float32, which halves the time on processors without units for the original's bfloat16;
+    each process makes the orthogonal updates of its share of the matrices."""
 
     @torch.no_grad()
     def step(self):
         group = self.param_groups[0]
-        for p in group["params"]:
+        params = group["params"]
+        rank, world = (dist.get_rank(), dist.get_world_size()) if dist.is_initialized() else (0, 1)
+        mine = sorted(range(len(params)), key=lambda i: params[i].numel())[rank::world]
+        updates = [torch.zeros_like(p) for p in params]
+        for i, p in enumerate(params):
             state = self.state[p]
             if not state:
                 state["momentum_buffer"] = torch.zeros_like(p)
             average = state["momentum_buffer"].lerp_(p.grad, 1 - group["momentum"])
-            x = p.grad.lerp(average, group["momentum"])
-            x = x.T if len(x) > x.shape[1] else x
-            x = x / x.norm().clamp(min=group["eps"])
-            a, b, c = group["ns_coefficients"]
-            for _ in range(group["ns_steps"]):
-                square = x @ x.T
-                x = a * x + torch.addmm(square, square, square, beta=b, alpha=c) @ x
-            x = x.T if x.shape != p.shape else x
-            rate = group["lr"]
+            if i in mine:
+                updates[i] = orthogonal(p.grad.lerp(average, group["momentum"]), group)
+        if world > 1:
+            flat = torch.cat([update.flatten() for update in updates])
+            dist.all_reduce(flat)
+            updates = flat.split([p.numel() for p in params])
+        rate = group["lr"]
+        for p, update in zip(params, updates):
             p.mul_(1 - rate * group["weight_decay"])
-            p.add_(x, alpha=-rate * 0.2 * max(p.shape) ** 0.5)  # "match_rms_adamw"
+            scale = 0.2 * max(p.shape) ** 0.5  # "match_rms_adamw"
+            p.add_(update.view_as(p), alpha=-rate * scale)
+
+
+def orthogonal(x: torch.Tensor, group: dict) -> torch.Tensor:
+    """Newton-Schulz steps towards the nearest matrix with orthonormal rows or columns."""
+    tall = len(x) > x.shape[1]
+    x = x.T if tall else x
+    x = x / x.norm().clamp(min=group["eps"])
+    a, b, c = group["ns_coefficients"]
+    for _ in range(group["ns_steps"]):
+        square = x @ x.T
+        x = a * x + torch.addmm(square, square, square, beta=b, alpha=c) @ x
+    return (x.T if tall else x).contiguous()
 
 
 class Trainer:
@@ -363,11 +380,11 @@ class Trainer:
         if self.fraction() < CROP_PHASE and self.step % FULL_EVERY:
             crops = (CROP, 10, 6) if self.segment == 0 else (LARGE_CROP, 4, 8)
             batch = self.feed.batch(*crops)
-        else:
+            images = photometric(batch.images)
+        else:  # whole images as they are drawn: what the crops' variety taught is kept
             batch = self.feed.batch(SIZE, 2, 10)
-        images = (
-            (photometric(batch.images) - self.sam.pixel_mean) / self.sam.pixel_std * batch.framed
-        )
+            images = batch.images.float()
+        images = (images - self.sam.pixel_mean) / self.sam.pixel_std * batch.framed
         half = torch.autocast("cpu", torch.bfloat16, enabled=BFLOAT16)
         with half:
             embeddings = encode(self.sam.image_encoder, images, batch.corner)
