@@ -385,7 +385,7 @@ class Trainer:
             crops = (CROP, 10, 6) if self.segment == 0 else (LARGE_CROP, 4, 8)
             batch = self.feed.batch(*crops)
             images = photometric(batch.images)
-        else:  # whole images as they are drawn: what the crops' variety taught is kept
+        else:  # in the colours they are drawn in: the crops teach the variety
             batch = self.feed.batch(SIZE, 2, 10)
             images = batch.images.float()
         images = (images - self.sam.pixel_mean) / self.sam.pixel_std * batch.framed
