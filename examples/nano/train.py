@@ -379,8 +379,10 @@ class Trainer:
 
     def learn(self):
         """One step; the loss and best IoU of this process."""
-        early = self.fraction() < CROP_PHASE
-        every = FULL_EVERY if early else FULL_EVERY_LATER if self.segment else 1
+        if self.fraction() < CROP_PHASE:
+            every = FULL_EVERY
+        else:
+            every = FULL_EVERY_LATER if self.segment else 1
         if self.step % every:
             crops = (CROP, 10, 6) if self.segment == 0 else (LARGE_CROP, 4, 8)
             batch = self.feed.batch(*crops)
