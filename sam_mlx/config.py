@@ -109,11 +109,11 @@ VARIANTS["vit_t"] = SamConfig(
 VARIANTS["nano"] = SamConfig(
     ViTConfig(dim=128, depth=6, heads=4, global_blocks=(2, 4), mlp_dim=384, window=7),
     variant="nano",
-    image_size=256,
+    image_size=320,
     patch_size=8,
     prompt_dim=128,
     decoder_heads=4,
-    decoder_mlp_dim=256,
+    decoder_mlp_dim=176,
     iou_head_dim=128,
 )
 

@@ -13,7 +13,6 @@ from PIL import Image
 from convert import parity
 from examples.nano import evaluate, scenes
 from examples.nano.grow import grow
-from examples.nano.model import SamPredictor as OriginalPredictor
 from examples.nano.model import build_nano, check
 from examples.nano.train import Muon, mask_losses
 from sam_mlx import Sam, SamPredictor
@@ -47,12 +46,12 @@ def test_parity_with_the_original(nano, name):
 
 # What the shipped checkpoint reaches on these scenes, less 0.01.
 LEAST = {
-    "best": 0.766,
-    "chosen": 0.70,
-    "box": 0.799,
-    "correlation": 0.733,
-    "coins_best": 0.936,
-    "coins_chosen": 0.916,
+    "best": 0.798,
+    "chosen": 0.722,
+    "box": 0.813,
+    "correlation": 0.745,
+    "coins_best": 0.954,
+    "coins_chosen": 0.88,
 }
 
 
@@ -70,14 +69,19 @@ def test_training_computes_what_the_original_computes():
 
 
 def test_training_aims_at_the_masks_that_predict_gives():
-    rng = np.random.default_rng(0)
-    logits = torch.from_numpy(rng.normal(size=(2, 4, 128, 128)).astype(np.float32))
-    truths = torch.from_numpy(rng.random((2, 3, 256, 256)) < 0.5).float()
+    """But for the way there: predict enlarges to the model's image and then reduces."""
+    logits = smooth_noise(2, 4, 160)
+    truths = (smooth_noise(2, 3, 256) > 0).float()
     _, actual = mask_losses(logits, truths)
-    masks = build_nano().postprocess_masks(logits, (256, 256), (256, 256)) > 0
+    masks = build_nano().postprocess_masks(logits, (320, 320), (256, 256)) > 0
     for n, i, j in np.ndindex(2, 4, 3):
         expected = evaluate.iou(masks[n, i].numpy(), truths[n, j].numpy() > 0)
-        assert float(actual[n, i, j]) == pytest.approx(expected, abs=1e-6)
+        assert float(actual[n, i, j]) == pytest.approx(expected, abs=3e-4)  # 2.2e-4 measured
+
+
+def smooth_noise(count, channels, size):
+    coarse = torch.randn(count, channels, 12, 12, generator=torch.Generator().manual_seed(size))
+    return torch.nn.functional.interpolate(coarse, size=(size, size), mode="bicubic")
 
 
 def test_two_processes_share_the_steps_of_muon(tmp_path):
@@ -107,29 +111,37 @@ def compare_muon(rank, rendezvous):
     torch.distributed.destroy_process_group()
 
 
-def test_growing_changes_no_mask():
-    """The wider and deeper model answers as the one it was made from."""
+def test_growing_keeps_what_the_former_model_knows():
     torch.manual_seed(0)
-    former = build_nano(embed=64, depth=4, global_blocks=(1, 3)).eval()
-    for name, p in former.named_parameters():
-        if "pos" in name or name.endswith("bias"):  # zeros to begin with
-            torch.nn.init.normal_(p, std=0.3)
-    image = np.asarray(Image.open(ROOT / "examples" / "images" / "plate.png"))
-    point, label = np.array([[100.0, 100.0]]), np.array([1])
-    answers = []
-    for sam in (former, grow(former.state_dict()).eval()):
-        predictor = OriginalPredictor(sam)
-        predictor.set_image(image)
-        _, scores, low = predictor.predict(point, label)
-        _, _, again = predictor.predict(box=np.array([50, 50, 150, 160]), mask_input=low[:1])
-        answers.append((scores, low, again))
-    for before, after in zip(*answers):
-        np.testing.assert_allclose(after, before, rtol=0, atol=1e-5 * np.abs(before).max())
-
-
-def test_only_the_former_size_grows():
-    with pytest.raises(ValueError, match="128 wide; only a nano of 64"):
-        grow(build_nano().state_dict())
+    new = build_nano().state_dict()
+    former = dict(new)
+    ramp = torch.linspace(-1, 1, 63)[:, None].expand(-1, 32)
+    tables = [k for k, v in new.items() if "rel_pos" in k and len(v) > 63]
+    former.update({k: ramp for k in tables})
+    former["image_encoder.pos_embed"] = torch.linspace(0, 1, 128).expand(1, 32, 32, -1)
+    for layer in (0, 1):  # 80 channels more, half of them without a way in, half without one out
+        mlp = f"mask_decoder.transformer.layers.{layer}.mlp."
+        ways_in, ways_out = torch.randn(256, 128), torch.randn(128, 256)
+        ways_in[10:50], ways_out[:, 100:140] = 0, 0
+        former[mlp + "lin1.weight"], former[mlp + "lin2.weight"] = ways_in, ways_out
+        former[mlp + "lin1.bias"] = torch.where(ways_in.any(1), torch.randn(256), 0)
+    grown = grow(former)
+    x = torch.randn(5, 128)
+    for layer, block in enumerate(grown.mask_decoder.transformer.layers):
+        mlp = f"mask_decoder.transformer.layers.{layer}.mlp."
+        hidden = torch.relu(x @ former[mlp + "lin1.weight"].T + former[mlp + "lin1.bias"])
+        expected = hidden @ former[mlp + "lin2.weight"].T + former[mlp + "lin2.bias"]
+        assert torch.allclose(block.mlp(x), expected, rtol=0, atol=1e-4)
+    grown = grown.state_dict()
+    assert len(tables) == 4
+    for key in tables:  # a ramp stays one, but for its two ends
+        steps = grown[key][1:-1].diff(dim=0)
+        assert torch.allclose(steps, torch.full_like(steps, 2 / 62 * 63 / 79), rtol=0, atol=1e-5)
+    place = grown["image_encoder.pos_embed"]
+    assert torch.allclose(place, torch.linspace(0, 1, 128).expand_as(place), rtol=0, atol=1e-6)
+    fitted = "decoder.transformer.layers.0.mlp.", "decoder.transformer.layers.1.mlp.", "pos_embed"
+    others = [k for k in new if k not in tables and not any(part in k for part in fitted)]
+    assert all(torch.equal(grown[k], new[k]) for k in others)
 
 
 def test_the_wheel_carries_it(tmp_path):

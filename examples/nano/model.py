@@ -24,39 +24,39 @@ from segment_anything.modeling import (
     TwoWayTransformer,
 )
 
-SIZE, PATCH, WIDTH, HEADS, WINDOW = 256, 8, 128, 4, 7
+SIZE, PATCH, WIDTH, HEADS, WINDOW = 320, 8, 128, 4, 7
 DEPTH, GLOBAL_BLOCKS = 6, (2, 4)
 EMBED = 128
-GRID = SIZE // PATCH  # 32 tokens a side
+GRID = SIZE // PATCH  # 40 tokens a side
 
 
-def build_nano(embed: int = EMBED, depth: int = DEPTH, global_blocks=GLOBAL_BLOCKS) -> Sam:
+def build_nano() -> Sam:
     encoder = ImageEncoderViT(
         img_size=SIZE,
         patch_size=PATCH,
         embed_dim=WIDTH,
-        depth=depth,
+        depth=DEPTH,
         num_heads=HEADS,
         mlp_ratio=3,
-        out_chans=embed,
+        out_chans=EMBED,
         qkv_bias=True,
         norm_layer=partial(nn.LayerNorm, eps=1e-6),
         use_rel_pos=True,
         window_size=WINDOW,
-        global_attn_indexes=global_blocks,
+        global_attn_indexes=GLOBAL_BLOCKS,
     )
     prompts = PromptEncoder(
-        embed_dim=embed,
+        embed_dim=EMBED,
         image_embedding_size=(GRID, GRID),
         input_image_size=(SIZE, SIZE),
         mask_in_chans=16,
     )
     decoder = MaskDecoder(
-        transformer_dim=embed,
+        transformer_dim=EMBED,
         num_multimask_outputs=3,
         iou_head_depth=3,
         iou_head_hidden_dim=128,
-        transformer=TwoWayTransformer(depth=2, embedding_dim=embed, mlp_dim=256, num_heads=4),
+        transformer=TwoWayTransformer(depth=2, embedding_dim=EMBED, mlp_dim=176, num_heads=4),
     )
     return Sam(encoder, prompts, decoder)
 
@@ -139,7 +139,7 @@ def relative(table: torch.Tensor, n: int) -> torch.Tensor:
 
 def encode(encoder: ImageEncoderViT, images: torch.Tensor, corner=(0, 0)):
     """Normalised images (B, 3, S, S) whose top left token is ``corner`` (row, column) of the
-    256 px frame -> image embeddings (B, 128, S / 8, S / 8)."""
+    320 px frame -> image embeddings (B, 128, S / 8, S / 8)."""
     x = encoder.patch_embed(images)
     B, H, W, C = x.shape
     x = x + encoder.pos_embed[:, corner[0] : corner[0] + H, corner[1] : corner[1] + W]
@@ -161,7 +161,7 @@ def encode(encoder: ImageEncoderViT, images: torch.Tensor, corner=(0, 0)):
 
 
 def encode_points(prompts: PromptEncoder, points: torch.Tensor, labels: torch.Tensor):
-    """points (N, T, 2) in pixels of the 256 px frame, labels (N, T): 1 or 0 for clicks, 2 and 3
+    """points (N, T, 2) in pixels of the 320 px frame, labels (N, T): 1 or 0 for clicks, 2 and 3
     for box corners, -1 for the filler Meta adds to clicks without a box -> (N, T, 128)."""
     place = prompts.pe_layer._pe_encoding((points + 0.5) / SIZE)
     kinds = [prompts.not_a_point_embed.weight, *(e.weight for e in prompts.point_embeddings)]

@@ -41,6 +41,7 @@ from examples.nano.model import (
 CROP = 112  # 14 tokens: two windows, so no padding while the basics are learnt
 LARGE_CROP = 168  # three windows: for the runs that go on from the first
 LOW = 2  # pixels per pixel of the low-resolution masks
+ZOOM = SIZE / scenes.SIZE  # whole images are enlarged from 256 to 320 px
 CROP_PHASE = 0.55  # share of the schedule on crops
 FULL_EVERY = 6  # meanwhile every sixth step takes whole images: far offsets, padded windows
 FULL_EVERY_LATER = 2  # in runs that go on, crops stay: twice as many prompts a second
@@ -49,7 +50,7 @@ CHAIN = 3  # an ambiguous click counts for at most this many nested objects
 CHAIN_WEIGHTS = [[1, 0, 0], [0.8, 0.2, 0], [0.7, 0.2, 0.1]]  # innermost first
 ROUND_ODDS = [0.7, 0.2, 0.1]  # of no, one and two corrective clicks
 POOL = 5000  # scenes in memory per process
-GENERATING = 0.08  # share of the time spent on new scenes
+GENERATING = 0.05  # share of the time spent on new scenes
 # Products in bfloat16 are three times as fast as in float32 where the processor has them, and slower
 # where it has not.
 BFLOAT16 = torch.cpu.get_capabilities().get("amx_bf16", False)
@@ -57,13 +58,13 @@ BFLOAT16 = torch.cpu.get_capabilities().get("amx_bf16", False)
 
 @dataclass
 class Batch:
-    images: torch.Tensor  # (B, 3, S, S) uint8
+    images: torch.Tensor  # (B, 3, S, S) uint8, enlarged or reduced from the scenes' (V, V)
     framed: torch.Tensor  # (B, 1, S, S) float: 0 where an image that is not square is padded
-    edges: torch.Tensor  # (B, S / 2, S / 2) float: 1 where two objects meet
-    truths: torch.Tensor  # (B * P, 3, S, S) float: nested masks, innermost first
+    edges: torch.Tensor  # (B, 1, V, V) float: 1 where two objects meet
+    truths: torch.Tensor  # (B * P, 3, V, V) float: nested masks, innermost first
     weights: torch.Tensor  # (B * P, 3): odds that each of them is meant; sums to 1
     meant: torch.Tensor  # (B * P,) the one that later clicks correct towards
-    points: torch.Tensor  # (B * P, 2, 2) pixels of the 256 px frame
+    points: torch.Tensor  # (B * P, 2, 2) pixels of the 320 px frame
     labels: torch.Tensor  # (B * P, 2)
     corner: tuple[int, int]  # (row, column) of the crop's first token in the frame
 
@@ -104,23 +105,27 @@ class Feed:
         rng = self.rng
         room = (SIZE - size) // PATCH + 1
         corner = int(rng.integers(room)), int(rng.integers(room))
+        if rng.random() < (0.85 if size == SIZE else 0.4):  # as large as in a whole image
+            side = round(size / ZOOM)
+        else:
+            low, high = (150, scenes.SIZE) if size == SIZE else (size * 0.55, size * 1.2)
+            side = int(rng.integers(low, high))
         samples = []
         while len(samples) < images:
             image, owner, parents, lookup = self.pool[rng.integers(len(self.pool))]
-            image, owner = self.view(image, owner, size)
+            image, owner = self.view(image, owner, side)
+            scale = size / side
+            image = np.asarray(Image.fromarray(image).resize((size, size), Image.BILINEAR))
             framed = np.ones((1, size, size), np.float32)
             if size == SIZE and rng.random() < 0.1:
-                cut, side = int(rng.integers(150, SIZE)), rng.integers(2)
-                beyond = np.s_[cut:] if side else np.s_[:, cut:]
-                framed[0][beyond], owner = 0, owner.copy()
-                owner[beyond] = 0
-            drawn = self.prompts(owner, parents, lookup, prompts, corner)
+                cut, axis = int(rng.integers(side // 2, side)), rng.integers(2)
+                framed.swapaxes(1, 1 + axis)[:, round(cut * scale) :] = 0
+                owner = owner.copy()
+                owner.swapaxes(0, axis)[cut:] = 0
+            drawn = self.prompts(owner, parents, lookup, prompts, scale, corner)
             if drawn is not None:
-                low = owner[::LOW, ::LOW]
-                edge = (low != np.roll(owner, -1, 0)[::LOW, ::LOW]) | (
-                    low != np.roll(owner, -1, 1)[::LOW, ::LOW]
-                )
-                samples.append((image.transpose(2, 0, 1).copy(), framed, edge, *drawn))
+                edge = (owner != np.roll(owner, -1, 0)) | (owner != np.roll(owner, -1, 1))
+                samples.append((image.transpose(2, 0, 1), framed, edge[None], *drawn))
         image, framed, edge, truths, weights, meant, points, labels = zip(*samples)
         return Batch(
             torch.from_numpy(np.stack(image)),
@@ -134,28 +139,20 @@ class Feed:
             corner,
         )
 
-    def view(self, image, owner, size):
-        """A random window of a scene at ``size`` px, in one of its eight orientations."""
+    def view(self, image, owner, side):
+        """A random window of ``side`` pixels of a scene, in one of its eight orientations."""
         rng = self.rng
-        if size == SIZE:
-            side = SIZE if rng.random() < 0.85 else int(rng.integers(150, SIZE))
-        else:
-            side = size if rng.random() < 0.5 else int(rng.integers(size * 3 // 4, SIZE + 1))
-        y, x = rng.integers(0, SIZE - side + 1, 2)
+        y, x = rng.integers(0, scenes.SIZE - side + 1, 2)
         image, owner = image[y : y + side, x : x + side], owner[y : y + side, x : x + side]
-        if side != size:
-            nearest, smooth = Image.Resampling.NEAREST, Image.Resampling.BILINEAR
-            image = np.asarray(Image.fromarray(image).resize((size, size), smooth))
-            owner = np.asarray(Image.fromarray(owner).resize((size, size), nearest))
         turns, flip = rng.integers(4), rng.random() < 0.5
         image, owner = np.rot90(image, turns), np.rot90(owner, turns)
         return (image[:, ::-1], owner[:, ::-1]) if flip else (image, owner)
 
-    def prompts(self, owner, parents, lookup, count, corner):
+    def prompts(self, owner, parents, lookup, count, scale, corner):
         """Clicks and jittered boxes on ``count`` objects of a view, or None where it shows none."""
         rng, size = self.rng, len(owner)
         area = np.bincount(owner.ravel(), minlength=len(parents) + 1)[1:]
-        present = np.flatnonzero(area >= 30)
+        present = np.flatnonzero(area >= 50)
         if not len(present):
             return None
         picks = rng.permutation(np.resize(rng.permutation(present), count))
@@ -171,7 +168,7 @@ class Feed:
             if rng.random() < 0.45:
                 truths[i, 0] = mask = lookup[nested[choice]][owner]
                 weights[i, 0] = 1
-                points[i], labels[i] = self.box(mask) + origin, (2, 3)
+                points[i], labels[i] = self.box(mask) * scale + origin, (2, 3)
                 continue
             for j, whole in enumerate(nested):
                 truths[i, j] = lookup[whole][owner]
@@ -180,7 +177,8 @@ class Feed:
                 depth = inner_distance(owner)
             ys, xs = np.nonzero(owner == k + 1)
             at = depth[ys, xs].argmax() if rng.random() < 0.5 else rng.integers(len(ys))
-            points[i, 0], labels[i] = (xs[at], ys[at]) + origin, (1, -1)
+            points[i, 0] = np.array([xs[at], ys[at]]) * scale + origin
+            labels[i] = 1, -1
         return truths, weights, meant, points, labels
 
     def box(self, mask):
@@ -217,19 +215,19 @@ def photometric(images: torch.Tensor) -> torch.Tensor:
 def mask_losses(logits: torch.Tensor, truths: torch.Tensor):
     """Every output against every truth, as matrix products over the pixels.
 
-    logits (N, 4, h, w), truths (N, 3, 2h, 2w) of 0 and 1 -> loss and actual IoU, each (N, 4, 3).
+    logits (N, 4, h, w), truths (N, 3, H, W) of 0 and 1 -> loss and actual IoU, each (N, 4, 3).
 
     Dice and IoU are of the masks a user gets, enlarged to the image. A truth rounded to the low
     resolution and enlarged again has an IoU of 0.92 with itself, 0.83 below 160 px.
     """
-    low = F.avg_pool2d(truths, LOW).flatten(2).transpose(1, 2)  # (N, hw, 3)
+    low = shares(truths, logits).flatten(2).transpose(1, 2)  # (N, hw, 3)
     x = logits.flatten(2)  # (N, 4, hw)
     p = x.sigmoid()
     ones = F.softplus(-x) * (1 - p) ** 2  # focal loss where the truth is 1, and where it is 0
     zeros = F.softplus(x) * p**2
     focal = 0.5 * (zeros.sum(2, keepdim=True) + (ones - zeros) @ low) / x.shape[2]
     y = truths.flatten(2).transpose(1, 2)
-    x = F.interpolate(logits, scale_factor=LOW, mode="bilinear").flatten(2)
+    x = F.interpolate(logits, size=truths.shape[2:], mode="bilinear").flatten(2)
     p = x.sigmoid()
     total = y.sum(1, keepdim=True)
     dice = 1 - (2 * (p @ y) + 1) / (p.sum(2, keepdim=True) + total + 1)
@@ -238,6 +236,11 @@ def mask_losses(logits: torch.Tensor, truths: torch.Tensor):
         overlap = hard @ y
         iou = overlap / (hard.sum(2, keepdim=True) + total - overlap).clamp(min=1)
     return 20 * focal + dice, iou
+
+
+def shares(truths: torch.Tensor, logits: torch.Tensor) -> torch.Tensor:
+    """How much of each pixel of the low-resolution masks is inside; (N, n, H, W) -> (N, n, h, w)."""
+    return F.adaptive_avg_pool2d(truths, logits.shape[-2:])
 
 
 def prompt_loss(logits, predicted_iou, truths, weights):
@@ -261,7 +264,7 @@ def correct(batch: Batch, points, labels, logits, predicted_iou, first: bool):
         chosen = torch.zeros(len(logits), dtype=torch.long)
     every = torch.arange(len(logits))
     mask = logits[every, chosen].detach()
-    truth = (F.avg_pool2d(batch.truths[every, batch.meant], LOW) > 0.5).float()
+    truth = (shares(batch.truths[every, batch.meant][:, None], mask)[:, 0] > 0.5).float()
     error = ((mask > 0) != (truth > 0)).float()
     error = torch.where(error.sum((1, 2), keepdim=True) > 0, error, truth)
     inner = F.avg_pool2d(error[:, None], 9, 1, 4)[:, 0]
@@ -375,7 +378,7 @@ class Trainer:
         start = FULL_RATE if self.segment == 0 else 0.1
         fall = min(1.0, (1 - self.fraction()) / (1 - start))
         for optimizer, rate in zip(self.optimizers, self.rates):
-            optimizer.param_groups[0]["lr"] = rate * warm * fall * (0.5 if self.segment else 1)
+            optimizer.param_groups[0]["lr"] = rate * warm * fall * (0.3 if self.segment else 1)
 
     def learn(self):
         """One step; the loss and best IoU of this process."""
@@ -388,7 +391,7 @@ class Trainer:
             batch = self.feed.batch(*crops)
             images = photometric(batch.images)
         else:  # in the colours they are drawn in: the crops teach the variety
-            batch = self.feed.batch(SIZE, 2, 10)
+            batch = self.feed.batch(SIZE, 1, 12)
             images = batch.images.float()
         images = (images - self.sam.pixel_mean) / self.sam.pixel_std * batch.framed
         half = torch.autocast("cpu", torch.bfloat16, enabled=BFLOAT16)
@@ -397,7 +400,8 @@ class Trainer:
         embeddings = embeddings.float()
         edges = self.edge_head(embeddings.permute(0, 2, 3, 1))  # (B, h, w, 16)
         edges = F.pixel_shuffle(edges.permute(0, 3, 1, 2), PATCH // LOW)[:, 0]
-        loss = 0.5 * F.binary_cross_entropy_with_logits(edges, batch.edges)
+        truth = F.adaptive_max_pool2d(batch.edges, edges.shape[1:])[:, 0]
+        loss = 0.5 * F.binary_cross_entropy_with_logits(edges, truth)
         points, labels, mask, weights = batch.points, batch.labels, None, batch.weights
         # From the step number, so that no process waits for one with more rounds.
         rounds = 1 + np.random.default_rng([self.args.seed, self.step]).choice(3, p=ROUND_ODDS)
