@@ -144,6 +144,12 @@ def test_growing_keeps_what_the_former_model_knows():
     assert all(torch.equal(grown[k], new[k]) for k in others)
 
 
+def test_only_the_former_width_grows():
+    narrow = {"prompt_encoder.no_mask_embed.weight": torch.zeros(1, 64)}
+    with pytest.raises(ValueError, match="64 wide; only a nano of 128"):
+        grow(narrow)
+
+
 def test_the_wheel_carries_it(tmp_path):
     build = [sys.executable, "-m", "hatchling", "build", "-t", "wheel", "-d", str(tmp_path)]
     subprocess.run(build, cwd=ROOT, check=True, capture_output=True)

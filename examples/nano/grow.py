@@ -12,12 +12,18 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from examples.nano.model import build_nano, read_weights
+from examples.nano.model import EMBED, build_nano, read_weights
 from examples.nano.train import replace
 
 
 def grow(old: dict[str, torch.Tensor]) -> nn.Module:
-    """``build_nano()`` with the weights ``old``, fitted to its shapes."""
+    """``build_nano()`` with the weights ``old``, fitted to its shapes.
+
+    Raises ValueError for weights whose prompts are not as wide.
+    """
+    width = old["prompt_encoder.no_mask_embed.weight"].shape[1]
+    if width != EMBED:
+        raise ValueError(f"the prompts are {width} wide; only a nano of {EMBED} can grow")
     sam = build_nano()
     new = sam.state_dict()
     fitted = dict(old)
