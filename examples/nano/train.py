@@ -49,6 +49,8 @@ FULL_RATE = 0.45  # share of the schedule before the learning rate falls
 CHAIN = 3  # an ambiguous click counts for at most this many nested objects
 CHAIN_WEIGHTS = [[1, 0, 0], [0.8, 0.2, 0], [0.7, 0.2, 0.1]]  # innermost first
 ROUND_ODDS = [0.7, 0.2, 0.1]  # of no, one and two corrective clicks
+BOXES = 0.35  # share of the first prompts
+DEEPEST = 0.7  # share of the clicks at an object's innermost point; the others are anywhere
 POOL = 5000  # scenes in memory per process
 GENERATING = 0.05  # share of the time spent on new scenes
 # Products in bfloat16 are three times as fast as in float32 where the processor has them, and slower
@@ -155,7 +157,9 @@ class Feed:
         present = np.flatnonzero(area >= 50)
         if not len(present):
             return None
-        picks = rng.permutation(np.resize(rng.permutation(present), count))
+        # Parts twice: they are the hardest.
+        twice = np.concatenate([present, present[parents[present] >= 0]])
+        picks = rng.permutation(np.resize(rng.permutation(twice), count))
         depth = None
         origin = np.array([corner[1], corner[0]]) * PATCH
         truths = np.zeros((count, CHAIN, size, size), np.uint8)
@@ -165,7 +169,7 @@ class Feed:
             nested = scenes.chain(parents, k)[:CHAIN]
             odds = CHAIN_WEIGHTS[len(nested) - 1]
             choice = rng.choice(CHAIN, p=odds)
-            if rng.random() < 0.45:
+            if rng.random() < BOXES:
                 truths[i, 0] = mask = lookup[nested[choice]][owner]
                 weights[i, 0] = 1
                 points[i], labels[i] = self.box(mask) * scale + origin, (2, 3)
@@ -176,7 +180,7 @@ class Feed:
             if depth is None:
                 depth = inner_distance(owner)
             ys, xs = np.nonzero(owner == k + 1)
-            at = depth[ys, xs].argmax() if rng.random() < 0.5 else rng.integers(len(ys))
+            at = depth[ys, xs].argmax() if rng.random() < DEEPEST else rng.integers(len(ys))
             points[i, 0] = np.array([xs[at], ys[at]]) * scale + origin
             labels[i] = 1, -1
         return truths, weights, meant, points, labels
