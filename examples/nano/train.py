@@ -536,7 +536,7 @@ class Trainer:
                 common = torch.tensor([due, self.elapsed], dtype=torch.float64)
                 dist.broadcast(common, 0)
                 due, self.elapsed = bool(common[0]), float(common[1])
-            if due:
+            if due and self.fraction() < 1:  # the end has its own
                 self.export()
                 record(**self.evaluate(args.test_scenes))
         self.save()
