@@ -382,7 +382,7 @@ class Trainer:
         start = FULL_RATE if self.segment == 0 else 0.1
         fall = min(1.0, (1 - self.fraction()) / (1 - start))
         for optimizer, rate in zip(self.optimizers, self.rates):
-            optimizer.param_groups[0]["lr"] = rate * warm * fall * (0.3 if self.segment else 1)
+            optimizer.param_groups[0]["lr"] = rate * warm * fall * (0.4 if self.segment else 1)
 
     def learn(self):
         """One step; the loss and best IoU of this process."""
