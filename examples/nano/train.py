@@ -43,8 +43,8 @@ LARGE_CROP = 168  # three windows: for the runs that go on from the first
 LOW = 2  # pixels per pixel of the low-resolution masks
 ZOOM = SIZE / scenes.SIZE  # whole images are enlarged from 256 to 320 px
 CROP_PHASE = 0.55  # share of the schedule on crops
-FULL_EVERY = 1
-FULL_EVERY_LATER = 1
+FULL_EVERY = 6  # meanwhile every sixth step takes whole images: far offsets, padded windows
+FULL_EVERY_LATER = 2  # in runs that go on, crops stay: twice as many prompts a second
 FULL_RATE = 0.45  # share of the schedule before the learning rate falls
 CHAIN = 3  # an ambiguous click counts for at most this many nested objects
 CHAIN_WEIGHTS = [[1, 0, 0], [0.8, 0.2, 0], [0.7, 0.2, 0.1]]  # innermost first
@@ -382,7 +382,7 @@ class Trainer:
         start = FULL_RATE if self.segment == 0 else 0.1
         fall = min(1.0, (1 - self.fraction()) / (1 - start))
         for optimizer, rate in zip(self.optimizers, self.rates):
-            optimizer.param_groups[0]["lr"] = rate * warm * fall * (0.1 if self.segment else 1)
+            optimizer.param_groups[0]["lr"] = rate * warm * fall * (0.4 if self.segment else 1)
 
     def learn(self):
         """One step; the loss and best IoU of this process."""
