@@ -69,7 +69,7 @@ def test_precision():
     # Of 1.99 M weights, the 0.98 M of the encoder's linear layers take 1.125 bytes instead of 4.
     assert sizes[1] == pytest.approx(sizes[0] - 0.98 * (4 - 1.125), abs=0.1)
     worst = [float(row[-1]) for row in rows]
-    assert worst[0] == 1 and worst[1] >= 0.95  # measured: 0.957
+    assert worst[0] == 1 and worst[1] >= 0.95  # measured: 0.956
 
 
 def test_scale(tmp_path):
