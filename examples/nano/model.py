@@ -187,8 +187,8 @@ def decode(sam: Sam, embeddings, sparse, mask_input=None, corner=(0, 0)):
     mlps = decoder.output_hypernetworks_mlps
     hyper = torch.stack([mlp(tokens[:, 1 + i]) for i, mlp in enumerate(mlps)], 1)
     # up first: its gradient is then contiguous, which GELU's backward wants.
-    masks = (up @ hyper.transpose(1, 2)).transpose(1, 2).view(N, 4, h, w, 2, 2, 2, 2)
-    masks = masks.permute(0, 1, 2, 4, 6, 3, 5, 7).reshape(N, 4, 4 * h, 4 * w)
+    masks = (up @ hyper.transpose(1, 2)).view(N, h, w, 2, 2, 2, 2, 4)
+    masks = masks.permute(0, 7, 1, 3, 5, 2, 4, 6).reshape(N, 4, 4 * h, 4 * w)
     return masks, decoder.iou_prediction_head(tokens[:, 0])
 
 
