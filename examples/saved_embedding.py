@@ -1,0 +1,21 @@
+"""Embed a picture once, prompt it later without the picture: python examples/saved_embedding.py"""
+
+from pathlib import Path
+
+from PIL import Image
+
+from sam_mlx import ImageEmbedding, SamPredictor
+
+picture = Path(__file__).parent / "images" / "coins.png"
+model = "nano"  # for photographs: "facebook/sam-vit-base"
+predictor = SamPredictor.from_pretrained(model)
+predictor.set_image(picture)  # nearly all of the time goes here
+predictor.get_image_embedding().save("embedding.safetensors")
+
+# Later, in another program. Another model's embedding would be refused.
+predictor = SamPredictor.from_pretrained(model)
+predictor.set_image_embedding(ImageEmbedding.load("embedding.safetensors"))
+for i, click in enumerate([(65, 52), (109, 210)]):
+    masks, _, _ = predictor.predict([click], [1], multimask_output=False)
+    Image.fromarray(masks[0]).save(f"later_{i}.png")
+print("embedding.safetensors, and two masks made from it: later_0.png, later_1.png")

@@ -1,0 +1,19 @@
+"""Run the model once, then try thresholds without it: python examples/thresholds.py"""
+
+from pathlib import Path
+
+from sam_mlx import MaskPredictions, SamAutomaticMaskGenerator
+
+picture = Path(__file__).parent / "images" / "coins.png"
+# For photographs: "facebook/sam-vit-base" without points_per_side, of which coins need few.
+generator = SamAutomaticMaskGenerator.from_pretrained("nano", points_per_side=16)
+# All that needs the model. keep_iou: the lowest pred_iou_thresh to try; a lower one, a larger file.
+generator.predict(picture, keep_iou=0.8).save("predictions.safetensors")
+
+predictions = MaskPredictions.load("predictions.safetensors")  # another day
+table = ["pred_iou_thresh,stability_score_thresh,masks"]
+for iou, stability in [(0.88, 0.95), (0.92, 0.9), (0.88, 0.9), (0.88, 0.8), (0.8, 0.8)]:
+    records = generator.select(predictions, pred_iou_thresh=iou, stability_score_thresh=stability)
+    table.append(f"{iou},{stability},{len(records)}")
+Path("thresholds.csv").write_text("\n".join(table) + "\n")
+print(f"thresholds.csv: masks kept by {len(table) - 1} pairs of thresholds")
