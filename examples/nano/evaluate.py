@@ -13,7 +13,9 @@ the single mask taken.
 
 import argparse
 import json
+from collections.abc import Iterable
 from pathlib import Path
+from typing import Any, Protocol
 
 import numpy as np
 from scipy import ndimage
@@ -22,6 +24,15 @@ from tqdm import tqdm
 from examples.nano import scenes
 
 MIN_OWN = 60  # pixels of an object not covered by its parts; fewer are no target for a click
+NAMES = ["best", "chosen", "chosen_any_nesting", "box", "three_clicks"]
+
+
+class Predictor(Protocol):
+    """What ``SamPredictor`` is at Meta's and in ``sam_mlx``."""
+
+    def set_image(self, image: np.ndarray) -> Any: ...
+
+    def predict(self, *args: Any, **kwargs: Any) -> tuple[np.ndarray, np.ndarray, np.ndarray]: ...
 
 
 def iou(a: np.ndarray, b: np.ndarray) -> float:
@@ -40,7 +51,9 @@ def largest(region: np.ndarray) -> np.ndarray:
     return parts == 1 + np.argmax(np.bincount(parts.ravel())[1:]) if count else region
 
 
-def click(predictor, at, truth) -> tuple[float, float, float, np.ndarray, np.ndarray]:
+def click(
+    predictor: Predictor, at: tuple[int, int], truth: np.ndarray
+) -> tuple[float, float, float, np.ndarray, np.ndarray]:
     """Best IoU of three, the chosen mask's IoU and score, that mask, its low-res logits."""
     masks, scores, low = predictor.predict(np.array([at]), np.array([1]), multimask_output=True)
     actual = [iou(mask, truth) for mask in masks]
@@ -48,42 +61,60 @@ def click(predictor, at, truth) -> tuple[float, float, float, np.ndarray, np.nda
     return max(actual), actual[k], float(scores[k]), masks[k], low[k]
 
 
-def measure(predictor, seeds, with_coins: bool = True) -> dict[str, float]:
+def corrected(
+    predictor: Predictor,
+    at: tuple[int, int],
+    truth: np.ndarray,
+    mask: np.ndarray,
+    low: np.ndarray,
+) -> np.ndarray:
+    """The mask after two more clicks, each deep in the largest error of the last one."""
+    points, labels = [at], [1]
+    for _ in range(2):
+        error = mask ^ truth
+        if not error.any():
+            break
+        x, y = deepest(largest(error))
+        points.append((x, y))
+        labels.append(int(truth[y, x]))
+        masks, _, lows = predictor.predict(
+            np.array(points), np.array(labels), mask_input=low[None], multimask_output=False
+        )
+        mask, low = masks[0], lows[0]
+    return mask
+
+
+def measure_object(
+    predictor: Predictor, objects: list[scenes.Object], k: int
+) -> tuple[list[float], float]:
+    """IoU of object k by ``NAMES``, and the score of the mask chosen for a click."""
+    truth = objects[k].mask
+    at = deepest(objects[k].own)
+    best, chosen, score, mask, low = click(predictor, at, truth)
+    wholes = scenes.chain(np.array([o.parent for o in objects]), k)
+    lenient = max(iou(mask, objects[j].mask) for j in wholes)
+    ys, xs = np.nonzero(truth)
+    box = np.array([xs.min(), ys.min(), xs.max() + 1, ys.max() + 1])
+    boxed = predictor.predict(box=box, multimask_output=False)[0][0]
+    after = corrected(predictor, at, truth, mask, low)
+    return [best, chosen, lenient, iou(boxed, truth), iou(after, truth)], score
+
+
+def measure(
+    predictor: Predictor, seeds: Iterable[int], with_coins: bool = True
+) -> dict[str, float]:
     """Mean IoU over all objects of the scenes, and the correlation of scores with IoU."""
-    rows, scores, actual = [], [], []
+    rows, scores = [], []
     for seed in seeds:
         image, objects = scenes.scene(seed)
         predictor.set_image(image)
         for k, target in enumerate(objects):
-            if target.own.sum() < MIN_OWN:
-                continue
-            at = deepest(target.own)
-            best, chosen, score, mask, low = click(predictor, at, target.mask)
-            wholes = scenes.chain(np.array([o.parent for o in objects]), k)
-            lenient = max(iou(mask, objects[j].mask) for j in wholes)
-            scores.append(score)
-            actual.append(chosen)
-            ys, xs = np.nonzero(target.mask)
-            box = np.array([xs.min(), ys.min(), xs.max() + 1, ys.max() + 1])
-            boxed = predictor.predict(box=box, multimask_output=False)[0][0]
-            points, labels = [at], [1]
-            for _ in range(2):
-                error = mask ^ target.mask
-                if not error.any():
-                    break
-                x, y = deepest(largest(error))
-                points.append((x, y))
-                labels.append(int(target.mask[y, x]))
-                masks, _, low = predictor.predict(
-                    np.array(points),
-                    np.array(labels),
-                    mask_input=low[None],
-                    multimask_output=False,
-                )
-                mask, low = masks[0], low[0]
-            rows.append((best, chosen, lenient, iou(boxed, target.mask), iou(mask, target.mask)))
-    names = ["best", "chosen", "chosen_any_nesting", "box", "three_clicks"]
-    figures = {name: float(value) for name, value in zip(names, np.mean(rows, axis=0))}
+            if target.own.sum() >= MIN_OWN:
+                row, score = measure_object(predictor, objects, k)
+                rows.append(row)
+                scores.append(score)
+    figures = {name: float(value) for name, value in zip(NAMES, np.mean(rows, axis=0))}
+    actual = [row[NAMES.index("chosen")] for row in rows]
     figures["correlation"] = float(np.corrcoef(scores, actual)[0, 1])
     figures["objects"] = len(rows)
     if with_coins:
@@ -91,7 +122,7 @@ def measure(predictor, seeds, with_coins: bool = True) -> dict[str, float]:
     return figures
 
 
-def measure_coins(predictor) -> tuple[float, float]:
+def measure_coins(predictor: Predictor) -> tuple[float, float]:
     """A click deep in each coin of the photograph, against Otsu's outline of it."""
     image, coins = coins_photograph()
     predictor.set_image(image)
@@ -114,7 +145,7 @@ def coins_photograph() -> tuple[np.ndarray, list[np.ndarray]]:
     return np.repeat(photograph[..., None], 3, axis=2), [labels == r.label for r in regions]
 
 
-def load(path: Path):
+def load(path: Path) -> Predictor:
     """A predictor for a checkpoint of the trainer (PyTorch), or for a converted folder (MLX)."""
     if path.suffix != ".pt":
         from sam_mlx import SamPredictor
@@ -139,7 +170,7 @@ TABLE = [
 ]
 
 
-def main():
+def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )

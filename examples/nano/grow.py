@@ -10,42 +10,48 @@ from pathlib import Path
 
 import torch
 import torch.nn.functional as F
-from torch import nn
+from torch import Tensor, nn
 
-from examples.nano.model import EMBED, build_nano, read_weights
-from examples.nano.train import replace
+from examples.nano.model import NANO, build_nano, read_weights, replace
 
 
-def grow(old: dict[str, torch.Tensor]) -> nn.Module:
+def grow(old: dict[str, Tensor]) -> nn.Module:
     """``build_nano()`` with the weights ``old``, fitted to its shapes.
 
     Raises ValueError for weights whose prompts are not as wide.
     """
     width = old["prompt_encoder.no_mask_embed.weight"].shape[1]
-    if width != EMBED:
-        raise ValueError(f"the prompts are {width} wide; only a nano of {EMBED} can grow")
+    if width != NANO.prompt_dim:
+        raise ValueError(f"the prompts are {width} wide; only a nano of {NANO.prompt_dim} can grow")
     sam = build_nano()
     new = sam.state_dict()
-    fitted = dict(old)
-    for layer in range(len(sam.mask_decoder.transformer.layers)):
+    fitted = {key: stretch(key, value, new[key].shape) for key, value in old.items()}
+    for layer in range(NANO.decoder_depth):
         mlp = f"mask_decoder.transformer.layers.{layer}.mlp."
-        first, bias, second = (mlp + k for k in ("lin1.weight", "lin1.bias", "lin2.weight"))
-        strength = old[first].norm(dim=1) * old[second].norm(dim=0)
-        kept = strength.topk(len(new[first])).indices.sort().values
-        fitted[first], fitted[bias] = old[first][kept], old[bias][kept]
-        fitted[second] = old[second][:, kept]
-    for key, value in old.items():
-        size = new[key].shape
-        if key.endswith("pos_embed"):  # (1, H, W, C)
-            value = F.interpolate(value.permute(0, 3, 1, 2), size=size[1:3], mode="bicubic")
-            fitted[key] = value.permute(0, 2, 3, 1)
-        elif "rel_pos" in key:  # (2 * side - 1, C)
-            fitted[key] = F.interpolate(value.T[None], size=size[0], mode="linear")[0].T
+        fitted.update(strongest(old, mlp, NANO.decoder_mlp_dim))
     sam.load_state_dict(fitted)
     return sam
 
 
-def main():
+def stretch(key: str, value: Tensor, shape: torch.Size) -> Tensor:
+    """Positions interpolated to ``shape``; other weights as they are."""
+    if key.endswith("pos_embed"):  # (1, H, W, C)
+        value = F.interpolate(value.permute(0, 3, 1, 2), size=shape[1:3], mode="bicubic")
+        return value.permute(0, 2, 3, 1)
+    if "rel_pos" in key:  # (2 * side - 1, C)
+        return F.interpolate(value.T[None], size=shape[0], mode="linear")[0].T
+    return value
+
+
+def strongest(old: dict[str, Tensor], mlp: str, count: int) -> dict[str, Tensor]:
+    """An MLP's weights for the ``count`` hidden channels that contribute most."""
+    first, bias, second = (mlp + k for k in ("lin1.weight", "lin1.bias", "lin2.weight"))
+    strength = old[first].norm(dim=1) * old[second].norm(dim=0)
+    kept = strength.topk(count).indices.sort().values
+    return {first: old[first][kept], bias: old[bias][kept], second: old[second][:, kept]}
+
+
+def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )

@@ -5,18 +5,25 @@ its weights on whole batches, on crops too, with attention one head at a time an
 convolutions as matrix products. ``check()`` compares the two.
 """
 
+import os
 from functools import partial
 from pathlib import Path
+from typing import Any
 
+# Before sam_mlx, which would otherwise halve torch's threads on Linux (see sam_mlx/_linux.py).
+# The trainer's processes set theirs themselves and are as fast in either order.
 import torch
 import torch.nn.functional as F
 from safetensors.torch import load_file
-from torch import nn
+from torch import Tensor, nn
 
 from convert.reference import import_segment_anything
+from sam_mlx.config import VARIANTS
 
 SamPredictor = import_segment_anything().SamPredictor
-from segment_anything.modeling import (
+
+# isort: split
+from segment_anything.modeling import (  # noqa: E402
     ImageEncoderViT,
     MaskDecoder,
     PromptEncoder,
@@ -24,44 +31,49 @@ from segment_anything.modeling import (
     TwoWayTransformer,
 )
 
-SIZE, PATCH, WIDTH, HEADS, WINDOW = 320, 8, 128, 4, 7
-DEPTH, GLOBAL_BLOCKS = 6, (2, 4)
-EMBED = 128
-GRID = SIZE // PATCH  # 40 tokens a side
+NANO = VARIANTS["nano"]  # every size
+LOW = NANO.image_size // NANO.mask_size  # pixels per pixel of the low-resolution masks
 
 
 def build_nano() -> Sam:
+    vit = NANO.encoder
     encoder = ImageEncoderViT(
-        img_size=SIZE,
-        patch_size=PATCH,
-        embed_dim=WIDTH,
-        depth=DEPTH,
-        num_heads=HEADS,
-        mlp_ratio=3,
-        out_chans=EMBED,
+        img_size=NANO.image_size,
+        patch_size=NANO.patch_size,
+        embed_dim=vit.dim,
+        depth=vit.depth,
+        num_heads=vit.heads,
+        mlp_ratio=vit.mlp_dim / vit.dim,
+        out_chans=NANO.prompt_dim,
         qkv_bias=True,
         norm_layer=partial(nn.LayerNorm, eps=1e-6),
         use_rel_pos=True,
-        window_size=WINDOW,
-        global_attn_indexes=GLOBAL_BLOCKS,
+        window_size=vit.window,
+        global_attn_indexes=vit.global_blocks,
     )
     prompts = PromptEncoder(
-        embed_dim=EMBED,
-        image_embedding_size=(GRID, GRID),
-        input_image_size=(SIZE, SIZE),
-        mask_in_chans=16,
+        embed_dim=NANO.prompt_dim,
+        image_embedding_size=(NANO.grid, NANO.grid),
+        input_image_size=(NANO.image_size, NANO.image_size),
+        mask_in_chans=NANO.mask_channels,
+    )
+    transformer = TwoWayTransformer(
+        depth=NANO.decoder_depth,
+        embedding_dim=NANO.prompt_dim,
+        mlp_dim=NANO.decoder_mlp_dim,
+        num_heads=NANO.decoder_heads,
     )
     decoder = MaskDecoder(
-        transformer_dim=EMBED,
-        num_multimask_outputs=3,
-        iou_head_depth=3,
-        iou_head_hidden_dim=128,
-        transformer=TwoWayTransformer(depth=2, embedding_dim=EMBED, mlp_dim=176, num_heads=4),
+        transformer_dim=NANO.prompt_dim,
+        num_multimask_outputs=NANO.multimask_outputs,
+        iou_head_depth=NANO.iou_head_depth,
+        iou_head_hidden_dim=NANO.iou_head_dim,
+        transformer=transformer,
     )
     return Sam(encoder, prompts, decoder)
 
 
-def read_weights(path: Path) -> dict[str, torch.Tensor]:
+def read_weights(path: Path) -> dict[str, Tensor]:
     """State dict of a ``.pt``, or the one that a converted folder was made from."""
     if path.suffix == ".pt":
         return torch.load(path, weights_only=True)
@@ -74,6 +86,13 @@ def read_weights(path: Path) -> dict[str, torch.Tensor]:
     return weights
 
 
+def replace(value: dict, path: Path) -> None:
+    """Write to one side, then rename: a reader never sees half a file."""
+    part = path.with_suffix(".part")
+    torch.save(value, part)
+    os.replace(part, path)
+
+
 class HeadwiseAttention(torch.autograd.Function):
     """softmax(q k^T + bias) v one head at a time, in place: the scores stay in the cache.
 
@@ -81,7 +100,9 @@ class HeadwiseAttention(torch.autograd.Function):
     """
 
     @staticmethod
-    def forward(ctx, q, k, v, bias_h, bias_w):
+    def forward(
+        ctx: Any, q: Tensor, k: Tensor, v: Tensor, bias_h: Tensor, bias_w: Tensor
+    ) -> Tensor:
         weights = q.new_empty(q.shape[0], q.shape[1], k.shape[1])
         out = torch.empty_like(v)
         for i, w in enumerate(weights):
@@ -94,7 +115,7 @@ class HeadwiseAttention(torch.autograd.Function):
         return out
 
     @staticmethod
-    def backward(ctx, grad):
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, ...]:
         q, k, v, bias_h, bias_w, weights, out = ctx.saved_tensors
         dq, dk, dv, dh, dw = map(torch.empty_like, (q, k, v, bias_h, bias_w))
         scores = torch.empty_like(weights[0])
@@ -111,10 +132,11 @@ class HeadwiseAttention(torch.autograd.Function):
         return dq, dk, dv, dh, dw
 
 
-def attend(layer, x: torch.Tensor) -> torch.Tensor:
+def attend(layer: nn.Module, x: Tensor) -> Tensor:
     """Self-attention of an encoder block over x (B, H, W, C)."""
     B, H, W, C = x.shape
-    q, k, v = layer.qkv(x).view(B, H * W, 3, HEADS, -1).permute(2, 0, 3, 1, 4).flatten(1, 2)
+    heads = layer.num_heads
+    q, k, v = layer.qkv(x).view(B, H * W, 3, heads, -1).permute(2, 0, 3, 1, 4).flatten(1, 2)
     rel_h, rel_w = relative(layer.rel_pos_h, H), relative(layer.rel_pos_w, W)
     grid = q.view(-1, H, W, q.shape[-1])
     bias_h = torch.einsum("bhwc,hkc->bhwk", grid, rel_h).flatten(1, 2)
@@ -127,49 +149,57 @@ def attend(layer, x: torch.Tensor) -> torch.Tensor:
     else:
         parts = [part.contiguous() for part in (q, k, v, bias_h, bias_w)]
         out = HeadwiseAttention.apply(*parts)
-    out = out.view(B, HEADS, H, W, -1).permute(0, 2, 3, 1, 4).reshape(B, H, W, C)
+    out = out.view(B, heads, H, W, -1).permute(0, 2, 3, 1, 4).reshape(B, H, W, C)
     return layer.proj(out)
 
 
-def relative(table: torch.Tensor, n: int) -> torch.Tensor:
+def attend_in_windows(block: nn.Module, x: Tensor) -> Tensor:
+    B, H, W, C = x.shape
+    side = block.window_size
+    pad_h, pad_w = -H % side, -W % side
+    x = F.pad(x, (0, 0, 0, pad_w, 0, pad_h))
+    rows, columns = (H + pad_h) // side, (W + pad_w) // side
+    x = x.view(B, rows, side, columns, side, C).transpose(2, 3)
+    x = attend(block.attn, x.reshape(-1, side, side, C))
+    x = x.view(B, rows, columns, side, side, C).transpose(2, 3)
+    return x.reshape(B, H + pad_h, W + pad_w, C)[:, :H, :W]
+
+
+def relative(table: Tensor, n: int) -> Tensor:
     """(n, n, C) offsets query - key; crops use the middle of the full image's table."""
     away = torch.arange(n)[:, None] - torch.arange(n)[None]
     return table[away + len(table) // 2]
 
 
-def encode(encoder: ImageEncoderViT, images: torch.Tensor, corner=(0, 0)):
+def encode(encoder: ImageEncoderViT, images: Tensor, corner: tuple[int, int] = (0, 0)) -> Tensor:
     """Normalised images (B, 3, S, S) whose top left token is ``corner`` (row, column) of the
-    320 px frame -> image embeddings (B, 128, S / 8, S / 8)."""
+    whole image's frame -> image embeddings (B, C, h, w), h = w = S / patch size."""
     x = encoder.patch_embed(images)
-    B, H, W, C = x.shape
-    x = x + encoder.pos_embed[:, corner[0] : corner[0] + H, corner[1] : corner[1] + W]
+    _, h, w, _ = x.shape
+    x = x + encoder.pos_embed[:, corner[0] : corner[0] + h, corner[1] : corner[1] + w]
     for block in encoder.blocks:
         y = block.norm1(x)
-        if block.window_size:
-            pad_h, pad_w = -H % WINDOW, -W % WINDOW
-            y = F.pad(y, (0, 0, 0, pad_w, 0, pad_h))
-            rows, columns = (H + pad_h) // WINDOW, (W + pad_w) // WINDOW
-            y = y.view(B, rows, WINDOW, columns, WINDOW, C).transpose(2, 3)
-            y = attend(block.attn, y.reshape(-1, WINDOW, WINDOW, C))
-            y = y.view(B, rows, columns, WINDOW, WINDOW, C).transpose(2, 3)
-            y = y.reshape(B, H + pad_h, W + pad_w, C)[:, :H, :W]
-        else:
-            y = attend(block.attn, y)
-        x = x + y
+        x = x + (attend_in_windows(block, y) if block.window_size else attend(block.attn, y))
         x = x + block.mlp(block.norm2(x))
     return encoder.neck(x.permute(0, 3, 1, 2))
 
 
-def encode_points(prompts: PromptEncoder, points: torch.Tensor, labels: torch.Tensor):
-    """points (N, T, 2) in pixels of the 320 px frame, labels (N, T): 1 or 0 for clicks, 2 and 3
-    for box corners, -1 for the filler Meta adds to clicks without a box -> (N, T, 128)."""
-    place = prompts.pe_layer._pe_encoding((points + 0.5) / SIZE)
+def encode_points(prompts: PromptEncoder, points: Tensor, labels: Tensor) -> Tensor:
+    """points (N, T, 2) in pixels of the whole image's frame, labels (N, T): 1 or 0 for clicks, 2
+    and 3 for box corners, -1 for the filler Meta adds to clicks without a box -> (N, T, C)."""
+    place = prompts.pe_layer._pe_encoding((points + 0.5) / NANO.image_size)
     kinds = [prompts.not_a_point_embed.weight, *(e.weight for e in prompts.point_embeddings)]
     return place * (labels >= 0)[..., None] + torch.cat(kinds)[labels + 1]
 
 
-def decode(sam: Sam, embeddings, sparse, mask_input=None, corner=(0, 0)):
-    """embeddings (B, 128, h, w), sparse (B * P, T, 128) with the P prompts of an image together,
+def decode(
+    sam: Sam,
+    embeddings: Tensor,
+    sparse: Tensor,
+    mask_input: Tensor | None = None,
+    corner: tuple[int, int] = (0, 0),
+) -> tuple[Tensor, Tensor]:
+    """embeddings (B, C, h, w), sparse (B * P, T, C) with the P prompts of an image together,
     mask_input (B * P, 1, 4h, 4w) -> logits (B * P, 4, 4h, 4w), predicted IoU (B * P, 4)."""
     decoder, prompts = sam.mask_decoder, sam.prompt_encoder
     N, (B, _, h, w) = len(sparse), embeddings.shape
@@ -183,7 +213,7 @@ def decode(sam: Sam, embeddings, sparse, mask_input=None, corner=(0, 0)):
     tokens = torch.cat([decoder.iou_token.weight, decoder.mask_tokens.weight])
     tokens = torch.cat([tokens.expand(N, -1, -1), sparse], 1)
     tokens, source = two_way(decoder.transformer, source, position.flatten(1).T, tokens)
-    up = upscale(decoder.output_upscaling, source)  # (N, hw * 16, 16)
+    up = upscale(decoder.output_upscaling, source)  # (N, hw * 16, C / 8)
     mlps = decoder.output_hypernetworks_mlps
     hyper = torch.stack([mlp(tokens[:, 1 + i]) for i, mlp in enumerate(mlps)], 1)
     # up first: its gradient is then contiguous, which GELU's backward wants.
@@ -192,7 +222,9 @@ def decode(sam: Sam, embeddings, sparse, mask_input=None, corner=(0, 0)):
     return masks, decoder.iou_prediction_head(tokens[:, 0])
 
 
-def two_way(transformer: TwoWayTransformer, image, position, tokens):
+def two_way(
+    transformer: TwoWayTransformer, image: Tensor, position: Tensor, tokens: Tensor
+) -> tuple[Tensor, Tensor]:
     """image (B, L, C), or (N, L, C) where masks are given; position (L, C); tokens (N, T, C)
     -> tokens (N, T, C), image (N, L, C).
 
@@ -203,20 +235,12 @@ def two_way(transformer: TwoWayTransformer, image, position, tokens):
     """
     prompts = tokens
     for layer in transformer.layers:
-        if layer.skip_first_layer_pe:
-            tokens = layer.self_attn(q=tokens, k=tokens, v=tokens)
-        else:
-            q = tokens + prompts
-            tokens = tokens + layer.self_attn(q=q, k=q, v=tokens)
-        tokens = layer.norm1(tokens)
-        update = tokens_from_image(
-            layer.cross_attn_token_to_image, tokens + prompts, image, position
-        )
+        tokens = attend_to_each_other(layer, tokens, prompts)
+        to_image, from_image = layer.cross_attn_token_to_image, layer.cross_attn_image_to_token
+        update = tokens_from_image(to_image, tokens + prompts, image, position)
         tokens = layer.norm2(tokens + update)
         tokens = layer.norm3(tokens + layer.mlp(tokens))
-        update = image_from_tokens(
-            layer.cross_attn_image_to_token, tokens + prompts, tokens, image, position
-        )
+        update = image_from_tokens(from_image, tokens + prompts, tokens, image, position)
         update = update.view(len(image), -1, *image.shape[1:]) + image[:, None]
         image = layer.norm4(update.flatten(0, 1))
     last = transformer.final_attn_token_to_image
@@ -224,7 +248,14 @@ def two_way(transformer: TwoWayTransformer, image, position, tokens):
     return transformer.norm_final_attn(tokens + update), image
 
 
-def tokens_from_image(layer, queries, image, position) -> torch.Tensor:
+def attend_to_each_other(layer: nn.Module, tokens: Tensor, prompts: Tensor) -> Tensor:
+    if layer.skip_first_layer_pe:
+        return layer.norm1(layer.self_attn(q=tokens, k=tokens, v=tokens))
+    q = tokens + prompts
+    return layer.norm1(tokens + layer.self_attn(q=q, k=q, v=tokens))
+
+
+def tokens_from_image(layer: nn.Module, queries: Tensor, image: Tensor, position: Tensor) -> Tensor:
     N, T, _ = queries.shape
     q = layer.q_proj(queries).view(N, T, layer.num_heads, -1)
     # The bias of the keys adds the same to all scores of a query: softmax takes it out.
@@ -236,7 +267,9 @@ def tokens_from_image(layer, queries, image, position) -> torch.Tensor:
     return layer.out_proj(out)
 
 
-def image_from_tokens(layer, keys, values, image, position) -> torch.Tensor:
+def image_from_tokens(
+    layer: nn.Module, keys: Tensor, values: Tensor, image: Tensor, position: Tensor
+) -> Tensor:
     N, T, C = keys.shape
     k = layer.k_proj(keys).view(N, T, layer.num_heads, -1)
     bias = layer.q_proj.bias.view(layer.num_heads, -1)
@@ -249,7 +282,9 @@ def image_from_tokens(layer, keys, values, image, position) -> torch.Tensor:
     return torch.baddbmm(layer.out_proj.bias, weights.transpose(1, 2), v)
 
 
-def scores(layer, x, projection, image, position) -> torch.Tensor:
+def scores(
+    layer: nn.Module, x: Tensor, projection: nn.Linear, image: Tensor, position: Tensor
+) -> Tensor:
     """x (N, T, heads, d) against the projected pixels of image + position, without the bias:
     (N, heads * T, L)."""
     N, T, heads, d = x.shape
@@ -260,9 +295,9 @@ def scores(layer, x, projection, image, position) -> torch.Tensor:
     return from_image + (x.view(-1, C) @ position.T).view(N, heads * T, L)
 
 
-def upscale(layers: nn.Sequential, x: torch.Tensor) -> torch.Tensor:
-    """x (N, hw, 128) -> (N, hw * 4 * 4, 16): a 2x2 transposed convolution of stride 2 is one matrix
-    product for each position, with its 2x2 outputs beside each other."""
+def upscale(layers: nn.Sequential, x: Tensor) -> Tensor:
+    """x (N, hw, C) -> (N, hw * 4 * 4, C / 8): a 2x2 transposed convolution of stride 2 is one
+    matrix product for each position, with its 2x2 outputs beside each other."""
     first, norm, gelu, second, _ = layers
     for conv in (first, second):
         weight = conv.weight.permute(0, 2, 3, 1)  # (in, 2, 2, out)
@@ -281,19 +316,26 @@ def check() -> float:
     for name, p in sam.named_parameters():
         if "pos" in name:  # Meta starts them at zero, which would hide a mistake
             nn.init.normal_(p, std=0.3)
-    images = torch.randn(1, 3, SIZE, SIZE)
+    images = torch.randn(1, 3, NANO.image_size, NANO.image_size)
     embeddings = sam.image_encoder(images)
     worst = (encode(sam.image_encoder, images) - embeddings).abs().max()
-    points, labels = torch.rand(2, 2, 2) * SIZE, torch.tensor([[1, 0], [1, 1]])
+    clicks = torch.rand(2, 2, 2) * NANO.image_size, torch.tensor([[1, 0], [1, 1]])
     boxes = torch.tensor([[10.0, 20, 90, 100], [50, 60, 200, 210]])
-    filler = torch.cat([points, torch.full((2, 1, 2), -0.5)], 1), F.pad(labels, (0, 1), value=-1)
-    corners = torch.cat([points, boxes.view(2, 2, 2)], 1)
-    with_box = corners, torch.cat([labels, torch.tensor([[2, 3], [2, 3]])], 1)
-    prior = torch.randn(2, 1, SIZE // 2, SIZE // 2)
-    for box, mask, mine in [(None, None, filler), (boxes, prior, with_box)]:
-        sparse, dense = sam.prompt_encoder((points, labels), box, mask)
+    prior = torch.randn(2, 1, NANO.mask_size, NANO.mask_size)
+    for box, mask in [(None, None), (boxes, prior)]:
+        sparse, dense = sam.prompt_encoder(clicks, box, mask)
         position = sam.prompt_encoder.get_dense_pe()
         theirs = sam.mask_decoder.predict_masks(embeddings, position, sparse, dense)
-        ours = decode(sam, embeddings, encode_points(sam.prompt_encoder, *mine), mask)
+        sparse = encode_points(sam.prompt_encoder, *with_box(*clicks, box))
+        ours = decode(sam, embeddings, sparse, mask)
         worst = max(worst, *((a - b).abs().max() for a, b in zip(theirs, ours)))
     return float(worst)
+
+
+def with_box(points: Tensor, labels: Tensor, boxes: Tensor | None) -> tuple[Tensor, Tensor]:
+    """The points and labels of ``encode_points``, for clicks and boxes as Meta takes them."""
+    if boxes is None:
+        filler = torch.full_like(points[:, :1], -0.5)
+        return torch.cat([points, filler], 1), F.pad(labels, (0, 1), value=-1)
+    corners = torch.tensor([[2, 3]]).expand(len(labels), 2)
+    return torch.cat([points, boxes.view(-1, 2, 2)], 1), torch.cat([labels, corners], 1)

@@ -1,4 +1,4 @@
-"""The checkpoint that ships with the package: it loads from a wheel, and its masks mean something."""
+"""The checkpoint that ships with the package: it loads from a wheel, its masks mean something."""
 
 import subprocess
 import sys
@@ -13,13 +13,15 @@ from PIL import Image
 from convert import parity
 from examples.nano import evaluate, scenes
 from examples.nano.grow import grow
+from examples.nano.losses import mask_losses
 from examples.nano.model import build_nano, check
-from examples.nano.train import Muon, mask_losses
+from examples.nano.optimiser import Muon
 from sam_mlx import Sam, SamPredictor
 from sam_mlx.config import VARIANTS
-from tests.automatic import original_of
+from tests.support.automatic import original_of
 
-ROOT = Path(__file__).parent.parent
+pytestmark = pytest.mark.original
+ROOT = Path(__file__).parents[2]
 
 
 @pytest.fixture(scope="module")
@@ -117,7 +119,7 @@ def test_growing_keeps_what_the_former_model_knows():
     former = dict(new)
     ramp = torch.linspace(-1, 1, 63)[:, None].expand(-1, 32)
     tables = [k for k, v in new.items() if "rel_pos" in k and len(v) > 63]
-    former.update({k: ramp for k in tables})
+    former.update(dict.fromkeys(tables, ramp))
     former["image_encoder.pos_embed"] = torch.linspace(0, 1, 128).expand(1, 32, 32, -1)
     for layer in (0, 1):  # 80 channels more, half of them without a way in, half without one out
         mlp = f"mask_decoder.transformer.layers.{layer}.mlp."
