@@ -1,19 +1,25 @@
 """python -m convert CHECKPOINT OUTPUT: any SAM checkpoint to sam_mlx's own format."""
 
 import argparse
-import hashlib
 import json
 import pickle
 import sys
 import zipfile
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import mlx.core as mx
 import torch
+from safetensors.torch import load_file
 
-from sam_mlx import loading
-from sam_mlx.config import load_config
+from sam_mlx import Sam
+from sam_mlx.checkpoints import hugging_face, names
+from sam_mlx.checkpoints.options import LoadOptions
+from sam_mlx.checkpoints.read import from_foreign, load_config
+from sam_mlx.checkpoints.save import write_checkpoint
+from sam_mlx.files import read_safetensors, refuse_existing, sha256, whole_folder
+from sam_mlx.options import add_flags
 
 from . import parity
 
@@ -36,10 +42,7 @@ def main(argv: list[str] | None = None) -> int:
     )
     parser.add_argument("checkpoint", type=Path)
     parser.add_argument("output", type=Path, help="folder to create")
-    parser.add_argument("--dtype", choices=loading.DTYPES, help="by default, as stored")
-    parser.add_argument(
-        "--quantize", type=int, choices=(8,), help="bits of the image encoder's linear weights"
-    )
+    add_flags(parser, LoadOptions, only=("dtype", "quantize"))
     parser.add_argument(
         "--check", metavar="IMAGE", help="run the original code too, compare, write parity.json"
     )
@@ -64,20 +67,16 @@ def convert(
     quantize: int | None = None,
 ) -> None:
     """Write ``output``, whole or not at all."""
-    loading.refuse_existing(output)
+    options = LoadOptions.of(dtype, quantize)
+    refuse_existing(output)
     verify_digest(checkpoint)
     state = read_state(checkpoint)
     config_file = checkpoint / "config.json"
     config = load_config(config_file) if config_file.exists() else None
-    try:
-        config, weights = loading.to_native(as_mlx(state), config)
-        dtype = loading.parse_dtype(dtype)
-        model = loading.build(config, weights, dtype, str(checkpoint), quantize)
-    except ValueError as error:
-        raise ValueError(f"{checkpoint}: {error}") from error
+    model = Sam.from_checkpoint(from_foreign(as_mlx(state), config, str(checkpoint)), options)
 
-    with loading.whole_folder(output) as temporary:
-        loading.write_checkpoint(temporary, model)
+    with whole_folder(output) as temporary:
+        write_checkpoint(temporary, model, model.config)
         if image:
             rows = check(checkpoint, state, temporary, image)
             print(parity.table(rows))
@@ -85,19 +84,21 @@ def convert(
                 raise BoundExceeded(f"{output} was not written: a parity bound is exceeded")
             report = {"image": Path(image).name, "stages": parity.as_json(rows)}
             (temporary / "parity.json").write_text(json.dumps(report, indent=2) + "\n")
-    print(f"{output}: SAM {config.variant}, {model.dtype}")
+    print(f"{output}: SAM {model.config.variant}, {model.dtype}")
 
 
-def check(checkpoint: Path, state: dict, converted: Path, image: str) -> list[parity.Row]:
+def check(
+    checkpoint: Path, state: dict[str, torch.Tensor], converted: Path, image: str
+) -> list[parity.Row]:
     """Compare what was written, as users will load it, with the original code."""
-    if loading.names.is_hugging_face(state):
+    if hugging_face.recognises(state):
         if not checkpoint.is_dir():
             raise ValueError("--check needs the folder of a Hugging Face checkpoint, not a file")
         original = partial(parity.hugging_face_stages, folder=str(checkpoint))
     else:
-        state = loading.names.strip_wrapping(state)
-        original = partial(parity.meta_stages, state=state)
-    model = loading.from_pretrained(converted)
+        stripped: Any = names.strip_wrapping(state)  # type: ignore[arg-type]  # of either package
+        original = partial(parity.meta_stages, state=stripped)
+    model = Sam.from_pretrained(converted)
     return parity.check(model, lambda config, image: original(config, image=image), image)
 
 
@@ -108,8 +109,7 @@ def verify_digest(checkpoint: Path) -> None:
     expected = OFFICIAL.get(checkpoint.name)
     if expected is None:
         return
-    with checkpoint.open("rb") as file:
-        digest = hashlib.file_digest(file, "sha256").hexdigest()
+    digest = sha256(checkpoint)
     if digest != expected:
         raise ValueError(
             f"{checkpoint} has SHA-256 {digest}, the published file has {expected}: download it "
@@ -119,20 +119,21 @@ def verify_digest(checkpoint: Path) -> None:
 
 def read_state(checkpoint: Path) -> dict[str, torch.Tensor]:
     """All tensors of a checkpoint. Never runs code that a pickle holds."""
-    if checkpoint.is_dir() or checkpoint.suffix == ".safetensors":
-        from safetensors.torch import load_file
-
-        if checkpoint.is_file():
-            loading.read_safetensors(checkpoint)  # for its clear errors
-            return load_file(checkpoint)
-        files = sorted(checkpoint.glob("*.safetensors"))
-        if files:
+    if checkpoint.suffix == ".safetensors" and checkpoint.is_file():
+        read_safetensors(checkpoint)  # for its clear errors
+        return load_file(checkpoint)
+    if checkpoint.is_dir():
+        if files := sorted(checkpoint.glob("*.safetensors")):
             return {k: v for file in files for k, v in load_file(file).items()}
         checkpoint = checkpoint / "pytorch_model.bin"
         if not checkpoint.exists():
             raise FileNotFoundError(f"{checkpoint.parent} holds no model.safetensors")
+    return unwrap(read_pickle(checkpoint), checkpoint)
+
+
+def read_pickle(checkpoint: Path) -> Any:
     try:
-        state = torch.load(checkpoint, map_location="cpu", weights_only=True)
+        return torch.load(checkpoint, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
         raise ValueError(
             f"{checkpoint} is not a plain file of tensors: it is damaged, or loading it could run "
@@ -140,6 +141,10 @@ def read_state(checkpoint: Path) -> dict[str, torch.Tensor]:
         ) from error
     except (RuntimeError, EOFError, zipfile.BadZipFile, KeyError, ValueError) as error:
         raise ValueError(f"{checkpoint} is not a whole PyTorch file: {error}") from error
+
+
+def unwrap(state: Any, checkpoint: Path) -> dict[str, torch.Tensor]:
+    """The tensors by name, out of what trainers wrap them in."""
     for wrapper in WRAPPERS:
         if isinstance(state, dict) and isinstance(state.get(wrapper), dict):
             state = state[wrapper]

@@ -2,18 +2,23 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
+from typing import Any
 
 import mlx.core as mx
 import numpy as np
 import torch
 
 from sam_mlx import transforms
-from sam_mlx.config import SamConfig, TinyViTConfig
-from sam_mlx.loading import is_quantized
-from sam_mlx.modeling.sam import Sam
+from sam_mlx.config import SamConfig
+from sam_mlx.modeling.layers import is_quantized
 from sam_mlx.predictor import SamPredictor
+from sam_mlx.sam import Sam
 
-from .reference import build_meta, import_segment_anything, import_transformers
+from . import vit
+from .meta import ORIGINALS, build_meta
+from .reference import import_segment_anything, import_transformers
+
+Stages = dict[str, np.ndarray]
 
 # Bounds in float32. Those of the embedding and after are the project's contract; those before
 # are on the relative error, for activations grow with depth and differ between checkpoints.
@@ -65,7 +70,7 @@ def worst_iou(a: np.ndarray, b: np.ndarray) -> float:
     return float(np.where(union, intersection / np.maximum(union, 1), 1).min())
 
 
-def prompts(image: np.ndarray, mask_size: int) -> list[dict]:
+def prompts(image: np.ndarray, mask_size: int) -> list[dict[str, Any]]:
     """A click; clicks and a box; a click and a smooth mask: every kind of prompt, once."""
     height, width = image.shape[:2]
     centre, corner = (width / 2, height / 2), (width * 0.8, height * 0.9)
@@ -83,26 +88,15 @@ def prompts(image: np.ndarray, mask_size: int) -> list[dict]:
     ]
 
 
-def our_stages(model: Sam, image: np.ndarray) -> dict[str, np.ndarray]:
-    encoder, config = model.image_encoder, model.config
-    stages = {}
+def our_stages(model: Sam, image: np.ndarray) -> Stages:
+    config = model.config
+    stages: Stages = {}
 
     def tap(stage: str, x: mx.array) -> None:
         stages[stage] = np.array(x.astype(mx.float32))
 
-    x = encoder.patch_embed(transforms.preprocess(image, config).astype(model.dtype))
-    tap("patch embedding", x)
-    if isinstance(config.encoder, TinyViTConfig):
-        for i, stage in enumerate(encoder.layers):
-            x = stage(x)
-            tap(f"stage {i + 1}", x)
-    else:
-        x = x + encoder.pos_embed
-        for i, block in enumerate(encoder.blocks[: last_tapped(config) + 1]):
-            x = block(x)
-            for stage in tapped(config).get(i, ()):
-                tap(stage, x)
-
+    pixels = transforms.preprocess(image, config).astype(model.dtype)
+    ORIGINALS[config.encoder.type].tap_ours(model.image_encoder, pixels, config, tap)
     predictor = SamPredictor(model)
     predictor.set_image(image)
     tap("embedding", predictor.features)
@@ -116,21 +110,7 @@ def our_stages(model: Sam, image: np.ndarray) -> dict[str, np.ndarray]:
     return stages | _decoded(results)
 
 
-def tapped(config: SamConfig) -> dict[int, list[str]]:
-    """Index of block -> the stages that its output is: the first of each kind."""
-    blocks = range(config.encoder.depth)
-    windowed = next((i for i in blocks if i not in config.encoder.global_blocks), None)
-    taps: dict[int, list[str]] = {min(config.encoder.global_blocks): ["global block"]}
-    if windowed is not None:
-        taps.setdefault(windowed, []).append("windowed block")
-    return taps
-
-
-def last_tapped(config: SamConfig) -> int:
-    return max(tapped(config))
-
-
-def _decoded(results: list[tuple]) -> dict[str, np.ndarray]:
+def _decoded(results: list[tuple[Any, ...]]) -> Stages:
     """Rows of (sparse, dense, masks, scores, logits), one a prompt, joined by stage."""
 
     def joined(column: int) -> np.ndarray:
@@ -145,114 +125,131 @@ def _decoded(results: list[tuple]) -> dict[str, np.ndarray]:
     }
 
 
+class Taps:
+    """Outputs of PyTorch modules, as they run."""
+
+    def __init__(self) -> None:
+        self.stages: Stages = {}
+        self.hooks: list[Any] = []
+
+    def __call__(
+        self, module: torch.nn.Module, stage: str, axes: tuple[int, ...] | None = None
+    ) -> None:
+        """Keep what ``module`` gives as ``stage``, its axes in that order."""
+
+        def hook(_module: Any, _inputs: Any, output: Any) -> None:
+            output = output[0] if isinstance(output, tuple) else output
+            self.stages[stage] = (output.permute(axes) if axes else output).numpy().copy()
+
+        self.hooks.append(module.register_forward_hook(hook))
+
+    def remove(self) -> None:
+        for hook in self.hooks:
+            hook.remove()
+
+
 @torch.no_grad()
-def meta_stages(
-    config: SamConfig, state: Mapping[str, torch.Tensor], image: np.ndarray
-) -> dict[str, np.ndarray]:
+def meta_stages(config: SamConfig, state: Mapping[str, torch.Tensor], image: np.ndarray) -> Stages:
     """What Meta's code computes with a state dict of Meta's names."""
     model = build_meta(config, state)
-    encoder = model.image_encoder
-    stages, hooks = {}, []
-
-    def tap(module: torch.nn.Module, stage: str, axes: tuple | None = None) -> None:
-        def hook(_module, _inputs, output):
-            stages[stage] = (output.permute(axes) if axes else output).numpy().copy()
-
-        hooks.append(module.register_forward_hook(hook))
-
-    channels_last = (0, 2, 3, 1)
-    if isinstance(config.encoder, TinyViTConfig):
-        timm = encoder.backbone
-        tap(timm.patch_embed, "patch embedding", channels_last)
-        for i, following in enumerate(timm.stages[1:], 1):
-            tap(following.downsample, f"stage {i}", channels_last)
-        tap(timm.stages, f"stage {len(timm.stages)}", channels_last)
-    else:
-        tap(encoder.patch_embed, "patch embedding")
-        for i, names in tapped(config).items():
-            for stage in names:
-                tap(encoder.blocks[i], stage)
-    tap(encoder, "embedding", channels_last)
+    tap = Taps()
+    ORIGINALS[config.encoder.type].tap_original(model.image_encoder, config, tap)
+    tap(model.image_encoder, "embedding", (0, 2, 3, 1))
     predictor = import_segment_anything().SamPredictor(model)
     predictor.transform.target_length = config.image_size
     predictor.set_image(image)
-    for hook in hooks:
-        hook.remove()
+    tap.remove()
 
-    embedded = []
+    embedded: list[Any] = []
     model.prompt_encoder.register_forward_hook(lambda _m, _i, output: embedded.append(output))
     results = []
     for prompt in prompts(image, config.mask_size):
         masks, scores, logits = predictor.predict(**prompt)
         sparse, dense = embedded.pop()
         results.append((sparse, dense.permute(0, 2, 3, 1), masks, scores, logits))
-    return stages | _decoded(results)
+    return tap.stages | _decoded(results)
 
 
 @torch.no_grad()
-def hugging_face_stages(config: SamConfig, folder: str, image: np.ndarray) -> dict[str, np.ndarray]:
+def hugging_face_stages(config: SamConfig, folder: str, image: np.ndarray) -> Stages:
     """What transformers' ``SamModel`` computes with a checkpoint in Hugging Face's layout."""
-    transformers = import_transformers()
-    model = transformers.SamModel.from_pretrained(folder, attn_implementation="eager").eval()
+    model = import_transformers().SamModel.from_pretrained(folder, attn_implementation="eager")
+    model.eval()
     # transformers normalises with 1e-6 everywhere; the original's transformer has 1e-5.
     for module in model.mask_decoder.transformer.modules():
         if isinstance(module, torch.nn.LayerNorm):
             module.eps = 1e-5
     encoder = model.vision_encoder
-    stages = {}
-
-    def tap(module: torch.nn.Module, stage: str) -> None:
-        def hook(_module, _inputs, output):
-            stages[stage] = (output[0] if isinstance(output, tuple) else output).numpy().copy()
-
-        module.register_forward_hook(hook)
-
+    tap = Taps()
     tap(encoder.patch_embed, "patch embedding")
-    for i, names in tapped(config).items():
-        for stage in names:
+    for i, stages in vit.tapped(config).items():
+        for stage in stages:
             tap(encoder.layers[i], stage)
+    resize = _resize(config)
+    pixels, input_size = _preprocess(resize.apply_image(image), config)
+    embedding = model.get_image_embeddings(pixels)
+    tap.remove()
+    tap.stages["embedding"] = embedding.permute(0, 2, 3, 1).numpy()
 
-    import_segment_anything()
-    from segment_anything.utils.transforms import ResizeLongestSide
-
-    resize = ResizeLongestSide(config.image_size)
-    pixels = torch.tensor(resize.apply_image(image)).permute(2, 0, 1).float()
-    input_size, size = pixels.shape[1:], config.image_size
-    mean, std = (torch.tensor(v)[:, None, None] for v in (config.pixel_mean, config.pixel_std))
-    pixels = torch.nn.functional.pad(
-        (pixels - mean) / std, (0, size - input_size[1], 0, size - input_size[0])
-    )
-    embedding = model.get_image_embeddings(pixels[None])
-    stages["embedding"] = embedding.permute(0, 2, 3, 1).numpy()
-
-    embedded = []
+    embedded: list[Any] = []
     model.prompt_encoder.register_forward_hook(lambda _m, _i, output: embedded.append(output))
     results = []
     for prompt in prompts(image, config.mask_size):
-        coords = resize.apply_coords(prompt["point_coords"], image.shape[:2])
-        inputs = {
-            "input_points": torch.tensor(coords)[None, None].float(),
-            "input_labels": torch.tensor(prompt["point_labels"])[None, None],
-        }
-        if "box" in prompt:
-            box = resize.apply_boxes(prompt["box"][None], image.shape[:2])
-            inputs["input_boxes"] = torch.tensor(box)[None].float()
-        if "mask_input" in prompt:
-            inputs["input_masks"] = torch.tensor(prompt["mask_input"])[None]
+        inputs = _hugging_face_prompt(prompt, resize, image.shape[:2])
         output = model(image_embeddings=embedding, **inputs)
         sparse, dense = embedded.pop()
-        logits = output.pred_masks[0]
-        masks = torch.nn.functional.interpolate(logits, (size, size), mode="bilinear")
-        masks = masks[..., : input_size[0], : input_size[1]]
-        masks = torch.nn.functional.interpolate(masks, image.shape[:2], mode="bilinear")
-        scores = output.iou_scores[0, 0]
         dense = dense.expand(1, -1, config.grid, config.grid).permute(0, 2, 3, 1)
-        results.append((sparse, dense, (masks[0] > 0).numpy(), scores, logits[0]))
-    return stages | _decoded(results)
+        logits = output.pred_masks[0]
+        masks = _upscaled(logits, config, input_size, image.shape[:2])
+        results.append((sparse, dense, masks, output.iou_scores[0, 0], logits[0]))
+    return tap.stages | _decoded(results)
+
+
+def _resize(config: SamConfig) -> Any:
+    import_segment_anything()
+    from segment_anything.utils.transforms import ResizeLongestSide
+
+    return ResizeLongestSide(config.image_size)
+
+
+def _preprocess(image: np.ndarray, config: SamConfig) -> tuple[torch.Tensor, tuple[int, int]]:
+    """A resized image as the model's input (1, 3, S, S), and its size in it."""
+    pixels = torch.tensor(image).permute(2, 0, 1).float()
+    (height, width), size = pixels.shape[1:], config.image_size
+    mean, std = (torch.tensor(v)[:, None, None] for v in (config.pixel_mean, config.pixel_std))
+    padding = 0, size - width, 0, size - height
+    return torch.nn.functional.pad((pixels - mean) / std, padding)[None], (height, width)
+
+
+def _hugging_face_prompt(
+    prompt: dict[str, Any], resize: Any, size: tuple[int, int]
+) -> dict[str, torch.Tensor]:
+    coords = resize.apply_coords(prompt["point_coords"], size)
+    inputs = {
+        "input_points": torch.tensor(coords)[None, None].float(),
+        "input_labels": torch.tensor(prompt["point_labels"])[None, None],
+    }
+    if "box" in prompt:
+        box = resize.apply_boxes(prompt["box"][None], size)
+        inputs["input_boxes"] = torch.tensor(box)[None].float()
+    if "mask_input" in prompt:
+        inputs["input_masks"] = torch.tensor(prompt["mask_input"])[None]
+    return inputs
+
+
+def _upscaled(
+    logits: torch.Tensor, config: SamConfig, input_size: tuple[int, int], size: tuple[int, int]
+) -> np.ndarray:
+    """Masks (C, H, W) of logits (1, C, n, n), as Meta's ``postprocess_masks`` enlarges them."""
+    square = config.image_size, config.image_size
+    masks = torch.nn.functional.interpolate(logits, square, mode="bilinear")
+    masks = masks[..., : input_size[0], : input_size[1]]
+    masks = torch.nn.functional.interpolate(masks, size, mode="bilinear")
+    return (masks[0] > 0).numpy()
 
 
 def check(
-    model: Sam, original: Callable[[SamConfig, np.ndarray], dict], image_path: str
+    model: Sam, original: Callable[[SamConfig, np.ndarray], Stages], image_path: str
 ) -> list[Row]:
     """Run the original and ours on one picture and compare every stage."""
     image = transforms.load_image(image_path)
@@ -271,5 +268,5 @@ def table(rows: list[Row]) -> str:
     return "\n".join(lines)
 
 
-def as_json(rows: list[Row]) -> list[dict]:
+def as_json(rows: list[Row]) -> list[dict[str, Any]]:
     return [asdict(row) for row in rows]

@@ -5,21 +5,17 @@ imported, the equivalents below take their place for this process. ``timm`` take
 and TinyViT calls none of them.
 """
 
-import re
 import sys
 import types
-from collections.abc import Mapping
-from functools import partial
 from importlib.machinery import ModuleSpec
+from typing import Any
 
 import numpy as np
 import torch
 from PIL import Image
 
-from sam_mlx.config import SamConfig, TinyViTConfig
 
-
-def import_segment_anything() -> types.ModuleType:
+def import_segment_anything() -> Any:
     """The original package; raises ImportError with the install command when it is missing."""
     ensure_torchvision()
     try:
@@ -31,7 +27,7 @@ def import_segment_anything() -> types.ModuleType:
     return segment_anything
 
 
-def import_transformers() -> types.ModuleType:
+def import_transformers() -> Any:
     """``transformers``; raises ImportError with the install command when it is missing."""
     ensure_torchvision()
     try:
@@ -41,11 +37,11 @@ def import_transformers() -> types.ModuleType:
     if not hasattr(sys.modules["torchvision"], "__version__"):
         # transformers believes the installed package's metadata, not what can be imported.
         for module in (transformers.utils, transformers.utils.import_utils):
-            module.is_torchvision_available = lambda: False
+            vars(module)["is_torchvision_available"] = lambda: False
     return transformers
 
 
-def import_tiny_vit() -> types.ModuleType:
+def import_tiny_vit() -> Any:
     """``timm.models.tiny_vit``; raises ImportError with the install command when it is missing."""
     ensure_torchvision()
     present = {n: m for n, m in sys.modules.items() if n.split(".")[0] == "torchvision"}
@@ -76,9 +72,9 @@ _TIMM_WANTS = (
 class _Hollow(types.ModuleType):
     """Has every name, each an empty class: enough to import what is never called."""
 
-    __path__: tuple[str, ...] = ()
+    __path__ = ()  # type: ignore[assignment]
 
-    def __getattr__(self, name: str):
+    def __getattr__(self, name: str) -> Any:
         if name.startswith("__"):
             raise AttributeError(name)
         return sys.modules.get(f"{self.__name__}.{name}") or _HollowClass(name, (), {})
@@ -102,7 +98,7 @@ def ensure_torchvision() -> None:
         for name in [n for n in sys.modules if n.split(".")[0] == "torchvision"]:
             del sys.modules[name]
 
-    def module(name, **members):
+    def module(name: str, **members: Any) -> None:
         sys.modules[name] = types.ModuleType(name)
         sys.modules[name].__dict__.update(members, __spec__=ModuleSpec(name, None))
         parent, _, child = name.rpartition(".")
@@ -147,125 +143,3 @@ def batched_nms(
         overlap = inter / (area[i] + area[i + 1 :] - inter) > iou_threshold
         keep[i + 1 :] &= ~(overlap & (categories[i + 1 :] == categories[i]))
     return order[keep]
-
-
-def build_meta(config: SamConfig, state: Mapping[str, torch.Tensor] | None = None):
-    """Meta's ``Sam`` of these sizes, in eval mode; with random weights unless given some.
-
-    With MobileSAM's encoder where the sizes are TinyViT's; ``state`` then has MobileSAM's names.
-    """
-    modeling = import_segment_anything().modeling
-    tiny = isinstance(config.encoder, TinyViTConfig)
-    sam = modeling.Sam(
-        TinyViTEncoder(config) if tiny else _build_vit(config),
-        modeling.PromptEncoder(
-            embed_dim=config.prompt_dim,
-            image_embedding_size=(config.grid, config.grid),
-            input_image_size=(config.image_size, config.image_size),
-            mask_in_chans=config.mask_channels,
-        ),
-        modeling.MaskDecoder(
-            transformer_dim=config.prompt_dim,
-            transformer=modeling.TwoWayTransformer(
-                depth=config.decoder_depth,
-                embedding_dim=config.prompt_dim,
-                num_heads=config.decoder_heads,
-                mlp_dim=config.decoder_mlp_dim,
-            ),
-            num_multimask_outputs=config.multimask_outputs,
-            iou_head_depth=config.iou_head_depth,
-            iou_head_hidden_dim=config.iou_head_dim,
-        ),
-        pixel_mean=list(config.pixel_mean),
-        pixel_std=list(config.pixel_std),
-    ).eval()
-    if state is None:
-        return fill_zeros(sam)
-    if tiny:
-        state = to_timm(state)
-    for name, tensor in state.items():
-        if ".rel_pos_" in name:  # may have another length, which the original interpolates
-            owner, _, table = name.rpartition(".")
-            setattr(sam.get_submodule(owner), table, torch.nn.Parameter(tensor.float()))
-    sam.load_state_dict(state)
-    return sam
-
-
-def _build_vit(config: SamConfig) -> torch.nn.Module:
-    vit = config.encoder
-    return import_segment_anything().modeling.ImageEncoderViT(
-        img_size=config.image_size,
-        patch_size=config.patch_size,
-        embed_dim=vit.dim,
-        depth=vit.depth,
-        num_heads=vit.heads,
-        mlp_ratio=vit.mlp_dim / vit.dim,
-        out_chans=config.prompt_dim,
-        norm_layer=partial(torch.nn.LayerNorm, eps=1e-6),
-        use_rel_pos=True,
-        window_size=vit.window,
-        global_attn_indexes=vit.global_blocks,
-    )
-
-
-class TinyViTEncoder(torch.nn.Module):
-    """MobileSAM's image encoder: timm's TinyViT without its last downsampling, and SAM's neck."""
-
-    def __init__(self, config: SamConfig):
-        super().__init__()
-        import_segment_anything()
-        from segment_anything.modeling.common import LayerNorm2d
-
-        vit, dim = config.encoder, config.prompt_dim
-        self.img_size = config.image_size
-        self.backbone = import_tiny_vit().TinyVit(
-            num_classes=0,
-            embed_dims=vit.dims,
-            depths=vit.depths,
-            num_heads=(1, *vit.heads),
-            window_sizes=(1, *vit.windows),
-            mlp_ratio=vit.mlp_ratio,
-            mbconv_expand_ratio=vit.mbconv_expand,
-        )
-        self.backbone.stages[-1].downsample.conv2.conv.stride = (1, 1)
-        self.backbone.head = torch.nn.Identity()
-        self.neck = torch.nn.Sequential(
-            torch.nn.Conv2d(vit.dims[-1], dim, 1, bias=False),
-            LayerNorm2d(dim),
-            torch.nn.Conv2d(dim, dim, 3, padding=1, bias=False),
-            LayerNorm2d(dim),
-        )
-
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        return self.neck(self.backbone.forward_features(x))
-
-
-# MobileSAM -> TinyViTEncoder. What ends a stage there begins the next one in timm.
-_TO_TIMM = [
-    (r"^image_encoder\.(patch_embed|layers)\.", r"image_encoder.backbone.\1."),
-    (r"\.patch_embed\.seq\.0\.", ".patch_embed.conv1."),
-    (r"\.patch_embed\.seq\.2\.", ".patch_embed.conv2."),
-    (r"\.layers\.(\d+)\.downsample\.", lambda m: f".stages.{int(m[1]) + 1}.downsample."),
-    (r"\.layers\.(\d+)\.blocks\.", r".stages.\1.blocks."),
-    (r"\.c\.weight$", ".conv.weight"),
-]
-
-
-def to_timm(state: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
-    """MobileSAM's tensors as ``TinyViTEncoder`` names them; the unused classifier is dropped."""
-    renamed = {}
-    for name, tensor in state.items():
-        if not name.startswith(("image_encoder.head.", "image_encoder.norm_head.")):
-            for pattern, replacement in _TO_TIMM if name.startswith("image_encoder.") else ():
-                name = re.sub(pattern, replacement, name)
-            renamed[name] = tensor
-    return renamed
-
-
-@torch.no_grad()
-def fill_zeros(model: torch.nn.Module) -> torch.nn.Module:
-    """Random values for what PyTorch starts at zero, lest a broken path go unseen."""
-    for parameter in model.parameters():
-        if not parameter.any():
-            parameter.normal_(std=0.02)
-    return model

@@ -1,10 +1,13 @@
 """Segment Anything, natively in MLX."""
 
 from . import _linux  # noqa: F401  before anything imports mlx.core
-from .automatic_mask_generator import MaskPredictions, SamAutomaticMaskGenerator
-from .loading import sam_model_registry
-from .modeling.sam import Sam
-from .predictor import ImageEmbedding, SamPredictor
+from .automatic.generator import SamAutomaticMaskGenerator
+from .automatic.predictions import MaskPredictions
+from .embedding import ImageEmbedding
+from .predictor import SamPredictor
+from .sam import Sam, sam_model_registry
+
+__version__ = "0.1.0"
 
 __all__ = [
     "ImageEmbedding",

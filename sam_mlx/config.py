@@ -1,43 +1,24 @@
-"""Every size of a SAM model, as frozen dataclasses, and the released variants."""
+"""Every size of a SAM model, as frozen dataclasses; the image encoders and variants there are."""
+
+from __future__ import annotations
 
 import dataclasses
-import json
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from pathlib import Path
-from typing import ClassVar
+from typing import Any
 
+import mlx.core as mx
+import mlx.nn as nn
 
-@dataclass(frozen=True)
-class ViTConfig:
-    """A plain ViT with windowed and global blocks (ViTDet; SAM paper, appendix A)."""
-
-    type: ClassVar[str] = "vit"
-    dim: int
-    depth: int
-    heads: int
-    global_blocks: tuple[int, ...]  # indices of the blocks that attend to the whole grid
-    mlp_dim: int
-    window: int = 14  # cells a side; the last windows are padded (64 -> 70)
-
-
-@dataclass(frozen=True)
-class TinyViTConfig:
-    """TinyViT (arXiv 2207.10666): a convolutional stage, then stages of windowed attention."""
-
-    type: ClassVar[str] = "tiny_vit"
-    dims: tuple[int, ...]  # channels of each stage
-    depths: tuple[int, ...]  # blocks of each stage
-    heads: tuple[int, ...]  # of each stage but the first
-    windows: tuple[int, ...]  # cells a side, of each stage but the first
-    mlp_ratio: int = 4  # hidden channels of an MLP, in multiples of the stage's
-    mbconv_expand: int = 4  # the same for the convolutional blocks
+MODEL_TYPE = "sam_mlx"  # what config.json names this package's format
+Weights = Mapping[str, mx.array]  # tensors by name
 
 
 @dataclass(frozen=True)
 class SamConfig:
     """One SAM model. Defaults are those that all released models share."""
 
-    encoder: ViTConfig | TinyViTConfig
+    encoder: Any  # the sizes of a registered encoder
     variant: str = "custom"
     image_size: int = 1024  # pixels; the longest side of every image is resized to it
     patch_size: int = 16  # pixels a side of one embedding cell
@@ -62,125 +43,51 @@ class SamConfig:
         """Pixels a side of low-resolution masks and of mask prompts."""
         return 4 * self.grid
 
-    def to_dict(self) -> dict:
+    def to_dict(self) -> dict[str, Any]:
+        """What ``config.json`` holds."""
         values = {"model_type": MODEL_TYPE, **dataclasses.asdict(self)}
         return {**values, "encoder": {"type": self.encoder.type, **values["encoder"]}}
 
     @classmethod
-    def from_dict(cls, values: dict) -> "SamConfig":
-        """Accepts this package's ``config.json`` and Hugging Face's (``model_type: sam``).
-
-        Raises ValueError, naming the field, when the values do not describe a SAM model.
-        """
-        if not isinstance(values, dict):
-            raise ValueError(f"config is {values!r}; expected an object")
-        model_type = values.get("model_type")
-        if model_type == "sam":
-            return _from_hugging_face(values)
-        if model_type != MODEL_TYPE:
-            raise ValueError(
-                f"config has model_type {model_type!r}; expected {MODEL_TYPE!r} (this package) "
-                "or 'sam' (Hugging Face). SAM 2, SAM 3 and SAM-HQ are other models"
-            )
-        values = {k: v for k, v in values.items() if k not in ("model_type", "quantization")}
+    def from_dict(cls, values: Mapping[str, Any]) -> SamConfig:
+        """The inverse of ``to_dict``. Raises ValueError, naming the field, for other values."""
+        others = ("model_type", "quantization")
+        values = {name: value for name, value in values.items() if name not in others}
         encoder = _build_encoder(values.pop("encoder", None))
         return _build(cls, {**values, "encoder": encoder}, "config")
 
 
-MODEL_TYPE = "sam_mlx"
+@dataclass(frozen=True)
+class Encoder:
+    """A kind of image encoder: all that the rest of the package has to know of it.
 
-_SIZES = {  # dim, depth, heads, global blocks
-    "vit_b": (768, 12, 12, (2, 5, 8, 11)),
-    "vit_l": (1024, 24, 16, (5, 11, 17, 23)),
-    "vit_h": (1280, 32, 16, (7, 15, 23, 31)),
-}
-VARIANTS: dict[str, SamConfig] = {
-    name: SamConfig(ViTConfig(*size, mlp_dim=4 * size[0]), variant=name)
-    for name, size in _SIZES.items()
-}
-VARIANTS["vit_t"] = SamConfig(
-    TinyViTConfig(
-        dims=(64, 128, 160, 320), depths=(2, 2, 6, 2), heads=(4, 5, 10), windows=(7, 14, 7)
-    ),
-    variant="vit_t",
-)
+    Its file registers one of these. ``modeling/tiny_vit.py`` uses every field.
+    """
 
-# Ships with the package: trained from scratch on drawn scenes, see examples/nano.
-VARIANTS["nano"] = SamConfig(
-    ViTConfig(dim=128, depth=6, heads=4, global_blocks=(2, 4), mlp_dim=384, window=7),
-    variant="nano",
-    image_size=320,
-    patch_size=8,
-    prompt_dim=128,
-    decoder_heads=4,
-    decoder_mlp_dim=176,
-    iou_head_dim=128,
-)
+    sizes: Any  # a frozen dataclass; its ``type`` is the encoder's name in config.json
+    module: Callable[[SamConfig], nn.Module]  # (B, S, S, 3) to (B, G, G, C)
+    recognises: Callable[[Weights], bool]  # whether a foreign checkpoint, by its names, is such
+    infer: Callable[[Weights], SamConfig]  # its sizes, off the tensors' shapes; ValueError
+    clean: Callable[[Weights], Weights] = lambda weights: weights  # drop and fold, PyTorch's layout
+    fit: Callable[[Weights, SamConfig], Weights] = lambda weights, config: weights  # ours
 
 
-def _build_encoder(values: object) -> ViTConfig | TinyViTConfig:
-    kinds = {kind.type: kind for kind in (ViTConfig, TinyViTConfig)}
-    if not isinstance(values, dict) or values.get("type", "vit") not in kinds:
-        raise ValueError(f"encoder is {values!r}; expected an object with type {list(kinds)}")
-    values = dict(values)
-    return _build(kinds[values.pop("type", "vit")], values, "encoder")
+ENCODERS: dict[str, Encoder] = {}
+VARIANTS: dict[str, SamConfig] = {}  # the released models, and nano
 
 
-def _build(kind: type, values: object, where: str):
-    if not isinstance(values, dict):
-        raise ValueError(f"{where} is {values!r}; expected an object with the model's sizes")
-    known = {f.name: f for f in dataclasses.fields(kind)}
-    required = {f.name for f in known.values() if f.default is dataclasses.MISSING}
-    unknown, missing = sorted(values.keys() - known), sorted(required - values.keys())
-    if unknown or missing:
-        raise ValueError(f"{where} does not fit: unknown fields {unknown}, missing {missing}")
-    tuples = {k: tuple(v) for k, v in values.items() if isinstance(v, list)}
-    return kind(**{**values, **tuples})
+def register(encoder: Encoder, variants: Mapping[str, SamConfig] | None = None) -> None:
+    """Make an encoder known to configurations, checkpoints and ``Sam``, with models that have it.
+
+    A later one goes before the earlier when a checkpoint is recognised.
+    """
+    ENCODERS[encoder.sizes.type] = encoder
+    for name, config in (variants or {}).items():
+        VARIANTS[name] = dataclasses.replace(config, variant=name)
 
 
-def _from_hugging_face(values: dict) -> SamConfig:
-    """Sizes of a transformers ``SamConfig``; absent fields have the library's defaults."""
-    vision = {**_HF_VISION, **(values.get("vision_config") or {})}
-    prompt = {**_HF_PROMPT, **(values.get("prompt_encoder_config") or {})}
-    decoder = {**_HF_DECODER, **(values.get("mask_decoder_config") or {})}
-    expected = {"hidden_act": "gelu", "use_rel_pos": True, "use_abs_pos": True, "qkv_bias": True}
-    for key, value in expected.items():
-        if vision.get(key, value) != value:
-            raise ValueError(f"vision_config.{key} is {vision[key]!r}; SAM has {value!r}")
-    encoder = ViTConfig(
-        dim=vision["hidden_size"],
-        depth=vision["num_hidden_layers"],
-        heads=vision["num_attention_heads"],
-        global_blocks=tuple(vision["global_attn_indexes"]),
-        mlp_dim=vision.get("mlp_dim") or int(vision["hidden_size"] * vision["mlp_ratio"]),
-        window=vision["window_size"],
-    )
-    config = SamConfig(
-        encoder,
-        image_size=vision["image_size"],
-        patch_size=vision["patch_size"],
-        prompt_dim=vision["output_channels"],
-        mask_channels=prompt["mask_input_channels"],
-        decoder_depth=decoder["num_hidden_layers"],
-        decoder_heads=decoder["num_attention_heads"],
-        decoder_mlp_dim=decoder["mlp_dim"],
-        multimask_outputs=decoder["num_multimask_outputs"],
-        iou_head_depth=decoder["iou_head_depth"],
-        iou_head_dim=decoder["iou_head_hidden_dim"],
-    )
-    return named(config)
-
-
-_HF_VISION = {
-    "hidden_size": 768, "num_hidden_layers": 12, "num_attention_heads": 12, "mlp_ratio": 4.0,
-    "global_attn_indexes": (2, 5, 8, 11), "window_size": 14, "image_size": 1024,
-    "patch_size": 16, "output_channels": 256,
-}  # fmt: skip
-_HF_PROMPT = {"mask_input_channels": 16}
-_HF_DECODER = {
-    "num_hidden_layers": 2, "num_attention_heads": 8, "mlp_dim": 2048,
-    "num_multimask_outputs": 3, "iou_head_depth": 3, "iou_head_hidden_dim": 256,
-}  # fmt: skip
+def encoder_of(config: SamConfig) -> Encoder:
+    return ENCODERS[config.encoder.type]
 
 
 def named(config: SamConfig) -> SamConfig:
@@ -191,9 +98,18 @@ def named(config: SamConfig) -> SamConfig:
     return config
 
 
-def load_config(path: Path) -> SamConfig:
-    """Read ``config.json``. Raises ValueError with the file's name when it is not SAM's."""
-    try:
-        return SamConfig.from_dict(json.loads(path.read_text()))
-    except (json.JSONDecodeError, ValueError, TypeError, KeyError) as error:
-        raise ValueError(f"{path}: {error}") from error
+def _build_encoder(values: object) -> Any:
+    if not isinstance(values, dict) or values.get("type", "vit") not in ENCODERS:
+        raise ValueError(f"encoder is {values!r}; expected an object with type {list(ENCODERS)}")
+    values = dict(values)
+    return _build(ENCODERS[values.pop("type", "vit")].sizes, values, "encoder")
+
+
+def _build(kind: type, values: Mapping[str, Any], where: str) -> Any:
+    known = {f.name: f for f in dataclasses.fields(kind)}
+    required = {f.name for f in known.values() if f.default is dataclasses.MISSING}
+    unknown, missing = sorted(values.keys() - known), sorted(required - values.keys())
+    if unknown or missing:
+        raise ValueError(f"{where} does not fit: unknown fields {unknown}, missing {missing}")
+    tuples = {k: tuple(v) for k, v in values.items() if isinstance(v, list)}
+    return kind(**{**values, **tuples})

@@ -12,15 +12,20 @@ the same counts as a string.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
+from typing import Any
 
 import mlx.core as mx
 import numpy as np
 
+Rle = dict[str, Any]  # size and counts
+Record = dict[str, Any]  # of ``SamAutomaticMaskGenerator``
+
 NMS_BLOCK = 1024  # boxes compared at a time: bounds the memory of the pairwise overlaps
 
 
-def encode_rle(masks: mx.array | np.ndarray) -> list[dict]:
+def encode_rle(masks: mx.array | np.ndarray) -> list[Rle]:
     """Uncompressed RLE of masks (N, H, W) (``mask_to_rle_pytorch``)."""
     masks = mx.array(masks)
     N, H, W = masks.shape
@@ -48,38 +53,37 @@ def encode_rle(masks: mx.array | np.ndarray) -> list[dict]:
     ]
 
 
-def decode_rle(rles: Sequence[dict]) -> np.ndarray:
+def decode_rle(rles: Sequence[Rle]) -> np.ndarray:
     """Bool masks (N, H, W) of RLEs of one size, compressed or not (``rle_to_mask``)."""
     sizes = {tuple(rle["size"]) for rle in rles}
     if len(sizes) != 1:
         raise ValueError(f"the RLEs have sizes {sorted(sizes)}; expected one or more of one size")
     H, W = sizes.pop()
     counts = [np.asarray(rle_counts(rle), np.int64) for rle in rles]
-    for i, c in enumerate(counts):
-        if c.sum() != H * W:
-            raise ValueError(f"RLE {i} covers {c.sum()} pixels; its size {(H, W)} has {H * W}")
-    lengths = np.array([len(c) for c in counts])
+    for i, runs in enumerate(counts):
+        if runs.sum() != H * W:
+            raise ValueError(f"RLE {i} covers {runs.sum()} pixels; its size {(H, W)} has {H * W}")
+    lengths = np.array([len(runs) for runs in counts])
     place = np.arange(lengths.sum()) - np.repeat(np.cumsum(lengths) - lengths, lengths)
     pixels = np.repeat(place % 2 == 1, np.concatenate(counts))
     return pixels.reshape(len(rles), W, H).swapaxes(1, 2)
 
 
-def rle_counts(rle: dict) -> list[int]:
+def rle_counts(rle: Rle) -> list[int]:
     """Run lengths of one RLE, compressed or not."""
     counts = rle["counts"]
     return _parse_counts(counts) if isinstance(counts, (str, bytes)) else counts
 
 
-def rle_area(rle: dict) -> int:
+def rle_area(rle: Rle) -> int:
     """Number of set pixels (``area_from_rle``)."""
     return int(sum(rle_counts(rle)[1::2]))
 
 
-def compress_rle(rles: Sequence[dict]) -> list[dict]:
+def compress_rle(rles: Sequence[Rle]) -> list[Rle]:
     """RLEs with their counts as strings, as pycocotools writes them (``coco_encode_rle``).
 
-    From the fourth on, a run is stored as its difference from the one two before; numbers are
-    written in 5-bit digits from the lowest, +32 where another follows, from the character "0".
+    From the fourth on, a run is stored as its difference from the one two before.
     """
     if not rles:
         return []
@@ -87,7 +91,22 @@ def compress_rle(rles: Sequence[dict]) -> list[dict]:
     for rle in rles:
         counts = np.asarray(rle["counts"], np.int64)
         deltas.append(np.concatenate([counts[:3], counts[3:] - counts[1:-2]]))
-    rest = np.concatenate(deltas)
+    text, lengths = _write_numbers(np.concatenate(deltas))
+    owner = np.repeat(np.arange(len(rles)), [len(delta) for delta in deltas])
+    ends = np.cumsum(np.bincount(owner, lengths, len(rles)).astype(int))
+    return [
+        {"size": list(rle["size"]), "counts": text[a:b]}
+        for rle, a, b in zip(rles, [0, *ends[:-1].tolist()], ends.tolist())
+    ]
+
+
+def _write_numbers(numbers: np.ndarray) -> tuple[str, np.ndarray]:
+    """All numbers in a row, and how many characters each takes.
+
+    They are written in 5-bit digits from the lowest, +32 where another follows, from the
+    character "0".
+    """
+    rest = numbers.copy()
     characters, present = [], []
     going = np.ones(len(rest), bool)
     while going.any():
@@ -97,14 +116,9 @@ def compress_rle(rles: Sequence[dict]) -> list[dict]:
         # A number may stop when its sign, the top bit of the last digit, is right.
         going = going & (rest != np.where(digit & 16, -1, 0))
         characters.append(digit + 48 + 32 * going)
-    present = np.stack(present, axis=1)
-    text = np.stack(characters, axis=1)[present].astype(np.uint8).tobytes().decode("ascii")
-    owner = np.repeat(np.arange(len(rles)), [len(d) for d in deltas])
-    ends = np.cumsum(np.bincount(owner, present.sum(axis=1), len(rles)).astype(int))
-    return [
-        {"size": list(rle["size"]), "counts": text[a:b]}
-        for rle, a, b in zip(rles, [0, *ends[:-1].tolist()], ends.tolist())
-    ]
+    used = np.stack(present, axis=1)
+    text = np.stack(characters, axis=1)[used].astype(np.uint8).tobytes().decode("ascii")
+    return text, used.sum(axis=1)
 
 
 def _parse_counts(text: str | bytes) -> list[int]:
@@ -157,15 +171,25 @@ def stability_scores(logits: mx.array, threshold: float = 0.0, offset: float = 1
     The IoU of the masks above ``threshold + offset`` and above ``threshold - offset``; NaN when
     both are empty (``calculate_stability_score``).
     """
-    inner, outer = stability_counts(logits, threshold, offset)
-    return inner / outer
+    return stability_ratio(*stability_counts(logits, threshold, offset))
 
 
 def stability_counts(
-    logits: mx.array, threshold: float, offset: float
+    logits: mx.array, threshold: float, offset: float, inside: mx.array | bool = True
 ) -> tuple[mx.array, mx.array]:
-    """Pixels (N,) above ``threshold + offset`` and above ``threshold - offset``."""
-    return tuple((logits > threshold + sign * offset).sum(axis=(1, 2)) for sign in (1, -1))
+    """Pixels (...,) above ``threshold + offset`` and above ``threshold - offset``, of logits
+    (..., H, W) where ``inside``.
+    """
+    inner, outer = ((logits > threshold + sign * offset) & inside for sign in (1, -1))
+    return inner.sum(axis=(-2, -1)), outer.sum(axis=(-2, -1))
+
+
+def stability_ratio(inner: mx.array, outer: mx.array, empty: float = math.nan) -> mx.array:
+    """The stability score of two counts of pixels; ``empty`` where both are 0.
+
+    NaN, as in the original, passes no threshold; exported files say 0, which apps can show.
+    """
+    return mx.where(outer > 0, inner / mx.maximum(outer, 1), empty)
 
 
 def box_area(boxes: np.ndarray) -> np.ndarray:
@@ -207,9 +231,9 @@ def _greedy(overlaps: np.ndarray) -> np.ndarray:
     Repeats "dropped by what is kept so far" until it holds: each round settles at least one more
     link of every chain of overlaps, and chains are short.
     """
-    keep = np.ones(len(overlaps), bool)
+    keep: np.ndarray = np.ones(len(overlaps), bool)
     while True:
-        settled = ~overlaps[keep].any(axis=0)
+        settled: np.ndarray = ~overlaps[keep].any(axis=0)
         if (settled == keep).all():
             return keep
         keep = settled
@@ -232,12 +256,7 @@ def remove_small_regions(mask: np.ndarray, min_area: float, mode: str) -> tuple[
     """
     if mode not in ("holes", "islands"):
         raise ValueError(f"mode is {mode!r}; expected 'holes' or 'islands'")
-    try:
-        from scipy import ndimage
-    except ImportError as error:
-        raise ImportError("removing small regions needs scipy: pip install scipy") from error
-    labels, count = ndimage.label(mask if mode == "islands" else ~mask, np.ones((3, 3)))
-    sizes = np.bincount(labels.ravel(), minlength=count + 1)
+    labels, sizes = _regions(mask if mode == "islands" else ~mask)
     small = sizes < min_area
     small[0] = False  # what is not searched: background, or the mask itself for holes
     if not small.any():
@@ -249,6 +268,16 @@ def remove_small_regions(mask: np.ndarray, min_area: float, mode: str) -> tuple[
     if not keep.any():
         keep[_largest(labels, sizes)] = True
     return keep[labels], True
+
+
+def _regions(mask: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """The region that each pixel (H, W) of a mask is in, 0 outside, and the sizes (N + 1,)."""
+    try:
+        from scipy import ndimage
+    except ImportError as error:
+        raise ImportError("removing small regions needs scipy: pip install scipy") from error
+    labels, count = ndimage.label(mask, np.ones((3, 3)))
+    return labels, np.bincount(labels.ravel(), minlength=count + 1)
 
 
 def _largest(labels: np.ndarray, sizes: np.ndarray) -> int:
@@ -265,20 +294,17 @@ def polygons(mask: np.ndarray) -> tuple[list[np.ndarray], list[np.ndarray]]:
     Each is (K, 2): x, y of its corners in the frame where pixel (0, 0) covers 0..1 in both, the
     first of them its topmost and leftmost. Regions that touch at a corner are apart. The areas of
     the outer ones less those of the holes are the mask's.
+
+    An outline turns at every corner, so corners pair up along each line of the pixel grid, and
+    following partner after partner, across and down by turns, is following the outline.
     """
     padded = np.pad(np.asarray(mask, bool), 1)
-    a, b, c, d = padded[:-1, :-1], padded[:-1, 1:], padded[1:, :-1], padded[1:, 1:]
-    # A corner is where an odd number of the four pixels around is set, or two across: twice then.
-    falling, rising = a & d & ~b & ~c, b & c & ~a & ~d
-    times = ((a ^ b ^ c ^ d) + 2 * (falling | rising)).astype(int)
-    y, x = (np.repeat(i, times[np.nonzero(times)]) for i in np.nonzero(times))
-    second = np.zeros(len(x), bool)
-    second[1:] = (y[1:] == y[:-1]) & (x[1:] == x[:-1])
+    x, y, second, rising = _corners(padded)
     across = partners(np.lexsort((second, x, y)))
-    # The first copy is the left pixel's. Where the pixels rise, that one lies below.
-    down = partners(np.lexsort((second ^ rising[y, x], y, x)))
+    down = partners(np.lexsort((second ^ rising, y, x)))
 
-    outer, holes = [], []
+    outer: list[np.ndarray] = []
+    holes: list[np.ndarray] = []
     unseen = np.ones(len(x), bool)
     for start in range(len(x)):
         if not unseen[start]:
@@ -289,12 +315,34 @@ def polygons(mask: np.ndarray) -> tuple[list[np.ndarray], list[np.ndarray]]:
             unseen[path[-2:]] = False
             i = down[across[i]]
         ring = np.stack([x[path], y[path]], axis=1)
-        (outer if d[y[start], x[start]] else holes).append(ring)
+        (outer if padded[y[start] + 1, x[start] + 1] else holes).append(ring)
     return outer, holes
 
 
+def _corners(padded: np.ndarray) -> tuple[np.ndarray, ...]:
+    """The corners of a mask's outlines, row by row: x, y, and for the points where two outlines
+    touch, which are listed twice, whether it is the second of the two and how the pixels lie.
+
+    The four pixels around a point, and what is there:
+
+        a b    . .    . #    # .        one or three set: one corner
+        c d    . #    # .    . #        two side by side: a straight line, no corner
+              corner rising falling     two across: two outlines touch, two corners
+
+    Of two, the first belongs to the pixel on the left. Where the pixels are rising that one lies
+    below the point, where they are falling above it.
+    """
+    a, b, c, d = padded[:-1, :-1], padded[:-1, 1:], padded[1:, :-1], padded[1:, 1:]
+    falling, rising = a & d & ~b & ~c, b & c & ~a & ~d
+    times = ((a ^ b ^ c ^ d) + 2 * (falling | rising)).astype(int)
+    y, x = (np.repeat(i, times[np.nonzero(times)]) for i in np.nonzero(times))
+    second = np.zeros(len(x), bool)
+    second[1:] = (y[1:] == y[:-1]) & (x[1:] == x[:-1])
+    return x, y, second, rising[y, x]
+
+
 def partners(order: np.ndarray) -> np.ndarray:
-    """The other end of each corner's edge, when corners sorted along lines pair up."""
+    """The other end of each corner's edge: neighbours in ``order``, along the lines, pair up."""
     partner = np.empty(len(order), int)
     partner[order[::2]], partner[order[1::2]] = order[1::2], order[::2]
     return partner
@@ -325,8 +373,8 @@ def largest_mask(masks: np.ndarray) -> np.ndarray:
 
 
 def coco_annotations(
-    records: Sequence[dict], image_id: int = 0, first_id: int = 1, category_id: int = 1
-) -> list[dict]:
+    records: Sequence[Record], image_id: int = 0, first_id: int = 1, category_id: int = 1
+) -> list[dict[str, Any]]:
     """COCO annotations of automatic masks in any output mode, with compressed RLE.
 
     Ids count from ``first_id``. The records' scores, point and crop come along.
@@ -348,7 +396,7 @@ def coco_annotations(
     ]
 
 
-def compressed_segmentations(records: Sequence[dict]) -> list[dict]:
+def compressed_segmentations(records: Sequence[Record]) -> list[Rle]:
     """Compressed RLE of automatic masks in any output mode."""
     segmentations = [record["segmentation"] for record in records]
     if segmentations and isinstance(segmentations[0], np.ndarray):

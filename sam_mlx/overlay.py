@@ -49,7 +49,12 @@ def _erode(mask: np.ndarray, steps: int) -> np.ndarray:
     return mask
 
 
-def _draw_prompts(picture, point_coords, point_labels, box) -> Image.Image:
+def _draw_prompts(
+    picture: Image.Image,
+    point_coords: np.ndarray | None,
+    point_labels: np.ndarray | None,
+    box: np.ndarray | None,
+) -> Image.Image:
     zoom = 4  # drawn large, then reduced: ImageDraw does not antialias
     radius = max(3.0, max(picture.size) / 110)
     if box is not None:

@@ -2,82 +2,26 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 from collections.abc import Sequence
-from dataclasses import dataclass
-from itertools import cycle
+from functools import partial
 from pathlib import Path
 
 import mlx.core as mx
-import mlx.nn as nn
 import numpy as np
-from mlx.utils import tree_flatten
+from numpy.typing import ArrayLike
 from PIL import Image
-from safetensors import SafetensorError, safe_open
 
 from . import transforms
-from .config import SamConfig
-from .files import write_whole
-from .modeling.elementwise import parallel_streams
-from .modeling.prompt_encoder import EMPTY
-from .modeling.sam import Sam
+from .embedding import ImageEmbedding, fingerprint
+from .prompts import Prompt, Stacked, check_prompt, check_prompts, stack
+from .sam import Sam
+from .streams import spread, width
 
 # Activations of the decoder alive at a time. A prompt has about 40 bytes for each value of the
 # image embedding: 42 MB in ViT-B.
 DECODER_BYTES = 320 << 20
 
-
-@dataclass(frozen=True)
-class ImageEmbedding:
-    """An encoded image: all that prompts need, without the picture or the encoder."""
-
-    features: mx.array  # (1, G, G, C)
-    original_size: tuple[int, int]  # height, width of the picture, pixels
-    input_size: tuple[int, int]  # height, width in the model's input frame, pixels
-    fingerprint: str  # of the encoder that made it
-
-    def save(self, path: str | Path) -> None:
-        """Write a .safetensors file, whole or not at all."""
-        metadata = {
-            "format": "sam_mlx.ImageEmbedding",
-            "original_size": json.dumps(self.original_size),
-            "input_size": json.dumps(self.input_size),
-            "fingerprint": self.fingerprint,
-        }
-        tensors = {"features": self.features}
-        write_whole(path, lambda name: mx.save_safetensors(name, tensors, metadata))
-
-    @classmethod
-    def load(cls, path: str | Path) -> ImageEmbedding:
-        """Raises FileNotFoundError, or ValueError when the file is not an embedding."""
-        if not Path(path).exists():
-            raise FileNotFoundError(f"no such image embedding: {path}")
-        try:
-            with safe_open(path, "np") as file:
-                metadata = file.metadata() or {}
-            if metadata.get("format") != "sam_mlx.ImageEmbedding":
-                raise ValueError("it was not written by ImageEmbedding.save")
-            features = mx.load(str(path), format="safetensors")["features"]
-            mx.eval(features)
-            return cls(
-                features,
-                tuple(json.loads(metadata["original_size"])),
-                tuple(json.loads(metadata["input_size"])),
-                metadata["fingerprint"],
-            )
-        except (SafetensorError, RuntimeError, OSError, KeyError, ValueError) as error:
-            raise ValueError(f"{path} is not an image embedding: {error}") from error
-
-
-def fingerprint(config: SamConfig, weights: nn.Module) -> str:
-    """Tells models apart by 64 values of every tensor; the same on every machine."""
-    digest = hashlib.sha256(json.dumps(config.to_dict(), sort_keys=True).encode())
-    for name, w in sorted(tree_flatten(weights.parameters())):
-        sample = w.flatten()[:: max(1, w.size // 64)]
-        digest.update(f"{name} {w.shape} {w.dtype}".encode())
-        digest.update(np.array(sample.astype(mx.float32)).tobytes())
-    return digest.hexdigest()[:32]
+Column = ArrayLike | Sequence[ArrayLike | None] | None  # one part of B prompts
 
 
 class SamPredictor:
@@ -92,9 +36,18 @@ class SamPredictor:
         self._fingerprint: str | None = None
 
     @classmethod
-    def from_pretrained(cls, path_or_repo: str | Path, **options) -> SamPredictor:
-        """A predictor of the model that ``sam_mlx.loading.from_pretrained`` finds."""
-        return cls(Sam.from_pretrained(path_or_repo, **options))
+    def from_pretrained(
+        cls,
+        path_or_repo: str | Path,
+        *,
+        dtype: mx.Dtype | str | None = None,
+        quantize: int | None = None,
+        revision: str | None = None,
+    ) -> SamPredictor:
+        """A predictor of the model that ``Sam.from_pretrained`` finds."""
+        return cls(
+            Sam.from_pretrained(path_or_repo, dtype=dtype, quantize=quantize, revision=revision)
+        )
 
     def set_image(
         self, image: str | Path | Image.Image | np.ndarray, image_format: str = "RGB"
@@ -164,10 +117,10 @@ class SamPredictor:
 
     def predict(
         self,
-        point_coords: np.ndarray | None = None,
-        point_labels: np.ndarray | None = None,
-        box: np.ndarray | None = None,
-        mask_input: np.ndarray | None = None,
+        point_coords: ArrayLike | None = None,
+        point_labels: ArrayLike | None = None,
+        box: ArrayLike | None = None,
+        mask_input: ArrayLike | None = None,
         multimask_output: bool = True,
         return_logits: bool = False,
     ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -194,10 +147,10 @@ class SamPredictor:
 
     def predict_batch(
         self,
-        point_coords: np.ndarray | Sequence[np.ndarray | None] | None = None,
-        point_labels: np.ndarray | Sequence[np.ndarray | None] | None = None,
-        boxes: np.ndarray | Sequence[np.ndarray | None] | None = None,
-        mask_inputs: np.ndarray | Sequence[np.ndarray | None] | None = None,
+        point_coords: Column = None,
+        point_labels: Column = None,
+        boxes: Column = None,
+        mask_inputs: Column = None,
         multimask_output: bool = True,
         return_logits: bool = False,
     ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -210,21 +163,14 @@ class SamPredictor:
         Returns masks (B, C, H, W), predicted IoU (B, C), low-resolution logits (B, C, 4G, 4G).
         """
         embedding = self.get_image_embedding()
-        prompts = self._prompts(point_coords, point_labels, boxes, mask_inputs)
-
-        # Prompts of the same kind go together; only the number of points may differ.
-        groups: dict[tuple[bool, ...], list[int]] = {}
-        for i, prompt in enumerate(prompts):
-            groups.setdefault(tuple(part is None for part in prompt), []).append(i)
-        logits, scores = [None] * len(prompts), [None] * len(prompts)
-        for members in groups.values():
-            points, box, mask = _stack([prompts[i] for i in members])
-            group_logits, group_scores = predict_in_parts(
-                self.model, embedding.features, points, box, mask, multimask_output
-            )
-            for j, i in enumerate(members):
-                logits[i], scores[i] = group_logits[j], group_scores[j]
-        logits, scores = mx.stack(logits), mx.stack(scores)
+        parts = {
+            "point_coords": point_coords,
+            "point_labels": point_labels,
+            "boxes": boxes,
+            "mask_inputs": mask_inputs,
+        }
+        prompts = check_prompts(parts, embedding.original_size, self.model.config)
+        logits, scores = self._decode(embedding.features, prompts, multimask_output)
 
         threshold = None if return_logits else self.model.mask_threshold
         sizes = embedding.input_size, embedding.original_size, self.model.config.image_size
@@ -234,42 +180,33 @@ class SamPredictor:
         )
         return masks, np.array(scores.astype(mx.float32)), np.array(logits.astype(mx.float32))
 
-    def embed_prompt(self, point_coords=None, point_labels=None, box=None, mask_input=None):
+    def _decode(
+        self, features: mx.array, prompts: Sequence[Prompt], multimask_output: bool
+    ) -> tuple[mx.array, mx.array]:
+        """Logits (B, C, n, n) and predicted IoU (B, C). Prompts of the same kind go together."""
+        groups: dict[tuple[bool, ...], list[int]] = {}
+        for i, prompt in enumerate(prompts):
+            groups.setdefault(prompt.kind, []).append(i)
+        results: dict[int, tuple[mx.array, mx.array]] = {}
+        for members in groups.values():
+            stacked = stack([prompts[i] for i in members])
+            results |= zip(
+                members, zip(*predict_in_parts(self.model, features, *stacked, multimask_output))
+            )
+        logits, scores = zip(*(results[i] for i in range(len(prompts))))
+        return mx.stack(list(logits)), mx.stack(list(scores))
+
+    def embed_prompt(
+        self,
+        point_coords: ArrayLike | None = None,
+        point_labels: ArrayLike | None = None,
+        box: ArrayLike | None = None,
+        mask_input: ArrayLike | None = None,
+    ) -> Stacked:
         """One prompt of ``predict`` in the form that ``Sam.predict_masks`` takes."""
-        return _stack([self._prompt(point_coords, point_labels, box, mask_input)])
-
-    def _prompts(self, point_coords, point_labels, boxes, mask_inputs) -> list[tuple]:
-        """Check the prompts and bring them to the input frame: [(points, box, mask), ...]."""
-        if (point_coords is None) != (point_labels is None):
-            raise ValueError("point_coords and point_labels go together: one of them is None")
-        parts = {
-            "point_coords": point_coords,
-            "point_labels": point_labels,
-            "boxes": boxes,
-            "mask_inputs": mask_inputs,
-        }
-        sizes = {name: len(part) for name, part in parts.items() if part is not None}
-        if len(set(sizes.values())) > 1:
-            raise ValueError(f"prompts differ in number: {sizes}; each needs one entry a prompt")
-        B = next(iter(sizes.values()), 1)
-        if B == 0:
-            raise ValueError("no prompts: every argument has length 0")
-        columns = [[None] * B if part is None else part for part in parts.values()]
-        return [self._prompt(*prompt) for prompt in zip(*columns)]
-
-    def _prompt(self, coords, labels, box, mask) -> tuple:
-        size, side = self.original_size, self.model.config.image_size
-        points = None
-        if (coords is None) != (labels is None):
-            raise ValueError("a prompt has points without labels, or labels without points")
-        if coords is not None:
-            coords, labels = check_points(coords, labels)
-            points = transforms.apply_coords(coords, size, side), labels
-        if box is not None:
-            box = transforms.apply_boxes(check_box(box), size, side)
-        if mask is not None:
-            mask = check_mask(mask, self.model.config.mask_size)
-        return points, box, mask
+        prompt = point_coords, point_labels, box, mask_input
+        size, config = self.original_size, self.model.config
+        return stack([check_prompt(*prompt, size=size, config=config)])
 
 
 def predict_in_parts(
@@ -282,94 +219,20 @@ def predict_in_parts(
 ) -> tuple[mx.array, mx.array]:
     """``Sam.predict_masks``, evaluated a few prompts at a time, so in memory for those few."""
     B = next((len(p) for p in (points and points[0], boxes, masks) if p is not None), 1)
-    streams = parallel_streams()
-    at_once = DECODER_BYTES // len(streams) // (40 * image_embedding.size)
-    at_once = max(1, min(at_once, -(-B // len(streams))))
+    at_once = DECODER_BYTES // width() // (40 * image_embedding.size)
+    at_once = max(1, min(at_once, -(-B // width())))
     image_pe = model.prompt_encoder.get_dense_pe()
-    parts = []
-    for i, stream in zip(range(0, B, at_once), cycle(streams)):
-        part = slice(i, i + at_once)
-        with mx.stream(stream):
-            parts.append(
-                model.predict_masks(
-                    image_embedding,
-                    points and (points[0][part], points[1][part]),
-                    None if boxes is None else boxes[part],
-                    None if masks is None else masks[part],
-                    multimask_output,
-                    image_pe,
-                )
-            )
-        if stream == streams[-1]:
-            mx.eval(parts[-len(streams) :])
-    mx.eval(parts)
-    logits, iou = zip(*parts)
-    return mx.concatenate(logits), mx.concatenate(iou)
 
-
-def check_points(coords, labels) -> tuple[np.ndarray, np.ndarray]:
-    """Point prompts as (N, 2) float64 and (N,) int32; ValueError says what is wrong."""
-    coords, labels = np.asarray(coords), np.asarray(labels)
-    if coords.ndim != 2 or coords.shape[1] != 2 or len(coords) == 0:
-        raise ValueError(
-            f"point_coords has shape {coords.shape}; expected (N, 2), N >= 1: x, y in pixels of "
-            "the original image"
+    def predict(part: slice) -> tuple[mx.array, mx.array]:
+        return model.predict_masks(
+            image_embedding,
+            points and (points[0][part], points[1][part]),
+            None if boxes is None else boxes[part],
+            None if masks is None else masks[part],
+            multimask_output,
+            image_pe,
         )
-    if labels.shape != coords.shape[:1]:
-        raise ValueError(
-            f"point_labels has shape {labels.shape}; expected {coords.shape[:1]}, one a point"
-        )
-    if not np.isin(labels, (-1, 0, 1)).all():
-        raise ValueError(
-            f"point_labels holds {sorted(set(labels.tolist()))}; expected 1 (foreground), "
-            "0 (background) or -1 (not a point)"
-        )
-    return _finite(coords, "point_coords"), labels.astype(np.int32)
 
-
-def check_box(box) -> np.ndarray:
-    """A box prompt as (4,) float64; ValueError says what is wrong."""
-    box = np.asarray(box)
-    if box.shape != (4,):
-        raise ValueError(f"box has shape {box.shape}; expected (4,): x0, y0, x1, y1 in pixels")
-    box = _finite(box, "box")
-    if box[2] < box[0] or box[3] < box[1]:
-        raise ValueError(f"box is {box.tolist()}; expected x0 <= x1 and y0 <= y1")
-    return box
-
-
-def check_mask(mask, size: int) -> np.ndarray:
-    """A mask prompt as (1, size, size) float32; ValueError says what is wrong."""
-    mask = np.asarray(mask)
-    if mask.shape != (1, size, size):
-        raise ValueError(
-            f"mask_input has shape {mask.shape}; expected {(1, size, size)}: one of the "
-            "low-resolution logits that predict returns, as logits[i : i + 1]"
-        )
-    return _finite(mask, "mask_input").astype(np.float32)
-
-
-def _finite(values: np.ndarray, name: str) -> np.ndarray:
-    try:
-        values = values.astype(float)
-    except (TypeError, ValueError):
-        raise ValueError(f"{name} holds {values.dtype} values; expected numbers") from None
-    if not np.isfinite(values).all():
-        raise ValueError(f"{name} holds NaN or infinite values")
-    return values
-
-
-def _stack(prompts: list[tuple]) -> tuple:
-    """Prompts of one kind as arrays, shorter point lists filled up with empty slots."""
-    points, boxes, masks = zip(*prompts)
-    if points[0] is not None:
-        longest = max(len(labels) for _, labels in points)
-        coords = np.zeros((len(points), longest, 2), np.float32)
-        labels = np.full((len(points), longest), EMPTY, np.int32)
-        for i, (xy, label) in enumerate(points):
-            coords[i, : len(label)], labels[i, : len(label)] = xy, label
-        points = mx.array(coords), mx.array(labels)
-    else:
-        points = None
-    boxes = None if boxes[0] is None else mx.array(np.stack(boxes).astype(np.float32))
-    return points, boxes, None if masks[0] is None else mx.array(np.stack(masks))
+    slices = [slice(i, i + at_once) for i in range(0, B, at_once)]
+    logits, iou = zip(*spread([partial(predict, part) for part in slices], evaluate=True))
+    return mx.concatenate(list(logits)), mx.concatenate(list(iou))

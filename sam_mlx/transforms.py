@@ -4,8 +4,7 @@ Sizes are (height, width) in pixels. Three frames: the original image; the input
 original scaled so that its longest side is the model's; the padded square the model sees.
 """
 
-from functools import lru_cache
-from itertools import cycle
+from functools import lru_cache, partial
 from pathlib import Path
 
 import mlx.core as mx
@@ -13,11 +12,15 @@ import numpy as np
 from PIL import Image, ImageOps
 
 from .config import SamConfig
-from .modeling.elementwise import parallel_streams
 from .modeling.layers import interpolate_rows
+from .streams import spread
+
+Band = tuple[slice, mx.array]  # the inputs that some outputs depend on, and by how much
 
 
-def load_image(image: str | Path | Image.Image | np.ndarray, image_format: str = "RGB"):
+def load_image(
+    image: str | Path | Image.Image | np.ndarray, image_format: str = "RGB"
+) -> np.ndarray:
     """Any picture as an (H, W, 3) uint8 array in RGB.
 
     Files are turned as their EXIF orientation says. Gray is repeated over the channels, alpha
@@ -34,28 +37,38 @@ def load_image(image: str | Path | Image.Image | np.ndarray, image_format: str =
         return _from_file(Path(image))
     if isinstance(image, Image.Image):
         return _from_pil(image)
-    array = np.asarray(image)
+    array = to_8_bits(check_array(np.asarray(image)))
+    if array.shape[2] <= 2:
+        return np.repeat(array[..., :1], 3, axis=2)
+    return np.ascontiguousarray(array[..., :3] if image_format == "RGB" else array[..., 2::-1])
+
+
+def check_array(array: np.ndarray) -> np.ndarray:
+    """An array as (H, W, channels); ValueError where it is no picture."""
+    shape = array.shape
     if array.ndim == 2:
         array = array[..., None]
     if array.ndim != 3 or array.shape[2] not in (1, 2, 3, 4):
         raise ValueError(
-            f"image has shape {np.shape(image)}; expected (height, width) or (height, width, "
+            f"image has shape {shape}; expected (height, width) or (height, width, "
             "channels) with 1 to 4 channels, channels last"
         )
     if 0 in array.shape:
         raise ValueError(f"image has shape {array.shape}: it holds no pixels")
+    return array
+
+
+def to_8_bits(array: np.ndarray) -> np.ndarray:
     if array.dtype == np.bool_:
-        array = array.astype(np.uint8) * 255
-    elif array.dtype == np.uint16:
-        array = (array >> 8).astype(np.uint8)
-    elif array.dtype != np.uint8:
-        raise ValueError(
-            f"image has dtype {array.dtype}; expected uint8 values 0 to 255. A float image in "
-            "[0, 1] becomes one by (image * 255).round().astype(np.uint8)"
-        )
-    if array.shape[2] <= 2:
-        return np.repeat(array[..., :1], 3, axis=2)
-    return np.ascontiguousarray(array[..., :3] if image_format == "RGB" else array[..., 2::-1])
+        return array.astype(np.uint8) * 255
+    if array.dtype == np.uint16:
+        return (array >> 8).astype(np.uint8)
+    if array.dtype == np.uint8:
+        return array
+    raise ValueError(
+        f"image has dtype {array.dtype}; expected uint8 values 0 to 255. A float image in "
+        "[0, 1] becomes one by (image * 255).round().astype(np.uint8)"
+    )
 
 
 def _from_file(path: Path) -> np.ndarray:
@@ -112,7 +125,7 @@ def normalize_and_pad(images: mx.array, config: SamConfig) -> mx.array:
     """(B, h, w, 3) pixels in the input frame to (B, S, S, 3) (original: ``Sam.preprocess``)."""
     _, h, w, _ = images.shape
     pixels = normalize(images, config)
-    return mx.pad(pixels, ((0, 0), (0, config.image_size - h), (0, config.image_size - w), (0, 0)))
+    return mx.pad(pixels, [(0, 0), (0, config.image_size - h), (0, config.image_size - w), (0, 0)])
 
 
 def normalize(images: mx.array, config: SamConfig) -> mx.array:
@@ -153,16 +166,16 @@ def upscale_masks(
     )
     masks = masks.astype(mx.float32)
     masks = mx.concatenate([matrix @ masks[..., band, :] for band, matrix in rows], axis=-2)
-    parts = []
-    for (band, matrix), stream in zip(columns, cycle(parallel_streams())):
-        with mx.stream(stream):
-            part = masks[..., band] @ matrix.T
-            parts.append(part if threshold is None else part > threshold)
-    return mx.concatenate(parts, axis=-1)
+
+    def enlarged(band: slice, matrix: mx.array) -> mx.array:
+        part = masks[..., band] @ matrix.T
+        return part if threshold is None else part > threshold
+
+    return mx.concatenate(spread([partial(enlarged, *column) for column in columns]), axis=-1)
 
 
 @lru_cache(maxsize=16)
-def upscaling(n: int, image_size: int, inner: int, outer: int) -> list[tuple[slice, mx.array]]:
+def upscaling(n: int, image_size: int, inner: int, outer: int) -> list[Band]:
     """Along one axis, n -> image_size, cropped to inner, -> outer, as bands of one matrix.
 
     An output pixel depends on three or four inputs, so 128 of them on about 20: the zeros of

@@ -1,11 +1,31 @@
-import sam_mlx  # noqa: F401 I001  first: on Linux it must come before mlx.core, see sam_mlx/_linux.py
+"""Fixtures of all tests. What is heavy is imported by the fixture that needs it."""
+
+import os
+
+os.environ.setdefault("MLX_ENABLE_TF32", "0")  # before MLX loads: bounds are those of float32
+
+import sam_mlx  # noqa: F401, I001  first: on Linux it must come before mlx.core, see sam_mlx/_linux.py
 
 import mlx.core as mx
 import numpy as np
 import pytest
-import skimage.data
 
-from tests import models
+from sam_mlx.modeling import ops
+
+
+def pytest_addoption(parser):
+    parser.addoption("--plain", action="store_true", help="the forms that GPUs run, on any machine")
+
+
+def pytest_configure(config):
+    if config.getoption("--plain"):
+        ops.use_plain_forms()
+
+
+def pytest_collection_modifyitems(items):
+    for item in items:
+        if "originals" in getattr(item, "fixturenames", ()):
+            item.add_marker(pytest.mark.original)
 
 
 @pytest.fixture(autouse=True)
@@ -14,9 +34,27 @@ def seed():
     mx.random.seed(0)
 
 
+@pytest.fixture
+def plain():
+    """A function that switches the plain forms on, undone after the test."""
+    before = ops.plain_forms_only()
+    yield ops.use_plain_forms
+    ops.use_plain_forms(before)
+
+
+@pytest.fixture(scope="session")
+def originals():
+    """Meta's package and transformers; a test that asks for them is marked ``original``."""
+    from tests.support import originals
+
+    return originals
+
+
 @pytest.fixture(scope="session")
 def photograph() -> np.ndarray:
     """A public-domain picture (NASA), 512 x 512."""
+    import skimage.data
+
     return skimage.data.astronaut()
 
 
@@ -26,6 +64,16 @@ def wide_photograph(photograph) -> np.ndarray:
 
 
 @pytest.fixture(scope="session")
-def small():
+def small(originals):
     """The original and ours, of a small size with every structure of ViT-B, on equal weights."""
+    from tests.support import models
+
     return models.pair(models.SMALL)
+
+
+@pytest.fixture
+def opencv(monkeypatch):
+    """OpenCV, or its one function that the original calls, where it is not installed."""
+    from tests.support.opencv import stand_in
+
+    return stand_in(monkeypatch)

@@ -111,7 +111,7 @@ def test_no_traceback(monkeypatch, capsys, error, code):
     def fail(*_, **__):
         raise error
 
-    monkeypatch.setattr("sam_mlx.loading.from_pretrained", fail)
+    monkeypatch.setattr("sam_mlx.Sam.from_pretrained", fail)
     assert main(["info", "nano"]) == code
     assert str(error) in capsys.readouterr().err
 

@@ -7,7 +7,6 @@ from pathlib import Path
 
 import pytest
 
-
 MKL = list(Path(sys.prefix, "lib").glob("libmkl_rt.so*"))
 PROGRAM = """
 import {first}, {second}

@@ -6,8 +6,6 @@ import pytest
 from PIL import Image
 
 from sam_mlx import ImageEmbedding, SamPredictor
-from tests import models
-from tests.test_parity import meta_predictor
 
 
 @pytest.fixture
@@ -24,7 +22,7 @@ CLICK = {"point_coords": np.array([[200.0, 130.0]]), "point_labels": np.array([1
     "size",
     [(384, 640), (700, 1200), (1080, 320), (479, 640), (1, 1), (1, 77), (77, 1), (3, 2), (1, 700)],
 )
-def test_odd_sizes(small, size):
+def test_odd_sizes(small, size, originals):
     reference, model = small
     image = np.random.default_rng(0).integers(0, 256, (*size, 3), dtype=np.uint8)
     predictor = SamPredictor(model)
@@ -34,7 +32,7 @@ def test_odd_sizes(small, size):
     assert masks.shape == (3, *size)
     if size == (1, 700):  # the original rounds the height to nothing
         return
-    expected, *expected_rest = meta_predictor(reference, image).predict(**points)
+    expected, *expected_rest = originals.meta_predictor(reference, image).predict(**points)
     assert masks.shape == expected.shape
     for ours, original in zip(rest, expected_rest):
         np.testing.assert_allclose(ours, original, atol=2e-5)
@@ -133,6 +131,8 @@ def test_embedding_survives_saving(predictor, tmp_path, small, photograph):
 
 
 def test_embedding_of_another_model_is_refused(predictor):
+    from tests.support import models
+
     other = SamPredictor(models.pair(models.SMALL, seed=3)[1])
     with pytest.raises(ValueError, match="embed the image again"):
         other.set_image_embedding(predictor.get_image_embedding())
@@ -158,7 +158,7 @@ def test_before_and_after_an_image(small, photograph):
             call()
     predictor.set_image(photograph)
     assert predictor.is_image_set
-    with pytest.raises(ValueError):
+    with pytest.raises(ValueError, match="no pixels"):
         predictor.set_image(np.zeros((0, 0, 3), np.uint8))
     assert predictor.original_size == (512, 512)  # a refused image changes nothing
     predictor.reset_image()

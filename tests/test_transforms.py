@@ -3,54 +3,12 @@
 import mlx.core as mx
 import numpy as np
 import pytest
-import torch
-import torch.nn.functional as F
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
 from sam_mlx import transforms
-from sam_mlx.modeling.layers import interpolate_rows, window_partition, window_unpartition
-from tests import models
-from tests.references import segment_anything  # noqa: F401  makes the next import work
-
-from segment_anything.utils.transforms import ResizeLongestSide  # isort: skip
-
-sides = st.integers(1, 6000)
-
-
-@given(sides, sides)
-def test_preprocess_shape_is_the_originals(height, width):
-    ours = transforms.preprocess_shape((height, width), 1024)
-    original = ResizeLongestSide.get_preprocess_shape(height, width, 1024)
-    # Where the original rounds a side to nothing, and fails, one pixel is kept.
-    assert ours == tuple(max(1, side) for side in original)
-    assert max(ours) == 1024
-
-
-@given(sides, sides, st.lists(st.tuples(*[st.floats(-9999, 9999)] * 2), min_size=1, max_size=5))
-def test_coordinates_are_the_originals(height, width, points):
-    if 0 in ResizeLongestSide.get_preprocess_shape(height, width, 1024):
-        return
-    points = np.array(points)
-    resize = ResizeLongestSide(1024)
-    np.testing.assert_array_equal(
-        transforms.apply_coords(points, (height, width), 1024),
-        resize.apply_coords(points, (height, width)),
-    )
-    boxes = np.concatenate([points, points], axis=1)
-    np.testing.assert_array_equal(
-        transforms.apply_boxes(boxes, (height, width), 1024),
-        resize.apply_boxes(boxes, (height, width)),
-    )
-
-
-@given(st.integers(1, 300), st.integers(1, 300))
-def test_interpolation_is_interpolate(size, new_size):
-    rows = torch.arange(2 * size, dtype=torch.float64).reshape(size, 2) ** 2
-    expected = F.interpolate(rows.T[None], new_size, mode="linear")[0].T
-    ours = interpolate_rows(rows.numpy(), new_size)
-    np.testing.assert_allclose(ours, expected, atol=1e-6 * size**2)
+from sam_mlx.modeling.layers import window_partition, window_unpartition
 
 
 @given(*[st.integers(1, 3)], *[st.integers(1, 20)] * 2, st.integers(1, 8))
@@ -71,20 +29,6 @@ def test_masks_have_the_images_size(height, width):
     assert masks.shape == (2, height, width)
     above = transforms.upscale_masks(logits, size, (height, width), 128, threshold=0.3)
     np.testing.assert_array_equal(np.array(above), np.array(masks) > 0.3)
-
-
-def test_preprocessing_is_the_originals(photograph, wide_photograph, small):
-    reference, model = small
-    for image in (
-        photograph,
-        wide_photograph,
-        wide_photograph.swapaxes(0, 1),
-        photograph[:100, :90],
-    ):
-        resized = ResizeLongestSide(128).apply_image(image)
-        expected = reference.preprocess(torch.tensor(resized).permute(2, 0, 1).float())
-        ours = np.array(transforms.preprocess(image, models.SMALL))[0]
-        np.testing.assert_allclose(ours, expected.permute(1, 2, 0).numpy(), atol=5e-7)
 
 
 rgb = np.array([[[10, 20, 30], [200, 100, 0]]], np.uint8)

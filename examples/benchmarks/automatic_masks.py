@@ -15,7 +15,7 @@ import sys
 import time
 from pathlib import Path
 
-import sam_mlx  # noqa: F401 I001  first: on Linux it must come before mlx.core
+import sam_mlx  # noqa: F401  first: on Linux it must come before mlx.core
 
 
 def main() -> None:
@@ -75,9 +75,10 @@ def ours(model: str, options: dict):
 
 
 def original(model: str, options: dict):
+    from tests.references import segment_anything
+
     from sam_mlx import Sam
     from tests.automatic import original_of
-    from tests.references import segment_anything
 
     return segment_anything.SamAutomaticMaskGenerator(
         original_of(Sam.from_pretrained(model)), **options

@@ -15,9 +15,10 @@ def main():
     if kind == "read":
         return loop.report(args, lambda: loop.read_file(args.model))
 
-    from sam_mlx import Sam, SamAutomaticMaskGenerator, SamPredictor, transforms  # noqa: I001
+    from sam_mlx import Sam, SamAutomaticMaskGenerator, SamPredictor, transforms  # before mlx.core
     from sam_mlx.predictor import predict_in_parts
 
+    # isort: split
     import mlx.core as mx
 
     def measure(work, finish=mx.eval):

@@ -6,14 +6,15 @@ Each part is timed alone, on random weights; the last column is what its matrix 
 would take at the rate of a large one, measured first.
 """
 
-import sam_mlx  # noqa: F401 I001  first: on Linux it must come before mlx.core
+import sam_mlx  # noqa: F401  first: on Linux it must come before mlx.core
 
+# isort: split
 import mlx.core as mx
 
 from examples.benchmarks.optimisations import measure
 from sam_mlx.config import VARIANTS
-from sam_mlx.modeling.elementwise import in_halves
 from sam_mlx.modeling.image_encoder import ImageEncoderViT
+from sam_mlx.modeling.ops import tokenwise
 
 
 def main() -> None:
@@ -24,7 +25,12 @@ def main() -> None:
     weight = mx.random.normal((vit.dim, vit.mlp_dim))
     mx.eval(encoder.parameters(), image, x, weight)
 
-    product = measure(lambda: in_halves(lambda x: x @ weight, x, axis=1), 5)[0]
+    class Product:
+        @tokenwise
+        def __call__(self, x: mx.array) -> mx.array:
+            return x @ weight
+
+    product = measure(lambda: Product()(x), 5)[0]
     rate = 2 * G * G * vit.dim * vit.mlp_dim / product
     print(f"Products: {rate / 1e9:.0f} GFLOP/s.\n")
     print("| part | times | each | together | products alone |\n| --- | --- | --- | --- | --- |")
@@ -39,7 +45,7 @@ def main() -> None:
     # q k^T, weights v, and the products with the two tables of relative positions
     parts = [
         ("patch embedding", 1, lambda: encoder.patch_embed(image), 2 * S * S * 3 * D),
-        ("norm", 2 * vit.depth, lambda: local.norm1(x), 0),
+        ("norm before attention", vit.depth, lambda: local.norm1(x), 0),
         (
             "attention in windows",
             vit.depth - n_whole,
@@ -47,7 +53,7 @@ def main() -> None:
             linear + 4 * padded * D * (window**2 + window),
         ),
         ("global attention", n_whole, lambda: whole.attn(x, 0), linear + 4 * T * D * (T + G)),
-        ("MLP", vit.depth, lambda: in_halves(local.mlp, x, axis=1), mlp),
+        ("norm, MLP, sum", vit.depth, lambda: local.feed_forward(x), mlp),
         (
             "neck",
             1,
@@ -61,9 +67,8 @@ def main() -> None:
         seconds, alone = measure(work, 3)[0], times * flop / rate
         total += alone
         alone = total if name == "all" else alone
-        print(
-            f"| {name} | {times} | {1e3 * seconds:.0f} ms | {times * seconds:.2f} s | {alone:.2f} s |"
-        )
+        each, together = f"{1e3 * seconds:.0f} ms", f"{times * seconds:.2f} s"
+        print(f"| {name} | {times} | {each} | {together} | {alone:.2f} s |")
 
 
 if __name__ == "__main__":

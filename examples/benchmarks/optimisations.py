@@ -11,19 +11,19 @@ import statistics
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from unittest.mock import patch
 
-import sam_mlx  # noqa: F401 I001  first: on Linux it must come before mlx.core
+import sam_mlx  # noqa: F401  first: on Linux it must come before mlx.core
 
+# isort: split
 import mlx.core as mx
 import mlx.nn as nn
 import numpy as np
 
-from sam_mlx import transforms
-from sam_mlx.config import VARIANTS, SamConfig, ViTConfig
-from sam_mlx.modeling import elementwise
-from sam_mlx.modeling.image_encoder import Block
-from sam_mlx.modeling.layers import conv_as_matmul, depthwise, interpolate_rows
+from sam_mlx import streams, transforms
+from sam_mlx.config import VARIANTS, SamConfig
+from sam_mlx.modeling import ops
+from sam_mlx.modeling.image_encoder import Block, ViTConfig
+from sam_mlx.modeling.layers import conv_as_matmul, interpolate_rows
 from sam_mlx.modeling.mask_decoder import MaskDecoder, interleave
 from sam_mlx.modeling.prompt_encoder import PositionEmbeddingRandom
 from sam_mlx.modeling.transformer import Attention, ImageToToken, TokenToImage
@@ -72,11 +72,11 @@ def cases(config: SamConfig, prompts: int) -> Iterator[Case]:
     yield Case(
         "attention of a global block: in pieces",
         lambda: whole_attention(q, k, v, rel_h, rel_w, d**-0.5),
-        lambda: elementwise.attend(q, k, v, rel_h, rel_w, d**-0.5),
+        lambda: ops.attend(q, k, v, rel_h, rel_w, d**-0.5),
     )
 
     hidden = normal(1, G, G, vit.mlp_dim)
-    yield Case("GELU of an MLP", lambda: nn.gelu(hidden), lambda: elementwise.gelu(hidden))
+    yield Case("GELU of an MLP", lambda: nn.gelu(hidden), lambda: ops.gelu(hidden))
 
     x = normal(1, G, G, vit.dim)
     for kind, window in (("window", vit.window), ("global", 0)):
@@ -98,7 +98,7 @@ def cases(config: SamConfig, prompts: int) -> Iterator[Case]:
     yield Case(
         "depthwise convolution of TinyViT: a sum of nine products (CPU only)",
         lambda: filters(grid),
-        lambda: depthwise(filters, grid),
+        lambda: ops.depthwise(grid, filters.weight, filters.bias, 1),
     )
 
     tokens, cells = normal(prompts, 7, C), normal(prompts, G * G, C)
@@ -162,10 +162,11 @@ def whole_attention(q, k, v, rel_h, rel_w, scale):
 
 
 def on_one_stream(f: Callable[[mx.array], mx.array], x: mx.array) -> mx.array:
-    with patch.object(
-        elementwise, "parallel_streams", lambda: [mx.default_stream(mx.default_device())]
-    ):
+    streams.use_one()
+    try:
         return f(x)
+    finally:
+        streams.use_one(False)
 
 
 def every_cell(encoding: PositionEmbeddingRandom, G: int) -> mx.array:

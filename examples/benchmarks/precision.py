@@ -7,8 +7,9 @@ import argparse
 import tempfile
 from pathlib import Path
 
-from sam_mlx import Sam, SamPredictor  # noqa: I001  before mlx.core
+from sam_mlx import Sam, SamPredictor  # before mlx.core
 
+# isort: split
 import mlx.core as mx
 import numpy as np
 

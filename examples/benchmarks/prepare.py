@@ -27,8 +27,8 @@ def original(cache: Path) -> None:
     import torch
 
     from sam_mlx.config import VARIANTS
-    from tests import models
-    from tests.automatic import calibrate
+    from tests.support import models
+    from tests.support.automatic import calibrate
 
     model = models.original(VARIANTS["vit_b"])
     calibrate(model)  # masks of a few blobs, predicted IoU on both sides of the threshold
@@ -53,10 +53,11 @@ def theirs(cache: Path, package: Path) -> None:
     import torch
     from safetensors.torch import save_file
 
-    from sam_mlx.loading import whole_folder
-    from sam_mlx.weights import from_hugging_face
-    from tests import references  # noqa: F401  so that transformers can be imported
+    from sam_mlx.checkpoints.hugging_face import to_meta
+    from sam_mlx.files import whole_folder
+    from tests.support import originals  # noqa: F401  so that transformers can be imported
 
+    # isort: split
     from transformers import SamConfig, SamModel
 
     state = torch.load(cache / "sam.pth", weights_only=True)
@@ -64,10 +65,10 @@ def theirs(cache: Path, package: Path) -> None:
         names = SamModel(SamConfig()).state_dict()
     # The other name of shared_image_embedding, which files leave out.
     names = [name for name in names if not name.startswith("prompt_encoder.shared_embedding.")]
-    renamed = from_hugging_face({name: name for name in names})
-    hugging_face = cache / "hugging_face"
-    if not hugging_face.exists():
-        with whole_folder(hugging_face) as temporary:
+    renamed = to_meta({name: name for name in names})
+    folder = cache / "hugging_face"
+    if not folder.exists():
+        with whole_folder(folder) as temporary:
             tensors = {renamed[name]: tensor for name, tensor in state.items()}
             save_file(tensors, temporary / "model.safetensors")
             SamConfig().save_pretrained(temporary)
@@ -81,11 +82,11 @@ def theirs(cache: Path, package: Path) -> None:
             sys.executable,
             "-c",
             code,
-            str(hugging_face.resolve()),
+            str(folder.resolve()),
             str(temporary.resolve()),
         ]
         subprocess.run(command, cwd=package, check=True, env={**os.environ, "PYTHONPATH": ""})
-        shutil.copy(hugging_face / "config.json", temporary)
+        shutil.copy(folder / "config.json", temporary)
 
 
 if __name__ == "__main__":

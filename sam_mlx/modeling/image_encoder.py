@@ -1,11 +1,38 @@
 """The ViT image encoder of SAM (original: ``segment_anything/modeling/image_encoder.py``)."""
 
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
 import mlx.core as mx
 import mlx.nn as nn
+import numpy as np
 
-from ..config import SamConfig
-from .elementwise import attend, gelu, in_halves
-from .layers import MLPBlock, conv_as_matmul, window_partition, window_unpartition
+from ..config import Encoder, SamConfig, Weights, register
+from .layers import (
+    Linear,
+    MLPBlock,
+    conv_as_matmul,
+    interpolate_rows,
+    window_partition,
+    window_unpartition,
+)
+from .ops import attend, gelu, tokenwise
+from .shapes import count, shape_of
+
+
+@dataclass(frozen=True)
+class ViTConfig:
+    """A plain ViT with windowed and global blocks (ViTDet; SAM paper, appendix A)."""
+
+    type: ClassVar[str] = "vit"
+    dim: int
+    depth: int
+    heads: int
+    global_blocks: tuple[int, ...]  # indices of the blocks that attend to the whole grid
+    mlp_dim: int
+    window: int = 14  # cells a side; the last windows are padded (64 -> 70)
 
 
 class PatchEmbed(nn.Module):
@@ -24,26 +51,26 @@ class Attention(nn.Module):
         super().__init__()
         self.heads = heads
         self.scale = (dim // heads) ** -0.5
-        self.qkv = nn.Linear(dim, 3 * dim)
-        self.proj = nn.Linear(dim, dim)
+        self.qkv = Linear(dim, 3 * dim)
+        self.proj = Linear(dim, dim)
         self.rel_pos_h = mx.zeros((2 * size - 1, dim // heads))
         self.rel_pos_w = mx.zeros((2 * size - 1, dim // heads))
 
     def __call__(self, x: mx.array, window: int) -> mx.array:
         """x: (B, H, W, C); window: cells a side, or 0 for the whole grid as one window."""
         B, H, W, C = x.shape
+        size = (window, window) if window else (H, W)
         # As in the original the zeros beside the grid are cells like others: their keys and
         # values are the bias.
-        x, size = (window_partition(x, window), (window, window)) if window else (x, (H, W))
-        qkv = in_halves(self.qkv, x.reshape(-1, size[0] * size[1], C), axis=1)
-        qkv = qkv.reshape(*qkv.shape[:2], 3, self.heads, -1)
+        x = window_partition(x, window) if window else x.flatten(1, 2)  # (windows, cells, C)
+        qkv = self.qkv(x).reshape(*x.shape[:2], 3, self.heads, -1)
         q, k, v = qkv.transpose(2, 0, 3, 1, 4)  # each (windows, heads, cells, head_dim)
 
         rel_h, rel_w = decomposed_rel_pos(q, self.rel_pos_h, self.rel_pos_w, size)
         x = attend(q, k, v, rel_h, rel_w, self.scale)
         x = x.swapaxes(1, 2).flatten(-2)  # (windows, cells, C)
         x = window_unpartition(x, window, (H, W)) if window else x.reshape(B, H, W, C)
-        return in_halves(self.proj, x, axis=1)
+        return self.proj(x)
 
 
 def decomposed_rel_pos(
@@ -76,7 +103,11 @@ class Block(nn.Module):
 
     def __call__(self, x: mx.array) -> mx.array:
         x = x + self.attn(self.norm1(x), self.window)
-        return in_halves(lambda x: x + self.mlp(self.norm2(x)), x, axis=1)
+        return self.feed_forward(x)
+
+    @tokenwise
+    def feed_forward(self, x: mx.array) -> mx.array:
+        return x + self.mlp(self.norm2(x))
 
 
 class ImageEncoderViT(nn.Module):
@@ -84,20 +115,15 @@ class ImageEncoderViT(nn.Module):
 
     def __init__(self, config: SamConfig):
         super().__init__()
-        vit, dim = config.encoder, config.prompt_dim
+        vit: ViTConfig = config.encoder
+        dim, grid = config.prompt_dim, config.grid
+        windows = [0 if i in vit.global_blocks else vit.window for i in range(vit.depth)]
         self.patch_embed = PatchEmbed(config.patch_size, vit.dim)
-        self.pos_embed = mx.zeros((1, config.grid, config.grid, vit.dim))
+        self.pos_embed = mx.zeros((1, grid, grid, vit.dim))
         self.blocks = [
-            Block(
-                vit.dim,
-                vit.heads,
-                vit.mlp_dim,
-                config.grid,
-                window=0 if i in vit.global_blocks else vit.window,
-            )
-            for i in range(vit.depth)
+            Block(vit.dim, vit.heads, vit.mlp_dim, grid, window=window) for window in windows
         ]
-        self.neck = [
+        self.neck: list[Any] = [
             nn.Conv2d(vit.dim, dim, 1, bias=False),
             nn.LayerNorm(dim, eps=1e-6),
             nn.Conv2d(dim, dim, 3, padding=1, bias=False),
@@ -110,3 +136,76 @@ class ImageEncoderViT(nn.Module):
             x = block(x)
         conv1, norm1, conv2, norm2 = self.neck
         return norm2(conv2(norm1(conv_as_matmul(conv1, x))))
+
+
+def recognises(weights: Weights) -> bool:
+    return "image_encoder.patch_embed.proj.weight" in weights
+
+
+def infer(weights: Weights) -> SamConfig:
+    """Sizes off the shapes of tensors with Meta's names, in PyTorch's layout."""
+    dim, _, patch, _ = shape_of(weights, "image_encoder.patch_embed.proj.weight")
+    _, grid, _, _ = shape_of(weights, "image_encoder.pos_embed")
+    depth = count(weights, r"image_encoder\.blocks\.(\d+)\.")
+    tables = [shape_of(weights, f"image_encoder.blocks.{i}.attn.rel_pos_h") for i in range(depth)]
+    global_blocks, window = _windows([length for length, _ in tables], grid)
+    mlp_dim, _ = shape_of(weights, "image_encoder.blocks.0.mlp.lin1.weight")
+    encoder = ViTConfig(dim, depth, dim // tables[0][1], global_blocks, mlp_dim, window)
+    return SamConfig(encoder, image_size=grid * patch, patch_size=patch)
+
+
+def _windows(lengths: list[int], grid: int) -> tuple[tuple[int, ...], int]:
+    """Which blocks are global and the window of the others, from the lengths of their tables.
+
+    Tables are 2 * size - 1 long. A global block's may be left over from another image size.
+    """
+    longest = 2 * grid - 1 if 2 * grid - 1 in lengths else max(lengths)
+    windows = {(n + 1) // 2 for n in lengths if n != longest} or {grid}
+    if len(windows) > 1:
+        raise ValueError(f"not a SAM checkpoint: blocks with windows of {sorted(windows)} cells")
+    return tuple(i for i, n in enumerate(lengths) if n == longest), windows.pop()
+
+
+def fit_relative_positions(weights: Weights, config: SamConfig) -> dict[str, mx.array]:
+    """Interpolate relative-position tables of another length to the one the model needs.
+
+    The original does so in every forward pass (``get_rel_pos``); once is enough.
+    """
+    return {name: _fit_table(name, w, config) for name, w in weights.items()}
+
+
+def _fit_table(name: str, table: mx.array, config: SamConfig) -> mx.array:
+    block = re.fullmatch(r"image_encoder\.blocks\.(\d+)\.attn\.rel_pos_[hw]", name)
+    if block is None or table.ndim != 2:
+        return table
+    is_global = int(block[1]) in config.encoder.global_blocks
+    length = 2 * (config.grid if is_global else config.encoder.window) - 1
+    if len(table) == length:
+        return table
+    rows = np.array(mx.array(table).astype(mx.float32))
+    return mx.array(interpolate_rows(rows, length).astype(np.float32))
+
+
+def _released(dim: int, depth: int, heads: int, global_blocks: tuple[int, ...]) -> SamConfig:
+    return SamConfig(ViTConfig(dim, depth, heads, global_blocks, mlp_dim=4 * dim))
+
+
+VARIANTS: Mapping[str, SamConfig] = {
+    "vit_b": _released(768, 12, 12, (2, 5, 8, 11)),
+    "vit_l": _released(1024, 24, 16, (5, 11, 17, 23)),
+    "vit_h": _released(1280, 32, 16, (7, 15, 23, 31)),
+    # Ships with the package: trained from scratch on drawn scenes, see examples/nano.
+    "nano": SamConfig(
+        ViTConfig(dim=128, depth=6, heads=4, global_blocks=(2, 4), mlp_dim=384, window=7),
+        image_size=320,
+        patch_size=8,
+        prompt_dim=128,
+        decoder_heads=4,
+        decoder_mlp_dim=176,
+        iou_head_dim=128,
+    ),
+}
+
+register(
+    Encoder(ViTConfig, ImageEncoderViT, recognises, infer, fit=fit_relative_positions), VARIANTS
+)

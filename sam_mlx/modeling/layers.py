@@ -1,11 +1,14 @@
 """Pieces that several parts of SAM share. Images and grids are channels-last everywhere."""
 
 from collections.abc import Callable
+from functools import partial
 
 import mlx.core as mx
 import mlx.nn as nn
 import numpy as np
-from mlx.utils import tree_map_with_path
+from mlx.utils import tree_flatten, tree_map_with_path
+
+from .ops import tokenwise
 
 
 def conv_as_matmul(conv: nn.Conv2d, x: mx.array) -> mx.array:
@@ -22,27 +25,10 @@ def conv_as_matmul(conv: nn.Conv2d, x: mx.array) -> mx.array:
     return x + conv.bias if "bias" in conv else x
 
 
-def depthwise(conv: nn.Conv2d, x: mx.array) -> mx.array:
-    """A convolution of each channel with its own 3x3 kernel, padding 1, stride 1 or 2.
+class Linear(nn.Linear):
+    """A linear layer over the tokens of a grid."""
 
-    x: (B, H, W, C), H and W multiples of the stride s; returns (B, H/s, W/s, C).
-    """
-    # Metal has a kernel for it. On the CPU, grouped convolutions are plain loops: 670 ms
-    # for (1, 256, 256, 256), against 200 ms as one compiled chain of multiply-adds.
-    if mx.default_device() != mx.cpu:
-        return conv(x)
-    _, H, W, C = x.shape
-    s = conv.stride[0]
-    x = mx.pad(x, ((0, 0), (1, 1), (1, 1), (0, 0)))
-    shifted = [x[:, i : i + H : s, j : j + W : s] for i in range(3) for j in range(3)]
-    return _weighted_sum(conv.bias, shifted, list(conv.weight.reshape(C, 9).T))
-
-
-@mx.compile
-def _weighted_sum(total: mx.array, terms: list[mx.array], weights: list[mx.array]) -> mx.array:
-    for term, weight in zip(terms, weights):
-        total = total + term * weight
-    return total
+    __call__ = tokenwise(nn.Linear.__call__)
 
 
 class QuantizedLinear(nn.QuantizedLinear):
@@ -54,6 +40,7 @@ class QuantizedLinear(nn.QuantizedLinear):
 
     bits = 8
 
+    @tokenwise
     def __call__(self, x: mx.array) -> mx.array:
         return mx.addmm(self.bias, x, self.whole_weight().T)
 
@@ -67,16 +54,26 @@ def quantize_linears(model: nn.Module, wanted: Callable[[str], bool]) -> None:
 
     Layers whose inputs divide into neither stay as they are.
     """
-
-    def quantized(path: str, layer: nn.Module) -> nn.Module:
-        if not isinstance(layer, nn.Linear) or not wanted(path):
-            return layer
-        inputs = layer.weight.shape[1]
-        group = next((size for size in (64, 32) if inputs % size == 0), None)
-        return QuantizedLinear.from_linear(layer, group, QuantizedLinear.bits) if group else layer
-
+    replace = partial(_quantized, wanted)
     leaves = model.leaf_modules()
-    model.update_modules(tree_map_with_path(quantized, leaves, is_leaf=nn.Module.is_module))
+    model.update_modules(tree_map_with_path(replace, leaves, is_leaf=nn.Module.is_module))
+
+
+def _quantized(wanted: Callable[[str], bool], path: str, layer: nn.Module) -> nn.Module:
+    if not isinstance(layer, nn.Linear) or not wanted(path):
+        return layer
+    inputs = layer.weight.shape[1]
+    group = next((size for size in (64, 32) if inputs % size == 0), None)
+    return QuantizedLinear.from_linear(layer, group, QuantizedLinear.bits) if group else layer
+
+
+def weights_of(model: nn.Module) -> dict[str, mx.array]:
+    """All tensors of a model by name."""
+    return dict(tree_flatten(model.parameters()))
+
+
+def is_quantized(model: nn.Module) -> bool:
+    return any(isinstance(module, QuantizedLinear) for module in model.modules())
 
 
 class MLPBlock(nn.Module):
@@ -101,7 +98,7 @@ def window_partition(x: mx.array, window: int) -> mx.array:
     B, H, W, C = x.shape
     nH, nW = -(-H // window), -(-W // window)
     if (nH * window, nW * window) != (H, W):
-        x = mx.pad(x, ((0, 0), (0, nH * window - H), (0, nW * window - W), (0, 0)))
+        x = mx.pad(x, [(0, 0), (0, nH * window - H), (0, nW * window - W), (0, 0)])
     x = x.reshape(B * nH, window, nW, window, C).swapaxes(1, 2)  # (B*nH, nW, window, window, C)
     return x.reshape(B * nH * nW, window * window, C)
 

@@ -1,10 +1,13 @@
 """Masks and their predicted quality from image and prompt embeddings (SAM paper, appendix A)."""
 
+from itertools import pairwise
+from typing import Any
+
 import mlx.core as mx
 import mlx.nn as nn
 
 from ..config import SamConfig
-from .elementwise import gelu
+from .ops import gelu
 from .transformer import TwoWayTransformer
 
 
@@ -12,7 +15,7 @@ class MLP(nn.Module):
     def __init__(self, dim: int, hidden: int, out: int, depth: int):
         super().__init__()
         widths = [dim] + [hidden] * (depth - 1) + [out]
-        self.layers = [nn.Linear(a, b) for a, b in zip(widths, widths[1:])]
+        self.layers = [nn.Linear(a, b) for a, b in pairwise(widths)]
 
     def __call__(self, x: mx.array) -> mx.array:
         for layer in self.layers[:-1]:
@@ -27,7 +30,7 @@ class MaskDecoder(nn.Module):
         self.transformer = TwoWayTransformer(config)
         self.iou_token = nn.Embedding(1, dim)
         self.mask_tokens = nn.Embedding(masks, dim)
-        self.output_upscaling = [
+        self.output_upscaling: list[Any] = [
             nn.ConvTranspose2d(dim, dim // 4, 2, stride=2),
             nn.LayerNorm(dim // 4, eps=1e-6),
             gelu,
@@ -75,7 +78,6 @@ class MaskDecoder(nn.Module):
         follows works pixel by pixel: pixels are put into place once, on the finished masks.
         """
         conv1, norm, _, conv2, _ = self.output_upscaling
-        B, P, C = image.shape
         x = gelu(norm(transposed_conv(conv1, image)))
         return gelu(transposed_conv(conv2, x))
 

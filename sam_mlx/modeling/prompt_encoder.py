@@ -1,13 +1,14 @@
 """Points, boxes and masks as tokens and image-sized embeddings (SAM paper, section 3)."""
 
 import math
+from typing import Any
 
 import mlx.core as mx
 import mlx.nn as nn
 
 from ..config import SamConfig
-from .elementwise import gelu
 from .layers import conv_as_matmul
+from .ops import gelu
 
 # Point labels. The first is this package's: such a slot is masked out of all attention.
 EMPTY, NOT_A_POINT, BACKGROUND, FOREGROUND, TOP_LEFT, BOTTOM_RIGHT = range(-2, 4)
@@ -56,7 +57,7 @@ class PromptEncoder(nn.Module):
         self.pe_layer = PositionEmbeddingRandom(dim // 2)
         self.point_embeddings = [nn.Embedding(1, dim) for _ in range(4)]
         self.not_a_point_embed = nn.Embedding(1, dim)
-        self.mask_downscaling = [
+        self.mask_downscaling: list[Any] = [
             nn.Conv2d(1, hidden // 4, 2, stride=2),
             nn.LayerNorm(hidden // 4, eps=1e-6),
             gelu,

@@ -1,15 +1,34 @@
 """The TinyViT image encoder of MobileSAM (original: ``mobile_sam/modeling/tiny_vit_sam.py``).
 
-The convolutions have the batch normalisation that followed them folded in
-(``weights.fold_batch_norms``), hence their biases.
+The convolutions have the batch normalisation that followed them folded in (``clean``), hence
+their biases.
 """
+
+import math
+from dataclasses import dataclass
+from typing import Any, ClassVar
 
 import mlx.core as mx
 import mlx.nn as nn
+import numpy as np
 
-from ..config import SamConfig
-from .elementwise import gelu
-from .layers import conv_as_matmul, depthwise, window_partition, window_unpartition
+from ..config import Encoder, SamConfig, Weights, register
+from .layers import conv_as_matmul, window_partition, window_unpartition
+from .ops import depthwise, gelu
+from .shapes import count, shape_of
+
+
+@dataclass(frozen=True)
+class TinyViTConfig:
+    """TinyViT (arXiv 2207.10666): a convolutional stage, then stages of windowed attention."""
+
+    type: ClassVar[str] = "tiny_vit"
+    dims: tuple[int, ...]  # channels of each stage
+    depths: tuple[int, ...]  # blocks of each stage
+    heads: tuple[int, ...]  # of each stage but the first
+    windows: tuple[int, ...]  # cells a side, of each stage but the first
+    mlp_ratio: int = 4  # hidden channels of an MLP, in multiples of the stage's
+    mbconv_expand: int = 4  # the same for the convolutional blocks
 
 
 class ConvNorm(nn.Module):
@@ -25,7 +44,9 @@ class ConvNorm(nn.Module):
         outputs, kernel = self.c.weight.shape[:2]
         if kernel == 1:
             return conv_as_matmul(self.c, x)
-        return depthwise(self.c, x) if self.c.groups == outputs else self.c(x)
+        if self.c.groups == outputs:
+            return depthwise(x, self.c.weight, self.c.bias, self.c.stride[0])
+        return self.c(x)
 
 
 class PatchEmbed(nn.Module):
@@ -33,7 +54,8 @@ class PatchEmbed(nn.Module):
 
     def __init__(self, dim: int):
         super().__init__()
-        self.seq = [ConvNorm(3, dim // 2, 3, stride=2), gelu, ConvNorm(dim // 2, dim, 3, 2)]
+        half = dim // 2
+        self.seq: list[Any] = [ConvNorm(3, half, 3, stride=2), gelu, ConvNorm(half, dim, 3, 2)]
 
     def __call__(self, x: mx.array) -> mx.array:
         for layer in self.seq:
@@ -86,7 +108,7 @@ class Attention(nn.Module):
 
     def __call__(self, x: mx.array) -> mx.array:
         """x: (B, H, W, C)."""
-        shape = x.shape[1:3]
+        _, H, W, _ = x.shape
         # Padded before the norm and not masked, as in the original: the padding is attended to
         # as the norm's bias.
         x = self.norm(window_partition(x, self.window))  # (windows, cells, C)
@@ -94,7 +116,7 @@ class Attention(nn.Module):
         q, k, v = qkv.transpose(3, 0, 2, 1, 4)  # each (windows, heads, cells, head_dim)
         x = mx.fast.scaled_dot_product_attention(q, k, v, scale=self.scale, mask=self.bias())
         x = x.swapaxes(1, 2).flatten(-2)  # (windows, cells, C)
-        return self.proj(window_unpartition(x, self.window, shape))
+        return self.proj(window_unpartition(x, self.window, (H, W)))
 
     def bias(self) -> mx.array:
         """What each head adds to the score of two cells: (heads, cells, cells).
@@ -153,16 +175,13 @@ class TinyViT(nn.Module):
 
     def __init__(self, config: SamConfig):
         super().__init__()
-        vit, dim = config.encoder, config.prompt_dim
+        vit: TinyViTConfig = config.encoder
+        dim = config.prompt_dim
         self.patch_embed = PatchEmbed(vit.dims[0])
         self.layers = []
         cell = 4  # pixels a side
-        for i, (width, depth) in enumerate(zip(vit.dims, vit.depths)):
-            if i == 0:
-                blocks = [MBConv(width, vit.mbconv_expand) for _ in range(depth)]
-            else:
-                size = width, vit.heads[i - 1], vit.windows[i - 1], vit.mlp_ratio
-                blocks = [TinyViTBlock(*size) for _ in range(depth)]
+        for i, width in enumerate(vit.dims):
+            blocks = stage_blocks(vit, i)
             downsample = None
             if i + 1 < len(vit.dims):
                 # The last merging keeps the resolution: SAM wants cells of 16 pixels, not 32.
@@ -170,7 +189,7 @@ class TinyViT(nn.Module):
                 cell *= stride
                 downsample = PatchMerging(width, vit.dims[i + 1], stride)
             self.layers.append(Stage(blocks, downsample))
-        self.neck = [
+        self.neck: list[Any] = [
             nn.Conv2d(vit.dims[-1], dim, 1, bias=False),
             nn.LayerNorm(dim, eps=1e-6),
             nn.Conv2d(dim, dim, 3, padding=1, bias=False),
@@ -183,3 +202,80 @@ class TinyViT(nn.Module):
             x = stage(x)
         conv1, norm1, conv2, norm2 = self.neck
         return norm2(conv2(norm1(conv_as_matmul(conv1, x))))
+
+
+def stage_blocks(vit: TinyViTConfig, i: int) -> list[nn.Module]:
+    if i == 0:
+        return [MBConv(vit.dims[0], vit.mbconv_expand) for _ in range(vit.depths[0])]
+    size = vit.dims[i], vit.heads[i - 1], vit.windows[i - 1], vit.mlp_ratio
+    return [TinyViTBlock(*size) for _ in range(vit.depths[i])]
+
+
+def recognises(weights: Weights) -> bool:
+    return "image_encoder.patch_embed.seq.0.c.weight" in weights
+
+
+def infer(weights: Weights) -> SamConfig:
+    """Sizes off the shapes of tensors with MobileSAM's names, in PyTorch's layout.
+
+    The image's size shows nowhere: it is that of the released model.
+    """
+
+    def shape(name: str) -> tuple[int, ...]:
+        return shape_of(weights, f"image_encoder.{name}")
+
+    stages = range(count(weights, r"image_encoder\.layers\.(\d+)\."))
+    blocks = [rf"image_encoder\.layers\.{i}\.blocks\.(\d+)\." for i in stages]
+    dims = [shape("patch_embed.seq.2.c.weight")[0]]
+    dims += [shape(f"layers.{i}.downsample.conv3.c.weight")[0] for i in stages[:-1]]
+    tables = [shape(f"layers.{i}.blocks.0.attn.attention_biases") for i in stages[1:]]
+    encoder = TinyViTConfig(
+        dims=tuple(dims),
+        depths=tuple(count(weights, pattern) for pattern in blocks),
+        heads=tuple(heads for heads, _ in tables),
+        windows=tuple(math.isqrt(cells) for _, cells in tables),
+        mlp_ratio=shape("layers.1.blocks.0.mlp.fc1.weight")[0] // dims[1],
+        mbconv_expand=shape("layers.0.blocks.0.conv1.c.weight")[0] // dims[0],
+    )
+    return SamConfig(encoder)
+
+
+BATCH_NORM_EPS = 1e-5
+
+
+def clean(weights: Weights) -> dict[str, mx.array]:
+    """Drop the classifier, which MobileSAM stores and never runs, and fold batch norms."""
+    unused = ("image_encoder.norm_head.", "image_encoder.head.")
+    return fold_batch_norms({n: w for n, w in weights.items() if not n.startswith(unused)})
+
+
+def fold_batch_norms(weights: Weights) -> dict[str, mx.array]:
+    """Fold every ``x.bn`` into the convolution ``x.c`` before it, which so gets a bias.
+
+    Computed in float64; each kernel keeps its type.
+    """
+    folded = {n: w for n, w in weights.items() if not n.endswith(".bn.num_batches_tracked")}
+    for stem in [n.removesuffix(".bn.weight") for n in weights if n.endswith(".bn.weight")]:
+        norm = [f"{stem}.bn.{part}" for part in ("weight", "bias", "running_mean", "running_var")]
+        names = [f"{stem}.c.weight", *norm]
+        if not all(name in weights for name in names):
+            continue  # loading names what is missing
+        dtype = mx.array(weights[names[0]]).dtype
+        kernel, scale, shift, mean, variance = (
+            np.array(mx.array(folded.pop(name)).astype(mx.float32), np.float64) for name in names
+        )
+        scale /= np.sqrt(variance + BATCH_NORM_EPS)
+        kernel *= scale[:, None, None, None]
+        bias = shift - mean * scale
+        folded[f"{stem}.c.weight"] = mx.array(kernel.astype(np.float32)).astype(dtype)
+        folded[f"{stem}.c.bias"] = mx.array(bias.astype(np.float32)).astype(dtype)
+    return folded
+
+
+MOBILE_SAM = SamConfig(
+    TinyViTConfig(
+        dims=(64, 128, 160, 320), depths=(2, 2, 6, 2), heads=(4, 5, 10), windows=(7, 14, 7)
+    )
+)
+
+register(Encoder(TinyViTConfig, TinyViT, recognises, infer, clean), {"vit_t": MOBILE_SAM})

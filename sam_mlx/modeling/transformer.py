@@ -8,8 +8,8 @@ import mlx.core as mx
 import mlx.nn as nn
 
 from ..config import SamConfig
-from .elementwise import softmax
 from .layers import MLPBlock
+from .ops import softmax
 
 
 class Attention(nn.Module):
@@ -31,7 +31,9 @@ class Attention(nn.Module):
     def merge_heads(self, x: mx.array) -> mx.array:
         return x.swapaxes(1, 2).flatten(-2)  # (B, N, inner)
 
-    def __call__(self, q: mx.array, k: mx.array, v: mx.array, mask: mx.array | None = None):
+    def __call__(
+        self, q: mx.array, k: mx.array, v: mx.array, mask: mx.array | None = None
+    ) -> mx.array:
         """q: (B, N, C); k, v: (B or 1, M, C); mask: added to the scores (B, h, N, M)."""
         q, k, v = map(self.split_heads, (self.q_proj(q), self.k_proj(k), self.v_proj(v)))
         k, v = (mx.broadcast_to(x, (len(q), *x.shape[1:])) for x in (k, v))
@@ -50,10 +52,12 @@ class TokenToImage(Attention):
     q' = (q W_q + b_q) W_k^T; and A (x W_v + b_v) = (A x) W_v + b_v, for the rows of A add up to 1.
     """
 
-    def __call__(self, q: mx.array, k: mx.array, v: mx.array) -> mx.array:
+    def __call__(
+        self, q: mx.array, k: mx.array, v: mx.array, mask: mx.array | None = None
+    ) -> mx.array:
         """q: (B, N, C) tokens; k, v: (B or 1, P, C) image with and without its encoding."""
-        if not self.folds(q):
-            return super().__call__(q, k, v)
+        if mask is not None or not self.folds(q):
+            return super().__call__(q, k, v, mask)
         B, N, C = q.shape
         W_k = self.k_proj.weight.reshape(self.heads, -1, C)  # (h, inner/h, C)
         W_v = self.v_proj.weight.reshape(self.heads, -1, C)
@@ -67,9 +71,11 @@ class TokenToImage(Attention):
 class ImageToToken(Attention):
     """The image attends to the tokens; the query and output projections fold the same way."""
 
-    def __call__(self, q: mx.array, k: mx.array, v: mx.array, mask: mx.array) -> mx.array:
+    def __call__(
+        self, q: mx.array, k: mx.array, v: mx.array, mask: mx.array | None = None
+    ) -> mx.array:
         """q: (B or 1, P, C) image; k, v: (B, N, C) tokens; mask: (B, 1, 1, N), added."""
-        if not self.folds(k):
+        if mask is None or not self.folds(k):
             q = mx.broadcast_to(q, (len(k), *q.shape[1:]))
             return super().__call__(q, k, v, mask)
         B, N, C = k.shape

@@ -1,0 +1,66 @@
+"""Meta's ``Sam`` of any sizes, built of the original code."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+
+from sam_mlx.config import SamConfig
+
+from . import tiny_vit, vit
+from .reference import import_segment_anything
+
+# The live original of every image encoder, by the encoder's name in config.json.
+ORIGINALS = {"vit": vit, "tiny_vit": tiny_vit}
+
+
+def build_meta(config: SamConfig, state: Mapping[str, torch.Tensor] | None = None) -> Any:
+    """Meta's ``Sam`` of these sizes, in eval mode; with random weights unless given some.
+
+    ``state`` has Meta's names, or MobileSAM's where the encoder is MobileSAM's.
+    """
+    modeling = import_segment_anything().modeling
+    original = ORIGINALS[config.encoder.type]
+    sam = modeling.Sam(
+        original.build(config),
+        modeling.PromptEncoder(
+            embed_dim=config.prompt_dim,
+            image_embedding_size=(config.grid, config.grid),
+            input_image_size=(config.image_size, config.image_size),
+            mask_in_chans=config.mask_channels,
+        ),
+        modeling.MaskDecoder(
+            transformer_dim=config.prompt_dim,
+            transformer=modeling.TwoWayTransformer(
+                depth=config.decoder_depth,
+                embedding_dim=config.prompt_dim,
+                num_heads=config.decoder_heads,
+                mlp_dim=config.decoder_mlp_dim,
+            ),
+            num_multimask_outputs=config.multimask_outputs,
+            iou_head_depth=config.iou_head_depth,
+            iou_head_hidden_dim=config.iou_head_dim,
+        ),
+        pixel_mean=list(config.pixel_mean),
+        pixel_std=list(config.pixel_std),
+    ).eval()
+    if state is None:
+        return fill_zeros(sam)
+    state = original.renamed(state)
+    for name, tensor in state.items():
+        if ".rel_pos_" in name:  # may have another length, which the original interpolates
+            owner, _, table = name.rpartition(".")
+            setattr(sam.get_submodule(owner), table, torch.nn.Parameter(tensor.float()))
+    sam.load_state_dict(state)
+    return sam
+
+
+@torch.no_grad()
+def fill_zeros(model: torch.nn.Module) -> torch.nn.Module:
+    """Random values for what PyTorch starts at zero, lest a broken path go unseen."""
+    for parameter in model.parameters():
+        if not parameter.any():
+            parameter.normal_(std=0.02)
+    return model

@@ -1,0 +1,78 @@
+"""Where the model is asked: crops of an image, and the grids of points in them."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from itertools import product
+
+import numpy as np
+
+CROP_EDGE = 20  # pixels; a box this near to a crop's edge was probably cut by it
+
+
+def build_point_grid(n_per_side: int) -> np.ndarray:
+    """n x n points (n*n, 2), row by row, at the centres of equal cells of the unit square."""
+    offset = 1 / (2 * n_per_side)
+    centres = np.linspace(offset, 1 - offset, n_per_side)
+    x, y = np.meshgrid(centres, centres)
+    return np.stack([x, y], axis=-1).reshape(-1, 2)
+
+
+def layered_point_grids(n_per_side: int, n_layers: int, downscale: float) -> list[np.ndarray]:
+    """One grid for the image and one for each crop layer, each ``downscale`` times coarser."""
+    sides = [int(n_per_side / downscale**layer) for layer in range(n_layers + 1)]
+    if 0 in sides:
+        raise ValueError(
+            f"points_per_side={n_per_side} and crop_n_points_downscale_factor={downscale} leave "
+            f"{sides} points a side for the crop layers; expected at least 1 in each"
+        )
+    return [build_point_grid(side) for side in sides]
+
+
+def check_point_grids(grids: Sequence[np.ndarray], n_layers: int) -> list[np.ndarray]:
+    grids = [np.asarray(grid) for grid in grids]
+    if len(grids) <= n_layers:
+        raise ValueError(
+            f"point_grids has {len(grids)} grids; expected {n_layers + 1}: one for the image and "
+            f"one for each of the {n_layers} crop layers"
+        )
+    for i, grid in enumerate(grids):
+        if grid.ndim != 2 or grid.shape[1] != 2 or len(grid) == 0:
+            raise ValueError(
+                f"point_grids[{i}] has shape {grid.shape}; expected (N, 2), N >= 1: x, y in [0, 1]"
+            )
+        if not (np.isfinite(grid).all() and grid.min() >= 0 and grid.max() <= 1):
+            raise ValueError(f"point_grids[{i}] holds values outside [0, 1]")
+    return grids
+
+
+def generate_crop_boxes(
+    image_size: tuple[int, int], n_layers: int, overlap_ratio: float
+) -> tuple[list[list[int]], list[int]]:
+    """Crops as x0, y0, x1, y1 (exclusive) and their layers: the image, then 2^i x 2^i for i >= 1.
+
+    Crops that would be empty, as a very small image has, are left out; the original fails.
+    """
+    height, width = image_size
+    boxes, layers = [[0, 0, width, height]], [0]
+    for layer in range(1, n_layers + 1):
+        n = 2**layer
+        overlap = int(overlap_ratio * min(height, width) * (2 / n))
+        crop_width, crop_height = (
+            math.ceil((overlap * (n - 1) + side) / n) for side in (width, height)
+        )
+        for i, j in product(range(n), repeat=2):
+            x0, y0 = (crop_width - overlap) * i, (crop_height - overlap) * j
+            if x0 < width and y0 < height:
+                boxes.append([x0, y0, min(x0 + crop_width, width), min(y0 + crop_height, height)])
+                layers.append(layer)
+    return boxes, layers
+
+
+def near_crop_edge(boxes: np.ndarray, crop_box: np.ndarray, image_size: np.ndarray) -> np.ndarray:
+    """Which boxes (N, 4) touch an edge of the crop that is none of the image's."""
+    height, width = image_size.tolist()
+    near_crop = np.abs(boxes - crop_box) <= CROP_EDGE
+    near_image = np.abs(boxes - (0, 0, width, height)) <= CROP_EDGE
+    return (near_crop & ~near_image).any(axis=1)

@@ -1,0 +1,229 @@
+"""The generator itself: its arguments, and the half of it that runs the model."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import fields, replace
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import mlx.core as mx
+import numpy as np
+from PIL import Image
+
+from .. import transforms
+from ..embedding import ImageEmbedding
+from ..modeling.prompt_encoder import FOREGROUND
+from ..predictor import SamPredictor, predict_in_parts
+from ..sam import Sam
+from .crops import check_point_grids, generate_crop_boxes, layered_point_grids
+from .options import DEFAULTS, SELECTING, GeneratorOptions
+from .predictions import MaskPredictions
+from .selection import above, select
+
+Picture = str | Path | Image.Image | np.ndarray | ImageEmbedding
+Progress = bool | Callable[[int, int], None] | None
+
+
+class SamAutomaticMaskGenerator(GeneratorOptions):
+    """Masks of everything in an image, as records.
+
+    The arguments, their defaults, and the records' keys, values and order are those of the
+    original:
+
+    points_per_side: points along each side of the image, or None with ``point_grids``, one array
+    (N, 2) of x, y in [0, 1] for each crop layer. points_per_batch: points put to the model at
+    once. pred_iou_thresh, stability_score_thresh, stability_score_offset, box_nms_thresh: which
+    masks stay (``masks.stability_scores``, ``masks.nms``). crop_n_layers: layer i repeats the
+    search on 2^i x 2^i crops, overlapping by crop_overlap_ratio of the shorter side in the first,
+    with crop_n_points_downscale_factor^i times fewer points a side; crop_nms_thresh drops what
+    crops find again. min_mask_region_area: islands and holes of fewer pixels go (needs scipy).
+    output_mode: "binary_mask", "uncompressed_rle" or "coco_rle".
+
+    Each is an attribute that may be assigned. Raises ValueError for arguments that do not fit.
+    """
+
+    def __init__(
+        self,
+        model: Sam,
+        points_per_side: int | None = DEFAULTS.points_per_side,
+        points_per_batch: int = DEFAULTS.points_per_batch,
+        pred_iou_thresh: float = DEFAULTS.pred_iou_thresh,
+        stability_score_thresh: float = DEFAULTS.stability_score_thresh,
+        stability_score_offset: float = DEFAULTS.stability_score_offset,
+        box_nms_thresh: float = DEFAULTS.box_nms_thresh,
+        crop_n_layers: int = DEFAULTS.crop_n_layers,
+        crop_nms_thresh: float = DEFAULTS.crop_nms_thresh,
+        crop_overlap_ratio: float = DEFAULTS.crop_overlap_ratio,
+        crop_n_points_downscale_factor: int = DEFAULTS.crop_n_points_downscale_factor,
+        point_grids: Sequence[np.ndarray] | None = DEFAULTS.point_grids,
+        min_mask_region_area: float = DEFAULTS.min_mask_region_area,
+        output_mode: str = DEFAULTS.output_mode,
+    ):
+        given = locals()
+        super().__init__(**{f.name: given[f.name] for f in fields(GeneratorOptions)})
+        if points_per_side is not None:
+            point_grids = layered_point_grids(
+                points_per_side, crop_n_layers, crop_n_points_downscale_factor
+            )
+        self.point_grids: Sequence[np.ndarray] = check_point_grids(point_grids or [], crop_n_layers)
+        self.predictor = SamPredictor(model)
+
+    @classmethod
+    def from_pretrained(
+        cls,
+        path_or_repo: str | Path,
+        *,
+        dtype: mx.Dtype | str | None = None,
+        quantize: int | None = None,
+        revision: str | None = None,
+        **arguments: Any,
+    ) -> SamAutomaticMaskGenerator:
+        """A generator with the model that ``Sam.from_pretrained`` finds, and these arguments."""
+        model = Sam.from_pretrained(path_or_repo, dtype=dtype, quantize=quantize, revision=revision)
+        return cls(model, **arguments)
+
+    def generate(self, image: Picture, progress: Progress = None) -> list[dict[str, Any]]:
+        """Masks of everything in an image, in the original's order.
+
+        image: as ``SamPredictor.set_image`` takes it, or an embedding, which has no crops.
+        progress: True for a bar, or a function called with the points done and all points.
+
+        Each record has segmentation, (H, W) bool or an RLE; area in pixels; bbox as x, y, width,
+        height (see ``sam_mlx.masks``); predicted_iou; point_coords [[x, y]]; stability_score;
+        crop_box as x, y, width, height. Equal to ``select(predict(image))``, but holds only the
+        masks that are still candidates.
+        """
+        options = self._options()
+        return select(self._predict(image, options.pred_iou_thresh, progress), options)
+
+    def predict(
+        self, image: Picture, keep_iou: float | None = None, progress: Progress = None
+    ) -> MaskPredictions:
+        """All that needs the model: its answers, for ``select`` to choose from.
+
+        keep_iou: answers with a predicted IoU up to this are dropped; by default the generator's
+        ``pred_iou_thresh``. Lower it to try lower thresholds, at 262 KB an answer (a 32x32 grid
+        has 3072); 0 keeps all.
+        """
+        keep_iou = self.pred_iou_thresh if keep_iou is None else keep_iou
+        parts = list(self._predict(image, keep_iou, progress))
+        joined = {
+            name: np.concatenate([getattr(part, name) for part in parts])
+            for name in ("crop", "points", "predicted_iou")
+        }
+        logits = mx.concatenate([part.logits for part in parts])
+        mx.eval(logits)
+        return replace(parts[0], **joined, logits=logits)
+
+    def select(self, predictions: MaskPredictions, **given: Any) -> list[dict[str, Any]]:
+        """All that only filters: records as ``generate`` gives them, without the model.
+
+        given: pred_iou_thresh, stability_score_thresh, stability_score_offset, box_nms_thresh,
+        crop_nms_thresh, min_mask_region_area or output_mode; what is not given, or None, is the
+        generator's own. Raises ValueError when ``predictions`` lack masks that
+        ``pred_iou_thresh`` asks for, TypeError for other arguments.
+        """
+        if unknown := given.keys() - set(SELECTING):
+            raise TypeError(
+                f"select() takes no {', '.join(sorted(unknown))}; expected {', '.join(SELECTING)}"
+            )
+        options = self._options(**{name: v for name, v in given.items() if v is not None})
+        kept = predictions.keep_iou.item()
+        if kept > max(options.pred_iou_thresh, 0):
+            raise ValueError(
+                f"pred_iou_thresh is {options.pred_iou_thresh}, but the predictions hold only "
+                f"masks above {kept}: make them with predict(image, keep_iou=...)"
+            )
+        return select([predictions], options)
+
+    def _options(self, **given: Any) -> GeneratorOptions:
+        """The generator's arguments as they are now, or as ``given``."""
+        own = {f.name: getattr(self, f.name) for f in fields(GeneratorOptions)}
+        own["points_per_side"] = None  # they are in point_grids by now
+        return GeneratorOptions(**own | given)
+
+    def _predict(
+        self, image: Picture, keep_iou: float, progress: Progress
+    ) -> Iterator[MaskPredictions]:
+        """The model's answers, a batch of points at a time."""
+        image, size = self._open(image)
+        crop_boxes, layers = generate_crop_boxes(size, self.crop_n_layers, self.crop_overlap_ratio)
+        total = sum(len(self.point_grids[layer]) for layer in layers)
+        answers = partial(
+            MaskPredictions,
+            np.array(size),
+            np.array(self.predictor.model.config.image_size),
+            np.array(float(keep_iou)),
+            np.array(crop_boxes),
+        )
+        done = 0
+        with reporting(progress, total) as report:
+            for k, (crop_box, layer) in enumerate(zip(crop_boxes, layers)):
+                for points in self._embed_crop(image, crop_box, self.point_grids[layer]):
+                    logits, iou, source = self._answers(points, keep_iou)
+                    in_image = points[source] + crop_box[:2]
+                    yield answers(np.full(len(iou), k), in_image, iou, logits)
+                    done += len(points)
+                    report(done, total)
+
+    def _open(self, image: Picture) -> tuple[np.ndarray | ImageEmbedding, tuple[int, int]]:
+        """The pixels or the embedding, and the size of the picture."""
+        if not isinstance(image, ImageEmbedding):
+            image = transforms.load_image(image)
+            return image, image.shape[:2]
+        if self.crop_n_layers > 0:
+            raise ValueError(
+                f"an ImageEmbedding has no pixels to crop, and crop_n_layers is "
+                f"{self.crop_n_layers}: pass the image, or use crop_n_layers=0"
+            )
+        return image, image.original_size
+
+    def _embed_crop(
+        self, image: np.ndarray | ImageEmbedding, crop_box: list[int], grid: np.ndarray
+    ) -> Iterator[np.ndarray]:
+        """Embed a crop, then give its points (N, 2), in pixels of the crop, a batch at a time."""
+        x0, y0, x1, y1 = crop_box
+        if isinstance(image, ImageEmbedding):
+            self.predictor.set_image_embedding(image)
+        else:
+            self.predictor.set_image(image[y0:y1, x0:x1])
+        points = grid * np.array([x1 - x0, y1 - y0])
+        for i in range(0, len(points), self.points_per_batch):
+            yield points[i : i + self.points_per_batch]
+        self.predictor.reset_image()
+        mx.clear_cache()
+
+    def _answers(
+        self, points: np.ndarray, keep_iou: float
+    ) -> tuple[mx.array, np.ndarray, np.ndarray]:
+        """Logits (N, n, n), predicted IoU (N,) and index of the point (N,) of what is kept."""
+        predictor = self.predictor
+        config = predictor.model.config
+        coords = transforms.apply_coords(points, predictor.original_size, config.image_size)
+        logits, iou = predict_in_parts(
+            predictor.model,
+            predictor.features,
+            (mx.array(coords.astype(np.float32))[:, None], mx.full((len(points), 1), FOREGROUND)),
+        )
+        mx.eval(logits, iou)
+        B, M = iou.shape
+        scores = np.array(iou.astype(mx.float32)).reshape(-1)
+        keep = above(scores, keep_iou)
+        logits = logits.flatten(0, 1)[mx.array(keep)]
+        mx.eval(logits)
+        return logits, scores[keep], np.repeat(np.arange(B), M)[keep]
+
+
+@contextmanager
+def reporting(progress: Progress, total: int) -> Iterator[Callable[[int, int], None]]:
+    """The function to report progress to, (done, total); True makes it a bar."""
+    if progress is not True:
+        yield progress or (lambda done, total: None)
+        return
+    from tqdm import tqdm
+
+    with tqdm(total=total, unit="point") as bar:
+        yield lambda done, total: bar.update(done - bar.n)

@@ -1,0 +1,77 @@
+"""The arguments of automatic masks, declared once.
+
+Derived from here: the signature's defaults and checks of ``SamAutomaticMaskGenerator``, what
+``select`` can override, the flags of ``sam-mlx auto``, and the settings its results depend on.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, fields
+
+import numpy as np
+
+from ..options import check, number, option, whole_number
+
+OUTPUT_MODES = ("binary_mask", "uncompressed_rle", "coco_rle")
+NUMBER = number("a number")
+
+
+@dataclass(eq=False, repr=False)
+class GeneratorOptions:
+    """Meta's arguments, in Meta's order. Those with ``selects`` judge answers that are there."""
+
+    points_per_side: int | None = option(
+        32, "points along each side of the image", whole_number(1), or_none=True
+    )
+    points_per_batch: int = option(
+        64, "points put to the model at once", whole_number(1), changes_results=False
+    )
+    pred_iou_thresh: float = option(
+        0.88, "keep masks with a predicted IoU above this", NUMBER, selects=True
+    )
+    stability_score_thresh: float = option(
+        0.95, "keep masks that are at least this stable", NUMBER, selects=True
+    )
+    stability_score_offset: float = option(
+        1.0, "shift of the threshold that tests stability", NUMBER, selects=True
+    )
+    box_nms_thresh: float = option(
+        0.7, "box IoU above which a mask repeats another", NUMBER, selects=True
+    )
+    crop_n_layers: int = option(0, "search also in 2^i x 2^i crops, i = 1 to this", whole_number(0))
+    crop_nms_thresh: float = option(0.7, "as --box-nms-thresh, between crops", NUMBER, selects=True)
+    crop_overlap_ratio: float = option(
+        512 / 1500,
+        "overlap of crops, of the shorter side",
+        number("a number from 0, less than 1", lambda ratio: 0 <= ratio < 1),
+    )
+    crop_n_points_downscale_factor: int = option(
+        1,
+        "points a side are divided by this^i in crops",
+        number("a number above 0", lambda factor: factor > 0),
+    )
+    point_grids: Sequence[np.ndarray] | None = option(
+        None, "instead of points_per_side, one array (N, 2) in [0, 1] a crop layer", flag=False
+    )
+    min_mask_region_area: float = option(
+        0,
+        "drop islands and fill holes of fewer pixels",
+        number("pixels, 0 or more", lambda area: area >= 0),
+        selects=True,
+    )
+    output_mode: str = option(
+        "binary_mask", "form of the masks", choices=OUTPUT_MODES, flag=False, selects=True
+    )
+
+    def __post_init__(self) -> None:
+        check(self)
+        if (self.points_per_side is None) == (self.point_grids is None):
+            raise ValueError(
+                "points_per_side and point_grids exclude each other: give one, and None for the "
+                "other"
+            )
+
+
+DEFAULTS = GeneratorOptions()
+SELECTING = tuple(f.name for f in fields(GeneratorOptions) if f.metadata.get("selects"))

@@ -1,0 +1,254 @@
+"""Which of the model's answers become records, without the model.
+
+Answers of one image come in parts, crop after crop. Of each crop those stay that pass every
+filter of their own and repeat no better one; of all crops together, those that repeat none.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, fields
+from functools import partial
+from typing import Any
+
+import mlx.core as mx
+import numpy as np
+
+from ..masks import (
+    box_area,
+    compress_rle,
+    decode_rle,
+    encode_rle,
+    mask_boxes,
+    nms,
+    profile_boxes,
+    remove_small_regions,
+    rle_area,
+    stability_counts,
+    stability_ratio,
+    to_xywh,
+)
+from ..sam import Sam
+from ..streams import spread
+from ..transforms import Band, preprocess_shape, upscaling
+from .crops import near_crop_edge
+from .options import GeneratorOptions
+from .predictions import MaskPredictions
+
+# Pixels of logits at the image's size held at a time: 32 MB. On x86, memory of larger buffers
+# comes fresh from the system each time, at a page fault per 4 KB.
+PIXELS_AT_ONCE = 8 << 20
+THRESHOLD = Sam.mask_threshold
+
+
+@dataclass(frozen=True)
+class Candidates:
+    """Masks that passed the thresholds, all arrays of one length N."""
+
+    logits: mx.array  # (N, n, n) low-resolution masks of the crop
+    points: np.ndarray  # (N, 2) x, y in the image
+    predicted_iou: np.ndarray  # (N,)
+    stability_score: np.ndarray  # (N,)
+    boxes: np.ndarray  # (N, 4) x0, y0, x1, y1 in the image, inclusive
+    crop_boxes: np.ndarray  # (N, 4) x0, y0, x1, y1 in the image, exclusive
+
+    def take(self, index: np.ndarray) -> Candidates:
+        arrays = {f.name: getattr(self, f.name)[index] for f in fields(self)[1:]}
+        logits = self.logits[mx.array(index)]
+        mx.eval(logits)  # or it would keep all the others alive
+        return Candidates(logits, **arrays)
+
+    @staticmethod
+    def join(parts: Sequence[Candidates]) -> Candidates:
+        arrays = {
+            f.name: np.concatenate([getattr(part, f.name) for part in parts])
+            for f in fields(Candidates)[1:]
+        }
+        return Candidates(mx.concatenate([part.logits for part in parts]), **arrays)
+
+
+def select(parts: Iterable[MaskPredictions], options: GeneratorOptions) -> list[dict[str, Any]]:
+    """Records from answers of one image that come in parts, crop after crop."""
+    finished: list[Candidates] = []
+    found: list[Candidates] = []
+    crop = 0
+    for part in parts:
+        for k in np.unique(part.crop):
+            if k != crop:
+                finished += best_of(found, options.box_nms_thresh)
+                crop, found = k, []
+            found.append(judge(part, np.flatnonzero(part.crop == k), options))
+    finished += best_of(found, options.box_nms_thresh)
+    if not finished:
+        return []
+    kept = Candidates.join(finished)
+    if len(part.crop_boxes) > 1:
+        # What a smaller crop found is preferred.
+        scores = np.float32(1) / box_area(kept.crop_boxes).astype(np.float32)
+        kept = kept.take(nms(kept.boxes, scores, options.crop_nms_thresh))
+    return records(kept, part, options)
+
+
+def best_of(parts: list[Candidates], nms_thresh: float) -> list[Candidates]:
+    """One crop's candidates without duplicates, best first; nothing of nothing."""
+    if not parts:
+        return []
+    found = Candidates.join(parts)
+    return [found.take(nms(found.boxes, found.predicted_iou, nms_thresh))]
+
+
+def judge(part: MaskPredictions, index: np.ndarray, options: GeneratorOptions) -> Candidates:
+    """Those of the answers ``index``, all of one crop, that pass every filter of their own."""
+    crop_box = part.crop_boxes[part.crop[index[0]]]
+    index = index[above(part.predicted_iou[index], options.pred_iou_thresh)]
+    stability, boxes = measure_all(part, index, crop_box, options.stability_score_offset)
+
+    keep = ~near_crop_edge(boxes, crop_box, part.image_size)
+    if options.stability_score_thresh > 0:
+        keep &= stability >= options.stability_score_thresh
+    index = index[keep]
+    logits = part.logits[mx.array(index)]
+    mx.eval(logits)
+    return Candidates(
+        logits,
+        part.points[index],
+        part.predicted_iou[index],
+        stability[keep],
+        boxes[keep],
+        np.repeat(crop_box[None], len(index), axis=0),
+    )
+
+
+def above(predicted_iou: np.ndarray, threshold: float) -> np.ndarray:
+    """Indices of scores above the threshold; as in the original, 0 and less let all pass."""
+    if threshold <= 0:
+        return np.arange(len(predicted_iou))
+    return np.flatnonzero(predicted_iou > np.float32(threshold))
+
+
+def measure_all(
+    part: MaskPredictions, index: np.ndarray, crop_box: np.ndarray, offset: float
+) -> tuple[np.ndarray, np.ndarray]:
+    """Stability scores (N,) and boxes (N, 4) in the image of the answers ``index`` of a crop."""
+    x0, y0, x1, _ = crop_box.tolist()
+    rows, columns = bands(part, crop_box)
+    at_once = max(1, PIXELS_AT_ONCE // (len(rows[0][1]) * (x1 - x0)))
+    stability, boxes = [np.zeros(0, np.float32)], [np.zeros((0, 4), int)]
+    for i in range(0, len(index), at_once):
+        logits = part.logits[mx.array(index[i : i + at_once])]
+        score, box = measure(logits, rows, columns, offset)
+        stability.append(score)
+        boxes.append(box + np.array([x0, y0, x0, y0]))
+    return np.concatenate(stability), np.concatenate(boxes)
+
+
+def measure(
+    logits: mx.array, rows: list[Band], columns: list[Band], offset: float
+) -> tuple[np.ndarray, np.ndarray]:
+    """Stability scores (N,) and boxes (N, 4) of masks at the crop's size, strip by strip."""
+
+    def measured(row_band: Band) -> tuple[mx.array, ...]:
+        x = strip(logits, row_band, columns)
+        is_set = x > THRESHOLD
+        counts = stability_counts(x, THRESHOLD, offset)
+        return is_set.sum(axis=1), is_set.sum(axis=2), *counts
+
+    strips = spread([partial(measured, band) for band in rows], evaluate=True)
+    in_columns, in_rows, inner, outer = zip(*strips)
+    boxes = profile_boxes(sum(in_columns), mx.concatenate(list(in_rows), axis=1))
+    with mx.stream(mx.cpu):  # a GPU may round the ratio across the threshold
+        scores = stability_ratio(sum(inner), sum(outer))
+    return np.array(scores), np.array(boxes)
+
+
+def bands(part: MaskPredictions, crop_box: np.ndarray) -> tuple[list[Band], list[Band]]:
+    """What brings low-resolution masks to the crop's rows and columns."""
+    x0, y0, x1, y1 = crop_box.tolist()
+    n, side = part.logits.shape[-1], part.model_size.item()
+    size = y1 - y0, x1 - x0
+    height, width = preprocess_shape(size, side)
+    return upscaling(n, side, height, size[0]), upscaling(n, side, width, size[1])
+
+
+def strip(logits: mx.array, rows: Band, columns: list[Band]) -> mx.array:
+    """One band of rows of masks (N, n, n) at full size: (N, h, W) float32."""
+    band, matrix = rows
+    x = matrix @ logits[:, band].astype(mx.float32)
+    return mx.concatenate([x[..., part] @ m.T for part, m in columns], axis=-1)
+
+
+def records(
+    kept: Candidates, part: MaskPredictions, options: GeneratorOptions
+) -> list[dict[str, Any]]:
+    """The records of candidates, all of which stay unless cleaning makes them repeat others."""
+    rles, boxes = encode(kept, part)
+    order = np.arange(len(rles))
+    if options.min_mask_region_area > 0 and len(rles):
+        threshold = max(options.box_nms_thresh, options.crop_nms_thresh)
+        order = clean_regions(rles, boxes, options.min_mask_region_area, threshold)
+        rles = [rles[i] for i in order]
+    columns = {
+        "segmentation": in_mode(rles, options.output_mode),
+        "area": [rle_area(rle) for rle in rles],
+        "bbox": to_xywh(boxes[order]).tolist(),
+        "predicted_iou": kept.predicted_iou[order].tolist(),
+        "point_coords": [[point] for point in kept.points[order].tolist()],
+        "stability_score": kept.stability_score[order].tolist(),
+        "crop_box": to_xywh(kept.crop_boxes[order]).tolist(),
+    }
+    return [dict(zip(columns, row)) for row in zip(*columns.values())]
+
+
+def in_mode(rles: list[dict[str, Any]], output_mode: str) -> Sequence[Any]:
+    if output_mode == "coco_rle":
+        return compress_rle(rles)
+    if output_mode == "binary_mask":
+        return [decode_rle([rle])[0] for rle in rles]
+    return rles
+
+
+def encode(kept: Candidates, part: MaskPredictions) -> tuple[list[dict[str, Any]], np.ndarray]:
+    """RLEs of the masks in the image, and their boxes (N, 4)."""
+    H, W = part.image_size.tolist()
+    at_once = max(1, PIXELS_AT_ONCE // (H * W))
+    rles, boxes = [], [np.zeros((0, 4), int)]
+    for index in runs_of_equal_rows(kept.crop_boxes):
+        x0, y0, x1, y1 = kept.crop_boxes[index[0]].tolist()
+        rows, columns = bands(part, kept.crop_boxes[index[0]])
+        for i in range(0, len(index), at_once):
+            logits = kept.logits[mx.array(index[i : i + at_once])]
+            masks = mx.concatenate([strip(logits, r, columns) > THRESHOLD for r in rows], axis=1)
+            boxes.append(np.array(mask_boxes(masks)) + np.array([x0, y0, x0, y0]))
+            rles += encode_rle(mx.pad(masks, [(0, 0), (y0, H - y1), (x0, W - x1)]))
+    return rles, np.concatenate(boxes)
+
+
+def runs_of_equal_rows(table: np.ndarray) -> list[np.ndarray]:
+    """Indices of a table's rows, split where a row differs from the one before.
+
+    Masks of one crop stand together where there is only one suppression; the one between crops
+    mixes them, and runs get short.
+    """
+    if len(table) == 0:
+        return []
+    starts = np.flatnonzero((np.diff(table, axis=0) != 0).any(axis=1)) + 1
+    return np.split(np.arange(len(table)), starts)
+
+
+def clean_regions(
+    rles: list[dict[str, Any]], boxes: np.ndarray, min_area: float, nms_thresh: float
+) -> np.ndarray:
+    """Clean the masks in place (``masks.remove_small_regions``); returns which to keep, in order.
+
+    A cleaned mask can repeat another: of two the untouched one is preferred
+    (``postprocess_small_regions``).
+    """
+    untouched = np.ones(len(rles), np.float32)
+    for i, rle in enumerate(rles):
+        mask, filled = remove_small_regions(decode_rle([rle])[0], min_area, "holes")
+        mask, dropped = remove_small_regions(mask, min_area, "islands")
+        if filled or dropped:
+            untouched[i] = 0
+            rles[i] = encode_rle(mask[None])[0]
+            boxes[i] = np.array(mask_boxes(mx.array(mask[None])))[0]
+    return nms(boxes, untouched, nms_thresh)

@@ -1,0 +1,101 @@
+"""Hugging Face's layout of SAM: transformers' ``SamModel`` and its ``config.json``."""
+
+import re
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import mlx.core as mx
+
+from ..config import SamConfig, Weights, named
+from ..modeling.image_encoder import ViTConfig
+
+# Fields that a config.json may leave out have the library's defaults.
+VISION = {
+    "hidden_size": 768, "num_hidden_layers": 12, "num_attention_heads": 12, "mlp_ratio": 4.0,
+    "global_attn_indexes": (2, 5, 8, 11), "window_size": 14, "image_size": 1024,
+    "patch_size": 16, "output_channels": 256,
+}  # fmt: skip
+PROMPT = {"mask_input_channels": 16}
+DECODER = {
+    "num_hidden_layers": 2, "num_attention_heads": 8, "mlp_dim": 2048,
+    "num_multimask_outputs": 3, "iou_head_depth": 3, "iou_head_hidden_dim": 256,
+}  # fmt: skip
+EXPECTED = {"hidden_act": "gelu", "use_rel_pos": True, "use_abs_pos": True, "qkv_bias": True}
+
+# Hugging Face's names to Meta's. All rules are applied to a name, one after the other: the
+# encoder's blocks are found under the name that an earlier rule gives it.
+RENAMES: list[tuple[str, str]] = [
+    (r"^shared_image_embedding\.", "prompt_encoder.pe_layer."),
+    (r"^prompt_encoder\.shared_embedding\.", "prompt_encoder.pe_layer."),
+    (r"\.positional_embedding$", ".positional_encoding_gaussian_matrix"),
+    (r"^vision_encoder\.", "image_encoder."),
+    (r"\.patch_embed\.projection\.", ".patch_embed.proj."),
+    (r"^image_encoder\.layers\.", "image_encoder.blocks."),
+    (r"\.neck\.conv1\.", ".neck.0."),
+    (r"\.neck\.layer_norm1\.", ".neck.1."),
+    (r"\.neck\.conv2\.", ".neck.2."),
+    (r"\.neck\.layer_norm2\.", ".neck.3."),
+    (r"\.point_embed\.", ".point_embeddings."),
+    (r"\.mask_embed\.conv1\.", ".mask_downscaling.0."),
+    (r"\.mask_embed\.layer_norm1\.", ".mask_downscaling.1."),
+    (r"\.mask_embed\.conv2\.", ".mask_downscaling.3."),
+    (r"\.mask_embed\.layer_norm2\.", ".mask_downscaling.4."),
+    (r"\.mask_embed\.conv3\.", ".mask_downscaling.6."),
+    (r"\.upscale_conv1\.", ".output_upscaling.0."),
+    (r"\.upscale_layer_norm\.", ".output_upscaling.1."),
+    (r"\.upscale_conv2\.", ".output_upscaling.3."),
+    (r"\.layer_norm(\d|_final_attn)\.", r".norm\1."),
+]
+MLP_HEAD = r"mask_decoder\.(iou_prediction_head|output_hypernetworks_mlps\.\d+)\."
+
+
+def recognises(names: Iterable[str]) -> bool:
+    return any(name.startswith(("vision_encoder.", "shared_image_embedding.")) for name in names)
+
+
+def to_meta(weights: Weights) -> dict[str, mx.array]:
+    """Give the tensors of a transformers ``SamModel`` Meta's names."""
+    inner = [name for name in weights if re.match(MLP_HEAD + r"layers\..*weight", name)]
+    renamed = {}
+    for name, tensor in weights.items():
+        for pattern, replacement in RENAMES:
+            name = re.sub(pattern, replacement, name)
+        if head := re.match(MLP_HEAD, name):
+            # proj_in, layers.0 ..., proj_out count through from one end to the other.
+            last = 1 + sum(n.startswith(head[0]) for n in inner)
+            name = re.sub(r"\.layers\.(\d+)\.", lambda m: f".layers.{int(m[1]) + 1}.", name)
+            name = name.replace(".proj_in.", ".layers.0.").replace(".proj_out.", f".layers.{last}.")
+        renamed[name] = tensor
+    return renamed
+
+
+def config_of(values: Mapping[str, Any]) -> SamConfig:
+    """The sizes in a transformers ``SamConfig``. Raises ValueError where they are not SAM's."""
+    vision = {**VISION, **(values.get("vision_config") or {})}
+    prompt = {**PROMPT, **(values.get("prompt_encoder_config") or {})}
+    decoder = {**DECODER, **(values.get("mask_decoder_config") or {})}
+    for key, value in EXPECTED.items():
+        if vision.get(key, value) != value:
+            raise ValueError(f"vision_config.{key} is {vision[key]!r}; SAM has {value!r}")
+    encoder = ViTConfig(
+        dim=vision["hidden_size"],
+        depth=vision["num_hidden_layers"],
+        heads=vision["num_attention_heads"],
+        global_blocks=tuple(vision["global_attn_indexes"]),
+        mlp_dim=vision.get("mlp_dim") or int(vision["hidden_size"] * vision["mlp_ratio"]),
+        window=vision["window_size"],
+    )
+    config = SamConfig(
+        encoder,
+        image_size=vision["image_size"],
+        patch_size=vision["patch_size"],
+        prompt_dim=vision["output_channels"],
+        mask_channels=prompt["mask_input_channels"],
+        decoder_depth=decoder["num_hidden_layers"],
+        decoder_heads=decoder["num_attention_heads"],
+        decoder_mlp_dim=decoder["mlp_dim"],
+        multimask_outputs=decoder["num_multimask_outputs"],
+        iou_head_depth=decoder["iou_head_depth"],
+        iou_head_dim=decoder["iou_head_hidden_dim"],
+    )
+    return named(config)

@@ -1,0 +1,60 @@
+"""A checkpoint's tensors into a module that has exactly these."""
+
+from typing import TypeVar
+
+import mlx.core as mx
+import mlx.nn as nn
+
+from ..config import Weights, encoder_of
+from ..modeling.layers import quantize_linears, weights_of
+from . import layouts
+from .options import LoadOptions
+from .read import Checkpoint
+
+Model = TypeVar("Model", bound=nn.Module)
+
+
+def load(model: Model, checkpoint: Checkpoint, options: LoadOptions | None = None) -> Model:
+    """Fill ``model``, made of the checkpoint's sizes; everything is evaluated.
+
+    Raises ValueError, naming every misfit, when the tensors are others than the model's.
+    """
+    options = options or LoadOptions()
+    weights = checkpoint.weights
+    if checkpoint.channels_first:
+        weights = layouts.to_mlx(weights, model)
+        weights = encoder_of(checkpoint.config).fit(weights, checkpoint.config)
+    quantize_linears(model, lambda path: f"{path}.scales" in weights)
+    check_fit(weights_of(model), weights, checkpoint)
+    model.load_weights(list(cast(weights, options.mlx_dtype).items()))
+    if options.quantize:
+        quantize_linears(model, lambda path: path.startswith("image_encoder."))
+    mx.eval(model.parameters())
+    model.eval()
+    return model
+
+
+def check_fit(expected: Weights, weights: Weights, checkpoint: Checkpoint) -> None:
+    problems = [f"missing {n} {expected[n].shape}" for n in sorted(expected.keys() - weights)]
+    problems += [f"unknown {n} {weights[n].shape}" for n in sorted(weights.keys() - expected)]
+    problems += [
+        f"{n} has shape {weights[n].shape}, expected {expected[n].shape}"
+        for n in sorted(expected.keys() & weights)
+        if weights[n].shape != expected[n].shape
+    ]
+    if problems:
+        raise ValueError(
+            f"{checkpoint.source} does not fit a SAM {checkpoint.config.variant}, "
+            f"{len(problems)} tensors differ:\n  " + "\n  ".join(problems)
+        )
+
+
+def cast(weights: Weights, dtype: mx.Dtype | None) -> dict[str, mx.array]:
+    """Weights in another precision, except the frequencies that coordinates are encoded with."""
+
+    def wanted(name: str, stored: mx.Dtype) -> mx.Dtype:
+        if "gaussian_matrix" in name:
+            return mx.float32
+        return dtype or stored if mx.issubdtype(stored, mx.floating) else stored
+
+    return {name: w.astype(wanted(name, w.dtype)) for name, w in weights.items()}

@@ -1,0 +1,60 @@
+"""Where a model's name leads: into the package, to a path, or to the hub."""
+
+from pathlib import Path
+
+ASSETS = Path(__file__).parents[1] / "assets"
+PYTORCH_SUFFIXES = (".pth", ".pt", ".bin", ".ckpt")
+RELEASED = "as facebook/sam-vit-base, -large and -huge; 'nano' ships with the package"
+
+
+def resolve(path_or_repo: str | Path, revision: str | None = None) -> Path:
+    """The local folder or safetensors file that a model's name stands for.
+
+    Raises FileNotFoundError when nothing is there, ValueError for a PyTorch file.
+    """
+    name = str(path_or_repo)
+    if name == "nano":
+        return ASSETS / "nano"
+    path = Path(name).expanduser()
+    if path.exists():
+        refuse_pytorch(path)
+        return path
+    if name.count("/") != 1 or name[0] in "./~" or path.suffix in (".safetensors", ".pth", ".pt"):
+        hint = "" if "/" in name else f"; hub repositories are named owner/name, {RELEASED}"
+        raise FileNotFoundError(f"no such file or folder: {name}{hint}")
+    return download(name, revision)
+
+
+def refuse_pytorch(path: Path) -> None:
+    if path.suffix in PYTORCH_SUFFIXES:
+        raise ValueError(
+            f"{path} is a PyTorch file. Convert it once, in a clone of sam_mlx with "
+            f"pip install '.[convert]':\n  python -m convert {path} {path.with_suffix('')}"
+        )
+
+
+def download(repo: str, revision: str | None) -> Path:
+    """A snapshot of a hub repository, from the hub's cache where it is there."""
+    from huggingface_hub import errors, snapshot_download
+
+    where = f"{repo} at revision {revision}" if revision else repo
+    try:
+        folder = snapshot_download(
+            repo, revision=revision, allow_patterns=["config.json", "*.safetensors"]
+        )
+    except errors.GatedRepoError as error:
+        raise FileNotFoundError(
+            f"{where} asks for its terms to be accepted on huggingface.co; then: hf auth login"
+        ) from error
+    except (errors.RepositoryNotFoundError, errors.RevisionNotFoundError) as error:
+        raise FileNotFoundError(
+            f"no folder {repo}, and no repository {where} on the Hugging Face hub ({RELEASED})"
+        ) from error
+    except (errors.LocalEntryNotFoundError, errors.OfflineModeIsEnabled) as error:
+        raise FileNotFoundError(
+            f"{where} is not in the hub's cache and the hub cannot be reached; connect once, or "
+            "give a local folder"
+        ) from error
+    except (errors.HfHubHTTPError, errors.HFValidationError, OSError) as error:
+        raise FileNotFoundError(f"cannot fetch {where} from the hub: {error}") from error
+    return Path(folder)

@@ -1,0 +1,48 @@
+"""How a model is loaded, the same wherever one is: Python, shell, export."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import mlx.core as mx
+
+from ..modeling.layers import QuantizedLinear
+from ..options import check, one_of, option
+
+DTYPES = {"float32": mx.float32, "float16": mx.float16, "bfloat16": mx.bfloat16}
+
+
+@dataclass(frozen=True)
+class LoadOptions:
+    """The keyword arguments of every ``from_pretrained``, and of ``export``."""
+
+    dtype: str | None = option(
+        None, "weights' type; by default the one they are stored in", choices=tuple(DTYPES), of=str
+    )
+    quantize: int | None = option(
+        None,
+        "bits of the image encoder's linear weights",
+        one_of(QuantizedLinear.bits, words=f"{QuantizedLinear.bits} (bits) or None"),
+        choices=(QuantizedLinear.bits,),
+        of=int,
+    )
+    revision: str | None = option(None, "branch, tag or commit of the hub repository", of=str)
+
+    def __post_init__(self) -> None:
+        check(self)
+
+    @classmethod
+    def of(
+        cls,
+        dtype: mx.Dtype | str | None = None,
+        quantize: int | None = None,
+        revision: str | None = None,
+    ) -> LoadOptions:
+        """The same from a dtype of MLX's or its name. Raises ValueError for other values."""
+        names = {value: name for name, value in DTYPES.items()}
+        name = names.get(dtype, dtype) if isinstance(dtype, mx.Dtype) else dtype
+        return cls(name, quantize, revision)  # type: ignore[arg-type]
+
+    @property
+    def mlx_dtype(self) -> mx.Dtype | None:
+        return None if self.dtype is None else DTYPES[self.dtype]

@@ -1,0 +1,102 @@
+"""What a folder or file holds: sizes and tensors, in any layout that is read without PyTorch."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import mlx.core as mx
+
+from ..config import MODEL_TYPE, SamConfig, Weights
+from ..files import read_safetensors
+from . import hugging_face, names
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """Sizes of a model, and its tensors under its modules' names."""
+
+    config: SamConfig
+    weights: Weights
+    channels_first: bool  # kernels in PyTorch's layout, tables of any length
+    source: str  # for messages
+
+
+def read_checkpoint(path: Path) -> Checkpoint:
+    """A folder or a .safetensors file.
+
+    Raises FileNotFoundError, or ValueError with the file's name when it is not a SAM model.
+    """
+    if path.is_file():
+        return from_foreign(read_safetensors(path), None, str(path))
+    config_file = path / "config.json"
+    values = read_json(config_file) if config_file.exists() else {}
+    config = parse_config(values, str(config_file)) if config_file.exists() else None
+    weights = read_folder(path)
+    if config is not None and values["model_type"] == MODEL_TYPE:
+        return Checkpoint(config, weights, channels_first=False, source=str(path))
+    return from_foreign(weights, config, str(path))
+
+
+def from_foreign(
+    weights: Weights, config: SamConfig | None = None, source: str = "the checkpoint"
+) -> Checkpoint:
+    """Tensors of another package's; the sizes are read off them where ``config`` is None."""
+    try:
+        weights = names.to_meta(weights)
+        config = config or names.infer_config(weights)
+    except ValueError as error:
+        raise ValueError(f"{source}: {error}") from error
+    return Checkpoint(config, weights, channels_first=True, source=source)
+
+
+def read_folder(folder: Path) -> dict[str, mx.array]:
+    files = sorted(folder.glob("*.safetensors"))
+    if not files:
+        raise FileNotFoundError(f"{folder} holds no .safetensors file")
+    if (folder / "model.safetensors") in files:
+        files = [folder / "model.safetensors"]
+    elif len(files) > 1 and not all(f.stem.startswith("model-") for f in files):
+        listed = ", ".join(f.name for f in files)
+        raise ValueError(f"{folder} holds several models ({listed}); give the path of one")
+    return {name: w for file in files for name, w in read_safetensors(file).items()}
+
+
+def load_config(path: Path) -> SamConfig:
+    """Read ``config.json``. Raises ValueError with the file's name when it is not SAM's."""
+    return parse_config(read_json(path), str(path))
+
+
+def read_json(path: Path) -> Any:
+    try:
+        return json.loads(path.read_text())
+    except ValueError as error:
+        raise ValueError(f"{path}: {error}") from error
+
+
+def parse_config(values: Any, source: str = "config") -> SamConfig:
+    """Accepts this package's ``config.json`` and Hugging Face's (``model_type: sam``).
+
+    Raises ValueError, naming the field, when the values do not describe a SAM model.
+    """
+    try:
+        return _layout(values)(values)
+    except (ValueError, TypeError, KeyError) as error:
+        raise ValueError(f"{source}: {error}") from error
+
+
+def _layout(values: Any) -> Any:
+    if not isinstance(values, Mapping):
+        raise ValueError(f"config is {values!r}; expected an object")
+    model_type = values.get("model_type")
+    if model_type == "sam":
+        return hugging_face.config_of
+    if model_type == MODEL_TYPE:
+        return SamConfig.from_dict
+    raise ValueError(
+        f"config has model_type {model_type!r}; expected {MODEL_TYPE!r} (this package) "
+        "or 'sam' (Hugging Face). SAM 2, SAM 3 and SAM-HQ are other models"
+    )

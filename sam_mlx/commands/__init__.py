@@ -1,0 +1,1 @@
+"""The shell's commands, one file each: ``add`` declares the flags, ``run`` does the work."""

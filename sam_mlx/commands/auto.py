@@ -1,0 +1,58 @@
+"""``sam-mlx auto``: everything in many pictures."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import time
+
+from .. import batch
+from ..automatic.generator import SamAutomaticMaskGenerator
+from ..automatic.options import GeneratorOptions
+from ..checkpoints.options import LoadOptions
+from ..formats import FORMATS
+from ..options import add_flags, from_flags, settings
+from .common import add_model_flags, load_model, report
+
+HELP = "segment everything in many images"
+DESCRIPTION = (
+    "Segment everything in an image, a folder of images or a glob. Stopped and started again, "
+    "it continues. Under mlx.launch -n N python -m sam_mlx auto ..., N processes share the "
+    "work; on several machines the output must lie on a disk they share. Exit code: 0, or 1 "
+    "when some files could not be read, 2 when nothing was done."
+)
+
+
+def add(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("input", help="picture file, folder or quoted glob, such as 'day*/*.jpg'")
+    parser.add_argument("-o", "--output", required=True, metavar="OUT", help="folder to write to")
+    parser.add_argument(
+        "--format",
+        nargs="+",
+        default=["masks"],
+        choices=FORMATS,
+        help="; ".join(f"{name}: {format.help}" for name, format in FORMATS.items()),
+    )
+    parser.add_argument("--convert-to-rle", action="store_true", help="the same as --format rle")
+    add_flags(parser, GeneratorOptions)
+    add_model_flags(parser)
+
+
+def run(args: argparse.Namespace) -> int:
+    names = ["rle"] if args.convert_to_rle else sorted(set(args.format))
+    options = from_flags(args, GeneratorOptions, output_mode="coco_rle")
+    load_options = from_flags(args, LoadOptions)
+    depends_on = {**settings(options), "model": args.model, **settings(load_options)}
+
+    def generator() -> SamAutomaticMaskGenerator:
+        return SamAutomaticMaskGenerator(load_model(args), **vars(options))
+
+    start = time.perf_counter()
+    try:
+        formats = [FORMATS[name] for name in names]
+        code = batch.run(args.input, args.output, formats, generator, depends_on)
+    except KeyboardInterrupt:
+        print("stopped; the same command continues", file=sys.stderr)
+        return 130
+    report(args, "all", start)
+    return code

@@ -1,0 +1,33 @@
+"""What several commands share: flags of the model, loading it, times."""
+
+from __future__ import annotations
+
+import argparse
+import time
+
+import mlx.core as mx
+
+from ..checkpoints.options import LoadOptions
+from ..options import add_flags, from_flags
+from ..sam import Sam
+
+MODEL = "nano, a folder, a .safetensors file or a hub repository"
+
+
+def add_model_flags(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--model", default="nano", help=MODEL)
+    add_flags(parser, LoadOptions)
+    parser.add_argument("--verbose", action="store_true", help="print times and peak memory")
+
+
+def load_model(args: argparse.Namespace) -> Sam:
+    start = time.perf_counter()
+    model = Sam.from_pretrained(args.model, **vars(from_flags(args, LoadOptions)))
+    report(args, f"loaded {args.model}", start)
+    return model
+
+
+def report(args: argparse.Namespace, what: str, start: float) -> None:
+    if args.verbose:
+        peak = mx.get_peak_memory() / 1e9
+        print(f"{what}: {time.perf_counter() - start:.2f} s, peak MLX memory {peak:.2f} GB")

@@ -1,0 +1,52 @@
+"""``sam-mlx export``: encoder and decoder as files for apps."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from ..checkpoints.options import LoadOptions
+from ..export import export
+from ..options import add_flags, from_flags
+from .common import MODEL
+
+HELP = "write encoder and decoder as files for apps"
+DESCRIPTION = (
+    "Write encoder.mlxfn, decoder.mlxfn and export.json for apps in C++ and Swift, and check "
+    "them against the model. They run on the kind of device that this command runs on."
+)
+
+
+def add(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("model", help=MODEL)
+    parser.add_argument("output", metavar="out", help="folder to make")
+    parser.add_argument(
+        "--points", nargs="+", type=int, default=[4], metavar="N",
+        help="prompt slots of the decoder; several numbers share one file",
+    )  # fmt: skip
+    parser.add_argument(
+        "--sizes", nargs="+", type=image_size, default=[], metavar="HEIGHTxWIDTH",
+        help="sizes of original images to write masks_HEIGHTxWIDTH.mlxfn for",
+    )  # fmt: skip
+    add_flags(parser, LoadOptions)
+
+
+def image_size(text: str) -> tuple[int, int]:
+    height, width = text.split("x")
+    return int(height), int(width)
+
+
+def run(args: argparse.Namespace) -> int:
+    options = vars(from_flags(args, LoadOptions))
+    written = export(args.model, args.output, points=args.points, sizes=args.sizes, **options)
+    for name, file in written["files"].items():
+        print(f"{Path(args.output) / name}  {file['bytes'] / 1e6:.1f} MB")
+    print(Path(args.output) / "export.json")
+    differences = written["differences_from_predictor"].items()
+    print(
+        "largest differences from SamPredictor: "
+        + ", ".join(f"{k} {v:.2g}" for k, v in differences)
+    )
+    print(f"Device: {written['device']['note']}.")
+    print(f"MLX {written['mlx']['version']}: {written['mlx']['note']}.")
+    return 0

@@ -1,0 +1,44 @@
+"""``sam-mlx info``: what a model is."""
+
+from __future__ import annotations
+
+import argparse
+
+from ..checkpoints.locate import resolve
+from ..checkpoints.options import LoadOptions
+from ..modeling.layers import is_quantized, weights_of
+from ..options import add_flags, from_flags
+from ..sam import Sam
+from .common import MODEL
+
+HELP = DESCRIPTION = "describe a model"
+
+
+def add(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("model", help=MODEL)
+    add_flags(parser, LoadOptions)
+
+
+def run(args: argparse.Namespace) -> int:
+    options = from_flags(args, LoadOptions)
+    path = resolve(args.model, args.revision)
+    files = [path] if path.is_file() else sorted(path.glob("*.safetensors"))
+    model = Sam.from_pretrained(path, dtype=options.dtype, quantize=options.quantize)
+    config = model.config
+    parts = {
+        name: sum(w.size for w in weights_of(part).values())
+        for name, part in Sam(config).children().items()  # of the plain model, whatever is stored
+    }
+    packed = ", image encoder's linear weights in 8 bits" if is_quantized(model) else ""
+    size = sum(f.stat().st_size for f in files) / 1e6
+    print(f"variant      {config.variant}")
+    print(f"source       {path}")
+    print(f"file size    {size:.1f} MB, {model.dtype}{packed}")
+    print(f"parameters   {sum(parts.values()):,}")
+    for name, count in parts.items():
+        print(f"  {name:<15}{count:,}")
+    side, patch = config.image_size, config.patch_size
+    print(f"input        {side} x {side} pixels, patch {patch}")
+    print(f"embedding    {config.grid} x {config.grid} cells, {config.prompt_dim} channels")
+    print(f"masks        {config.mask_size} x {config.mask_size}, then at the image's own size")
+    return 0

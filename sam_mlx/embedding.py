@@ -1,0 +1,71 @@
+"""An encoded image as a value, and what tells the encoders apart that make them."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+import mlx.core as mx
+import mlx.nn as nn
+import numpy as np
+
+from .config import SamConfig
+from .files import load_safetensors, load_tagged, save_tagged
+from .modeling.layers import weights_of
+
+
+@dataclass(frozen=True)
+class ImageEmbedding:
+    """An encoded image: all that prompts need, without the picture or the encoder."""
+
+    features: mx.array  # (1, G, G, C)
+    original_size: tuple[int, int]  # height, width of the picture, pixels
+    input_size: tuple[int, int]  # height, width in the model's input frame, pixels
+    fingerprint: str  # of the encoder that made it
+
+    def save(self, path: str | Path) -> None:
+        """Write a .safetensors file, whole or not at all."""
+        texts = {
+            "original_size": json.dumps(self.original_size),
+            "input_size": json.dumps(self.input_size),
+            "fingerprint": self.fingerprint,
+        }
+        tensors = {"features": self.features}
+        save_tagged(
+            path,
+            "ImageEmbedding",
+            lambda name, metadata: mx.save_safetensors(name, tensors, metadata),
+            texts,
+        )
+
+    @classmethod
+    def load(cls, path: str | Path) -> ImageEmbedding:
+        """Raises FileNotFoundError, or ValueError when the file is not an embedding."""
+        try:
+            tensors, texts = load_tagged(path, "ImageEmbedding", "image embedding", _read)
+            return cls(
+                tensors["features"],
+                tuple(json.loads(texts["original_size"])),
+                tuple(json.loads(texts["input_size"])),
+                texts["fingerprint"],
+            )
+        except (KeyError, ValueError) as error:
+            raise ValueError(f"{path} is not an image embedding: {error}") from error
+
+
+def _read(name: str) -> dict[str, mx.array]:
+    tensors = load_safetensors(name)
+    mx.eval(tensors)
+    return tensors
+
+
+def fingerprint(config: SamConfig, model: nn.Module) -> str:
+    """Tells models apart by 64 values of every tensor; the same on every machine."""
+    digest = hashlib.sha256(json.dumps(config.to_dict(), sort_keys=True).encode())
+    for name, w in sorted(weights_of(model).items()):
+        sample = w.flatten()[:: max(1, w.size // 64)]
+        digest.update(f"{name} {w.shape} {w.dtype}".encode())
+        digest.update(np.array(sample.astype(mx.float32)).tobytes())
+    return digest.hexdigest()[:32]

@@ -1,0 +1,115 @@
+"""The model as files that apps load without Python: image encoder and mask decoder.
+
+An ``.mlxfn`` file holds MLX's own graph and the weights. C++ loads it with
+``mlx::core::import_function``, Swift with ``importFunction(from:)``. Every input has a fixed
+shape; a file holds one trace for each combination of shapes and types it accepts (``schema``).
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import mlx.core as mx
+
+from ..checkpoints.options import LoadOptions
+from ..checkpoints.read import Checkpoint
+from ..files import refuse_existing, whole_folder
+from ..modeling.layers import weights_of
+from ..sam import Sam
+from . import graphs, schema
+from .check import check
+from .manifest import describe
+
+
+def export(
+    model: Sam | str | Path,
+    out_folder: str | Path,
+    *,
+    points: int | Sequence[int] = 4,
+    sizes: Sequence[tuple[int, int]] = (),
+    dtype: mx.Dtype | str | None = None,
+    quantize: int | None = None,
+    revision: str | None = None,
+) -> dict[str, Any]:
+    """Write ``encoder.mlxfn``, ``decoder.mlxfn`` and ``export.json`` into a new folder.
+
+    model: a model, or what ``Sam.from_pretrained`` takes; dtype, quantize and revision are that
+    function's, and the first two change a given model too. points: prompt slots of the decoder,
+    one number or several; a box takes two. sizes: (height, width) in pixels of original images
+    for which ``masks_HEIGHTxWIDTH.mlxfn`` is written too. ``export.json`` describes every file;
+    ``examples/cpp`` and ``examples/ios`` use them.
+
+    The files are loaded again and compared with ``SamPredictor`` on a test image; the folder
+    appears only when they agree. They run on the device kind they were traced on.
+
+    Returns what ``export.json`` holds. Raises FileExistsError when the folder exists already,
+    OSError when it cannot be written, ValueError for arguments out of range, RuntimeError when
+    the files differ from the model or do not run here.
+    """
+    folder = refuse_existing(out_folder)
+    points = check_slots(points)
+    sizes = [check_size(size) for size in sizes]
+    options = LoadOptions.of(dtype, quantize, revision)
+    source = "a model in memory" if isinstance(model, Sam) else str(model)
+    with whole_folder(folder) as temporary:
+        model = prepare(model, options)
+        files = write_files(temporary, model, points, sizes)
+        differences = check(temporary, model, points, sizes)
+        description = describe(temporary, model, source, points, files, differences)
+        (temporary / "export.json").write_text(json.dumps(description, indent=2) + "\n")
+    return description
+
+
+def check_slots(points: int | Sequence[int]) -> list[int]:
+    counts = list(points) if isinstance(points, Sequence) else [points]
+    if not counts or any(not isinstance(n, int) or n < 1 for n in counts):
+        raise ValueError(f"points is {points!r}; expected whole numbers of slots, 1 or more")
+    return sorted(set(counts))
+
+
+def check_size(size: Sequence[int]) -> tuple[int, int]:
+    size = tuple(size)
+    if len(size) != 2 or any(not isinstance(side, int) or side < 1 for side in size):
+        raise ValueError(f"size is {size!r}; expected (height, width) in pixels, 1 or more each")
+    return size[0], size[1]
+
+
+def prepare(model: Sam | str | Path, options: LoadOptions) -> Sam:
+    """The model in the wanted precision, its arrays in a form that MLX exports rightly."""
+    if not isinstance(model, Sam):
+        model = Sam.from_pretrained(
+            model, dtype=options.dtype, quantize=options.quantize, revision=options.revision
+        )
+    elif options.quantize or (options.mlx_dtype or model.dtype) != model.dtype:
+        weights = weights_of(model)
+        checkpoint = Checkpoint(model.config, weights, channels_first=False, source="the model")
+        model = Sam.from_checkpoint(checkpoint, options)
+    # MLX 0.32.4 writes the memory of a constant as it lies, in the wrong order where it is a
+    # transposed view; and what is not evaluated, as the graph that makes it.
+    for module in model.modules():
+        for name, value in module.items():
+            if isinstance(value, mx.array):
+                module[name] = mx.contiguous(value)
+                mx.eval(module[name])
+    return model
+
+
+def write_files(
+    folder: Path, model: Sam, points: list[int], sizes: list[tuple[int, int]]
+) -> dict[str, list[schema.Trace]]:
+    """Write every function; returns the traces in each file."""
+    files = {
+        "encoder.mlxfn": (graphs.image_encoder(model), schema.encoder_traces(model)),
+        "decoder.mlxfn": (graphs.mask_decoder(model), schema.decoder_traces(model, points)),
+    }
+    for size in sizes:
+        files[f"{schema.upscaler_name(size)}.mlxfn"] = (
+            graphs.mask_upscaler(model.config, size),
+            schema.upscaler_traces(model.config, size),
+        )
+    for name, (function, traces) in files.items():
+        graphs.write_function(folder / name, function, traces)
+    return {name: traces for name, (_, traces) in files.items()}

@@ -1,0 +1,212 @@
+"""Exported files beside ``SamPredictor``, on a test image."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import mlx.core as mx
+import numpy as np
+
+from .. import transforms
+from ..modeling.prompt_encoder import BOTTOM_RIGHT, TOP_LEFT
+from ..predictor import SamPredictor
+from ..sam import Sam
+from .graphs import EMPTY_SLOT
+from .manifest import device_kind
+from .schema import STABILITY_OFFSET, dtype_name, upscaler_name
+
+Functions = dict[str, Callable[..., Any]]  # by the name of their file
+Prompt = tuple[Any, Any, Any]  # point_coords, point_labels and box of ``predict``
+
+# Largest difference from the predictor, as a share of the largest value (of 1 at least).
+# Measured on CPU: 2e-7, 7e-4, 6e-3. Units of M5 and CUDA round float32 factors to 2^-10 (TF32).
+TOLERANCE = {mx.float32: 1e-4, mx.float16: 1e-2, mx.bfloat16: 1e-1}
+TF32_TOLERANCE = 1e-2
+
+
+def tolerance(dtype: mx.Dtype) -> float:
+    return max(TOLERANCE[dtype], 0 if device_kind() == "cpu" else TF32_TOLERANCE)
+
+
+class Comparison:
+    """What the files give beside what ``SamPredictor`` gives; the largest differences so far."""
+
+    def __init__(self, tolerance: float):
+        self.tolerance = tolerance
+        self.largest: dict[str, float] = {}
+
+    def values(self, name: str, ours: mx.array, expected: np.ndarray) -> float:
+        """Raise ValueError where they differ; returns the difference that is allowed."""
+        difference = float(np.abs(as_float(ours) - expected).max())
+        allowed = self.tolerance * max(1.0, float(np.abs(expected).max()))
+        if not difference <= allowed:  # in words that NaN does not pass
+            raise ValueError(
+                f"{name} differ from SamPredictor's by {difference:.3g}, allowed {allowed:.3g}"
+            )
+        self.largest[name] = max(self.largest.get(name, 0.0), difference)
+        return allowed
+
+    def masks(self, measured: Sequence[mx.array], logits: np.ndarray, allowed: float) -> None:
+        """Masks, stability scores and areas against logits (M, h, w) known to ``allowed``."""
+        masks, stability, areas = (np.array(x[0]) for x in measured)
+        _, h, w = logits.shape
+        shown = masks[:, :h, :w]
+        low, high = ((logits > t).astype(bool) for t in (allowed, -allowed))
+        if (low & ~shown).any() or (shown & ~high).any():
+            raise ValueError("masks differ from SamPredictor's")
+        if (areas != shown.sum((1, 2))).any() or masks.sum() != shown.sum():
+            raise ValueError("areas differ from the pixels of the masks, or masks leave the image")
+        # The stability score lies between those of logits moved by what is allowed.
+        least, most = (stability_of(logits, moved) for moved in (allowed, -allowed))
+        if not ((least - 1e-6 <= stability) & (stability <= most + 1e-6)).all():
+            raise ValueError("stability_scores differ from SamPredictor's")
+        pixels = int((shown != (logits > 0)).sum())
+        self.largest["mask_pixels"] = max(self.largest.get("mask_pixels", 0), pixels)
+
+
+def stability_of(logits: np.ndarray, moved: float) -> np.ndarray:
+    """The scores of logits (M, h, w), the thresholds ``moved`` away from each other."""
+    inner = (logits > STABILITY_OFFSET + moved).sum((1, 2))
+    outer = (logits > -STABILITY_OFFSET - moved).sum((1, 2))
+    return inner / np.maximum(outer, 1)
+
+
+def check(
+    folder: Path, model: Sam, points: list[int], sizes: list[tuple[int, int]]
+) -> dict[str, float]:
+    """Load the files, run every trace on a test image and compare with ``SamPredictor``.
+
+    Returns the largest differences. RuntimeError when one is too large or a file does not run.
+    """
+    try:
+        functions: Any = {
+            file.stem: mx.import_function(str(file)) for file in folder.glob("*.mlxfn")
+        }
+        return compare(functions, model, points, sizes)
+    except (ValueError, RuntimeError) as error:
+        raise RuntimeError(
+            f"the exported files fail their check on {mx.default_device()} in "
+            f"{dtype_name(model.dtype)}, none is kept: {error}"
+        ) from error
+
+
+def compare(
+    functions: Functions, model: Sam, points: list[int], sizes: list[tuple[int, int]]
+) -> dict[str, float]:
+    predictor, comparison = SamPredictor(model), Comparison(tolerance(model.dtype))
+    predictor.set_image(example_image(model.config.image_size))
+    features = compare_encoder(functions, predictor, comparison)
+    for N in points:
+        compare_decoder(functions, predictor, comparison, features, N)
+    for size in sizes:
+        compare_upscaler(functions, predictor, comparison, size)
+    return comparison.largest
+
+
+def compare_encoder(
+    functions: Functions, predictor: SamPredictor, comparison: Comparison
+) -> mx.array:
+    """Returns the image embedding that the file gives."""
+    S = predictor.model.config.image_size
+    height, width = predictor.input_size  # the example's own: predict() answers in it
+    square = np.full((1, S, S, 3), 255, np.uint8)
+    square[0, :height, :width] = example_image(S)
+    input_size = mx.array([height, width], mx.int32)
+    for dtype in (mx.uint8, mx.float32):
+        (features,) = functions["encoder"](mx.array(square).astype(dtype), input_size)
+        comparison.values("image_embeddings", features, as_float(predictor.features))
+    return features
+
+
+def compare_decoder(
+    functions: Functions,
+    predictor: SamPredictor,
+    comparison: Comparison,
+    features: mx.array,
+    slots: int,
+) -> None:
+    input_size = mx.array(predictor.input_size, mx.int32)
+    for prompt in example_prompts(slots, predictor.original_size):
+        mask_input = None
+        for _ in range(2):  # the second time with a mask of the first as a prompt
+            logits, scores, low_res = predict_all(predictor, prompt, mask_input)
+            inputs = [*fill_slots(prompt, slots), input_size]
+            inputs += [] if mask_input is None else [mx.array(mask_input)[None]]
+            masks, our_scores, *metrics, our_low_res = functions["decoder"](features, *inputs)
+            comparison.values("scores", our_scores[0], scores)
+            allowed = comparison.values("low_res_masks", our_low_res[0], low_res)
+            comparison.masks([masks, *metrics], logits, allowed)
+            mask_input = low_res[:1]
+
+
+def compare_upscaler(
+    functions: Functions, predictor: SamPredictor, comparison: Comparison, size: tuple[int, int]
+) -> None:
+    """As if the picture had been of that size."""
+    embedding = predictor.get_image_embedding()
+    input_size = transforms.preprocess_shape(size, predictor.model.config.image_size)
+    of_size = SamPredictor(predictor.model)
+    of_size.set_image_embedding(replace(embedding, original_size=size, input_size=input_size))
+    logits, _, low_res = predict_all(of_size, example_prompts(1, size)[0], None)
+    allowed = tolerance(mx.float32) * max(1.0, float(np.abs(low_res).max()))
+    for part in (slice(0, 1), slice(None)):
+        measured = functions[upscaler_name(size)](mx.array(low_res[part])[None])
+        comparison.masks(measured, logits[part], allowed)
+
+
+def as_float(x: mx.array) -> np.ndarray:
+    return np.array(x.astype(mx.float32))
+
+
+def example_image(side: int) -> np.ndarray:
+    """Discs on a gradient, (3/4 side, side, 3) uint8."""
+    y, x = np.mgrid[: side * 3 // 4, :side] / side
+    image = np.stack([255 * x, 340 * y, 128 + 0 * x], axis=-1)
+    for cx, cy, radius, colour in (
+        (0.3, 0.3, 0.15, (230, 40, 40)), (0.7, 0.45, 0.2, (30, 60, 200)), (0.5, 0.6, 0.06, 255),
+    ):  # fmt: skip
+        image[(x - cx) ** 2 + (y - cy) ** 2 < radius**2] = colour
+    return image.astype(np.uint8)
+
+
+def example_prompts(slots: int, size: tuple[int, int]) -> list[Prompt]:
+    """Prompts of ``predict`` that fit: one point, as many as fit, a box and as many as fit."""
+    height, width = size
+    coords = np.random.default_rng(0).uniform((0, 0), (width, height), (slots, 2))
+    labels = (np.arange(slots) + 1) % 2
+    prompts: list[Prompt] = [(coords[:n], labels[:n], None) for n in sorted({1, slots})]
+    if slots >= 2:
+        box = np.array([0.1 * width, 0.15 * height, 0.5 * width, 0.7 * height])
+        rest = (coords[2:], labels[2:]) if slots > 2 else (None, None)
+        prompts.append((*rest, box))
+    return prompts
+
+
+def fill_slots(prompt: Prompt, slots: int) -> tuple[mx.array, mx.array]:
+    """A prompt in the input frame as the decoder's point_coords and point_labels."""
+    coords, labels, box = prompt
+    # The padding must not matter: NaN shows where it does.
+    filled = np.full((1, slots, 2), np.nan, np.float32)
+    kinds = np.full((1, slots), EMPTY_SLOT, np.int32)
+    used = 0
+    if coords is not None:
+        used = len(coords)
+        filled[0, :used], kinds[0, :used] = coords, labels
+    if box is not None:
+        filled[0, used : used + 2] = np.reshape(box, (2, 2))
+        kinds[0, used : used + 2] = TOP_LEFT, BOTTOM_RIGHT
+    return mx.array(filled), mx.array(kinds)
+
+
+def predict_all(
+    predictor: SamPredictor, prompt: Prompt, mask_input: np.ndarray | None
+) -> list[np.ndarray]:
+    """``predict``'s logits, scores and low-resolution logits, the single mask's first."""
+    single, several = (
+        predictor.predict(*prompt, mask_input, multimask_output, return_logits=True)
+        for multimask_output in (False, True)
+    )
+    return [np.concatenate(pair) for pair in zip(single, several)]

@@ -1,0 +1,113 @@
+"""The functions that exported files hold: image encoder, mask decoder, enlargement of masks.
+
+Slots of prompts are the app's border: there a label of -1 is an empty slot, as in Meta's ONNX
+export, where in ``SamPredictor.predict`` it is Meta's "not a point" (``prompts``).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import mlx.core as mx
+
+from .. import transforms
+from ..config import SamConfig
+from ..masks import stability_counts, stability_ratio
+from ..modeling.prompt_encoder import BOTTOM_RIGHT, EMPTY, NOT_A_POINT, TOP_LEFT
+from ..sam import Sam
+from .schema import STABILITY_OFFSET, Trace
+
+EMPTY_SLOT = -1  # what apps label unused slots with; inside the model that is EMPTY
+
+
+def image_encoder(model: Sam) -> Callable[..., tuple[mx.array, ...]]:
+    config = model.config
+
+    def encode(image: mx.array, input_size: mx.array) -> tuple[mx.array]:
+        pixels = transforms.normalize(image, config)
+        # The model expects zeros beside the image after normalisation, which no pixel value
+        # turns into exactly.
+        pixels = mx.where(inside_image(input_size, config)[..., None], pixels, 0)
+        return (model.encode_image(pixels),)
+
+    return encode
+
+
+def inside_image(input_size: mx.array, config: SamConfig) -> mx.array:
+    """Which pixels of the padded square show the image: (S, S) bool."""
+    side = mx.arange(config.image_size)
+    return (side[:, None] < input_size[0]) & (side < input_size[1])
+
+
+def mask_decoder(model: Sam) -> Callable[..., tuple[mx.array, ...]]:
+    config = model.config
+    square = (config.image_size, config.image_size)
+
+    def decode(
+        image_embeddings: mx.array,
+        point_coords: mx.array,
+        point_labels: mx.array,
+        input_size: mx.array,
+        mask_input: mx.array | None = None,
+    ) -> tuple[mx.array, ...]:
+        sparse, valid = model.prompt_encoder.embed_tokens(*slots(point_coords, point_labels))
+        logits, scores = model.mask_decoder(
+            image_embeddings,
+            model.prompt_encoder.get_dense_pe(),
+            sparse,
+            valid,
+            model.prompt_encoder.embed_masks(mask_input),
+            multimask_output=None,
+        )
+        low_res_masks = logits.astype(mx.float32)
+        full = transforms.upscale_masks(low_res_masks, square, square, config.image_size)
+        masks, stability, areas = measure(full, inside_image(input_size, config))
+        return masks, scores.astype(mx.float32), stability, areas, low_res_masks
+
+    return decode
+
+
+def slots(coords: mx.array, labels: mx.array) -> tuple[mx.array, mx.array]:
+    """App-side slots (1, N, 2) and (1, N) as the prompt encoder's tokens, one more of them.
+
+    The last token is the padding point that a prompt of points has and one with a box has not;
+    where it does not belong it is empty, as unused slots are.
+    """
+    used = (labels >= 0) & (labels <= BOTTOM_RIGHT)
+    box = (used & (labels >= TOP_LEFT)).any(axis=1, keepdims=True)
+    padded = used.any(axis=1, keepdims=True) & ~box
+    labels = mx.concatenate(
+        [mx.where(used, labels, EMPTY), mx.where(padded, NOT_A_POINT, EMPTY)], axis=1
+    )
+    # Coordinates of an empty slot may be anything, also NaN: they must not reach the sines.
+    coords = mx.where(used[..., None], coords, 0)
+    return mx.concatenate([coords, mx.zeros((1, 1, 2))], axis=1), labels
+
+
+def measure(logits: mx.array, inside: mx.array | bool = True) -> tuple[mx.array, ...]:
+    """Masks of logits (..., H, W), their stability scores (...) and areas in pixels (...).
+
+    The stability score of a mask that is empty at both thresholds is 0.
+    """
+    counts = stability_counts(logits, Sam.mask_threshold, STABILITY_OFFSET, inside)
+    masks = (logits > Sam.mask_threshold) & inside
+    areas = masks.sum(axis=(-2, -1)).astype(mx.int32)
+    return masks, stability_ratio(*counts, empty=0), areas
+
+
+def mask_upscaler(config: SamConfig, size: tuple[int, int]) -> Callable[..., tuple[mx.array, ...]]:
+    sizes = transforms.preprocess_shape(size, config.image_size), size, config.image_size
+
+    def upscale(low_res_masks: mx.array) -> tuple[mx.array, ...]:
+        return measure(transforms.upscale_masks(low_res_masks, *sizes))
+
+    return upscale
+
+
+def write_function(
+    path: Path, function: Callable[..., tuple[mx.array, ...]], traces: list[Trace]
+) -> None:
+    with mx.exporter(str(path), function) as exporter:
+        for trace in traces:
+            exporter(*(mx.zeros(t.shape, t.dtype) for t in trace.inputs))

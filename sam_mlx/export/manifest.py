@@ -1,0 +1,103 @@
+"""``export.json``, which tells an app all that it has to know about the files beside it."""
+
+from __future__ import annotations
+
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import mlx.core as mx
+
+from ..config import SamConfig
+from ..embedding import fingerprint
+from ..files import sha256
+from ..sam import Sam
+from .schema import Trace, dtype_name
+
+
+def describe(
+    folder: Path,
+    model: Sam,
+    source: str,
+    points: list[int],
+    files: dict[str, list[Trace]],
+    differences: dict[str, float],
+) -> dict[str, Any]:
+    """files: the traces of every file in ``folder``; differences: what ``check`` measured."""
+    config, kind = model.config, device_kind()
+    return {
+        "format": "sam_mlx.export",
+        "format_version": 1,
+        "model": source,
+        "fingerprint": fingerprint(config, model.image_encoder),
+        "config": config.to_dict(),
+        "dtype": dtype_name(model.dtype),
+        "device": {"kind": kind, "note": device_note(kind)},
+        "mlx": {
+            "version": version("mlx"),
+            "note": "load the files with this version: MLX promises no compatibility between "
+            "versions, and 0.32.1 changed the format in both directions",
+        },
+        "image_size": config.image_size,
+        "mask_size": config.mask_size,
+        "points": points,
+        "preprocessing": preprocessing(config),
+        "masks": masks(model),
+        "files": {name: describe_file(folder / name, traces) for name, traces in files.items()},
+        "differences_from_predictor": differences,
+    }
+
+
+def preprocessing(config: SamConfig) -> dict[str, Any]:
+    S = config.image_size
+    return {
+        "channels": "RGB",
+        "range": [0, 255],
+        "resize": f"antialiased bilinear (triangle filter) so that the longer side is {S}",
+        "size_rule": f"side = max(1, int(side * {S} / longer side + 0.5))",
+        "placement": f"top left corner of the {S}x{S} square, nothing centred",
+        "pixel_mean": list(config.pixel_mean),
+        "pixel_std": list(config.pixel_std),
+        "note": "the encoder itself subtracts pixel_mean, divides by pixel_std and sets what "
+        "lies beside input_size to 0 afterwards: give it plain pixels",
+    }
+
+
+def masks(model: Sam) -> dict[str, Any]:
+    return {
+        "threshold": model.mask_threshold,
+        "order": "index 0: the single mask, for prompts of several points or a box; "
+        f"1 to {model.config.multimask_outputs}: alternatives for an ambiguous prompt such as one "
+        "click, of which the one with the highest score is usually wanted",
+        "frame": "masks and areas of the decoder are in pixels of the resized image, those "
+        "of masks_HEIGHTxWIDTH.mlxfn in pixels of the original image",
+        "no_slot_filled": "the same as predict() without points and box",
+    }
+
+
+def describe_file(path: Path, traces: list[Trace]) -> dict[str, Any]:
+    return {
+        "sha256": sha256(path),
+        "bytes": path.stat().st_size,
+        "inputs_are": "positional, in this order",
+        "traces": [
+            {
+                "inputs": [tensor.to_dict() for tensor in trace.inputs],
+                "outputs": [tensor.to_dict() for tensor in trace.outputs],
+            }
+            for trace in traces
+        ],
+    }
+
+
+def device_kind() -> str:
+    if mx.default_device().type == mx.DeviceType.cpu:
+        return "cpu"
+    return "metal" if mx.metal.is_available() else "cuda"
+
+
+def device_note(kind: str) -> str:
+    return (
+        f"traced on {kind}, and for {kind} only: a file traced on one kind of device does not "
+        "run on another. Export on the kind of device that the app computes on"
+    )

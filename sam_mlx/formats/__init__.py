@@ -1,0 +1,12 @@
+"""Output formats of ``sam-mlx auto`` and ``predict``, one class each, in the help's order."""
+
+from .base import Format, Result
+from .coco import Coco
+from .masks import MaskImages
+from .pictures import LabelMap, Overlay
+from .records import Records, Sa1b
+
+ALL: tuple[Format, ...] = (MaskImages(), Coco(), Sa1b(), LabelMap(), Overlay(), Records())
+FORMATS = {format.name: format for format in ALL}
+
+__all__ = ["FORMATS", "Format", "Result"]

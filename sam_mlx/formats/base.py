@@ -1,0 +1,67 @@
+"""What an output format is, and what it is given."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ..masks import decode_rle
+
+
+@dataclass(frozen=True)
+class Result:
+    """What one picture gave."""
+
+    file_name: str
+    number: int  # among the run's pictures, from 1
+    image: np.ndarray  # (H, W, 3)
+    records: Sequence[dict[str, Any]]  # of the generator; segmentations are compressed RLE
+    prompt: dict[str, Any] = field(default_factory=dict)  # to be drawn: ``overlay.draw_overlay``
+
+    @property
+    def masks(self) -> Masks:
+        return Masks(self.records)
+
+    def describe(self) -> dict[str, Any]:
+        """The picture, as the JSON of datasets has it."""
+        height, width = self.image.shape[:2]
+        return {"width": width, "height": height, "file_name": self.file_name}
+
+
+class Masks(Sequence[np.ndarray]):
+    """The masks of records in RLE; only the one asked for is in memory."""
+
+    def __init__(self, records: Sequence[dict[str, Any]]):
+        self.records = records
+
+    def __len__(self) -> int:
+        return len(self.records)
+
+    def __getitem__(self, i: Any) -> Any:
+        return decode_rle([self.records[i]["segmentation"]])[0]
+
+
+class Format(ABC):
+    """A form of results. Of each there is one object, in ``formats.FORMATS``."""
+
+    name: str  # in the shell, after --format
+    help: str
+    pattern: str  # the path of a picture's result below the output folder; {} is the picture's name
+    joined: str = ""  # the path of the file that ``finish`` makes, if any
+
+    def path(self, folder: Path, name: str) -> Path:
+        """Where the result of a picture goes."""
+        return folder / self.pattern.format(name)
+
+    @abstractmethod
+    def write(self, result: Result, path: str) -> None:
+        """Make a file, or a folder, of that name."""
+
+    def finish(self, parts: Mapping[str, Path], path: str) -> None:
+        """Make the file for all pictures of the results that are there, by the pictures' names."""
+        raise NotImplementedError(f"{self.name} has a file for all pictures, and no way to make it")

@@ -1,0 +1,45 @@
+"""One COCO dataset for all pictures."""
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from ..masks import coco_annotations
+from .base import Format, Result
+
+
+class Coco(Format):
+    name = "coco"
+    help = "annotations.json for all pictures, as COCO has it"
+    pattern = ".coco/{}.json"
+    joined = "annotations.json"
+
+    def write(self, result: Result, path: str) -> None:
+        """One picture's part of the dataset, with the ids that it would have alone."""
+        image = {"id": 1, **result.describe()}
+        annotations = coco_annotations(result.records, image_id=1)
+        Path(path).write_text(json.dumps({"image": image, "annotations": annotations}))
+
+    def finish(self, parts: Mapping[str, Path], path: str) -> None:
+        """Join the parts; ids count through."""
+        images: list[dict[str, Any]] = []
+        annotations: list[dict[str, Any]] = []
+        for name, part in parts.items():
+            found = json.loads(part.read_text())
+            number = len(images) + 1
+            # The dataset names files as they lie below the folder that was segmented.
+            file_name = str(Path(name).with_name(found["image"]["file_name"]))
+            images.append({**found["image"], "id": number, "file_name": file_name})
+            annotations += [
+                {**a, "id": len(annotations) + i, "image_id": number}
+                for i, a in enumerate(found["annotations"], 1)
+            ]
+        dataset = {
+            "info": {"description": "Automatic masks of Segment Anything, by sam_mlx"},
+            "licenses": [],
+            "categories": [{"id": 1, "name": "object", "supercategory": "object"}],
+            "images": images,
+            "annotations": annotations,
+        }
+        Path(path).write_text(json.dumps(dataset))

@@ -1,0 +1,50 @@
+"""PNG files, white on black, and a table with the original script's columns."""
+
+import csv
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from .base import Format, Result
+
+COLUMNS = [
+    "id",
+    "area",
+    "bbox_x0",
+    "bbox_y0",
+    "bbox_w",
+    "bbox_h",
+    "point_input_x",
+    "point_input_y",
+    "predicted_iou",
+    "stability_score",
+    "crop_box_x0",
+    "crop_box_y0",
+    "crop_box_w",
+    "crop_box_h",
+]
+
+
+class MaskImages(Format):
+    name = "masks"
+    help = "a folder of PNG and metadata.csv for each picture"
+    pattern = "{}"
+
+    def write(self, result: Result, path: str) -> None:
+        Path(path).mkdir()
+        for i, mask in enumerate(result.masks):
+            save_mask(mask, f"{path}/{i}.png")
+        with open(f"{path}/metadata.csv", "w", newline="") as file:
+            table = csv.writer(file, lineterminator="\n")
+            table.writerow(COLUMNS)
+            for i, r in enumerate(result.records):
+                quality = r["predicted_iou"], r["stability_score"]
+                table.writerow(
+                    [i, r["area"], *r["bbox"], *r["point_coords"][0], *quality, *r["crop_box"]]
+                )
+
+
+def save_mask(mask: np.ndarray, path: str) -> None:
+    """A mask (H, W) bool as an 8-bit PNG, 255 where it is set."""
+    Image.fromarray(mask.astype(np.uint8) * 255).save(path)

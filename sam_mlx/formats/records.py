@@ -1,0 +1,26 @@
+"""JSON files, one a picture: the generator's records, and as the SA-1B dataset has them."""
+
+import json
+from pathlib import Path
+
+from .base import Format, Result
+
+
+class Records(Format):
+    name = "rle"
+    help = "a JSON file of the records for each picture"
+    pattern = "{}.json"
+
+    def write(self, result: Result, path: str) -> None:
+        Path(path).write_text(json.dumps(result.records))
+
+
+class Sa1b(Format):
+    name = "sa1b"
+    help = "a JSON file for each picture, as the SA-1B dataset has it"
+    pattern = "{}.json"
+
+    def write(self, result: Result, path: str) -> None:
+        image = {"image_id": result.number, **result.describe()}
+        annotations = [{"id": i, **record} for i, record in enumerate(result.records, 1)]
+        Path(path).write_text(json.dumps({"image": image, "annotations": annotations}))

@@ -1,0 +1,119 @@
+"""Operations that are not computed alike on every device: their plain forms, and the dispatch.
+
+A function here is the plain form, which Metal and CUDA run with fused kernels; its decorator
+names the form of ``ops_x86`` and where that is faster. ``use_plain_forms`` switches all of those
+off. Nothing else in the package asks what it runs on, but for ``streams``.
+"""
+
+import platform
+from collections.abc import Callable
+from functools import partial, wraps
+from typing import Any, TypeVar, cast
+
+import mlx.core as mx
+import mlx.nn as nn
+
+from .. import streams
+from . import ops_x86
+
+Operation = TypeVar("Operation", bound=Callable[..., mx.array])
+
+# Attention scores alive at a time. One global block of ViT-B has 805 MB of them in float32.
+SCORE_BYTES = 64 << 20
+
+_plain_only = False
+
+
+def use_plain_forms(on: bool = True) -> None:
+    """Compute everything as a GPU does: plain forms, one stream. For tests on other machines."""
+    global _plain_only
+    _plain_only = on
+    streams.use_one(on)
+
+
+def plain_forms_only() -> bool:
+    return _plain_only
+
+
+def on_cpu(x: mx.array) -> bool:
+    return streams.on_cpu()
+
+
+def on_x86_cpu(x: mx.array) -> bool:
+    x86 = platform.machine() in ("x86_64", "AMD64")
+    return x86 and x.dtype == mx.float32 and streams.on_cpu()
+
+
+def faster(
+    form: Callable[..., mx.array], where: Callable[[mx.array], bool]
+) -> Callable[[Operation], Operation]:
+    """Run ``form`` instead of the decorated one ``where`` that holds of the first argument."""
+
+    def decorate(plain: Operation) -> Operation:
+        @wraps(plain)
+        def run(x: mx.array, *rest: Any) -> mx.array:
+            return (plain if _plain_only or not where(x) else form)(x, *rest)
+
+        return cast(Operation, run)
+
+    return decorate
+
+
+@faster(ops_x86.gelu, where=on_x86_cpu)
+def gelu(x: mx.array) -> mx.array:
+    """x Phi(x), exact up to rounding (the original's ``nn.GELU``)."""
+    return nn.gelu(x)
+
+
+@faster(ops_x86.softmax, where=on_x86_cpu)
+def softmax(x: mx.array) -> mx.array:
+    """Softmax over the last axis, computed in float32."""
+    return mx.softmax(x, axis=-1, precise=True)
+
+
+@faster(ops_x86.attend, where=on_x86_cpu)
+def attend(
+    q: mx.array, k: mx.array, v: mx.array, rel_h: mx.array, rel_w: mx.array, scale: float
+) -> mx.array:
+    """softmax(scale q k^T + rel_h + rel_w) v, over as many query rows at a time as fit.
+
+    q, k, v: (N, heads, H*W, d); rel_h: (N, heads, H*W, H), added to the scores of all keys of a
+    row; rel_w: (N, heads, H*W, W), of a column. Returns (N, heads, H*W, d).
+    """
+    N, heads, T, _ = q.shape
+    rows = max(1, SCORE_BYTES // (N * heads * T * q.itemsize))
+    out = []
+    for i in range(0, T, rows):
+        part = slice(i, i + rows)
+        bias = rel_h[:, :, part, :, None] + rel_w[:, :, part, None, :]
+        bias = bias.flatten(-2)  # (N, heads, rows, T)
+        out.append(
+            mx.fast.scaled_dot_product_attention(q[:, :, part], k, v, scale=scale, mask=bias)
+        )
+    return mx.concatenate(out, axis=2)
+
+
+@faster(ops_x86.depthwise, where=on_cpu)
+def depthwise(x: mx.array, weight: mx.array, bias: mx.array, stride: int) -> mx.array:
+    """A convolution of each channel with its own 3x3 kernel, padding 1, stride 1 or 2.
+
+    x: (B, H, W, C), H and W multiples of the stride s; weight: (C, 3, 3, 1); bias: (C,).
+    Returns (B, H/s, W/s, C).
+    """
+    return mx.conv2d(x, weight, stride, padding=1, groups=x.shape[-1]) + bias
+
+
+def tokenwise(f: Operation) -> Operation:
+    """Declare that a method (self, x) treats every token alone: x is (B, rows, ..., C).
+
+    So where there are two streams each takes half of the rows.
+    """
+
+    @wraps(f)
+    def run(self: object, x: mx.array) -> mx.array:
+        if streams.width() == 1 or x.ndim < 3 or x.shape[1] == 1:
+            return f(self, x)
+        halves = mx.split(x, [x.shape[1] // 2], axis=1)
+        return mx.concatenate(streams.spread([partial(f, self, half) for half in halves]), axis=1)
+
+    return cast(Operation, run)

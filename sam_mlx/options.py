@@ -1,0 +1,123 @@
+"""Options that are declared once: name, type, default, help and bounds in one dataclass field.
+
+What derives from a declaration: the check of its value, its flag in the shell, and the settings
+that the results of a run depend on.
+"""
+
+from __future__ import annotations
+
+import math
+from argparse import ArgumentParser
+from collections.abc import Callable, Container, Iterator
+from dataclasses import Field, dataclass, field, fields
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from _typeshed import DataclassInstance
+
+    D = TypeVar("D", bound=DataclassInstance)
+
+
+@dataclass(frozen=True)
+class Rule:
+    """What a value must be: in words, and as a test."""
+
+    words: str
+    fits: Callable[[Any], bool]
+
+
+def whole_number(least: int) -> Rule:
+    return Rule(
+        f"a whole number from {least}",
+        lambda value: isinstance(value, (int, np.integer)) and bool(value >= least),
+    )
+
+
+def number(words: str, fits: Callable[[float], bool] = lambda _: True) -> Rule:
+    return Rule(words, lambda value: _is_number(value) and bool(fits(value)))
+
+
+def one_of(*choices: Any, words: str = "") -> Rule:
+    same = {(type(choice), choice) for choice in choices}  # True is no 1 here
+    listed = f"one of {', '.join(map(str, choices))}"
+    return Rule(words or listed, lambda value: (type(value), value) in same)
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, (int, float, np.number)) and not math.isnan(value)
+
+
+def option(
+    default: Any,
+    help: str,
+    rule: Rule | None = None,
+    *,
+    flag: bool = True,
+    changes_results: bool = True,
+    choices: tuple[Any, ...] | None = None,
+    or_none: bool = False,
+    of: type | None = None,
+    **metadata: Any,
+) -> Any:
+    """A dataclass field with its help, and the rule for its values.
+
+    flag: whether the shell has it. changes_results: False for what only changes how fast they
+    come. choices: the only values there are. or_none: None fits too, as it does where it is the
+    default. of: the type of a flag whose default is None.
+    """
+    metadata |= {
+        "help": help,
+        "rule": rule or (one_of(*choices) if choices else None),
+        "or_none": or_none or default is None,
+        "flag": flag,
+        "changes_results": changes_results,
+        "choices": choices,
+        "of": of or type(default),
+    }
+    return field(default=default, metadata=metadata)
+
+
+def check(options: DataclassInstance) -> None:
+    """Raise ValueError for the first value that breaks the rule of its field."""
+    for f in fields(options):
+        rule, value = f.metadata["rule"], getattr(options, f.name)
+        if rule is None or (value is None and f.metadata["or_none"]):
+            continue
+        if not rule.fits(value):
+            raise ValueError(f"{f.name} is {value!r}; expected {rule.words}")
+
+
+def add_flags(
+    parser: ArgumentParser, declared: type[DataclassInstance], only: Container[str] | None = None
+) -> None:
+    """A flag for every option, or ``only`` these: ``points_per_side`` is ``--points-per-side``."""
+    for f in _flags(declared):
+        if only is not None and f.name not in only:
+            continue
+        parser.add_argument(
+            f"--{f.name.replace('_', '-')}",
+            type=f.metadata["of"],
+            default=f.default,
+            choices=f.metadata["choices"],
+            help=f.metadata["help"],
+        )
+
+
+def from_flags(args: object, declared: type[D], **others: Any) -> D:
+    """The options that ``add_flags`` had the shell read, and ``others`` that have no flag."""
+    return declared(**{f.name: getattr(args, f.name) for f in _flags(declared)}, **others)
+
+
+def settings(options: DataclassInstance) -> dict[str, Any]:
+    """The options that results depend on, by name."""
+    return {
+        f.name: getattr(options, f.name)
+        for f in _flags(type(options))
+        if f.metadata["changes_results"]
+    }
+
+
+def _flags(declared: type[DataclassInstance]) -> Iterator[Field[Any]]:
+    return (f for f in fields(declared) if f.metadata["flag"])

@@ -1,0 +1,150 @@
+"""Prompts in pixels of the picture: checked, brought to the input frame, and put together.
+
+Two borders give the label -1 a meaning. Here, as in Meta's ``predict``, it is NOT_A_POINT, which
+has a learned embedding. In exported files, as in Meta's ONNX export, it is an empty slot
+(``export.graphs``). What is empty in the model itself is labelled EMPTY, -2.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import mlx.core as mx
+import numpy as np
+from numpy.typing import ArrayLike
+
+from . import transforms
+from .config import SamConfig
+from .modeling.prompt_encoder import BACKGROUND, EMPTY, FOREGROUND, NOT_A_POINT
+
+# Point coordinates (B, N, 2) and labels (B, N), boxes (B, 4), masks (B, 1, n, n): what
+# ``Sam.predict_masks`` takes.
+Stacked = tuple[tuple[mx.array, mx.array] | None, mx.array | None, mx.array | None]
+
+
+@dataclass(frozen=True)
+class Prompt:
+    """One prompt in the model's input frame; any of its parts may be missing."""
+
+    points: tuple[np.ndarray, np.ndarray] | None  # (N, 2) x, y; (N,) labels
+    box: np.ndarray | None  # (4,) x0, y0, x1, y1
+    mask: np.ndarray | None  # (1, n, n) logits
+
+    @property
+    def kind(self) -> tuple[bool, bool, bool]:
+        """Which parts it has. Prompts of one kind can be stacked."""
+        return self.points is not None, self.box is not None, self.mask is not None
+
+
+def check_prompt(
+    coords: ArrayLike | None,
+    labels: ArrayLike | None,
+    box: ArrayLike | None,
+    mask: ArrayLike | None,
+    *,
+    size: tuple[int, int],
+    config: SamConfig,
+) -> Prompt:
+    """One prompt on a picture of ``size``; ValueError says what is wrong."""
+    points = None
+    if (coords is None) != (labels is None):
+        raise ValueError("a prompt has points without labels, or labels without points")
+    if coords is not None:
+        coords, labels = check_points(coords, labels)
+        points = transforms.apply_coords(coords, size, config.image_size), labels
+    if box is not None:
+        box = transforms.apply_boxes(check_box(box), size, config.image_size)
+    if mask is not None:
+        mask = check_mask(mask, config.mask_size)
+    return Prompt(points, box, mask)
+
+
+def check_prompts(parts: dict[str, Any], size: tuple[int, int], config: SamConfig) -> list[Prompt]:
+    """B prompts. parts: point_coords, point_labels, boxes and mask_inputs, each with B entries
+    or None; an entry that is None stands for a prompt without that part.
+    """
+    if (parts["point_coords"] is None) != (parts["point_labels"] is None):
+        raise ValueError("point_coords and point_labels go together: one of them is None")
+    sizes = {name: len(part) for name, part in parts.items() if part is not None}
+    if len(set(sizes.values())) > 1:
+        raise ValueError(f"prompts differ in number: {sizes}; each needs one entry a prompt")
+    B = next(iter(sizes.values()), 1)
+    if B == 0:
+        raise ValueError("no prompts: every argument has length 0")
+    columns = [[None] * B if part is None else part for part in parts.values()]
+    return [check_prompt(*prompt, size=size, config=config) for prompt in zip(*columns)]
+
+
+def check_points(coords: ArrayLike, labels: ArrayLike | None) -> tuple[np.ndarray, np.ndarray]:
+    """Point prompts as (N, 2) float64 and (N,) int32; ValueError says what is wrong."""
+    coords, labels = np.asarray(coords), np.asarray(labels)
+    if coords.ndim != 2 or coords.shape[1] != 2 or len(coords) == 0:
+        raise ValueError(
+            f"point_coords has shape {coords.shape}; expected (N, 2), N >= 1: x, y in pixels of "
+            "the original image"
+        )
+    if labels.shape != coords.shape[:1]:
+        raise ValueError(
+            f"point_labels has shape {labels.shape}; expected {coords.shape[:1]}, one a point"
+        )
+    if not np.isin(labels, (NOT_A_POINT, BACKGROUND, FOREGROUND)).all():
+        raise ValueError(
+            f"point_labels holds {sorted(set(labels.tolist()))}; expected 1 (foreground), "
+            "0 (background) or -1 (not a point)"
+        )
+    return _finite(coords, "point_coords"), labels.astype(np.int32)
+
+
+def check_box(box: ArrayLike) -> np.ndarray:
+    """A box prompt as (4,) float64; ValueError says what is wrong."""
+    box = np.asarray(box)
+    if box.shape != (4,):
+        raise ValueError(f"box has shape {box.shape}; expected (4,): x0, y0, x1, y1 in pixels")
+    box = _finite(box, "box")
+    if box[2] < box[0] or box[3] < box[1]:
+        raise ValueError(f"box is {box.tolist()}; expected x0 <= x1 and y0 <= y1")
+    return box
+
+
+def check_mask(mask: ArrayLike, size: int) -> np.ndarray:
+    """A mask prompt as (1, size, size) float32; ValueError says what is wrong."""
+    mask = np.asarray(mask)
+    if mask.shape != (1, size, size):
+        raise ValueError(
+            f"mask_input has shape {mask.shape}; expected {(1, size, size)}: one of the "
+            "low-resolution logits that predict returns, as logits[i : i + 1]"
+        )
+    return _finite(mask, "mask_input").astype(np.float32)
+
+
+def _finite(values: np.ndarray, name: str) -> np.ndarray:
+    try:
+        values = values.astype(float)
+    except (TypeError, ValueError):
+        raise ValueError(f"{name} holds {values.dtype} values; expected numbers") from None
+    if not np.isfinite(values).all():
+        raise ValueError(f"{name} holds NaN or infinite values")
+    return values
+
+
+def stack(prompts: Sequence[Prompt]) -> Stacked:
+    """Prompts of one kind as arrays, shorter point lists filled up with empty slots."""
+    points = [p.points for p in prompts if p.points is not None]
+    boxes = [p.box for p in prompts if p.box is not None]
+    masks = [p.mask for p in prompts if p.mask is not None]
+    return (
+        stack_points(points) if points else None,
+        mx.array(np.stack(boxes).astype(np.float32)) if boxes else None,
+        mx.array(np.stack(masks)) if masks else None,
+    )
+
+
+def stack_points(points: Sequence[tuple[np.ndarray, np.ndarray]]) -> tuple[mx.array, mx.array]:
+    longest = max(len(labels) for _, labels in points)
+    coords = np.zeros((len(points), longest, 2), np.float32)
+    labels = np.full((len(points), longest), EMPTY, np.int32)
+    for i, (xy, label) in enumerate(points):
+        coords[i, : len(label)], labels[i, : len(label)] = xy, label
+    return mx.array(coords), mx.array(labels)

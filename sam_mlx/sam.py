@@ -1,0 +1,154 @@
+"""The whole model: image encoder, prompt encoder, mask decoder; from a checkpoint and back."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+
+import mlx.core as mx
+import mlx.nn as nn
+
+from .checkpoints.load import load
+from .checkpoints.locate import resolve
+from .checkpoints.options import LoadOptions
+from .checkpoints.read import Checkpoint, read_checkpoint
+from .checkpoints.save import write_checkpoint
+from .config import VARIANTS, SamConfig, encoder_of
+from .files import whole_folder
+from .modeling import image_encoder, tiny_vit  # noqa: F401  the encoders that register themselves
+from .modeling.mask_decoder import MaskDecoder
+from .modeling.prompt_encoder import PromptEncoder
+
+
+class Sam(nn.Module):
+    """Segment Anything. Pure: ``SamPredictor`` is what remembers an image."""
+
+    mask_threshold = 0.0
+    image_format = "RGB"
+
+    def __init__(self, config: SamConfig):
+        super().__init__()
+        self.config = config
+        self.image_encoder = encoder_of(config).module(config)
+        self.prompt_encoder = PromptEncoder(config)
+        self.mask_decoder = MaskDecoder(config)
+
+    @property
+    def dtype(self) -> mx.Dtype:
+        """The precision of weights and activations."""
+        return self.prompt_encoder.dtype
+
+    def encode_image(self, images: mx.array) -> mx.array:
+        """Embed images that ``transforms.preprocess`` has prepared.
+
+        images: (B, S, S, 3), normalised and padded, S = ``config.image_size``.
+        Returns (B, G, G, C), G = ``config.grid``, C = ``config.prompt_dim``.
+        """
+        size = self.config.image_size
+        if images.ndim != 4 or images.shape[1:] != (size, size, 3):
+            raise ValueError(
+                f"images have shape {images.shape}; expected (B, {size}, {size}, 3): "
+                "prepare them with transforms.preprocess"
+            )
+        return self.image_encoder(images.astype(self.dtype))
+
+    def predict_masks(
+        self,
+        image_embedding: mx.array,
+        points: tuple[mx.array, mx.array] | None = None,
+        boxes: mx.array | None = None,
+        masks: mx.array | None = None,
+        multimask_output: bool = True,
+        image_pe: mx.array | None = None,
+    ) -> tuple[mx.array, mx.array]:
+        """Masks for B prompts on one image, given in the model's input frame.
+
+        image_embedding: (1, G, G, C). points: coordinates (B, N, 2) as x, y in pixels of the
+        input frame, and labels (B, N): 1 foreground, 0 background, -1 not a point, -2 an empty
+        slot, which changes nothing. boxes: (B, 4) as x0, y0, x1, y1. masks: (B, 1, 4G, 4G)
+        logits of an earlier prediction. Without any prompt B is 1. Memory grows by 40 MB a prompt
+        in ViT-B: see ``predictor.predict_in_parts``. image_pe: ``prompt_encoder.get_dense_pe()``
+        where it is at hand.
+
+        Returns logits (B, M, 4G, 4G), M = 3 or 1, and predicted IoU (B, M).
+        """
+        B = self._number_of_prompts(points, boxes, masks)
+        sparse, valid, dense = self.prompt_encoder(points, boxes, masks)
+        if len(sparse) != B:  # mask prompts alone
+            sparse = mx.broadcast_to(sparse, (B, *sparse.shape[1:]))
+            valid = mx.broadcast_to(valid, (B, valid.shape[1]))
+        return self.mask_decoder(
+            image_embedding.astype(self.dtype),
+            self.prompt_encoder.get_dense_pe() if image_pe is None else image_pe,
+            sparse,
+            valid,
+            dense,
+            multimask_output,
+        )
+
+    @staticmethod
+    def _number_of_prompts(
+        points: tuple[mx.array, mx.array] | None, boxes: mx.array | None, masks: mx.array | None
+    ) -> int:
+        prompts = [p for p in (points and points[0], boxes, masks) if p is not None]
+        sizes = {len(p) for p in prompts} or {1}
+        if len(sizes) > 1:
+            raise ValueError(f"prompts have different batch sizes {sorted(sizes)}")
+        return sizes.pop()
+
+    @classmethod
+    def from_pretrained(
+        cls,
+        path_or_repo: str | Path,
+        *,
+        dtype: mx.Dtype | str | None = None,
+        quantize: int | None = None,
+        revision: str | None = None,
+    ) -> Sam:
+        """Load a model, with all its weights evaluated.
+
+        path_or_repo: "nano" (ships with the package), a folder, a .safetensors file, or a Hugging
+        Face repository such as "facebook/sam-vit-base", downloaded once and then served from the
+        hub's cache, also offline. Accepts this package's format, Hugging Face's SAM layout, and
+        safetensors with Meta's or MobileSAM's names. ``dtype`` casts the weights ("float16", ...);
+        by default they keep the type they are stored in. ``quantize=8`` stores the weights of the
+        image encoder's linear layers in 8 bits; checkpoints saved so load so. ``revision`` is a
+        branch, tag or commit of the hub.
+
+        Raises FileNotFoundError when nothing is there, ValueError when it is not a SAM model.
+        """
+        options = LoadOptions.of(dtype, quantize, revision)
+        return cls.from_checkpoint(read_checkpoint(resolve(path_or_repo, revision)), options)
+
+    @classmethod
+    def from_checkpoint(cls, checkpoint: Checkpoint, options: LoadOptions | None = None) -> Sam:
+        """A model with exactly these weights; ValueError names every misfit."""
+        return load(cls(checkpoint.config), checkpoint, options)
+
+    def save_pretrained(self, folder: str | Path) -> None:
+        """Write ``config.json`` and ``model.safetensors``; the folder appears whole or not at all.
+
+        Raises FileExistsError when something is there already.
+        """
+        with whole_folder(folder) as temporary:
+            write_checkpoint(temporary, self, self.config)
+
+
+def build_sam(variant: str, checkpoint: str | Path | None = None) -> Sam:
+    """The model of a released variant: from a checkpoint of it, or with random weights."""
+    if checkpoint is None:
+        model = Sam(VARIANTS[variant])
+        mx.eval(model.parameters())
+        model.eval()
+        return model
+    model = Sam.from_pretrained(checkpoint)
+    if model.config != VARIANTS[variant]:
+        raise ValueError(f"{checkpoint} is a SAM {model.config.variant}, not {variant}")
+    return model
+
+
+sam_model_registry: dict[str, Callable[..., Sam]] = {
+    **{name: partial(build_sam, name) for name in VARIANTS},
+    "default": partial(build_sam, "vit_h"),
+}

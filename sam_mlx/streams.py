@@ -1,0 +1,71 @@
+"""Independent work, spread over the streams of the device.
+
+On the CPU a stream is one thread, and of its operations only matrix products use more, so there
+are two. A GPU needs one.
+"""
+
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from itertools import cycle
+from typing import TypeVar
+
+import mlx.core as mx
+
+T = TypeVar("T")
+
+_thread = threading.local()
+_one_only = False
+
+
+def spread(tasks: Sequence[Callable[[], T]], *, evaluate: bool = False) -> list[T]:
+    """The results of tasks that do not depend on each other, begun on one stream after another.
+
+    ``evaluate`` computes them a round at a time, one on each stream, so that no more of their
+    temporaries live at once; without it they are arrays like others, computed when needed. A
+    task that spreads work in turn keeps it on its own stream.
+    """
+    streams = _streams()
+    done: list[T] = []
+    for task, stream in zip(tasks, cycle(streams)):
+        with mx.stream(stream), _within_task():
+            done.append(task())
+        if evaluate and stream == streams[-1]:
+            mx.eval(done[-len(streams) :])
+    if evaluate:
+        mx.eval(done)
+    return done
+
+
+def width() -> int:
+    """How many tasks ``spread`` works on at a time."""
+    return len(_streams())
+
+
+def on_cpu() -> bool:
+    return mx.default_device().type == mx.DeviceType.cpu
+
+
+def use_one(on: bool = True) -> None:
+    """Keep all work on one stream, as a GPU does."""
+    global _one_only
+    _one_only = on
+
+
+def _streams() -> list[mx.Stream]:
+    streams = [mx.default_stream(mx.default_device())]
+    if on_cpu() and not _one_only and not getattr(_thread, "within_task", False):
+        if not hasattr(_thread, "second"):  # no other thread can use it
+            _thread.second = mx.new_stream(mx.cpu)
+        streams.append(_thread.second)
+    return streams
+
+
+@contextmanager
+def _within_task() -> Iterator[None]:
+    before = getattr(_thread, "within_task", False)
+    _thread.within_task = True
+    try:
+        yield
+    finally:
+        _thread.within_task = before

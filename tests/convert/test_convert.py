@@ -1,0 +1,162 @@
+"""``python -m convert``: what it takes, what it refuses, and that it leaves nothing behind."""
+
+import hashlib
+import os
+
+import mlx.core as mx
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from convert import __main__ as convert
+from sam_mlx import Sam
+from sam_mlx.config import VARIANTS
+from tests.support.checkpoints import equal
+
+pytestmark = pytest.mark.original
+
+
+@pytest.fixture(scope="module")
+def state(small):
+    return small[0].state_dict()
+
+
+def run(*arguments) -> int:
+    return convert.main([str(a) for a in arguments])
+
+
+@pytest.mark.parametrize("suffix", [".pth", ".pt"])
+@pytest.mark.parametrize("prefix", ["", "module.", "sam.", "module.sam.", "sam.module."])
+@pytest.mark.parametrize("wrapper", [None, "model", "state_dict", "model_state_dict"])
+def test_fine_tunes(small, state, tmp_path, wrapper, prefix, suffix):
+    wrapped = {prefix + name: w for name, w in state.items()}
+    torch.save({wrapper: wrapped, "epoch": 3} if wrapper else wrapped, tmp_path / f"sam{suffix}")
+    assert run(tmp_path / f"sam{suffix}", tmp_path / "out") == 0
+    equal(Sam.from_pretrained(tmp_path / "out"), small[1])
+
+
+def test_stored_pixel_statistics_are_dropped(small, state, tmp_path):
+    extra = {"pixel_mean": torch.zeros(3, 1, 1), "pixel_std": torch.ones(3, 1, 1)}
+    torch.save({**state, **extra}, tmp_path / "sam.pth")
+    assert run(tmp_path / "sam.pth", tmp_path / "out") == 0
+    equal(Sam.from_pretrained(tmp_path / "out"), small[1])
+
+
+@pytest.mark.parametrize("dtype", ["float16", "bfloat16"])
+def test_dtype_and_its_check(state, tmp_path, photograph, dtype):
+    torch.save(state, tmp_path / "sam.pth")
+    Image.fromarray(photograph).save(tmp_path / "photograph.png")
+    check = ["--dtype", dtype, "--check", tmp_path / "photograph.png"]
+    assert run(tmp_path / "sam.pth", tmp_path / "out", *check) == 0
+    assert str(Sam.from_pretrained(tmp_path / "out").dtype) == f"mlx.core.{dtype}"
+
+
+def test_bfloat16_checkpoint(state, tmp_path):
+    torch.save({name: w.bfloat16() for name, w in state.items()}, tmp_path / "sam.pth")
+    assert run(tmp_path / "sam.pth", tmp_path / "out") == 0
+    model = Sam.from_pretrained(tmp_path / "out")
+    assert model.dtype == mx.bfloat16
+    ours = np.array(model.image_encoder.pos_embed.astype(mx.float32))
+    expected = state["image_encoder.pos_embed"].bfloat16().float().numpy()
+    np.testing.assert_array_equal(ours, expected)
+
+
+def refused(capsys, tmp_path, *arguments) -> str:
+    """Run, expect exit code 2 and an untouched folder; returns what was printed."""
+    before = sorted(os.listdir(tmp_path))
+    assert run(*arguments) == 2
+    assert sorted(os.listdir(tmp_path)) == before
+    return capsys.readouterr().err
+
+
+def test_existing_output_is_refused(state, tmp_path, capsys):
+    torch.save(state, tmp_path / "sam.pth")
+    (tmp_path / "out").mkdir()
+    assert "exists already" in refused(capsys, tmp_path, tmp_path / "sam.pth", tmp_path / "out")
+
+
+def test_missing_checkpoint(tmp_path, capsys):
+    message = refused(capsys, tmp_path, tmp_path / "none.pth", tmp_path / "out")
+    assert "no such checkpoint" in message
+
+
+def test_official_name_with_other_bytes(state, tmp_path, capsys):
+    torch.save(state, tmp_path / "sam_vit_b_01ec64.pth")
+    message = refused(capsys, tmp_path, tmp_path / "sam_vit_b_01ec64.pth", tmp_path / "out")
+    assert convert.OFFICIAL["sam_vit_b_01ec64.pth"] in message and "download it again" in message
+
+
+def test_official_digest_accepts_the_published_bytes(state, tmp_path, monkeypatch):
+    file = tmp_path / "sam_vit_b_01ec64.pth"
+    torch.save(state, file)
+    digest = hashlib.sha256(file.read_bytes()).hexdigest()
+    monkeypatch.setitem(convert.OFFICIAL, file.name, digest)
+    assert run(file, tmp_path / "out") == 0
+
+
+class Malicious:
+    def __reduce__(self):
+        return os.mkdir, ("executed",)
+
+
+def test_a_pickle_that_runs_code_is_refused(tmp_path, capsys, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    torch.save({"a": Malicious()}, tmp_path / "sam.pth")
+    message = refused(capsys, tmp_path, tmp_path / "sam.pth", tmp_path / "out")
+    assert "could run code" in message and not (tmp_path / "executed").exists()
+
+
+@pytest.mark.parametrize("keep", [0, 10, 0.5, -50])
+def test_truncated_file(state, tmp_path, capsys, keep):
+    torch.save(state, tmp_path / "sam.pth")
+    whole = (tmp_path / "sam.pth").read_bytes()
+    (tmp_path / "sam.pth").write_bytes(whole[: int(keep * len(whole)) if keep == 0.5 else keep])
+    message = refused(capsys, tmp_path, tmp_path / "sam.pth", tmp_path / "out")
+    assert "sam.pth" in message and "\n" not in message.strip()
+
+
+@pytest.mark.parametrize("content", [[1, 2], {"a": 3}, {"weights": {"a": 1}}])
+def test_no_state_dict(tmp_path, capsys, content):
+    torch.save(content, tmp_path / "sam.pth")
+    message = refused(capsys, tmp_path, tmp_path / "sam.pth", tmp_path / "out")
+    assert "no state dict" in message
+
+
+def test_not_sam(tmp_path, capsys):
+    torch.save({"layer.weight": torch.zeros(3, 3)}, tmp_path / "sam.pth")
+    message = refused(capsys, tmp_path, tmp_path / "sam.pth", tmp_path / "out")
+    assert "not a SAM checkpoint" in message
+
+
+def test_missing_tensor(state, tmp_path, capsys):
+    torch.save(
+        {k: v for k, v in state.items() if k != "mask_decoder.iou_token.weight"}, tmp_path / "s.pt"
+    )
+    message = refused(capsys, tmp_path, tmp_path / "s.pt", tmp_path / "out")
+    assert "missing mask_decoder.iou_token.weight" in message
+
+
+def test_exceeded_bound(state, tmp_path, capsys, photograph, monkeypatch):
+    torch.save(state, tmp_path / "sam.pth")
+    Image.fromarray(photograph).save(tmp_path / "photograph.png")
+    monkeypatch.setitem(convert.parity.ABSOLUTE, "embedding", 1e-9)
+    before = sorted(os.listdir(tmp_path))
+    assert run(tmp_path / "sam.pth", tmp_path / "out", "--check", tmp_path / "photograph.png") == 1
+    assert sorted(os.listdir(tmp_path)) == before
+    output = capsys.readouterr()
+    assert "FAILED" in output.out and "was not written" in output.err
+
+
+def test_unreadable_check_image_leaves_nothing(state, tmp_path, capsys):
+    torch.save(state, tmp_path / "sam.pth")
+    (tmp_path / "no.png").write_bytes(b"nothing")
+    check = ["--check", tmp_path / "no.png"]
+    assert "cannot read" in refused(
+        capsys, tmp_path, tmp_path / "sam.pth", tmp_path / "out", *check
+    )
+
+
+def test_official_digests_belong_to_known_variants():
+    meta = convert.OFFICIAL.keys() - {"mobile_sam.pt"}
+    assert {name.removeprefix("sam_").rsplit("_", 1)[0] for name in meta} <= VARIANTS.keys()

@@ -1,0 +1,46 @@
+"""No array of an encoder has more than five axes."""
+
+from dataclasses import replace
+
+import mlx.core as mx
+import pytest
+
+from sam_mlx import Sam
+from sam_mlx.config import VARIANTS, SamConfig
+from sam_mlx.modeling.layers import window_partition
+from tests.support.graph import above_rank, traced_shapes
+
+
+def shallow_vit_b() -> SamConfig:
+    """One windowed and one global block, in their real sizes."""
+    config = VARIANTS["vit_b"]
+    return replace(config, encoder=replace(config.encoder, depth=2, global_blocks=(1,)))
+
+
+@pytest.mark.parametrize("batch", [1, 2])
+@pytest.mark.parametrize("config", [shallow_vit_b(), VARIANTS["vit_t"]], ids=["vit_b", "vit_t"])
+@pytest.mark.parametrize("only_plain", [True, False])
+def test_encoders_stay_within_five_axes(config: SamConfig, batch: int, only_plain: bool, plain):
+    plain(only_plain)
+    encoder = Sam(config).image_encoder
+    mx.eval(encoder.parameters())
+    shapes = traced_shapes(encoder, mx.zeros((batch, config.image_size, config.image_size, 3)))
+    assert (batch, config.grid, config.grid, config.prompt_dim) in {s for _, s in shapes}
+    assert above_rank(shapes) == []
+
+
+@pytest.mark.parametrize("batch", [1, 2])
+def test_windows_are_cut_as_five_axes(batch: int):
+    """The reshape of MobileSAM's second stage, which has six axes in the original."""
+    shapes = traced_shapes(lambda x: window_partition(x, 7), mx.zeros((batch, 128, 128, 8)))
+    assert ("Reshape", (19 * batch, 7, 19, 7, 8)) in shapes
+    assert above_rank(shapes) == []
+
+
+def test_a_six_axis_partition_is_caught():
+    def partition(x: mx.array) -> mx.array:
+        x = x.reshape(1, 19, 7, 19, 7, 8).transpose(0, 1, 3, 2, 4, 5)
+        return x.reshape(-1, 49, 8)
+
+    found = above_rank(traced_shapes(partition, mx.zeros((1, 133, 133, 8))))
+    assert ("Reshape", (1, 19, 7, 19, 7, 8)) in found

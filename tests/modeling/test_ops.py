@@ -1,0 +1,92 @@
+"""The fast x86 forms against float64, and against the plain forms that other devices run."""
+
+import mlx.core as mx
+import mlx.nn as nn
+import numpy as np
+import pytest
+from scipy.special import erf
+
+from sam_mlx.modeling import ops, ops_x86
+
+
+def test_exp_below():
+    x = -np.linspace(0, 40, 400_001).astype(np.float32)
+    y = np.array(ops_x86.exp_below(mx.array(x), mx.array(0.0)))
+    expected = np.exp(x.astype(np.float64))
+    relative = np.abs(y / expected - 1)[x > -12]
+    assert relative.max() <= 4e-6 and np.sqrt((relative**2).mean()) <= 9e-7  # 3e-6, 7e-7
+    assert np.abs(y - expected).max() <= 2e-6 and (y > 0).all()  # 1.5e-6, near 0
+
+
+def test_gelu():
+    x = np.linspace(-12, 12, 200_001).astype(np.float32)
+    expected = 0.5 * x.astype(np.float64) * (1 + erf(x / np.sqrt(2)))
+    fast = np.array(ops_x86.gelu(mx.array(x)))
+    plain = np.array(nn.gelu(mx.array(x)))
+    # Measured 1.2e-6 at most over two versions of MLX, whose own gelu reaches 3e-7.
+    assert np.abs(fast - expected)[np.abs(x) < 5].max() <= 1.5e-6
+    assert np.abs(plain - expected)[np.abs(x) < 5].max() <= 6e-7
+    assert np.abs(fast - expected).max() <= 3e-6
+
+
+@pytest.mark.parametrize("scale", [0.1, 5, 60])
+def test_softmax(scale):
+    x = scale * mx.random.normal((7, 3, 1000), key=mx.random.key(0))
+    exact = np.array(x, np.float64)
+    exact = np.exp(exact - exact.max(-1, keepdims=True))
+    exact /= exact.sum(-1, keepdims=True)
+    for ours in (ops.softmax(x), mx.softmax(x, axis=-1)):
+        np.testing.assert_allclose(np.array(ours), exact, atol=2e-6)
+        np.testing.assert_allclose(np.array(ours.sum(-1)), 1, atol=2e-6)
+
+
+@pytest.mark.parametrize("bytes", [1000, 50_000, 10_000_000])
+def test_attention_in_the_cache_is_attention(bytes, monkeypatch, plain):
+    q, k, v, rel_h, rel_w = (
+        mx.random.normal((2, 3, 30, d), key=mx.random.key(i)) for i, d in enumerate((8, 8, 8, 5, 6))
+    )
+    monkeypatch.setattr(ops_x86, "SCORE_BYTES", bytes)
+    monkeypatch.setattr(ops, "SCORE_BYTES", bytes)
+    bias = (rel_h[..., None] + rel_w[..., None, :]).flatten(-2)
+    expected = np.array(mx.fast.scaled_dot_product_attention(q, k, v, scale=0.3, mask=bias))
+    cached = ops_x86.attend(q, k, v, rel_h, rel_w, 0.3)
+    np.testing.assert_allclose(np.array(cached), expected, atol=3e-6)
+    plain()
+    ours = ops.attend(q, k, v, rel_h, rel_w, 0.3)
+    np.testing.assert_allclose(np.array(ours), expected, atol=1e-6)
+
+
+class Doubling:
+    @ops.tokenwise
+    def __call__(self, x: mx.array) -> mx.array:
+        return x * 2 + 1
+
+
+def test_tokenwise():
+    for tokens in (1, 2, 5):
+        x = mx.random.normal((2, tokens, 7), key=mx.random.key(0))
+        assert mx.array_equal(Doubling()(x), x * 2 + 1)
+
+
+@pytest.mark.parametrize("op", [ops.gelu, ops.softmax])
+def test_plain_forms_are_mlx_own(op, plain):
+    x = mx.random.normal((3, 50), key=mx.random.key(0))
+    here = op(x)
+    plain()
+    there = op(x)
+    expected = nn.gelu(x) if op is ops.gelu else mx.softmax(x, axis=-1, precise=True)
+    assert mx.array_equal(there, expected)
+    assert mx.allclose(here, there, atol=3e-6)
+    assert not mx.array_equal(here, there) or not ops.on_x86_cpu(x)
+    plain(False)
+    assert mx.array_equal(op(x), here)
+
+
+@pytest.mark.parametrize("stride", [1, 2])
+@pytest.mark.parametrize("shape", [(1, 8, 8, 32), (2, 6, 10, 5)])
+def test_depthwise_equals_the_grouped_convolution(shape, stride):
+    C = shape[-1]
+    conv = nn.Conv2d(C, C, 3, stride=stride, padding=1, groups=C)
+    conv.bias = mx.random.normal((C,))
+    x = mx.random.normal(shape)
+    assert mx.allclose(ops.depthwise(x, conv.weight, conv.bias, stride), conv(x), atol=1e-6)

@@ -1,0 +1,59 @@
+"""Small models: the original with random weights, and ours loaded from them."""
+
+from dataclasses import replace
+
+import torch
+from mlx.utils import tree_map
+
+from convert.__main__ import as_mlx
+from convert.meta import build_meta
+from sam_mlx import Sam
+from sam_mlx.checkpoints.read import from_foreign
+from sam_mlx.config import SamConfig
+from sam_mlx.modeling.image_encoder import ViTConfig
+
+# A 16x16 grid in windows of 5, so that the last windows are padded (16 -> 20).
+SMALL = SamConfig(
+    ViTConfig(dim=48, depth=4, heads=3, global_blocks=(1, 3), mlp_dim=96, window=5),
+    image_size=128,
+    patch_size=8,
+    prompt_dim=64,
+    mask_channels=8,
+    decoder_heads=2,  # up to 15 tokens fold the image's projections, more do not
+    decoder_mlp_dim=96,
+    iou_head_dim=48,
+)
+# What tells the released variants apart, at a fraction of the width: depth, where the global
+# blocks are, and ViT-H's 80 channels a head.
+STRUCTURES = {
+    "vit_b": replace(SMALL, encoder=ViTConfig(96, 12, 3, (2, 5, 8, 11), 384, 5)),
+    "vit_l": replace(SMALL, encoder=ViTConfig(64, 24, 2, (5, 11, 17, 23), 256, 5)),
+    "vit_h": replace(SMALL, encoder=ViTConfig(160, 32, 2, (7, 15, 23, 31), 640, 5)),
+}
+
+
+def original(config: SamConfig, seed: int = 0) -> torch.nn.Module:
+    """Meta's model with random weights, lively enough for masks of every size."""
+    torch.manual_seed(seed)
+    model = build_meta(config)
+    with torch.no_grad():
+        for name, parameter in model.named_parameters():
+            if "rel_pos" in name or "pos_embed" in name:
+                parameter.mul_(10)  # 0.2: an offset that shows in the scores
+    return model
+
+
+def ours(model: torch.nn.Module, config: SamConfig) -> Sam:
+    """The same weights through the production path."""
+    return Sam.from_checkpoint(from_foreign(as_mlx(model.state_dict()), config, "test model"))
+
+
+def pair(config: SamConfig, seed: int = 0) -> tuple[torch.nn.Module, Sam]:
+    reference = original(config, seed)
+    return reference, ours(reference, config)
+
+
+def in_dtype(model: Sam, dtype) -> Sam:
+    copy = Sam(model.config)
+    copy.update(tree_map(lambda w: w.astype(dtype), model.parameters()))
+    return copy
