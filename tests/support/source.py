@@ -1,0 +1,60 @@
+"""The package's source, as data: who imports whom, and how long functions are."""
+
+import ast
+import io
+import tokenize
+from collections.abc import Iterator
+from pathlib import Path
+
+ROOT = Path(__file__).parents[2]
+
+
+def modules(package: str = "sam_mlx") -> dict[str, Path]:
+    """Files by the names of their modules; a package's is that of its __init__."""
+    files = sorted((ROOT / package).rglob("*.py"))
+    names = (f.relative_to(ROOT).with_suffix("").parts for f in files)
+    return {".".join(n for n in parts if n != "__init__"): f for parts, f in zip(names, files)}
+
+
+def imports(name: str, path: Path, known: dict[str, Path]) -> set[str]:
+    """The modules among ``known`` that a module imports, in functions and for types too."""
+    found = set()
+    package = name if path.name == "__init__.py" else name.rpartition(".")[0]
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.ImportFrom):
+            start = package.split(".")[: len(package.split(".")) - node.level + 1]
+            base = ".".join([*start, *([node.module] if node.module else [])])
+            base = base if node.level else node.module
+            found |= {m for a in node.names if (m := f"{base}.{a.name}") in known} or {base}
+        elif isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+    return found & known.keys()
+
+
+def top_level_packages(path: Path) -> set[str]:
+    """What a file imports from elsewhere, by the first part of its name."""
+    found = set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.ImportFrom) and not node.level:
+            found.add(node.module.split(".")[0])
+        elif isinstance(node, ast.Import):
+            found |= {alias.name.split(".")[0] for alias in node.names}
+    return found
+
+
+def function_lengths(path: Path) -> Iterator[tuple[int, str]]:
+    """Lines of code of every function, without docstrings, comments and blank lines."""
+    source = path.read_text()
+    tree = ast.parse(source)
+    code: set[int] = set()
+    silent = {tokenize.COMMENT, tokenize.NL, tokenize.NEWLINE, tokenize.INDENT, tokenize.DEDENT}
+    for token in tokenize.generate_tokens(io.StringIO(source).readline):
+        if token.type not in silent:
+            code.update(range(token.start[0], token.end[0] + 1))
+    functions = [n for n in ast.walk(tree) if isinstance(n, ast.FunctionDef)]
+    for node in functions:
+        if ast.get_docstring(node) is not None:
+            code -= set(range(node.body[0].lineno, node.body[0].end_lineno + 1))
+    for node in functions:
+        lines = set(range(node.lineno, node.end_lineno + 1))
+        yield len(code & lines), f"{path.relative_to(ROOT)}:{node.lineno} {node.name}"

@@ -1,0 +1,124 @@
+"""What derives from the declarations of options: checks, flags, settings, signatures."""
+
+import argparse
+import inspect
+from dataclasses import dataclass, fields
+
+import pytest
+
+from sam_mlx import Sam, SamAutomaticMaskGenerator, SamPredictor
+from sam_mlx.automatic.options import SELECTING, GeneratorOptions
+from sam_mlx.checkpoints.options import LoadOptions
+from sam_mlx.cli import build_parser
+from sam_mlx.export import export
+from sam_mlx.options import add_flags, check, from_flags, number, option, settings, whole_number
+
+
+@dataclass
+class Example:
+    count: int = option(3, "how many", whole_number(1))
+    share: float = option(0.5, "how much", number("a number above 0", lambda share: share > 0))
+    form: str | None = option(None, "which", choices=("round", "square"), of=str)
+    speed: int = option(8, "how fast", whole_number(0), changes_results=False)
+    inner: str = option("a", "not for the shell", flag=False)
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ({"count": 0}, "count is 0; expected a whole number from 1"),
+        ({"count": 2.0}, "count is 2.0; expected a whole number from 1"),
+        ({"count": None}, "count is None; expected a whole number from 1"),
+        ({"share": 0}, "share is 0; expected a number above 0"),
+        ({"share": float("nan")}, "share is nan"),
+        ({"share": "1"}, "share is '1'"),
+        ({"form": "oval"}, "form is 'oval'; expected one of round, square"),
+    ],
+)
+def test_the_first_value_that_breaks_its_rule_is_named(values, message):
+    check(Example())
+    with pytest.raises(ValueError, match=message):
+        check(Example(**values))
+
+
+def test_flags_and_settings():
+    parser = argparse.ArgumentParser()
+    add_flags(parser, Example)
+    with pytest.raises(SystemExit):
+        parser.parse_args(["--inner", "b"])
+    with pytest.raises(SystemExit):
+        parser.parse_args(["--form", "oval"])
+    assert from_flags(parser.parse_args([]), Example) == Example()
+    args = parser.parse_args(["--count", "7", "--share", "0.25", "--form", "round", "--speed", "1"])
+    read = from_flags(args, Example, inner="c")
+    assert read == Example(7, 0.25, "round", 1, "c")
+    assert settings(read) == {"count": 7, "share": 0.25, "form": "round"}
+
+
+def parameters(function) -> dict[str, object]:
+    return {p.name: p.default for p in inspect.signature(function).parameters.values()}
+
+
+def flags(command: str) -> dict[str, object]:
+    (action,) = (a for a in build_parser()._actions if isinstance(a.choices, dict))
+    return {a.dest: a.default for a in action.choices[command]._actions}
+
+
+def test_the_generators_signature_and_flags_are_the_declaration():
+    declared = {f.name: f.default for f in fields(GeneratorOptions)}
+    ours = parameters(SamAutomaticMaskGenerator.__init__)
+    assert list(ours)[:2] == ["self", "model"]
+    assert list(ours.items())[2:] == list(declared.items())
+    shell = flags("auto")
+    for name, default in declared.items():
+        if name in ("point_grids", "output_mode"):
+            assert name not in shell
+        else:
+            assert shell[name] == default
+
+
+@pytest.mark.parametrize(
+    "function",
+    [
+        Sam.from_pretrained,
+        SamPredictor.from_pretrained,
+        SamAutomaticMaskGenerator.from_pretrained,
+        export,
+    ],
+)
+def test_every_way_to_load_a_model_takes_all_options_of_loading(function):
+    ours = inspect.signature(function).parameters
+    for f in fields(LoadOptions):
+        assert ours[f.name].default == f.default
+        assert ours[f.name].kind is inspect.Parameter.KEYWORD_ONLY
+
+
+@pytest.mark.parametrize("command", ["predict", "auto", "info", "export"])
+def test_every_command_with_a_model_has_all_flags_of_loading(command):
+    assert {f.name for f in fields(LoadOptions)} <= flags(command).keys()
+
+
+def test_the_settings_of_a_run_are_what_its_results_depend_on():
+    names = {f.name for f in fields(GeneratorOptions)}
+    inert = {"points_per_batch", "output_mode", "point_grids"}  # speed; fixed; not in the shell
+    assert settings(GeneratorOptions()).keys() == names - inert
+    assert settings(LoadOptions()).keys() == {"dtype", "quantize", "revision"}
+
+
+def test_a_generator_of_8_bits():
+    generator = SamAutomaticMaskGenerator.from_pretrained("nano", quantize=8, points_per_side=2)
+    from sam_mlx.modeling.layers import is_quantized
+
+    assert is_quantized(generator.predictor.model)
+    with pytest.raises(TypeError, match=r"select\(\) takes no points_per_side; expected pred_iou"):
+        generator.select(None, points_per_side=3)
+    assert len(SELECTING) == 7
+
+
+def test_assigned_thresholds_are_used():
+    generator = SamAutomaticMaskGenerator.from_pretrained("nano", points_per_side=2)
+    generator.pred_iou_thresh = 0.1
+    assert generator._options().pred_iou_thresh == 0.1
+    generator.box_nms_thresh = "high"
+    with pytest.raises(ValueError, match="box_nms_thresh is 'high'"):
+        generator._options()

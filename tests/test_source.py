@@ -1,0 +1,195 @@
+"""Rules of the source that CONTRIBUTING.md states: layers, lengths, declared packages, commands."""
+
+import re
+import statistics
+import subprocess
+import sys
+from graphlib import TopologicalSorter
+from importlib.metadata import packages_distributions
+from pathlib import Path
+
+import pytest
+
+import sam_mlx
+from tests.support import source
+
+ROOT = source.ROOT
+README = (ROOT / "README.md").read_text()
+PROJECT = (ROOT / "pyproject.toml").read_text()
+
+# A module imports only from its own layer and from those above it.
+LAYERS = [
+    {"_linux", "options"},
+    {"config", "files", "streams"},
+    {"modeling"},
+    {"checkpoints"},
+    {"sam"},
+    {"masks", "overlay", "transforms"},
+    {"embedding", "prompts"},
+    {"predictor"},
+    {"automatic"},
+    {"formats"},
+    {"batch"},
+    {"export"},
+    {"commands"},
+    {"cli"},
+    {"__main__"},
+]
+
+
+@pytest.fixture(scope="module")
+def graph() -> dict[str, set[str]]:
+    """Every module of the package but its root, with those it imports."""
+    known = {name: path for name, path in source.modules().items() if "." in name}
+    return {name: source.imports(name, path, known) for name, path in known.items()}
+
+
+def layer(module: str) -> int:
+    (found,) = (i for i, names in enumerate(LAYERS) if module.split(".")[1] in names)
+    return found
+
+
+def test_every_module_imports_only_from_layers_above(graph):
+    wrong = [(a, b) for a, imported in graph.items() for b in imported if layer(b) > layer(a)]
+    assert wrong == []
+    assert any(layer(b) < layer(a) for a, imported in graph.items() for b in imported)
+
+
+def test_no_import_goes_in_a_circle(graph):
+    # A package's __init__ is run by whoever imports one of its modules: not an edge of its own.
+    order = list(TopologicalSorter(graph).static_order())
+    assert order.index("sam_mlx.modeling.ops") < order.index("sam_mlx.sam")
+
+
+def test_layers_are_those_of_contributing():
+    text = (ROOT / "CONTRIBUTING.md").read_text()
+    listed = re.findall(r"^\d+\. (.+?) - ", text, re.M)
+    names = [{part.strip("`/").removesuffix(".py") for part in row.split(", ")} for row in listed]
+    assert names == LAYERS
+
+
+def test_equations_know_of_no_device():
+    """Neither streams nor processors nor budgets of memory, beyond a blank spot in ops."""
+    folder = ROOT / "sam_mlx" / "modeling"
+    for path in folder.glob("*.py"):
+        if not path.name.startswith("ops"):
+            assert not re.search(r"x86|stream|_BYTES|default_device", path.read_text()), path
+
+
+def test_lengths_of_functions():
+    lengths = [row for path in source.modules().values() for row in source.function_lengths(path)]
+    lines = [row[0] for row in lengths]
+    assert statistics.median(lines) <= 7
+    assert statistics.quantiles(lines, n=10)[-1] <= 20
+    assert max(lines) <= 45, max(lengths)
+
+
+def declared(section: str) -> set[str]:
+    """The packages that a list of pyproject.toml names."""
+    block = re.search(rf"^{section} = \[(.*?)\]$", PROJECT, re.M | re.S)[1]
+    block = re.sub(r"#.*", "", block).replace("[cpu]", "")
+    return {normal(re.match(r"[\w-]+", name)[0]) for name in re.findall(r'"([^"]+)"', block)}
+
+
+def normal(name: str) -> str:
+    return name.lower().replace("_", "-")
+
+
+OURS = {"sam_mlx", "convert", "tests", "examples"}
+STAND_INS = {"cv2", "torchvision"}  # used where they are installed, replaced where not
+TYPES_ONLY = {"_typeshed"}
+
+
+@pytest.mark.parametrize(
+    ("folder", "sections"),
+    [
+        ("sam_mlx", ["dependencies", "regions"]),
+        ("convert", ["dependencies", "convert"]),
+        ("tests", ["dependencies", "test"]),
+        ("examples", ["dependencies", "test"]),
+    ],
+)
+def test_every_imported_package_is_declared(folder, sections):
+    files = list((ROOT / folder).rglob("*.py"))
+    used = set().union(*(source.top_level_packages(f) for f in files))
+    used -= {*sys.stdlib_module_names, *OURS, *STAND_INS, *TYPES_ONLY}
+    used -= {f.stem for f in files}  # scripts that import each other
+    distributions = packages_distributions()
+    allowed = set().union(*(declared(section) for section in sections))
+    assert {
+        name for name in used if not {normal(d) for d in distributions.get(name, [name])} & allowed
+    } == set()
+
+
+def test_readme_names_the_commands_that_ci_runs():
+    first, second = re.findall(r"^```sh\n(.*?)\n```$", README, re.M | re.S)
+    ci = (ROOT / ".ci" / "run").read_text()
+    assert first in ci and second in ci
+    assert second in (ROOT / "CONTRIBUTING.md").read_text()
+
+
+def test_version_is_in_one_place():
+    assert re.fullmatch(r"\d+\.\d+\.\d+", sam_mlx.__version__)
+    assert 'dynamic = ["version"]' in PROJECT and "\nversion =" not in PROJECT
+    assert f"## {sam_mlx.__version__}" in (ROOT / "CHANGELOG.md").read_text()
+
+
+def test_no_more_is_said_of_torch_than_is_true():
+    """README: torch is imported by convert/, examples/nano/, examples/benchmarks/ and the tests."""
+    users = {
+        path.relative_to(ROOT).parent.as_posix()
+        for folder in ("sam_mlx", "convert", "examples")
+        for path in (ROOT / folder).rglob("*.py")
+        if "torch" in source.top_level_packages(path)
+    }
+    assert users == {"convert", "examples/nano", "examples/benchmarks"}
+    for user in users:
+        assert f"`{user}/`" in README
+
+
+LIGHT = """
+import sys, pytest
+code = pytest.main(["-q", "-p", "no:cacheprovider", sys.argv[1]])
+print("heavy:", sorted({"torch", "transformers", "skimage"} & sys.modules.keys()))
+sys.exit(code)
+"""
+
+
+def test_masks_are_tested_without_torch():
+    done = subprocess.run(
+        [sys.executable, "-c", LIGHT, "tests/test_masks.py"],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert done.stdout.splitlines()[-1] == "heavy: []"
+
+
+def test_the_sdist_can_run_its_tests(tmp_path):
+    build = [sys.executable, "-m", "hatchling", "build", "-t", "sdist", "-d", str(tmp_path)]
+    subprocess.run(build, cwd=ROOT, check=True, capture_output=True)
+    (archive,) = tmp_path.glob("*.tar.gz")
+    subprocess.run(["tar", "xzf", str(archive), "-C", str(tmp_path)], check=True)
+    (folder,) = (path for path in tmp_path.iterdir() if path.is_dir())
+    tests = ["tests/test_masks.py", "tests/test_source.py", "tests/test_options.py"]
+    code = "import sys, pytest; sys.exit(pytest.main(sys.argv[1:]))"
+    arguments = ["-q", "-p", "no:cacheprovider", "-k", "not sdist and not without_torch"]
+    for run in ([*arguments, *tests], ["-q", "--collect-only"]):
+        done = subprocess.run(
+            [sys.executable, "-c", code, *run],
+            cwd=folder,
+            capture_output=True,
+            text=True,
+            check=False,
+            env={"PATH": "", "PYTHONPATH": str(folder), "HOME": str(tmp_path)},
+        )
+        assert done.returncode == 0, done.stdout[-3000:] + done.stderr
+    there = {path.relative_to(folder) for path in folder.rglob("*.py")}
+    ours = {
+        path.relative_to(ROOT)
+        for d in ("tests", "examples")
+        for path in Path(ROOT, d).rglob("*.py")
+    }
+    assert ours <= there
