@@ -42,6 +42,13 @@ def plain():
     ops.use_plain_forms(before)
 
 
+@pytest.fixture
+def same_forms():
+    """For tests that compare with a child process, which runs the forms of the machine."""
+    if ops.plain_forms_only():
+        pytest.skip("pytest --plain does not reach child processes")
+
+
 @pytest.fixture(scope="session")
 def originals():
     """Meta's package and transformers; a test that asks for them is marked ``original``."""
@@ -69,6 +76,15 @@ def small(originals):
     from tests.support import models
 
     return models.pair(models.SMALL)
+
+
+@pytest.fixture
+def predictor(small, wide_photograph):
+    from sam_mlx import SamPredictor
+
+    predictor = SamPredictor(small[1])
+    predictor.set_image(wide_photograph)
+    return predictor
 
 
 @pytest.fixture

@@ -1,21 +1,11 @@
 """The predictor's own behaviour; its numbers are compared in test_parity.py."""
 
-import mlx.core as mx
 import numpy as np
 import pytest
 from PIL import Image
 
-from sam_mlx import ImageEmbedding, SamPredictor
-
-
-@pytest.fixture
-def predictor(small, wide_photograph):
-    predictor = SamPredictor(small[1])
-    predictor.set_image(wide_photograph)
-    return predictor
-
-
-CLICK = {"point_coords": np.array([[200.0, 130.0]]), "point_labels": np.array([1])}
+from sam_mlx import SamPredictor
+from tests.support.prompts import CLICK
 
 
 @pytest.mark.parametrize(
@@ -118,39 +108,6 @@ def test_more_prompts_than_are_decoded_at_once(predictor, monkeypatch):
     np.testing.assert_allclose(parts[2], whole[2], atol=1e-5)
 
 
-def test_embedding_survives_saving(predictor, tmp_path, small, photograph):
-    expected = predictor.predict(**CLICK)
-    predictor.get_image_embedding().save(tmp_path / "image.safetensors")
-    assert [p.name for p in tmp_path.iterdir()] == ["image.safetensors"]
-    other = SamPredictor(small[1])
-    other.set_image(photograph)
-    other.set_image_embedding(ImageEmbedding.load(tmp_path / "image.safetensors"))
-    assert other.original_size == predictor.original_size
-    for ours, original in zip(other.predict(**CLICK), expected):
-        np.testing.assert_array_equal(ours, original)
-
-
-def test_embedding_of_another_model_is_refused(predictor):
-    from tests.support import models
-
-    other = SamPredictor(models.pair(models.SMALL, seed=3)[1])
-    with pytest.raises(ValueError, match="embed the image again"):
-        other.set_image_embedding(predictor.get_image_embedding())
-    assert not other.is_image_set
-
-
-def test_files_that_are_no_embedding(predictor, tmp_path):
-    with pytest.raises(FileNotFoundError, match="no such image embedding"):
-        ImageEmbedding.load(tmp_path / "none.safetensors")
-    (tmp_path / "text.safetensors").write_text("nothing")
-    mx.save_safetensors(str(tmp_path / "other.safetensors"), {"features": mx.zeros((2,))})
-    for name in ("text", "other"):
-        with pytest.raises(ValueError, match="is not an image embedding"):
-            ImageEmbedding.load(tmp_path / f"{name}.safetensors")
-    with pytest.raises(FileNotFoundError):
-        predictor.get_image_embedding().save(tmp_path / "no" / "folder.safetensors")
-
-
 def test_before_and_after_an_image(small, photograph):
     predictor = SamPredictor(small[1])
     for call in (lambda: predictor.predict(**CLICK), predictor.get_image_embedding):
@@ -165,51 +122,3 @@ def test_before_and_after_an_image(small, photograph):
     assert not predictor.is_image_set
     with pytest.raises(RuntimeError, match="call set_image"):
         predictor.predict(**CLICK)
-
-
-@pytest.mark.parametrize(
-    ("prompt", "message"),
-    [
-        ({"point_coords": [[1, 2]]}, "go together"),
-        ({"point_labels": [1]}, "go together"),
-        ({"point_coords": [[1, 2], [3, 4]], "point_labels": [1]}, r"shape \(1,\); expected \(2,\)"),
-        ({"point_coords": [1, 2], "point_labels": [1]}, r"shape \(2,\); expected \(N, 2\)"),
-        ({"point_coords": np.zeros((0, 2)), "point_labels": []}, r"shape \(0, 2\)"),
-        ({"point_coords": [[1, 2]], "point_labels": [2]}, r"holds \[2\]"),
-        ({"point_coords": [[1, 2]], "point_labels": [-2]}, r"holds \[-2\]"),
-        ({"point_coords": [[1, 2]], "point_labels": [0.5]}, r"holds \[0.5\]"),
-        ({"point_coords": [[1, np.nan]], "point_labels": [1]}, "point_coords holds NaN"),
-        ({"point_coords": [[1, np.inf]], "point_labels": [1]}, "point_coords holds NaN or inf"),
-        ({"point_coords": [["a", "b"]], "point_labels": [1]}, "expected numbers"),
-        ({"box": [1, 2, 3]}, r"shape \(3,\)"),
-        ({"box": [5, 2, 3, 4]}, "x0 <= x1"),
-        ({"box": [1, 5, 3, 4]}, "y0 <= y1"),
-        ({"box": [1, 2, np.nan, 4]}, "box holds NaN"),
-        ({"mask_input": np.zeros((64, 64))}, r"expected \(1, 64, 64\)"),
-        ({"mask_input": np.zeros((1, 256, 256))}, r"logits\[i : i \+ 1\]"),
-        ({"mask_input": np.full((1, 64, 64), np.nan)}, "mask_input holds NaN"),
-    ],
-)
-def test_bad_prompts(predictor, prompt, message):
-    with pytest.raises(ValueError, match=message):
-        predictor.predict(**prompt)
-
-
-def test_batches_of_different_lengths(predictor):
-    with pytest.raises(ValueError, match="differ in number.*'boxes': 1"):
-        predictor.predict_batch([[[1, 2]], [[3, 4]]], [[1], [1]], boxes=[[1, 2, 3, 4]])
-    with pytest.raises(ValueError, match="no prompts"):
-        predictor.predict_batch([], [])
-    with pytest.raises(ValueError, match="points without labels"):
-        predictor.predict_batch([[[1, 2]], [[3, 4]]], [[1], None])
-
-
-def test_encode_image_names_the_preparation(small):
-    with pytest.raises(ValueError, match="transforms.preprocess"):
-        small[1].encode_image(mx.zeros((1, 64, 64, 3)))
-    with pytest.raises(ValueError, match="batch sizes"):
-        small[1].predict_masks(
-            mx.zeros((1, 16, 16, 64)),
-            points=(mx.zeros((2, 1, 2)), mx.ones((2, 1))),
-            boxes=mx.zeros((3, 4)),
-        )

@@ -310,7 +310,10 @@ def test_nano_on_a_drawn_scene(nano, opencv, arguments):
     assert_same_records(*nano, image, 3, **{**NANO, **arguments})
 
 
-def test_nano_on_a_photograph(nano, wide_photograph):
+@pytest.mark.parametrize("forms", ["here", "plain"])
+def test_nano_on_a_photograph(nano, wide_photograph, forms, plain):
+    if forms == "plain":
+        plain()
     loose = dict(NANO, pred_iou_thresh=0.2, stability_score_thresh=0.3)
     assert_same_records(*nano, wide_photograph, 3, **loose)
 

@@ -215,7 +215,7 @@ def test_every_script_has_a_check():
 
 
 @pytest.mark.parametrize("script", SCRIPTS, ids=lambda script: script.stem)
-def test_result(script, tmp_path, request):
+def test_result(script, tmp_path, request, same_forms):
     run(script, tmp_path)
     CHECKS[script.stem](tmp_path, request)
 

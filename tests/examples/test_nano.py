@@ -36,8 +36,11 @@ def test_small_enough_to_ship(nano):
     assert (assets / "model.safetensors").stat().st_size <= 8 << 20
 
 
+@pytest.mark.parametrize("forms", ["here", "plain"])
 @pytest.mark.parametrize("name", ["plate", "coins", "shapes", "gray"])
-def test_parity_with_the_original(nano, name):
+def test_parity_with_the_original(nano, name, forms, plain):
+    if forms == "plain":
+        plain()
     image = np.asarray(Image.open(ROOT / "examples" / "images" / f"{name}.png"))
     rows = parity.compare(
         parity.meta_stages(nano.config, original_of(nano).state_dict(), image),

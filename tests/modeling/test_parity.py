@@ -93,8 +93,11 @@ def test_hugging_face_folder_loads_as_its_conversion(tmp_path, photograph):
         np.testing.assert_array_equal(direct, converted)
 
 
+@pytest.mark.parametrize("forms", ["here", "plain"])
 @pytest.mark.parametrize("name", models.STRUCTURES)
-def test_structure_of_variant(name, photograph):
+def test_structure_of_variant(name, forms, photograph, plain):
+    if forms == "plain":
+        plain()
     config = models.STRUCTURES[name]
     reference = models.original(config)
     rows = parity.compare(

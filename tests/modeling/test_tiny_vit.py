@@ -277,8 +277,11 @@ def test_a_file_of_the_published_name_must_be_the_published_file(state, tmp_path
     assert not (tmp_path / "out").exists()
 
 
+@pytest.mark.parametrize("forms", ["here", "plain"])
 @pytest.mark.parametrize("size", [(300, 200), (171, 256)])
-def test_predictor_equals_the_original(small, photograph, size):
+def test_predictor_equals_the_original(small, photograph, size, forms, plain):
+    if forms == "plain":
+        plain()
     model, original = small
     picture = np.array(Image.fromarray(photograph).resize(size))
     theirs = import_segment_anything().SamPredictor(original)

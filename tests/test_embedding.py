@@ -1,0 +1,41 @@
+"""Image embeddings as values: saved, loaded, refused."""
+
+import mlx.core as mx
+import numpy as np
+import pytest
+
+from sam_mlx import ImageEmbedding, SamPredictor
+from tests.support.prompts import CLICK
+
+
+def test_embedding_survives_saving(predictor, tmp_path, small, photograph):
+    expected = predictor.predict(**CLICK)
+    predictor.get_image_embedding().save(tmp_path / "image.safetensors")
+    assert [p.name for p in tmp_path.iterdir()] == ["image.safetensors"]
+    other = SamPredictor(small[1])
+    other.set_image(photograph)
+    other.set_image_embedding(ImageEmbedding.load(tmp_path / "image.safetensors"))
+    assert other.original_size == predictor.original_size
+    for ours, original in zip(other.predict(**CLICK), expected):
+        np.testing.assert_array_equal(ours, original)
+
+
+def test_embedding_of_another_model_is_refused(predictor):
+    from tests.support import models
+
+    other = SamPredictor(models.pair(models.SMALL, seed=3)[1])
+    with pytest.raises(ValueError, match="embed the image again"):
+        other.set_image_embedding(predictor.get_image_embedding())
+    assert not other.is_image_set
+
+
+def test_files_that_are_no_embedding(predictor, tmp_path):
+    with pytest.raises(FileNotFoundError, match="no such image embedding"):
+        ImageEmbedding.load(tmp_path / "none.safetensors")
+    (tmp_path / "text.safetensors").write_text("nothing")
+    mx.save_safetensors(str(tmp_path / "other.safetensors"), {"features": mx.zeros((2,))})
+    for name in ("text", "other"):
+        with pytest.raises(ValueError, match="is not an image embedding"):
+            ImageEmbedding.load(tmp_path / f"{name}.safetensors")
+    with pytest.raises(FileNotFoundError):
+        predictor.get_image_embedding().save(tmp_path / "no" / "folder.safetensors")
