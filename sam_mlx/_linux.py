@@ -6,8 +6,7 @@ which ``SAM_MLX_LINUX_TUNING=0`` leaves alone:
 * MLX's wheel links the reference BLAS (3 GFLOP/s on two cores). Its ``cblas_sgemm`` is an ordinary
   global symbol, so an MKL loaded first, with global visibility, takes its place (210 GFLOP/s).
   MKL comes with the ``cpu`` extra.
-* MKL takes half of the cores, for the package works on two streams at a time
-  (``modeling.elementwise.parallel_streams``).
+* MKL takes half of the cores, for the package works on two streams at a time (``streams``).
 * MKL's threads spin for 0.2 s after each product, in case another follows. 2 ms are enough to keep
   its speed, where 0 would cost half of it, and leave the cores to others.
 * glibc returns every large buffer to the system, and pays a page fault per 4 KB when it comes back:

@@ -2,7 +2,7 @@
 
 A function here is the plain form, which Metal and CUDA run with fused kernels; its decorator
 names the form of ``ops_x86`` and where that is faster. ``use_plain_forms`` switches all of those
-off. Nothing else in the package asks what it runs on, but for ``streams``.
+off. Besides this file only ``streams`` computes differently on different devices.
 """
 
 import platform
@@ -51,8 +51,8 @@ def faster(
 
     def decorate(plain: Operation) -> Operation:
         @wraps(plain)
-        def run(x: mx.array, *rest: Any) -> mx.array:
-            return (plain if _plain_only or not where(x) else form)(x, *rest)
+        def run(x: mx.array, *rest: Any, **named: Any) -> mx.array:
+            return (plain if _plain_only or not where(x) else form)(x, *rest, **named)
 
         return cast(Operation, run)
 
