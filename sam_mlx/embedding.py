@@ -32,13 +32,11 @@ class ImageEmbedding:
             "input_size": json.dumps(self.input_size),
             "fingerprint": self.fingerprint,
         }
-        tensors = {"features": self.features}
-        save_tagged(
-            path,
-            "ImageEmbedding",
-            lambda name, metadata: mx.save_safetensors(name, tensors, metadata),
-            texts,
-        )
+        save_tagged(path, "ImageEmbedding", self._write, texts)
+
+    def _write(self, name: str, metadata: dict[str, str]) -> None:
+        with open(name, "wb") as file:  # to a name, MLX would add an ending
+            mx.save_safetensors(file, {"features": self.features}, metadata)
 
     @classmethod
     def load(cls, path: str | Path) -> ImageEmbedding:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import partial
+from itertools import cycle
 from pathlib import Path
 
 import mlx.core as mx
@@ -57,19 +58,21 @@ class SamPredictor:
         Raises ValueError or FileNotFoundError, and keeps the previous image, when it cannot be
         read.
         """
+        self._embedding = self.embed(image, image_format)
+
+    def embed(
+        self, image: str | Path | Image.Image | np.ndarray, image_format: str = "RGB"
+    ) -> ImageEmbedding:
+        """The embedding that ``set_image`` would make current; the current one stays."""
         image = transforms.load_image(image, image_format)
+        height, width = image.shape[:2]
         config = self.model.config
         features = self.model.encode_image(transforms.preprocess(image, config))
         mx.eval(features)
         # The encoder's large temporaries would otherwise stay with the process.
         mx.clear_cache()
-        original_size = image.shape[:2]
-        self._embedding = ImageEmbedding(
-            features,
-            original_size,
-            transforms.preprocess_shape(original_size, config.image_size),
-            self.fingerprint,
-        )
+        input_size = transforms.preprocess_shape((height, width), config.image_size)
+        return ImageEmbedding(features, (height, width), input_size, self.fingerprint)
 
     @property
     def fingerprint(self) -> str:
@@ -104,12 +107,16 @@ class SamPredictor:
 
     def set_image_embedding(self, embedding: ImageEmbedding) -> None:
         """Continue with an image embedded earlier, by a model with the same encoder."""
+        self.check_embedding(embedding)
+        self._embedding = embedding
+
+    def check_embedding(self, embedding: ImageEmbedding) -> None:
+        """Raise ValueError for an embedding of another encoder's."""
         if embedding.fingerprint != self.fingerprint:
             raise ValueError(
                 f"the embedding was made by encoder {embedding.fingerprint}, this model's is "
                 f"{self.fingerprint}; embed the image again with set_image"
             )
-        self._embedding = embedding
 
     def reset_image(self) -> None:
         """Forget the current image."""
@@ -158,7 +165,7 @@ class SamPredictor:
 
         Each argument is an array with a leading axis of B, or a sequence of B entries in the
         forms that ``predict`` takes: point lists may differ in length, and None stands for a
-        prompt without that part.
+        prompt without that part. No prompts, as of a detector that found nothing, give no masks.
 
         Returns masks (B, C, H, W), predicted IoU (B, C), low-resolution logits (B, C, 4G, 4G).
         """
@@ -175,24 +182,31 @@ class SamPredictor:
         threshold = None if return_logits else self.model.mask_threshold
         sizes = embedding.input_size, embedding.original_size, self.model.config.image_size
         # One prompt at a time: logits at full size are large and short-lived.
-        masks = np.stack(
-            [np.array(transforms.upscale_masks(x, *sizes, threshold=threshold)) for x in logits]
+        masks = np.empty(
+            (*logits.shape[:2], *embedding.original_size), np.float32 if return_logits else bool
         )
+        for i, x in enumerate(logits):
+            masks[i] = np.array(transforms.upscale_masks(x, *sizes, threshold=threshold))
         return masks, np.array(scores.astype(mx.float32)), np.array(logits.astype(mx.float32))
 
     def _decode(
         self, features: mx.array, prompts: Sequence[Prompt], multimask_output: bool
     ) -> tuple[mx.array, mx.array]:
         """Logits (B, C, n, n) and predicted IoU (B, C). Prompts of the same kind go together."""
+        if not prompts:
+            n, masks = self.model.config.mask_size, self.model.config.multimask_outputs
+            C = masks if multimask_output else 1
+            return mx.zeros((0, C, n, n)), mx.zeros((0, C))
         groups: dict[tuple[bool, ...], list[int]] = {}
         for i, prompt in enumerate(prompts):
             groups.setdefault(prompt.kind, []).append(i)
         results: dict[int, tuple[mx.array, mx.array]] = {}
-        for members in groups.values():
-            stacked = stack([prompts[i] for i in members])
-            results |= zip(
-                members, zip(*predict_in_parts(self.model, features, *stacked, multimask_output))
-            )
+        for kind, members in groups.items():
+            # What nothing is said of is the same for all: one prompt answers it.
+            asked = members if any(kind) else members[:1]
+            stacked = stack([prompts[i] for i in asked])
+            answers = zip(*predict_in_parts(self.model, features, *stacked, multimask_output))
+            results |= zip(members, answers if any(kind) else cycle(answers))
         logits, scores = zip(*(results[i] for i in range(len(prompts))))
         return mx.stack(list(logits)), mx.stack(list(scores))
 
@@ -217,14 +231,14 @@ def predict_in_parts(
     masks: mx.array | None = None,
     multimask_output: bool = True,
 ) -> tuple[mx.array, mx.array]:
-    """``Sam.predict_masks``, evaluated a few prompts at a time, so in memory for those few."""
+    """``Sam.decode``, evaluated a few prompts at a time, so in memory for those few."""
     B = next((len(p) for p in (points and points[0], boxes, masks) if p is not None), 1)
     at_once = DECODER_BYTES // width() // (40 * image_embedding.size)
     at_once = max(1, min(at_once, -(-B // width())))
     image_pe = model.prompt_encoder.get_dense_pe()
 
     def predict(part: slice) -> tuple[mx.array, mx.array]:
-        return model.predict_masks(
+        return model.decode(
             image_embedding,
             points and (points[0][part], points[1][part]),
             None if boxes is None else boxes[part],

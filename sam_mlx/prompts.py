@@ -71,8 +71,6 @@ def check_prompts(parts: dict[str, Any], size: tuple[int, int], config: SamConfi
     if len(set(sizes.values())) > 1:
         raise ValueError(f"prompts differ in number: {sizes}; each needs one entry a prompt")
     B = next(iter(sizes.values()), 1)
-    if B == 0:
-        raise ValueError("no prompts: every argument has length 0")
     columns = [[None] * B if part is None else part for part in parts.values()]
     return [check_prompt(*prompt, size=size, config=config) for prompt in zip(*columns)]
 

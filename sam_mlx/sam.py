@@ -8,6 +8,7 @@ from pathlib import Path
 
 import mlx.core as mx
 import mlx.nn as nn
+import numpy as np
 
 from .checkpoints.load import load
 from .checkpoints.locate import resolve
@@ -18,7 +19,13 @@ from .config import VARIANTS, SamConfig, encoder_of
 from .files import whole_folder
 from .modeling import image_encoder, tiny_vit  # noqa: F401  the encoders that register themselves
 from .modeling.mask_decoder import MaskDecoder
-from .modeling.prompt_encoder import PromptEncoder
+from .modeling.prompt_encoder import (
+    BACKGROUND,
+    EMPTY,
+    FOREGROUND,
+    NOT_A_POINT,
+    PromptEncoder,
+)
 
 
 class Sam(nn.Module):
@@ -71,8 +78,23 @@ class Sam(nn.Module):
         in ViT-B: see ``predictor.predict_in_parts``. image_pe: ``prompt_encoder.get_dense_pe()``
         where it is at hand.
 
-        Returns logits (B, M, 4G, 4G), M = 3 or 1, and predicted IoU (B, M).
+        Returns logits (B, M, 4G, 4G), M = 3 or 1, and predicted IoU (B, M). Raises ValueError for
+        other labels, and for parts that differ in B.
         """
+        if points is not None:
+            check_labels(points[1])
+        return self.decode(image_embedding, points, boxes, masks, multimask_output, image_pe)
+
+    def decode(
+        self,
+        image_embedding: mx.array,
+        points: tuple[mx.array, mx.array] | None,
+        boxes: mx.array | None,
+        masks: mx.array | None,
+        multimask_output: bool,
+        image_pe: mx.array | None,
+    ) -> tuple[mx.array, mx.array]:
+        """``predict_masks`` for labels that are checked already: no label is read on the host."""
         B = self._number_of_prompts(points, boxes, masks)
         sparse, valid, dense = self.prompt_encoder(points, boxes, masks)
         if len(sparse) != B:  # mask prompts alone
@@ -133,6 +155,16 @@ class Sam(nn.Module):
         """
         with whole_folder(folder) as temporary:
             write_checkpoint(temporary, self, self.config)
+
+
+def check_labels(labels: mx.array) -> None:
+    """Labels are indices into the table of embeddings, and MLX checks no index."""
+    values = np.array(labels.astype(mx.float32))
+    if not np.isin(values, (EMPTY, NOT_A_POINT, BACKGROUND, FOREGROUND)).all():
+        raise ValueError(
+            f"labels hold {sorted(set(values.ravel().tolist()))}; expected 1 (foreground), "
+            "0 (background), -1 (not a point) or -2 (an empty slot)"
+        )
 
 
 def build_sam(variant: str, checkpoint: str | Path | None = None) -> Sam:

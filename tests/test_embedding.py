@@ -39,3 +39,21 @@ def test_files_that_are_no_embedding(predictor, tmp_path):
             ImageEmbedding.load(tmp_path / f"{name}.safetensors")
     with pytest.raises(FileNotFoundError):
         predictor.get_image_embedding().save(tmp_path / "no" / "folder.safetensors")
+
+
+@pytest.mark.parametrize("name", ["emb", "image.safetensors", "a.b.npz", ".hidden", "x.png"])
+def test_any_name_will_do(predictor, tmp_path, name):
+    predictor.get_image_embedding().save(tmp_path / name)
+    assert [p.name for p in tmp_path.iterdir()] == [name]
+    loaded = ImageEmbedding.load(tmp_path / name)
+    np.testing.assert_array_equal(np.array(loaded.features), np.array(predictor.features))
+
+
+def test_a_failed_save_leaves_nothing(predictor, tmp_path, monkeypatch):
+    def fail(*_):
+        raise OSError("disk full")
+
+    monkeypatch.setattr(mx, "save_safetensors", fail)
+    with pytest.raises(OSError, match="disk full"):
+        predictor.get_image_embedding().save(tmp_path / "emb")
+    assert list(tmp_path.iterdir()) == []

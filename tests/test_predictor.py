@@ -1,5 +1,8 @@
 """The predictor's own behaviour; its numbers are compared in test_parity.py."""
 
+import threading
+from concurrent.futures import ThreadPoolExecutor
+
 import numpy as np
 import pytest
 from PIL import Image
@@ -122,3 +125,56 @@ def test_before_and_after_an_image(small, photograph):
     assert not predictor.is_image_set
     with pytest.raises(RuntimeError, match="call set_image"):
         predictor.predict(**CLICK)
+
+
+@pytest.mark.parametrize("multimask, C", [(True, 3), (False, 1)])
+def test_no_prompts_give_no_masks(predictor, multimask, C):
+    """A detector that found nothing."""
+    height, width = predictor.original_size
+    for prompts in (
+        {"boxes": np.zeros((0, 4))},
+        {"boxes": []},
+        {"point_coords": [], "point_labels": []},
+    ):
+        masks, scores, logits = predictor.predict_batch(**prompts, multimask_output=multimask)
+        assert masks.shape == (0, C, height, width) and masks.dtype == bool
+        assert scores.shape == (0, C) and scores.dtype == np.float32
+        assert logits.shape == (0, C, 64, 64) and logits.dtype == np.float32
+
+
+def test_prompts_without_any_part_are_all_answered(predictor):
+    expected = predictor.predict()
+    for boxes in ([None] * 4, [None] * 400):
+        batch = predictor.predict_batch(boxes=boxes)
+        for ours, one in zip(batch, expected):
+            assert ours.shape == (len(boxes), *one.shape)
+            assert all((x == one).all() for x in ours)
+    mixed = predictor.predict_batch(boxes=[None, [10, 20, 300, 200], None])
+    np.testing.assert_allclose(mixed[2][0], expected[2], atol=1e-5)
+    np.testing.assert_array_equal(mixed[2][0], mixed[2][2])
+
+
+def test_predict_never_mixes_two_pictures(small, photograph, wide_photograph):
+    """While another thread sets one picture and the other."""
+    predictor = SamPredictor(small[1])
+    pictures = photograph, wide_photograph
+    expected = {}
+    for picture in pictures:
+        predictor.set_image(picture)
+        expected[picture.shape[:2]] = predictor.predict(**CLICK)
+    done = threading.Event()
+
+    def set_images():
+        while not done.is_set():
+            for picture in pictures:
+                predictor.set_image(picture)
+
+    with ThreadPoolExecutor(1) as pool:
+        setting = pool.submit(set_images)
+        results = [predictor.predict(**CLICK) for _ in range(30)]
+        done.set()
+        setting.result()
+    for masks, scores, logits in results:
+        want = expected[masks.shape[1:]]
+        np.testing.assert_allclose(scores, want[1], atol=1e-6)
+        np.testing.assert_allclose(logits, want[2], atol=1e-5)

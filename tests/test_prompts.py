@@ -40,8 +40,6 @@ def test_bad_prompts(predictor, prompt, message):
 def test_batches_of_different_lengths(predictor):
     with pytest.raises(ValueError, match="differ in number.*'boxes': 1"):
         predictor.predict_batch([[[1, 2]], [[3, 4]]], [[1], [1]], boxes=[[1, 2, 3, 4]])
-    with pytest.raises(ValueError, match="no prompts"):
-        predictor.predict_batch([], [])
     with pytest.raises(ValueError, match="points without labels"):
         predictor.predict_batch([[[1, 2]], [[3, 4]]], [[1], None])
 

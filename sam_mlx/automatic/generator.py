@@ -162,12 +162,16 @@ class SamAutomaticMaskGenerator(GeneratorOptions):
         done = 0
         with reporting(progress, total) as report:
             for k, (crop_box, layer) in enumerate(zip(crop_boxes, layers)):
-                for points in self._embed_crop(image, crop_box, self.point_grids[layer]):
-                    logits, iou, source = self._answers(points, keep_iou)
+                embedding = self._embed_crop(image, crop_box)
+                grid = self.point_grids[layer] * embedding.original_size[::-1]
+                for i in range(0, len(grid), self.points_per_batch):
+                    points = grid[i : i + self.points_per_batch]
+                    logits, iou, source = self._answers(embedding, points, keep_iou)
                     in_image = points[source] + crop_box[:2]
                     yield answers(np.full(len(iou), k), in_image, iou, logits)
                     done += len(points)
                     report(done, total)
+                mx.clear_cache()
 
     def _open(self, image: Picture) -> tuple[np.ndarray | ImageEmbedding, tuple[int, int]]:
         """The pixels or the embedding, and the size of the picture."""
@@ -182,30 +186,24 @@ class SamAutomaticMaskGenerator(GeneratorOptions):
         return image, image.original_size
 
     def _embed_crop(
-        self, image: np.ndarray | ImageEmbedding, crop_box: list[int], grid: np.ndarray
-    ) -> Iterator[np.ndarray]:
-        """Embed a crop, then give its points (N, 2), in pixels of the crop, a batch at a time."""
-        x0, y0, x1, y1 = crop_box
+        self, image: np.ndarray | ImageEmbedding, crop_box: list[int]
+    ) -> ImageEmbedding:
+        """Nothing of a call is kept in the object: several threads may use one generator."""
         if isinstance(image, ImageEmbedding):
-            self.predictor.set_image_embedding(image)
-        else:
-            self.predictor.set_image(image[y0:y1, x0:x1])
-        points = grid * np.array([x1 - x0, y1 - y0])
-        for i in range(0, len(points), self.points_per_batch):
-            yield points[i : i + self.points_per_batch]
-        self.predictor.reset_image()
-        mx.clear_cache()
+            self.predictor.check_embedding(image)
+            return image
+        x0, y0, x1, y1 = crop_box
+        return self.predictor.embed(image[y0:y1, x0:x1])
 
     def _answers(
-        self, points: np.ndarray, keep_iou: float
+        self, embedding: ImageEmbedding, points: np.ndarray, keep_iou: float
     ) -> tuple[mx.array, np.ndarray, np.ndarray]:
         """Logits (N, n, n), predicted IoU (N,) and index of the point (N,) of what is kept."""
-        predictor = self.predictor
-        config = predictor.model.config
-        coords = transforms.apply_coords(points, predictor.original_size, config.image_size)
+        model = self.predictor.model
+        coords = transforms.apply_coords(points, embedding.original_size, model.config.image_size)
         logits, iou = predict_in_parts(
-            predictor.model,
-            predictor.features,
+            model,
+            embedding.features,
             (mx.array(coords.astype(np.float32))[:, None], mx.full((len(points), 1), FOREGROUND)),
         )
         mx.eval(logits, iou)

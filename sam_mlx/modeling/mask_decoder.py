@@ -7,7 +7,7 @@ import mlx.core as mx
 import mlx.nn as nn
 
 from ..config import SamConfig
-from .ops import gelu
+from .ops import gelu, relu
 from .transformer import TwoWayTransformer
 
 
@@ -19,7 +19,7 @@ class MLP(nn.Module):
 
     def __call__(self, x: mx.array) -> mx.array:
         for layer in self.layers[:-1]:
-            x = nn.relu(layer(x))
+            x = relu(layer(x))
         return self.layers[-1](x)
 
 

@@ -65,6 +65,11 @@ def gelu(x: mx.array) -> mx.array:
     return nn.gelu(x)
 
 
+def relu(x: mx.array) -> mx.array:
+    """max(x, 0). MLX's own is a compiled object: a model that holds it cannot be copied."""
+    return mx.maximum(x, 0)
+
+
 @faster(ops_x86.softmax, where=on_x86_cpu)
 def softmax(x: mx.array) -> mx.array:
     """Softmax over the last axis, computed in float32."""

@@ -9,7 +9,7 @@ import mlx.nn as nn
 
 from ..config import SamConfig
 from .layers import MLPBlock
-from .ops import softmax
+from .ops import relu, softmax
 
 
 class Attention(nn.Module):
@@ -102,7 +102,7 @@ class TwoWayAttentionBlock(nn.Module):
         self.norm1 = nn.LayerNorm(dim, eps=1e-5)
         self.cross_attn_token_to_image = TokenToImage(dim, heads, downsample_rate=2)
         self.norm2 = nn.LayerNorm(dim, eps=1e-5)
-        self.mlp = MLPBlock(dim, mlp_dim, nn.relu)
+        self.mlp = MLPBlock(dim, mlp_dim, relu)
         self.norm3 = nn.LayerNorm(dim, eps=1e-5)
         self.norm4 = nn.LayerNorm(dim, eps=1e-5)
         self.cross_attn_image_to_token = ImageToToken(dim, heads, downsample_rate=2)

@@ -3,6 +3,7 @@
 import inspect
 import json
 import sys
+from concurrent.futures import ThreadPoolExecutor
 
 import mlx.core as mx
 import numpy as np
@@ -336,3 +337,14 @@ def test_the_defaults_on_pictures(sure_nano, wide_photograph, opencv, arguments)
     drawn, _ = scenes.scene(8)
     for image in (drawn, wide_photograph):
         assert_same_records(*sure_nano, image, 2, points_per_side=16, **arguments)
+
+
+def test_threads_may_share_a_generator(calibrated):
+    pictures = [squares(60 + 9 * i, 130 - 7 * i, seed=i) for i in range(10)]
+    generator = SamAutomaticMaskGenerator(calibrated[1], **{**LOOSE, "points_per_side": 3})
+    expected = [generator.generate(picture) for picture in pictures]
+    assert not generator.predictor.is_image_set
+    with ThreadPoolExecutor(2) as pool:
+        found = list(pool.map(generator.generate, pictures))
+    assert sum(map(len, expected)) > 5
+    assert all(same(a, b) for a, b in zip(found, expected))
