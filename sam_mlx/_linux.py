@@ -6,7 +6,8 @@ which ``SAM_MLX_LINUX_TUNING=0`` leaves alone:
 * MLX's wheel links the reference BLAS (3 GFLOP/s on two cores). Its ``cblas_sgemm`` is an ordinary
   global symbol, so an MKL loaded first, with global visibility, takes its place (210 GFLOP/s).
   MKL comes with the ``cpu`` extra.
-* MKL takes half of the cores, for the package works on two streams at a time (``streams``).
+* In MLX's threads MKL takes half of the cores, for the package works on two streams at a time
+  (``streams``); in the thread that imports the package, where PyTorch's products use it, all.
 * MKL's threads spin for 0.2 s after each product, in case another follows. 2 ms are enough to keep
   its speed, where 0 would cost half of it, and leave the cores to others.
 * glibc returns every large buffer to the system, and pays a page fault per 4 KB when it comes back:
@@ -16,9 +17,12 @@ which ``SAM_MLX_LINUX_TUNING=0`` leaves alone:
 import ctypes
 import os
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 M_TRIM_THRESHOLD, M_MMAP_MAX = -1, -4  # malloc.h
+MKL_DOMAIN_BLAS = 1  # mkl_types.h
 
 
 def tune() -> bool:
@@ -34,16 +38,31 @@ def tune() -> bool:
     library = next(Path(sys.prefix, "lib").glob("libmkl_rt.so*"), None)  # where pip puts it
     if library is None:
         return False
-    os.environ.setdefault("MKL_INTERFACE_LAYER", "LP64")
-    os.environ.setdefault("MKL_THREADING_LAYER", "INTEL")
-    os.environ.setdefault("KMP_BLOCKTIME", "2")
-    try:
-        mkl = ctypes.CDLL(str(library), mode=ctypes.RTLD_GLOBAL)
-    except OSError:
-        return False
-    if "MKL_NUM_THREADS" not in os.environ:  # which others in the process would read too
-        mkl.MKL_Set_Num_Threads(max(1, len(os.sched_getaffinity(0)) // 2))
+    with _environment(MKL_INTERFACE_LAYER="LP64", MKL_THREADING_LAYER="INTEL", KMP_BLOCKTIME="2"):
+        try:
+            mkl = ctypes.CDLL(str(library), mode=ctypes.RTLD_GLOBAL)
+        except OSError:
+            return False
+        mkl.MKL_Get_Max_Threads()  # loads the layers, which read the environment now
+    if "MKL_NUM_THREADS" not in os.environ:
+        cores = len(os.sched_getaffinity(0))
+        mkl.MKL_Domain_Set_Num_Threads(max(1, cores // 2), MKL_DOMAIN_BLAS)
+        # MLX's products run in threads of its own. In this one PyTorch's do, which the library
+        # above reaches as well.
+        mkl.MKL_Set_Num_Threads_Local(cores)
     return True
+
+
+@contextmanager
+def _environment(**values: str) -> Iterator[None]:
+    """Variables that are not set yet, for as long as it takes; children do not inherit them."""
+    added = {name: value for name, value in values.items() if name not in os.environ}
+    os.environ.update(added)
+    try:
+        yield
+    finally:
+        for name in added:
+            del os.environ[name]
 
 
 tune()
