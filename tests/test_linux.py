@@ -41,30 +41,23 @@ BESIDE_TORCH = """
 import os
 before = dict(os.environ)
 {first}
-import time, torch
-a = torch.ones(1500, 1500)
-a @ a
-wall, busy = time.perf_counter(), time.process_time()
-for _ in range(20):
-    a @ a
-wall, busy = time.perf_counter() - wall, time.process_time() - busy
-changed = {{name for name in os.environ if before.get(name) != os.environ[name]}}
-print(torch.get_num_threads(), busy / wall, changed)
+import torch
+torch.ones(9, 9) @ torch.ones(9, 9)
+print({{name for name in os.environ if before.get(name) != os.environ[name]}})
+print(torch.get_num_threads(), torch.__config__.parallel_info())
 """
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="settings of Linux only")
 def test_torch_in_the_same_process_keeps_its_threads_and_children_their_environment():
+    """The threads of its own loops, and those that it finds MKL to have."""
     results = []
     for first in ("", "import sam_mlx, mlx.core as mx; mx.eval(mx.ones((9, 9)) @ mx.ones((9, 9)))"):
         program = BESIDE_TORCH.format(first=first)
         done = subprocess.run(
             [sys.executable, "-c", program], capture_output=True, text=True, check=True
         )
-        threads, cores, changed = done.stdout.strip().split(maxsplit=2)
+        changed, threads = done.stdout.split("\n", 1)
         assert changed == "set()"
-        results.append((int(threads), float(cores)))
-    (threads, cores), (with_sam_mlx, cores_with_sam_mlx) = results
-    assert with_sam_mlx == threads
-    if threads > 1:  # 2 of 2 cores measured either way; 1 before
-        assert cores_with_sam_mlx > 0.7 * cores
+        results.append(threads)
+    assert results[0] == results[1]
