@@ -10,7 +10,11 @@ from pathlib import Path
 from typing import Any
 
 import mlx.core as mx
-import torch
+
+try:
+    import torch
+except ModuleNotFoundError:
+    sys.exit("convert: PyTorch is needed here: pip install -e '.[convert]' in a clone of sam_mlx")
 from safetensors.torch import load_file
 
 from sam_mlx import Sam

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -26,6 +27,7 @@ from .modeling.prompt_encoder import (
     NOT_A_POINT,
     PromptEncoder,
 )
+from .streams import enter, on_cpu
 
 
 class Sam(nn.Module):
@@ -52,6 +54,7 @@ class Sam(nn.Module):
         images: (B, S, S, 3), normalised and padded, S = ``config.image_size``.
         Returns (B, G, G, C), G = ``config.grid``, C = ``config.prompt_dim``.
         """
+        enter()
         size = self.config.image_size
         if images.ndim != 4 or images.shape[1:] != (size, size, 3):
             raise ValueError(
@@ -95,6 +98,7 @@ class Sam(nn.Module):
         image_pe: mx.array | None,
     ) -> tuple[mx.array, mx.array]:
         """``predict_masks`` for labels that are checked already: no label is read on the host."""
+        enter()
         B = self._number_of_prompts(points, boxes, masks)
         sparse, valid, dense = self.prompt_encoder(points, boxes, masks)
         if len(sparse) != B:  # mask prompts alone
@@ -141,7 +145,14 @@ class Sam(nn.Module):
         Raises FileNotFoundError when nothing is there, ValueError when it is not a SAM model.
         """
         options = LoadOptions.of(dtype, quantize, revision)
-        return cls.from_checkpoint(read_checkpoint(resolve(path_or_repo, revision)), options)
+        model = cls.from_checkpoint(read_checkpoint(resolve(path_or_repo, revision)), options)
+        if model.dtype != mx.float32 and on_cpu():
+            warnings.warn(
+                f"{model.dtype} on a CPU: MLX computes it far slower there than float32, and in "
+                "more memory; dtype='float32' is the better choice",
+                stacklevel=2,
+            )
+        return model
 
     @classmethod
     def from_checkpoint(cls, checkpoint: Checkpoint, options: LoadOptions | None = None) -> Sam:

@@ -4,6 +4,7 @@ On the CPU a stream is one thread, and of its operations only matrix products us
 are two. A GPU needs one.
 """
 
+import os
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -16,6 +17,7 @@ T = TypeVar("T")
 
 _thread = threading.local()
 _one_only = False
+_process: int | None = None  # where MLX has computed
 
 
 def spread(tasks: Sequence[Callable[[], T]], *, evaluate: bool = False) -> list[T]:
@@ -35,6 +37,23 @@ def spread(tasks: Sequence[Callable[[], T]], *, evaluate: bool = False) -> list[
     if evaluate:
         mx.eval(done)
     return done
+
+
+def enter() -> None:
+    """Called where the package makes MLX compute.
+
+    Raises RuntimeError in a child that was forked after that: MLX's threads are not in it, and
+    waiting for them would never end.
+    """
+    global _process
+    if _process is None:
+        _process = os.getpid()
+    elif _process != os.getpid():
+        raise RuntimeError(
+            "MLX has computed in the process that this one was forked from, and its threads do "
+            "not survive that: start workers with multiprocessing.get_context('spawn'), a "
+            "DataLoader's with multiprocessing_context='spawn'"
+        )
 
 
 def width() -> int:

@@ -2,6 +2,7 @@
 
 import copy
 import pickle
+import warnings
 
 import mlx.core as mx
 import numpy as np
@@ -48,3 +49,12 @@ def test_copies_compute_the_same(kind, clone):
     assert all(mx.array_equal(copied[name], w) for name, w in weights.items())
     image = mx.random.normal((1, 320, 320, 3))
     np.testing.assert_array_equal(*(np.array(sam.encode_image(image)) for sam in pair))
+
+
+@pytest.mark.parametrize("dtype", ["float16", "bfloat16", "float32"])
+def test_half_precision_on_a_cpu_is_told(dtype):
+    with warnings.catch_warnings(record=True) as told:
+        warnings.simplefilter("always")
+        Sam.from_pretrained("nano", dtype=dtype)
+    expected = dtype != "float32" and mx.default_device() == mx.cpu
+    assert ["on a CPU" in str(w.message) for w in told] == [True] * expected

@@ -1,5 +1,6 @@
 """Work on several streams: the same results, on whatever thread."""
 
+import multiprocessing
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 
@@ -7,7 +8,7 @@ import mlx.core as mx
 import numpy as np
 import pytest
 
-from sam_mlx import streams
+from sam_mlx import SamPredictor, streams
 
 
 def tasks(x: mx.array) -> list:
@@ -70,3 +71,32 @@ def test_in_another_thread():
     with ThreadPoolExecutor(1) as pool:
         there = pool.submit(lambda: np.array(streams.spread(tasks(x))[0])).result()
     np.testing.assert_allclose(there, np.e, rtol=1e-6)
+
+
+def call(results, work) -> None:
+    try:
+        results.put(work())
+    except RuntimeError as error:
+        results.put(str(error))
+
+
+@pytest.mark.skipif("fork" not in multiprocessing.get_all_start_methods(), reason="no fork here")
+@pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")
+@pytest.mark.parametrize("what", ["predict", "set_image", "load"])
+def test_a_forked_child_says_what_to_do_and_does_not_hang(what):
+    predictor = SamPredictor.from_pretrained("nano")
+    black = np.zeros((20, 20, 3), np.uint8)
+    predictor.set_image(black)
+    work = {
+        "predict": partial(predictor.predict, [[9, 9]], [1]),
+        "set_image": partial(predictor.set_image, black),
+        "load": partial(SamPredictor.from_pretrained, "nano"),
+    }[what]
+    fork = multiprocessing.get_context("fork")
+    results = fork.Queue()
+    child = fork.Process(target=call, args=(results, work), daemon=True)
+    child.start()
+    try:
+        assert "get_context('spawn')" in results.get(timeout=60)
+    finally:
+        child.kill()

@@ -7,6 +7,7 @@ import mlx.nn as nn
 
 from ..config import Weights, encoder_of
 from ..modeling.layers import quantize_linears, weights_of
+from ..streams import enter
 from . import layouts
 from .options import LoadOptions
 from .read import Checkpoint
@@ -19,6 +20,7 @@ def load(model: Model, checkpoint: Checkpoint, options: LoadOptions | None = Non
 
     Raises ValueError, naming every misfit, when the tensors are others than the model's.
     """
+    enter()
     options = options or LoadOptions()
     weights = checkpoint.weights
     if checkpoint.channels_first:

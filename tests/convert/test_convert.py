@@ -2,6 +2,8 @@
 
 import hashlib
 import os
+import subprocess
+import sys
 
 import mlx.core as mx
 import numpy as np
@@ -160,3 +162,12 @@ def test_unreadable_check_image_leaves_nothing(state, tmp_path, capsys):
 def test_official_digests_belong_to_known_variants():
     meta = convert.OFFICIAL.keys() - {"mobile_sam.pt"}
     assert {name.removeprefix("sam_").rsplit("_", 1)[0] for name in meta} <= VARIANTS.keys()
+
+
+def test_without_torch_it_says_what_to_install():
+    program = "import sys, runpy; sys.modules['torch'] = None; runpy.run_module('convert')"
+    done = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 1 and done.stderr.count("\n") == 1
+    assert "PyTorch is needed here: pip install -e '.[convert]'" in done.stderr
