@@ -16,23 +16,37 @@ from .files import load_safetensors, load_tagged, save_tagged
 from .modeling.layers import weights_of
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class ImageEmbedding:
-    """An encoded image: all that prompts need, without the picture or the encoder."""
+    """An encoded image: all that prompts need, without the picture or the encoder.
+
+    Two are equal when every value is.
+    """
 
     features: mx.array  # (1, G, G, C)
     original_size: tuple[int, int]  # height, width of the picture, pixels
     input_size: tuple[int, int]  # height, width in the model's input frame, pixels
     fingerprint: str  # of the encoder that made it
 
-    def save(self, path: str | Path) -> None:
-        """Write a .safetensors file, whole or not at all."""
-        texts = {
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, ImageEmbedding):
+            return NotImplemented
+        same = self._texts() == other._texts()
+        return same and bool(mx.array_equal(self.features, other.features))
+
+    def __hash__(self) -> int:
+        return hash(tuple(self._texts().values()))
+
+    def _texts(self) -> dict[str, str]:
+        return {
             "original_size": json.dumps(self.original_size),
             "input_size": json.dumps(self.input_size),
             "fingerprint": self.fingerprint,
         }
-        save_tagged(path, "ImageEmbedding", self._write, texts)
+
+    def save(self, path: str | Path) -> None:
+        """Write a .safetensors file, whole or not at all."""
+        save_tagged(path, "ImageEmbedding", self._write, self._texts())
 
     def _write(self, name: str, metadata: dict[str, str]) -> None:
         with open(name, "wb") as file:  # to a name, MLX would add an ending
@@ -60,7 +74,10 @@ def _read(name: str) -> dict[str, mx.array]:
 
 
 def fingerprint(config: SamConfig, model: nn.Module) -> str:
-    """Tells models apart by 64 values of every tensor; the same on every machine."""
+    """Tells models apart by 64 values of every tensor; the same on every machine.
+
+    ``SamPredictor`` takes it once: weights changed in place afterwards are not seen.
+    """
     digest = hashlib.sha256(json.dumps(config.to_dict(), sort_keys=True).encode())
     for name, w in sorted(weights_of(model).items()):
         sample = w.flatten()[:: max(1, w.size // 64)]

@@ -1,5 +1,7 @@
 """Image embeddings as values: saved, loaded, refused."""
 
+from dataclasses import replace
+
 import mlx.core as mx
 import numpy as np
 import pytest
@@ -57,3 +59,15 @@ def test_a_failed_save_leaves_nothing(predictor, tmp_path, monkeypatch):
     with pytest.raises(OSError, match="disk full"):
         predictor.get_image_embedding().save(tmp_path / "emb")
     assert list(tmp_path.iterdir()) == []
+
+
+def test_equality(predictor, tmp_path, photograph):
+    embedding = predictor.get_image_embedding()
+    embedding.save(tmp_path / "emb")
+    same = ImageEmbedding.load(tmp_path / "emb")
+    assert same == embedding and hash(same) == hash(embedding) and len({same, embedding}) == 1
+    assert embedding != predictor.embed(photograph)
+    others = {"features": embedding.features + 1, "original_size": (1, 1), "fingerprint": "0"}
+    for name, value in others.items():
+        assert replace(embedding, **{name: value}) != embedding
+    assert embedding != 3
