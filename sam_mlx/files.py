@@ -1,16 +1,21 @@
 """Files and folders that appear whole or not at all."""
 
+import errno
+import fcntl
 import hashlib
 import os
 import shutil
+import stat
 import tempfile
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TypeVar, cast
 
 import mlx.core as mx
 from safetensors import SafetensorError, safe_open
+
+PARTIAL = ".partial-"  # how names of what is not whole yet begin
 
 Tensors = TypeVar("Tensors")
 
@@ -20,21 +25,22 @@ def write_whole(
 ) -> None:
     """Call ``write`` with a temporary name, then rename what it wrote to ``path``.
 
-    The temporary name is in ``workspace``, a folder on the same disk, or else beside ``path``.
-    Raises FileNotFoundError when the folder of ``path`` is missing.
+    The temporary name has the same ending, by which Pillow and numpy choose the form. It is in
+    ``workspace``, a folder on the same disk, or else beside ``path``. After any error nothing is
+    left. Raises FileNotFoundError when the folder of ``path`` is missing.
     """
     path = Path(path)
     if not path.parent.is_dir():
         raise FileNotFoundError(f"no such folder: {path.parent}")
-    temporary = (workspace or path.parent) / f".{path.stem}-{os.getpid()}{path.suffix}"
+    # A folder of its own: numpy and others may add to a name, or leave a second file.
+    folder = Path(tempfile.mkdtemp(prefix=PARTIAL, dir=workspace or path.parent))
     try:
+        temporary = folder / f"new{path.suffix}"
         write(str(temporary))
+        give_usual_permissions(temporary, path)
         os.replace(temporary, path)
     finally:
-        if temporary.is_dir():
-            shutil.rmtree(temporary)
-        else:
-            temporary.unlink(missing_ok=True)
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 @contextmanager
@@ -44,18 +50,71 @@ def whole_folder(folder: str | Path) -> Iterator[Path]:
     Raises FileExistsError when something is there already, OSError when it cannot be written.
     """
     folder = refuse_existing(folder)
+    made = [parent for parent in folder.parents if not parent.exists()]
+    temporary = None
     try:
-        folder.parent.mkdir(parents=True, exist_ok=True)
-        temporary = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))
-    except OSError as error:
-        raise OSError(f"cannot write {folder}: {error.strerror}: {error.filename}") from error
-    try:
+        temporary = folder_beside(folder)
         yield temporary
-        temporary.chmod(0o755)
+        give_usual_permissions(temporary, folder)
         temporary.rename(folder)
     except BaseException:
-        shutil.rmtree(temporary, ignore_errors=True)
+        if temporary is not None:
+            shutil.rmtree(temporary, ignore_errors=True)
+        for parent in made:
+            with suppress(OSError):
+                parent.rmdir()
         raise
+
+
+def folder_beside(folder: Path) -> Path:
+    try:
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        return Path(tempfile.mkdtemp(prefix=PARTIAL, dir=folder.parent))
+    except OSError as error:
+        raise OSError(f"cannot write {folder}: {error.strerror}: {error.filename}") from error
+
+
+def give_usual_permissions(temporary: Path, path: Path) -> None:
+    """Those of what ``path`` is now, or else of new files: some writers keep theirs to themselves.
+
+    A folder and all that is in it gets those of new ones.
+    """
+    mask = os.umask(0o077)
+    os.umask(mask)
+    if temporary.is_file():
+        temporary.chmod(stat.S_IMODE(path.stat().st_mode) if path.is_file() else 0o666 & ~mask)
+        return
+    for entry in [temporary, *temporary.rglob("*")]:
+        if not entry.is_symlink():
+            entry.chmod((0o777 if entry.is_dir() else 0o666) & ~mask)
+
+
+@contextmanager
+def held(path: Path) -> Iterator[bool]:
+    """Hold the lock file ``path`` until the end, unless another process does: then False.
+
+    The lock ends with its process, however that ends; the file alone means nothing.
+    """
+    while True:
+        file = path.open("w")
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            file.close()
+            yield False
+            return
+        except OSError as error:  # a disk without locks
+            if error.errno not in (errno.ENOLCK, errno.ENOTSUP, errno.ENOSYS):
+                raise
+        # Its last holder may have removed the file after it was opened here.
+        if path.exists() and os.path.samestat(path.stat(), os.fstat(file.fileno())):
+            break
+        file.close()
+    try:
+        yield True
+    finally:
+        path.unlink(missing_ok=True)
+        file.close()
 
 
 def refuse_existing(path: str | Path) -> Path:

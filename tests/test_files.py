@@ -1,0 +1,115 @@
+"""Files and folders that appear whole: names, permissions, what errors leave, locks."""
+
+import os
+import stat
+import subprocess
+import sys
+from pathlib import Path
+
+import mlx.core as mx
+import numpy as np
+import pytest
+from safetensors.numpy import save_file
+
+from sam_mlx.files import held, whole_folder, write_whole
+
+
+def mode(path: Path) -> int:
+    return stat.S_IMODE(path.stat().st_mode)
+
+
+@pytest.fixture(params=[0o022, 0o077, 0o002])
+def usual(request, tmp_path):
+    """What plain open() and mkdir() give under a umask."""
+    before = os.umask(request.param)
+    (tmp_path / "plain").write_text("")
+    (tmp_path / "folder").mkdir()
+    yield mode(tmp_path / "plain"), mode(tmp_path / "folder")
+    os.umask(before)
+
+
+def test_files_get_the_permissions_that_open_gives(usual, tmp_path):
+    path = tmp_path / "a.safetensors"
+    write_whole(path, lambda name: save_file({"a": np.zeros(2)}, name))
+    assert mode(path) == usual[0]
+    path.chmod(0o640)
+    write_whole(path, lambda name: save_file({"a": np.zeros(2)}, name))
+    assert mode(path) == 0o640
+
+
+def test_folders_get_the_permissions_that_mkdir_gives(usual, tmp_path):
+    with whole_folder(tmp_path / "new") as folder:
+        save_file({"a": np.zeros(2)}, folder / "a.safetensors")
+        (folder / "deep").mkdir()
+    assert mode(tmp_path / "new" / "a.safetensors") == usual[0]
+    assert mode(tmp_path / "new") == mode(tmp_path / "new" / "deep") == usual[1]
+
+
+@pytest.mark.parametrize("name", ["n" * 251 + ".npy", "n" * 255, "é" * 125 + ".npy", ".hidden"])
+def test_a_name_that_fits_is_written(tmp_path, name):
+    def write(temporary: str) -> None:
+        with open(temporary, "wb") as file:
+            np.save(file, np.arange(3))
+
+    write_whole(tmp_path / name, write)
+    with whole_folder(tmp_path / "new" / name):
+        pass
+    assert sorted(p.name for p in tmp_path.iterdir()) == sorted([name, "new"])
+    assert (np.load(tmp_path / name) == np.arange(3)).all()
+
+
+def test_errors_leave_nothing(tmp_path):
+    """Whatever the writer wrote, and wherever it stops."""
+
+    def write(name: str) -> None:
+        np.save(f"{name}-more", np.arange(3))
+        Path(name).write_text("half")
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        write_whole(tmp_path / "a.png", write)
+    with pytest.raises(FileNotFoundError):  # numpy adds .npy to the name
+        write_whole(tmp_path / "a", lambda name: np.save(name, np.arange(3)))
+    with pytest.raises(OSError, match="too long"):
+        write_whole(tmp_path / ("n" * 256), lambda name: Path(name).write_text("whole"))
+    with pytest.raises(KeyboardInterrupt), whole_folder(tmp_path / "b" / "c" / "d") as folder:
+        write(str(folder / "x"))
+    with pytest.raises(OSError, match="too long"), whole_folder(tmp_path / "b" / ("n" * 256)):
+        pass
+    assert list(tmp_path.iterdir()) == []
+
+
+HOLD = """
+import sys
+from pathlib import Path
+from sam_mlx.files import held
+with held(Path(sys.argv[1])) as mine:
+    print(mine, flush=True)
+    sys.stdin.readline()
+"""
+
+
+def test_a_lock_is_held_by_one_process_and_ends_with_it(tmp_path):
+    path = tmp_path / "lock"
+    command = [sys.executable, "-c", HOLD, str(path)]
+    pipes = dict(stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    with subprocess.Popen(command, **pipes) as other:
+        assert other.stdout.readline() == "True\n"
+        with held(path) as mine:
+            assert not mine
+        other.kill()
+    assert path.exists()
+    with held(path) as mine:
+        assert mine
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_saved_predictions_can_be_read_by_others(usual, tmp_path):
+    from sam_mlx.automatic.predictions import MaskPredictions
+
+    names = ["image_size", "model_size", "keep_iou", "crop", "points", "predicted_iou"]
+    arrays = {name: np.zeros(2) for name in names}
+    crops = {"crop_boxes": np.zeros((1, 4))}
+    state = MaskPredictions(**arrays, **crops, logits=mx.zeros((1, 2, 2)))
+    state.save(tmp_path / "state.safetensors")
+    assert mode(tmp_path / "state.safetensors") == usual[0]
