@@ -10,6 +10,15 @@ from .commands import auto, export, info, predict
 COMMANDS = {"predict": predict, "auto": auto, "info": info, "export": export}
 
 
+class Help(argparse.ArgumentDefaultsHelpFormatter):
+    """Names the defaults that say something."""
+
+    def _get_help_string(self, action: argparse.Action) -> str | None:
+        if action.default in (None, False, []):
+            return action.help
+        return super()._get_help_string(action)
+
+
 def main(argv: list[str] | None = None) -> int:
     args = build_parser().parse_args(argv)
     try:
@@ -33,7 +42,7 @@ def build_parser() -> argparse.ArgumentParser:
                 name,
                 help=command.HELP,
                 description=command.DESCRIPTION,
-                formatter_class=argparse.ArgumentDefaultsHelpFormatter,
+                formatter_class=Help,
             )
         )
     return parser

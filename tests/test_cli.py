@@ -2,13 +2,14 @@
 
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
 
 from sam_mlx import SamPredictor
-from sam_mlx.cli import main
+from sam_mlx.cli import COMMANDS, main
 
 
 @pytest.fixture(scope="module")
@@ -63,6 +64,79 @@ def test_multimask_box_and_mask_input(files, tmp_path):
     assert (tmp_path / "out" / "mask.png").exists()
 
 
+def test_a_box_that_reaches_beyond_the_picture_is_told(files, tmp_path, capsys):
+    assert run(files, tmp_path, "--box", -2, 1, 700, 9) == 0
+    assert "the box -2 1 700 9 reaches beyond the picture" in capsys.readouterr().err
+    assert run(files, tmp_path, "--box", 0, 0, 512, 512) == 0
+    assert capsys.readouterr().err == ""
+
+
+def test_predictions_leave_nothing_of_each_other(files, tmp_path):
+    def written() -> set[str]:
+        return {path.name for path in (tmp_path / "out").iterdir()} - {"logits.npy", "overlay.png"}
+
+    three = {"mask_0.png", "mask_1.png", "mask_2.png"}
+    assert run(files, tmp_path, "--point", 200, 130) == 0
+    assert written() == {"mask.png"}
+    (tmp_path / "out" / "mask_of_mine.png").touch()
+    assert run(files, tmp_path, "--point", 200, 130, "--multimask") == 0
+    assert written() == {*three, "mask_of_mine.png"}
+    assert run(files, tmp_path, "--point", 200, 130) == 0
+    assert written() == {"mask.png", "mask_of_mine.png"}
+
+
+def test_the_overlay_of_three_masks_shows_three(files, tmp_path, photograph):
+    assert run(files, tmp_path, "--point", 200, 130, "--multimask") == 0
+    masks = [np.asarray(Image.open(tmp_path / "out" / f"mask_{i}.png")) > 0 for i in range(3)]
+    changed = (np.asarray(Image.open(tmp_path / "out" / "overlay.png")) != photograph).any(2)
+    for mask in masks:
+        assert changed[mask].mean() > 0.95
+
+
+def test_the_picture_is_not_replaced_by_a_result(files, tmp_path, photograph, capsys):
+    (tmp_path / "out").mkdir()
+    picture = tmp_path / "out" / "mask_1.png"
+    Image.fromarray(photograph).save(picture)
+    assert main(["predict", str(picture), "--point", "5", "5", "-o", str(tmp_path / "out")]) == 2
+    assert "would be replaced" in capsys.readouterr().err
+    np.testing.assert_array_equal(Image.open(picture), photograph)
+
+
+def test_nano_says_when_it_is_unsure(tmp_path, capsys, photograph):
+    Image.fromarray(photograph).save(tmp_path / "photograph.png")
+    out = ["-o", str(tmp_path / "out")]
+    assert main(["predict", str(tmp_path / "photograph.png"), "--point", "50", "50", *out]) == 0
+    error = capsys.readouterr().err
+    assert "facebook/sam-vit-base" in error and error.count("\n") == 1
+    coins = Path(__file__).parents[1] / "examples" / "images" / "coins.png"
+    assert main(["predict", str(coins), "--point", "138", "53", *out]) == 0
+    assert capsys.readouterr().err == ""
+
+
+def test_another_model_is_not_advised_about(files, tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr("sam_mlx.commands.predict.LOW_SCORE", 9)
+    assert run(files, tmp_path, "--point", 200, 130) == 0
+    assert capsys.readouterr().err == ""
+
+
+def test_the_output_is_below_the_home_that_a_tilde_names(files, tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.chdir(tmp_path)
+    picture, model = str(files / "photograph.png"), str(files / "model")
+    command = ["predict", picture, "--point", "5", "6", "--model", model, "--output=~/x"]
+    assert main(command) == 0
+    assert [path.name for path in tmp_path.iterdir()] == ["x"]
+
+
+@pytest.mark.parametrize("command", list(COMMANDS))
+def test_help_names_no_default_that_says_nothing(command, capsys):
+    with pytest.raises(SystemExit):
+        main([command, "--help"])
+    text = " ".join(capsys.readouterr().out.split())
+    assert "(default: None)" not in text and "(default: [])" not in text
+    assert command != "auto" or "(default: 0.88)" in text
+
+
 def test_verbose_prints_times_and_memory(files, tmp_path, capsys):
     assert run(files, tmp_path, "--point", 5, 6, "--verbose") == 0
     lines = [line for line in capsys.readouterr().out.splitlines() if "peak MLX memory" in line]
@@ -84,6 +158,10 @@ def test_info(files, capsys):
         (("--point", 1, 1, "--model", "./none"), "no such file or folder"),
         (("--point", 1, 1, "--mask-input", "none.npy"), "no such mask input"),
         (("--mask-input", __file__), "is not a .npy array"),
+        (("--point", 512, 3), "the point 512 3 is outside the picture, which is 512 x 512"),
+        (("--point", 5, 5, "--negative", 5, -1), "the point 5 -1 is outside"),
+        (("--box", 600, 1, 700, 9), "the box 600 1 700 9 is outside the picture"),
+        (("--box", 1, 1, 9, 9, "--box", 20, 20, 30, 30), "predict_batch"),
     ],
 )
 def test_bad_input_is_one_line_and_exit_code_2(files, tmp_path, capsys, arguments, message):
