@@ -1,36 +1,64 @@
 """Plain functions on masks: run lengths, boxes, stability, suppression, regions, outlines.
 
-Masks are bool, (N, H, W) or (H, W). Points are x, y and boxes x0, y0, x1, y1 in pixels; a mask's
-box names its outermost pixels, so x1 and y1 are inclusive and a single pixel's box has no area.
-Records and COCO hold boxes as x, y, width, height with width = x1 - x0, as the original has it:
-one less than the number of columns.
+Masks are bool, (N, H, W) or (H, W), in numpy or MLX; numbers that are all 0 or 1 count as bool,
+and others are refused, as they are set or not depending on the threshold meant.
+
+Points are x, y and boxes x0, y0, x1, y1 in pixels; a mask's box names its outermost pixels, so x1
+and y1 are inclusive and a single pixel's box has no area. Records and COCO hold boxes as x, y,
+width, height with width = x1 - x0, as the original has it: one less than the number of columns.
 
 An uncompressed RLE is ``{"size": [H, W], "counts": [...]}``: lengths of alternating runs of
 unset and set pixels, column by column, beginning with unset ones. Compressed (COCO's) RLE has
-the same counts as a string.
+the same counts as a string, which pycocotools has as bytes: either is taken wherever an RLE is.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
-from typing import Any
+import operator
+from collections.abc import Mapping, Sequence
+from typing import Any, TypeVar
 
 import mlx.core as mx
 import numpy as np
 
 Rle = dict[str, Any]  # size and counts
 Record = dict[str, Any]  # of ``SamAutomaticMaskGenerator``
+Array = TypeVar("Array", bound="mx.array | np.ndarray")
 
 NMS_BLOCK = 1024  # boxes compared at a time: bounds the memory of the pairwise overlaps
+MAX_DIGITS = 12  # of a number in compressed RLE, 5 bits each: more do not fit an int64
 
 
-def encode_rle(masks: mx.array | np.ndarray) -> list[Rle]:
+def check_masks(masks: Array, name: str = "masks", axes: str = "(N, H, W)") -> Array:
+    """Masks as bool, in numpy or MLX as they came; ValueError for what is no mask."""
+    found: Any = masks if isinstance(masks, mx.array) else np.asarray(masks)
+    if found.ndim != axes.count(",") + 1:
+        raise ValueError(f"{name} has shape {tuple(found.shape)}; expected {axes}")
+    if found.dtype in (mx.bool_, np.bool_):
+        return found
+    is_set = found == 1
+    if not bool(((found == 0) | is_set).all()):
+        raise ValueError(
+            f"{name} has dtype {found.dtype} and values other than 0 and 1; "
+            f"expected bool: pass {name} > 0"
+        )
+    return is_set
+
+
+def check_mask(mask: Array, name: str = "mask") -> np.ndarray:
+    """A mask (H, W) as bool in numpy."""
+    return np.asarray(check_masks(mask, name, "(H, W)"))
+
+
+def encode_rle(masks: Array) -> list[Rle]:
     """Uncompressed RLE of masks (N, H, W) (``mask_to_rle_pytorch``)."""
-    masks = mx.array(masks)
+    masks = check_masks(masks)
     N, H, W = masks.shape
     if N == 0:
         return []
+    if H * W == 0:
+        raise ValueError(f"masks has shape {tuple(masks.shape)}: it holds no pixels")
     pixels = masks.swapaxes(1, 2).reshape(N, H * W)
     changes = np.array(pixels[:, 1:] != pixels[:, :-1])
     row, column = np.divmod(np.flatnonzero(changes), max(H * W - 1, 1))
@@ -54,25 +82,50 @@ def encode_rle(masks: mx.array | np.ndarray) -> list[Rle]:
 
 
 def decode_rle(rles: Sequence[Rle]) -> np.ndarray:
-    """Bool masks (N, H, W) of RLEs of one size, compressed or not (``rle_to_mask``)."""
-    sizes = {tuple(rle["size"]) for rle in rles}
+    """Bool masks (N, H, W) of RLEs of one size, compressed or not (``rle_to_mask``).
+
+    Raises ValueError for RLEs that are malformed, or do not fill their size.
+    """
+    sizes = {rle_size(rle) for rle in rles}
     if len(sizes) != 1:
         raise ValueError(f"the RLEs have sizes {sorted(sizes)}; expected one or more of one size")
     H, W = sizes.pop()
-    counts = [np.asarray(rle_counts(rle), np.int64) for rle in rles]
+    counts = [rle_counts(rle) for rle in rles]
     for i, runs in enumerate(counts):
-        if runs.sum() != H * W:
-            raise ValueError(f"RLE {i} covers {runs.sum()} pixels; its size {(H, W)} has {H * W}")
+        if sum(runs) != H * W:
+            raise ValueError(f"RLE {i} covers {sum(runs)} pixels; its size {(H, W)} has {H * W}")
     lengths = np.array([len(runs) for runs in counts])
     place = np.arange(lengths.sum()) - np.repeat(np.cumsum(lengths) - lengths, lengths)
     pixels = np.repeat(place % 2 == 1, np.concatenate(counts))
     return pixels.reshape(len(rles), W, H).swapaxes(1, 2)
 
 
+def rle_size(rle: Rle) -> tuple[int, int]:
+    """Height and width of an RLE."""
+    if not isinstance(rle, Mapping) or not {"size", "counts"} <= rle.keys():
+        raise ValueError(f"{str(rle)[:60]} is no RLE; expected size and counts")
+    try:
+        height, width = map(operator.index, rle["size"])
+    except (TypeError, ValueError):
+        height = width = 0
+    if min(height, width) < 1:
+        raise ValueError(f"an RLE has size {rle['size']!r}; expected whole H, W above 0")
+    return height, width
+
+
 def rle_counts(rle: Rle) -> list[int]:
-    """Run lengths of one RLE, compressed or not."""
+    """Run lengths of one RLE, compressed or not; ValueError where they are malformed."""
     counts = rle["counts"]
-    return _parse_counts(counts) if isinstance(counts, (str, bytes)) else counts
+    try:
+        runs = _parse_counts(counts) if isinstance(counts, (str, bytes)) else np.asarray(counts)
+    except ValueError:  # too long for a number, or lists of several lengths
+        runs = np.array(math.nan)
+    if runs.size and (runs.ndim != 1 or runs.dtype.kind not in "iu" or runs.min() < 0):
+        raise ValueError(
+            f"an RLE has counts {str(counts)[:60]!r}; expected lengths of runs, none below 0, "
+            "or their compressed form"
+        )
+    return runs.tolist()
 
 
 def rle_area(rle: Rle) -> int:
@@ -83,19 +136,20 @@ def rle_area(rle: Rle) -> int:
 def compress_rle(rles: Sequence[Rle]) -> list[Rle]:
     """RLEs with their counts as strings, as pycocotools writes them (``coco_encode_rle``).
 
+    What is compressed already, as str or bytes, comes out with counts as str.
     From the fourth on, a run is stored as its difference from the one two before.
     """
     if not rles:
         return []
     deltas = []
     for rle in rles:
-        counts = np.asarray(rle["counts"], np.int64)
+        counts = np.asarray(rle_counts(rle), np.int64)
         deltas.append(np.concatenate([counts[:3], counts[3:] - counts[1:-2]]))
     text, lengths = _write_numbers(np.concatenate(deltas))
     owner = np.repeat(np.arange(len(rles)), [len(delta) for delta in deltas])
     ends = np.cumsum(np.bincount(owner, lengths, len(rles)).astype(int))
     return [
-        {"size": list(rle["size"]), "counts": text[a:b]}
+        {"size": list(rle_size(rle)), "counts": text[a:b]}
         for rle, a, b in zip(rles, [0, *ends[:-1].tolist()], ends.tolist())
     ]
 
@@ -121,33 +175,34 @@ def _write_numbers(numbers: np.ndarray) -> tuple[str, np.ndarray]:
     return text, used.sum(axis=1)
 
 
-def _parse_counts(text: str | bytes) -> list[int]:
-    text = text.encode("ascii") if isinstance(text, str) else text
-    codes = np.frombuffer(text, np.uint8).astype(np.int64) - 48
+def _parse_counts(text: str | bytes) -> np.ndarray:
+    """The numbers that ``_write_numbers`` wrote, with the differences undone, as int64."""
+    data = text.encode() if isinstance(text, str) else text
+    codes = np.frombuffer(data, np.uint8).astype(np.int64) - 48
     if len(codes) == 0:
-        return []
+        return codes
     last = codes & 32 == 0
     number = np.cumsum(last) - last
     start = np.flatnonzero(np.concatenate([[True], last[:-1]]))
     place = np.arange(len(codes)) - start[number]
+    if codes.min() < 0 or codes.max() > 63 or not last[-1] or place.max() >= MAX_DIGITS:
+        raise ValueError("no compressed counts")
     values = np.zeros(last.sum(), np.int64)
     np.add.at(values, number, (codes & 31) << (5 * place))
     negative = codes[last] & 16 != 0
     values -= negative * (1 << 5 * (place[last] + 1))
     for offset in (1, 2):
         values[offset::2] = np.cumsum(values[offset::2])
-    return values.tolist()
+    return values
 
 
-def mask_boxes(masks: mx.array) -> mx.array:
-    """Boxes (N, 4) of masks (N, H, W); zeros for an empty mask (``batched_mask_to_box``).
-
-    Raises ValueError for masks that are not bool: other values would count as set or not
-    depending on the threshold meant.
-    """
-    if masks.dtype != mx.bool_:
-        raise ValueError(f"masks have dtype {masks.dtype}; expected bool: compare logits with > 0")
-    return profile_boxes(masks.sum(axis=1), masks.sum(axis=2))
+def mask_boxes(masks: Array) -> Array:
+    """Boxes (N, 4) of masks (N, H, W); zeros for an empty mask (``batched_mask_to_box``)."""
+    masks = check_masks(masks)
+    columns, rows = masks.sum(axis=1), masks.sum(axis=2)
+    boxes = profile_boxes(mx.array(columns), mx.array(rows))
+    as_given: Any = boxes if isinstance(masks, mx.array) else np.array(boxes)
+    return as_given
 
 
 def profile_boxes(columns: mx.array, rows: mx.array) -> mx.array:
@@ -256,6 +311,7 @@ def remove_small_regions(mask: np.ndarray, min_area: float, mode: str) -> tuple[
     """
     if mode not in ("holes", "islands"):
         raise ValueError(f"mode is {mode!r}; expected 'holes' or 'islands'")
+    mask = check_mask(mask)
     labels, sizes = _regions(mask if mode == "islands" else ~mask)
     small = sizes < min_area
     small[0] = False  # what is not searched: background, or the mask itself for holes
@@ -298,7 +354,7 @@ def polygons(mask: np.ndarray) -> tuple[list[np.ndarray], list[np.ndarray]]:
     An outline turns at every corner, so corners pair up along each line of the pixel grid, and
     following partner after partner, across and down by turns, is following the outline.
     """
-    padded = np.pad(np.asarray(mask, bool), 1)
+    padded = np.pad(check_mask(mask), 1)
     x, y, second, rising = _corners(padded)
     across = partners(np.lexsort((second, x, y)))
     down = partners(np.lexsort((second ^ rising, y, x)))
@@ -356,20 +412,21 @@ def label_map(masks: Sequence[np.ndarray], size: tuple[int, int]) -> np.ndarray:
     if len(masks) > 65535:
         raise ValueError(f"{len(masks)} masks; a 16-bit label map holds 65535")
     labels = np.zeros(size, np.uint16)
-    areas = np.array([np.count_nonzero(mask) for mask in masks])
+    areas = np.array([np.count_nonzero(check_mask(mask, "masks")) for mask in masks])
     for i in np.argsort(-areas, kind="stable").tolist():
-        labels[masks[i]] = i + 1
+        labels[check_mask(masks[i], "masks")] = i + 1
     return labels
 
 
 def best_mask(masks: np.ndarray, scores: np.ndarray) -> np.ndarray:
     """The mask (H, W) of (N, H, W) with the highest predicted IoU."""
-    return masks[int(np.argmax(scores))]
+    return check_masks(masks)[int(np.argmax(scores))]
 
 
 def largest_mask(masks: np.ndarray) -> np.ndarray:
     """The mask (H, W) of (N, H, W) with the most pixels."""
-    return masks[int(np.argmax(masks.sum(axis=(1, 2))))]
+    masks = check_masks(masks)
+    return masks[int(np.argmax(np.asarray(masks.sum(axis=(1, 2)))))]
 
 
 def coco_annotations(
@@ -398,10 +455,10 @@ def coco_annotations(
 
 def compressed_segmentations(records: Sequence[Record]) -> list[Rle]:
     """Compressed RLE of automatic masks in any output mode."""
-    segmentations = [record["segmentation"] for record in records]
-    if segmentations and isinstance(segmentations[0], np.ndarray):
-        # One at a time: as an array of their own they would take their memory twice.
-        segmentations = [encode_rle(mask[None])[0] for mask in segmentations]
-    if segmentations and not isinstance(segmentations[0]["counts"], str):
-        segmentations = compress_rle(segmentations)
-    return segmentations
+    # Masks one at a time: as an array of their own they would take their memory twice.
+    return compress_rle(
+        [
+            encode_rle(found[None])[0] if isinstance(found, (np.ndarray, mx.array)) else found
+            for found in (record["segmentation"] for record in records)
+        ]
+    )

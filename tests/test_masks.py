@@ -43,9 +43,116 @@ def test_rle_that_does_not_fill_its_size_is_refused():
         M.decode_rle([{"size": [2, 3], "counts": [6]}, {"size": [3, 2], "counts": [6]}])
 
 
-def test_boxes_of_masks_that_are_not_bool_are_refused():
-    with pytest.raises(ValueError, match="expected bool"):
-        M.mask_boxes(mx.ones((1, 4, 4)))
+EVERY = [
+    ("masks", M.encode_rle),
+    ("masks", M.mask_boxes),
+    ("mask", lambda masks: M.remove_small_regions(masks[0], 1, "holes")[0]),
+    ("mask", lambda masks: M.polygons(masks[0])),
+    ("masks", lambda masks: M.label_map(masks, (6, 8))),
+    ("masks", lambda masks: M.best_mask(masks, np.array([1, 2, 0]))),
+    ("masks", M.largest_mask),
+    ("masks", lambda masks: M.compressed_segmentations([{"segmentation": m} for m in masks])),
+]
+
+
+def equal(a, b):
+    if isinstance(a, (list, tuple)):
+        return len(a) == len(b) and all(map(equal, a, b))
+    return bool(np.all(np.array(a) == np.array(b)))
+
+
+@pytest.mark.parametrize("name, function", EVERY)
+@pytest.mark.parametrize("kind", [np.array, mx.array])
+def test_masks_of_0_and_1_are_masks(name, function, kind):
+    """encode_rle gave uint8 masks the runs of their numbers; ~mask of them was 254 and 255."""
+    masks = random_masks((3, 6, 8), 0.5)
+    expected = function(masks)
+    for dtype in (np.uint8, np.int64, np.float32, bool):
+        found = function(kind(masks.astype(dtype)))
+        assert equal(found, expected)
+
+
+@pytest.mark.parametrize("name, function", EVERY)
+@pytest.mark.parametrize("kind", [np.array, mx.array])
+@pytest.mark.parametrize("low, high", [(0, 255), (0, 2), (1, 2), (-1, 1), (0, 0.5), (0, np.nan)])
+def test_other_numbers_are_refused(name, function, kind, low, high):
+    """encode_rle took 255, 2 and labels for set or not by chance."""
+    masks = np.full((3, 6, 8), low, np.float32 if isinstance(high, float) else np.int16)
+    masks[:, 2, 3] = high
+    dtype = kind(masks).dtype
+    with pytest.raises(ValueError, match=rf"masks? has dtype {dtype} .*: pass {name} > 0"):
+        function(kind(masks))
+
+
+@pytest.mark.parametrize("function", [M.encode_rle, M.mask_boxes, M.largest_mask])
+def test_masks_of_other_shapes_are_refused(function):
+    with pytest.raises(ValueError, match=r"masks has shape \(4, 5\); expected \(N, H, W\)"):
+        function(np.zeros((4, 5), bool))
+    with pytest.raises(ValueError, match=r"no pixels"):
+        M.encode_rle(np.zeros((2, 0, 5), bool))
+
+
+def test_numpy_stays_in_numpy(monkeypatch):
+    """An MLX axis ends at 2**31, and the copy took the masks' memory again."""
+    masks = random_masks((3, 6, 8), 0.5)
+    boxes = M.mask_boxes(masks)
+    assert isinstance(boxes, np.ndarray) and isinstance(M.best_mask(masks, np.ones(3)), np.ndarray)
+    assert equal(boxes, M.mask_boxes(mx.array(masks)))
+    expected = M.encode_rle(mx.array(masks))
+    monkeypatch.setattr(mx, "array", type("none", (), {}))
+    assert M.encode_rle(masks) == expected
+
+
+def test_counts_are_text_or_bytes():
+    """pycocotools writes bytes: compress_rle and coco_annotations failed on them."""
+    masks = random_masks((3, 6, 8), 0.5)
+    rles = M.encode_rle(masks)
+    text = M.compress_rle(rles)
+    raw = [coco.encode(np.asfortranarray(mask)) for mask in masks]
+    assert all(isinstance(rle["counts"], bytes) for rle in raw)
+    rest = dict.fromkeys(("bbox", "predicted_iou", "stability_score", "point_coords", "crop_box"))
+    for form in (rles, text, raw, [rles[0], raw[1], text[2]]):
+        assert (M.decode_rle(form) == masks).all()
+        assert [M.rle_counts(rle) for rle in form] == [rle["counts"] for rle in rles]
+        assert [M.rle_area(rle) for rle in form] == masks.sum((1, 2)).tolist()
+        assert M.compress_rle(form) == text
+        records = [{"segmentation": rle, "area": 1, **rest} for rle in form]
+        assert [a["segmentation"] for a in M.coco_annotations(records)] == text
+
+
+@pytest.mark.parametrize(
+    ("rle", "message"),
+    [
+        ({"size": [2, 3], "counts": [7, -1]}, "counts .*none below 0"),
+        ({"size": [2, 3], "counts": [10**30]}, "counts .*lengths of runs"),
+        ({"size": [2, 3], "counts": [2.5, 3.5]}, "counts .*lengths of runs"),
+        ({"size": [2, 3], "counts": [[1, 5]]}, "counts .*lengths of runs"),
+        ({"size": [2, 3], "counts": [[1], [2, 3]]}, "counts .*lengths of runs"),
+        ({"size": [2, 3], "counts": None}, "counts 'None'"),
+        ({"size": [2, 3], "counts": 6}, "counts '6'"),
+        ({"size": [2, 3], "counts": "6\n"}, "counts .*compressed"),
+        ({"size": [2, 3], "counts": "\u00e9"}, "counts .*compressed"),
+        ({"size": [2, 3], "counts": b"\xff"}, "counts .*compressed"),
+        ({"size": [2, 3], "counts": "Q"}, "counts .*compressed"),  # another digit should follow
+        ({"size": [2, 3], "counts": "Q" * 20 + "0"}, "counts .*compressed"),
+        ({"size": [2, 3], "counts": "O"}, "none below 0"),
+        ({"size": [2, 3], "counts": ""}, "covers 0 pixels"),
+        ({"size": [2, 3], "counts": []}, "covers 0 pixels"),
+        ({"size": [2, 3], "counts": [2**62, 2**62, 2**62, 2**62, 6]}, "its size .* has 6"),
+        ({"size": [2, 3], "counts": [10**15]}, "its size .* has 6"),
+        ({"size": [0, 3], "counts": []}, r"size \[0, 3\]; expected whole"),
+        ({"size": [2.0, 3.0], "counts": [6]}, "expected whole"),
+        ({"size": [-2, -3], "counts": [6]}, "expected whole"),
+        ({"size": [2, 3, 1], "counts": [6]}, "expected whole"),
+        ({"size": None, "counts": [6]}, "expected whole"),
+        ({"counts": [6]}, "no RLE; expected size and counts"),
+        ([[0, 0, 5, 0, 5, 5]], "no RLE; expected size and counts"),
+    ],
+)
+def test_malformed_rle_is_refused_in_one_error(rle, message):
+    """Counts below 0 ended the process, long ones took memory, others were IndexError or a mask."""
+    with pytest.raises(ValueError, match=message):
+        M.decode_rle([rle])
 
 
 def test_boxes_of_no_masks():
