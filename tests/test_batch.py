@@ -1,7 +1,9 @@
 """``sam-mlx auto``: its files, and that stopping, sharing and bad pictures change none of them."""
 
 import csv
+import errno
 import json
+import os
 import shutil
 import subprocess
 import sys
@@ -14,6 +16,7 @@ from pycocotools.coco import COCO
 
 from sam_mlx import SamAutomaticMaskGenerator, batch
 from sam_mlx.cli import main
+from sam_mlx.files import held
 from sam_mlx.formats.masks import COLUMNS
 from sam_mlx.formats.pictures import Overlay
 from sam_mlx.masks import label_map
@@ -46,6 +49,10 @@ def command(files, out, *more) -> list[str]:
 
 def contents(folder: Path) -> dict[str, bytes]:
     return {str(p.relative_to(folder)): p.read_bytes() for p in folder.rglob("*") if p.is_file()}
+
+
+def pictures(*sources, output="none", recursive=False) -> dict[str, Path]:
+    return batch.named(batch.find([str(s) for s in sources], Path(output), recursive).files)
 
 
 @pytest.fixture(scope="module")
@@ -191,11 +198,11 @@ def test_files_of_the_same_name_keep_apart(tmp_path):
     for name in ("a.png", "a.jpg", "b.png", "deep/b.png", "deep/c.png"):
         (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).touch()
-    assert list(batch.find_pictures(str(tmp_path))) == ["a.jpg", "a.png", "b"]
-    found = batch.find_pictures(str(tmp_path / "**" / "*.png"))
+    assert list(pictures(tmp_path)) == ["a.jpg", "a.png", "b"]
+    found = pictures(tmp_path / "**" / "*.png")
     assert list(found) == ["a", "b", "deep/b", "deep/c"]
     assert found["deep/c"] == tmp_path / "deep" / "c.png"
-    assert list(batch.find_pictures(str(tmp_path / "b.png"))) == ["b"]
+    assert list(pictures(tmp_path / "b.png")) == ["b"]
 
 
 @pytest.mark.parametrize(
@@ -216,3 +223,269 @@ def test_bad_input_is_one_line(files, tmp_path, capsys, change, message):
     error = capsys.readouterr().err
     assert message in error and error.count("\n") == 1
     assert not (tmp_path / "out").exists() or not list((tmp_path / "out").iterdir())
+
+
+@pytest.fixture
+def many(files, tmp_path, capsys):
+    """A function that runs the command on inputs, and gives its code and what it said."""
+
+    def auto(*inputs, out=tmp_path / "out", more=("--format", "coco")):
+        flags = ["-o", out, "--model", files / "model", *FLAGS, *more]
+        code = main(["auto", *map(str, [*inputs, *flags])])
+        output = capsys.readouterr()
+        return code, output.out, output.err
+
+    return auto
+
+
+def paint(path: Path, seed: int, size=(40, 50)) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.fromarray(squares(*size, seed=seed)).save(path)
+    return path
+
+
+def dataset(out: Path) -> dict[str, list]:
+    """The masks of annotations.json, by the names of pictures."""
+    found = json.loads((out / "annotations.json").read_text())
+    return {
+        image["file_name"]: [
+            {k: v for k, v in a.items() if k not in ("id", "image_id")}
+            for a in found["annotations"]
+            if a["image_id"] == image["id"]
+        ]
+        for image in found["images"]
+    }
+
+
+def test_results_belong_to_their_pictures_not_to_their_names(many, tmp_path):
+    """Two days with pictures of one name, into one folder."""
+    paint(tmp_path / "dayA" / "IMG_1.png", 1)
+    paint(tmp_path / "dayB" / "IMG_1.png", 2)
+    everything = {"more": ["--format", "coco", "overlay", "masks"]}
+    many(tmp_path / "dayB", out=tmp_path / "alone", **everything)
+    assert many(tmp_path / "dayA", **everything)[0] == 0
+    code, said, _ = many(tmp_path / "dayB", **everything)
+    assert code == 0 and "1 made again, for their pictures have changed" in said
+    assert contents(tmp_path / "out") == contents(tmp_path / "alone")
+    assert "1 were there already" in many(tmp_path / "dayB", **everything)[1]
+
+
+def test_a_picture_that_changed_under_its_name(many, tmp_path):
+    path = paint(tmp_path / "in" / "a.bmp", 1)
+    many(tmp_path / "in")
+    first, stat = dataset(tmp_path / "out"), path.stat()
+    paint(path, 2)
+    os.utime(path, ns=(stat.st_atime_ns, stat.st_mtime_ns))
+    assert path.stat().st_size == stat.st_size
+    assert "1 made again" in many(tmp_path / "in")[1]
+    assert dataset(tmp_path / "out") != first
+    os.utime(path)  # only touched
+    assert "1 were there already" in many(tmp_path / "in")[1]
+
+
+def test_a_picture_of_another_kind_under_the_same_name(many, tmp_path):
+    paint(tmp_path / "in" / "a.png", 1)
+    many(tmp_path / "in")
+    (tmp_path / "in" / "a.png").unlink()
+    paint(tmp_path / "in" / "a.jpg", 2)
+    assert "1 made again" in many(tmp_path / "in")[1]
+    assert list(dataset(tmp_path / "out")) == ["a.jpg"]
+
+
+def test_a_wider_glob_moves_the_common_folder(many, tmp_path):
+    for i, day in enumerate(["dayA", "dayB"]):
+        paint(tmp_path / "in" / day / "a.png", i)
+    many(tmp_path / "in" / "dayA" / "*.png")
+    one = dataset(tmp_path / "out")
+    _, said, _ = many(tmp_path / "in" / "*" / "*.png")
+    found = dataset(tmp_path / "out")
+    assert list(found) == ["dayA/a.png", "dayB/a.png"] and found["dayA/a.png"] == one["a.png"]
+    assert "of pictures that are not in this run: a\n" in said
+
+
+def test_pictures_that_are_gone_are_named_and_not_in_the_dataset(many, tmp_path):
+    for i, name in enumerate("abc"):
+        paint(tmp_path / "in" / f"{name}.png", i)
+    many(tmp_path / "in")
+    (tmp_path / "in" / "b.png").unlink()
+    (tmp_path / "in" / "c.png").write_bytes(b"no picture")
+    code, said, error = many(tmp_path / "in")
+    assert code == 1 and "not in this run: b\n" in said and "c.png" in error
+    assert list(dataset(tmp_path / "out")) == ["a.png"]
+
+
+def test_pictures_and_results_may_move_together(many, tmp_path):
+    paint(tmp_path / "old" / "in" / "a.png", 1)
+    many(tmp_path / "old" / "in", out=tmp_path / "old" / "out")
+    shutil.copytree(tmp_path / "old", tmp_path / "new")
+    said = many(tmp_path / "new" / "in", out=tmp_path / "new" / "out")[1]
+    assert "1 were there already" in said
+
+
+def test_formats_of_one_path_replace_each_other(many, tmp_path):
+    """Both write a.json, of different form."""
+    paint(tmp_path / "in" / "a.png", 1)
+    many(tmp_path / "in", more=["--format", "rle"])
+    many(tmp_path / "in", more=["--format", "sa1b"])
+    assert json.loads((tmp_path / "out" / "a.json").read_text())["image"]["file_name"] == "a.png"
+    many(tmp_path / "in", more=["--format", "rle"])
+    assert isinstance(json.loads((tmp_path / "out" / "a.json").read_text()), list)
+
+
+def test_what_is_not_of_the_command_is_not_replaced(many, tmp_path):
+    paint(tmp_path / "in" / "a.png", 1)
+    paint(tmp_path / "out" / "a" / "mine.jpg", 1)
+    code, _, error = many(tmp_path / "in", more=["--format", "masks"])
+    assert code == 2 and "is not of this command" in error
+    paint(tmp_path / "in" / "b.png", 1)
+    (tmp_path / "out" / "a").rename(tmp_path / "aside")
+    many(tmp_path / "in" / "b.png", more=["--format", "masks"])
+    (tmp_path / "aside").rename(tmp_path / "out" / "a")
+    code, said, error = many(tmp_path / "in", more=["--format", "masks"])
+    assert code == 1 and "mine.jpg" in error and "1 could not be written" in said
+    assert (tmp_path / "out" / "a" / "mine.jpg").exists()
+
+
+@pytest.mark.parametrize("form", ["masks", "overlay"])
+def test_results_are_no_input(many, tmp_path, form):
+    paint(tmp_path / "in" / "a.png", 1)
+    (tmp_path / "in" / "out").mkdir()
+    (tmp_path / "in" / "link").symlink_to("out")
+    out, more = tmp_path / "in" / "out", ["--format", form]
+    many(tmp_path / "in", out=out, more=more)
+    again = [(["*"], []), (["**", "*.png"], []), ([], ["--recursive"])]
+    for below, flags in again:
+        code, said, _ = many(tmp_path.joinpath("in", *below), out=out, more=[*more, *flags])
+        assert code == 0 and "0 of 1 pictures" in said
+    linked = many(tmp_path / "in" / "**" / "*.png", out=tmp_path / "in" / "link", more=more)
+    assert "0 of 1 pictures" in linked[1]
+    code, _, error = many(out, out=out, more=more)
+    assert code == 2 and "no pictures" in error and error.count("\n") == 1
+
+
+def test_masks_are_counted(many, tmp_path):
+    for i in range(2):
+        paint(tmp_path / "in" / f"p{i}.png", i)
+    said = many(tmp_path / "in")[1]
+    counts = [len(masks) for masks in dataset(tmp_path / "out").values()]
+    assert f"{sum(counts)} masks in all: p0 {counts[0]}, p1 {counts[1]}\n" in said
+    for i in range(2, 12):
+        shutil.copy(tmp_path / "in" / "p0.png", tmp_path / "in" / f"p{i}.png")
+    assert "masks in all\n" in many(tmp_path / "in")[1]
+    assert "p11" in many(tmp_path / "in", more=["--format", "coco", "--verbose"])[1]
+
+
+def test_a_run_that_finds_nothing_says_what_to_do(many, tmp_path):
+    paint(tmp_path / "in" / "a.png", 1)
+    code, said, _ = many(tmp_path / "in", more=["--pred-iou-thresh", 2])
+    assert code == 0 and "0 masks in all" in said
+    assert "no mask in 1 of them: a. Lower --pred-iou-thresh or" in said and "--model" in said
+
+
+def failing(monkeypatch, error: Exception, name: str) -> None:
+    write = Overlay.write
+
+    def fail(self, result, path):
+        if result.file_name == name:
+            raise error
+        write(self, result, path)
+
+    monkeypatch.setattr(Overlay, "write", fail)
+
+
+def test_a_picture_that_cannot_be_written_does_not_stop_the_rest(many, tmp_path, monkeypatch):
+    for i, name in enumerate("ab"):
+        paint(tmp_path / "in" / f"{name}.png", i)
+    paint(tmp_path / "in" / ("n" * 245 + ".png"), 3)  # too long with _overlay
+    with monkeypatch.context() as patch:
+        failing(patch, ValueError("65536 masks"), "a.png")
+        code, said, error = many(tmp_path / "in", more=["--format", "overlay"])
+    assert code == 1 and "1 of 3 pictures" in said and "2 could not be written" in said
+    assert error.count("not written") == 2 and "65536 masks" in error and "too long" in error
+    assert (tmp_path / "out" / "b_overlay.png").exists()
+    (tmp_path / "in" / ("n" * 245 + ".png")).unlink()
+    code, said, _ = many(tmp_path / "in", more=["--format", "overlay"])
+    assert code == 0 and "1 of 2 pictures" in said
+
+
+def test_a_full_disk_ends_the_run_with_one_line(many, tmp_path, monkeypatch):
+    for i, name in enumerate("abc"):
+        paint(tmp_path / "in" / f"{name}.png", i)
+    failing(monkeypatch, OSError(errno.ENOSPC, "No space left on device"), "b.png")
+    code, _, error = many(tmp_path / "in", more=["--format", "overlay"])
+    assert code == 2 and "no space is left" in error and error.count("\n") == 1
+    kept = {path.name for path in (tmp_path / "out").iterdir()}
+    assert kept == {"a_overlay.png", ".settings.json", ".pictures"}
+
+
+def test_a_name_that_fits_is_written(many, tmp_path):
+    paint(tmp_path / "in" / ("n" * 251 + ".png"), 1)
+    assert many(tmp_path / "in", more=["--format", "masks"])[0] == 0
+
+
+def test_folders_of_phones_and_macs(many, tmp_path):
+    paint(tmp_path / "in" / "a.png", 1)
+    paint(tmp_path / "in" / "deep" / "b.png", 2)
+    paint(tmp_path / "in" / ".hidden" / "c.png", 2)
+    for name in ("._a.png", ".DS_Store", ".c.png", "clip.MOV", "clip.mpg", "one.pdf", "two.pdf"):
+        (tmp_path / "in" / name).write_bytes(b"no picture")
+    code, said, error = many(tmp_path / "in")
+    assert code == 0 and error == "" and "1 of 1 pictures" in said
+    assert "left out: 1 .mov, 1 .mpg, 2 .pdf, 1 subfolders (--recursive takes them)\n" in said
+    code, said, _ = many(tmp_path / "in", more=["--format", "coco", "--recursive"])
+    assert code == 0 and list(dataset(tmp_path / "out")) == ["a.png", "deep/b.png"]
+    assert "subfolders" not in said
+    for inputs in (
+        [tmp_path / "in" / "*"],
+        [tmp_path / "in" / "a.png", tmp_path / "in" / "one.pdf"],
+    ):
+        code, said, error = many(*inputs)
+        assert code == 0 and error == "" and "0 of 1 pictures" in said
+    assert "--recursive" in many(tmp_path)[2]
+
+
+def test_a_second_run_into_one_folder_says_so_at_once(many, tmp_path):
+    paint(tmp_path / "in" / "a.png", 1)
+    (tmp_path / "out").mkdir()
+    with held(tmp_path / "out" / batch.LOCK):
+        code, _, error = many(tmp_path / "in")
+    assert code == 2 and "another run writes to" in error and error.count("\n") == 1
+    assert many(tmp_path / "in")[0] == 0
+    assert not (tmp_path / "out" / batch.LOCK).exists()
+
+
+def test_brackets_in_paths_that_exist_are_no_globs(tmp_path):
+    paint(tmp_path / "day [1]" / "a[b].png", 1)
+    for source in ("day [1]", "day [1]/a[b].png", "day [1]/*.png", "d*/*.png"):
+        assert list(pictures(tmp_path / source)) == ["a[b]"], source
+
+
+def test_several_inputs(many, tmp_path, monkeypatch):
+    paths = [paint(tmp_path / "in" / name, 1) for name in ("a.png", "b/c.png", "b.png")]
+    monkeypatch.chdir(tmp_path)
+    assert list(pictures(*paths, "in/a.png")) == ["a", "b/c", "b.png"]
+    assert many(*paths, more=["--format", "masks", "coco"])[0] == 0
+    assert list(dataset(tmp_path / "out")) == ["a.png", "b/c.png", "b.png"]
+    assert main(["auto", str(paths[0]), str(tmp_path / "none.png"), "-o", "out"]) == 2
+
+
+def test_names_differ_where_capitals_do_not_count(tmp_path):
+    paint(tmp_path / "a.png", 1)
+    paint(tmp_path / "A.jpg", 1)
+    assert list(pictures(tmp_path)) == ["A.jpg", "a.png"]
+
+
+def test_an_input_among_the_formats_is_explained(capsys):
+    with pytest.raises(SystemExit) as error:
+        main(["auto", "-o", "out", "--format", "coco", "overlay", "photos"])
+    assert error.value.code == 2
+    assert "'photos' is none of" in (said := capsys.readouterr().err)
+    assert "put the input first, or -- before it" in said
+
+
+def test_the_output_is_below_the_home_that_a_tilde_names(many, tmp_path, monkeypatch):
+    paint(tmp_path / "in" / "a.png", 1)
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.chdir(tmp_path)
+    assert many("~/in", out="~/x")[0] == 0
+    assert (tmp_path / "x" / "annotations.json").exists() and not (tmp_path / "~").exists()

@@ -16,26 +16,39 @@ from .common import add_model_flags, load_model, report
 
 HELP = "segment everything in many images"
 DESCRIPTION = (
-    "Segment everything in an image, a folder of images or a glob. Stopped and started again, "
-    "it continues. Under mlx.launch -n N python -m sam_mlx auto ..., N processes share the "
-    "work; on several machines the output must lie on a disk they share. Exit code: 0, or 1 "
-    "when some files could not be read, 2 when nothing was done."
+    "Segment everything in images, folders of images or globs. Stopped and started again, it "
+    "continues; what it made of pictures that have changed it makes again. Under mlx.launch -n N "
+    "python -m sam_mlx auto ..., N processes share the work; on several machines the output must "
+    "lie on a disk they share. Exit code: 0, or 1 when some pictures could not be read or "
+    "written, 2 when nothing was done."
 )
 
 
 def add(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("input", help="picture file, folder or quoted glob, such as 'day*/*.jpg'")
+    parser.add_argument(
+        "input", nargs="+", help="picture files, folders or globs, such as 'day*/*.jpg'"
+    )
     parser.add_argument("-o", "--output", required=True, metavar="OUT", help="folder to write to")
     parser.add_argument(
         "--format",
         nargs="+",
         default=["masks"],
-        choices=FORMATS,
+        type=format_name,
+        metavar="FORMAT",
         help="; ".join(f"{name}: {format.help}" for name, format in FORMATS.items()),
     )
     parser.add_argument("--convert-to-rle", action="store_true", help="the same as --format rle")
+    parser.add_argument("--recursive", action="store_true", help="take subfolders' pictures too")
     add_flags(parser, GeneratorOptions)
     add_model_flags(parser)
+
+
+def format_name(text: str) -> str:
+    if text not in FORMATS:
+        raise argparse.ArgumentTypeError(
+            f"{text!r} is none of {', '.join(FORMATS)}; put the input first, or -- before it"
+        )
+    return text
 
 
 def run(args: argparse.Namespace) -> int:
@@ -50,7 +63,10 @@ def run(args: argparse.Namespace) -> int:
     start = time.perf_counter()
     try:
         formats = [FORMATS[name] for name in names]
-        code = batch.run(args.input, args.output, formats, generator, depends_on)
+        code = batch.run(
+            args.input, args.output, formats, generator, depends_on,
+            recursive=args.recursive, verbose=args.verbose,
+        )  # fmt: skip
     except KeyboardInterrupt:
         print("stopped; the same command continues", file=sys.stderr)
         return 130

@@ -62,6 +62,10 @@ class Format(ABC):
     def write(self, result: Result, path: str) -> None:
         """Make a file, or a folder, of that name."""
 
+    def remove(self, path: Path) -> None:
+        """Take away what ``write`` made, if anything."""
+        path.unlink(missing_ok=True)
+
     def finish(self, parts: Mapping[str, Path], path: str) -> None:
         """Make the file for all pictures of the results that are there, by the pictures' names."""
         raise NotImplementedError(f"{self.name} has a file for all pictures, and no way to make it")

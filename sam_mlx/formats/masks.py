@@ -1,6 +1,8 @@
 """PNG files, white on black, and a table with the original script's columns."""
 
 import csv
+import re
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -43,6 +45,15 @@ class MaskImages(Format):
                 table.writerow(
                     [i, r["area"], *r["bbox"], *r["point_coords"][0], *quality, *r["crop_box"]]
                 )
+
+    def remove(self, path: Path) -> None:
+        """Raises OSError for a folder that holds something else, which stays."""
+        if not path.is_dir():
+            return
+        for entry in path.iterdir():
+            if entry.name != "metadata.csv" and not re.fullmatch(r"\d+\.png", entry.name):
+                raise OSError(f"{path} holds {entry.name}, which is not of this command; move it")
+        shutil.rmtree(path)
 
 
 def save_mask(mask: np.ndarray, path: str) -> None:
