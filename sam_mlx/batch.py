@@ -288,7 +288,7 @@ def tell(plan: Plan, counts: Sequence[int], notes: dict[str, Note], verbose: boo
     """Say what was done, what was found, and what to do where nothing was."""
     made, again, unread, unwritten = counts
     there = len(plan.pictures) - made - unread - unwritten
-    print(
+    say(
         f"{made} of {len(plan.pictures)} pictures segmented into {plan.output}"
         + (f", {again} made again, for their pictures have changed" if again else "")
         + (f", {there} were there already" if there else "")
@@ -298,23 +298,27 @@ def tell(plan: Plan, counts: Sequence[int], notes: dict[str, Note], verbose: boo
     masks = {name: note["masks"] for name, note in notes.items()}
     if masks:
         each = f": {', '.join(f'{n} {k}' for n, k in masks.items())}"
-        print(
-            f"{sum(masks.values())} masks in all" + (each if len(masks) <= FEW or verbose else "")
-        )
+        say(f"{sum(masks.values())} masks in all" + (each if len(masks) <= FEW or verbose else ""))
     tell_of_none(plan, [name for name, count in masks.items() if count == 0])
     gone = names_of_others(plan)
     if gone:
-        print(f"also in {plan.output}, of pictures that are not in this run: {listed(gone)}")
+        say(f"also in {plan.output}, of pictures that are not in this run: {listed(gone)}")
 
 
 def tell_of_none(plan: Plan, names: Sequence[str]) -> None:
     if names:
         nano = plan.settings.get("model") == "nano"
-        print(
+        say(
             f"no mask in {len(names)} of them: {listed(names)}. Lower --pred-iou-thresh or "
             "--stability-score-thresh, or use another --model, with another folder"
             + ("; nano knows drawn shapes, facebook/sam-vit-base photographs" if nano else "")
         )
+
+
+def say(text: str) -> None:
+    """Print, also names of files that are no text: stdout would refuse them, stderr does not."""
+    encoding = sys.stdout.encoding or "utf-8"
+    print(text.encode(encoding, "backslashreplace").decode(encoding))
 
 
 def names_of_others(plan: Plan) -> list[str]:
@@ -394,12 +398,13 @@ class Found:
     @property
     def left_out(self) -> list[str]:
         kinds = ", ".join(f"{count} {ending}" for ending, count in sorted(self.skipped.items()))
-        folders = f"{self.subfolders} subfolders (--recursive takes them)"
+        plural = "s" if self.subfolders > 1 else ""
+        folders = f"{self.subfolders} subfolder{plural} (--recursive takes them)"
         return [*([kinds] if kinds else []), *([folders] if self.subfolders else [])]
 
     def tell(self) -> None:
         if self.left_out:
-            print(f"left out: {', '.join(self.left_out)}")
+            say(f"left out: {', '.join(self.left_out)}")
 
 
 def find(sources: Sequence[str], output: Path, recursive: bool) -> Found:

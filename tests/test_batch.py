@@ -431,10 +431,10 @@ def test_folders_of_phones_and_macs(many, tmp_path):
         (tmp_path / "in" / name).write_bytes(b"no picture")
     code, said, error = many(tmp_path / "in")
     assert code == 0 and error == "" and "1 of 1 pictures" in said
-    assert "left out: 1 .mov, 1 .mpg, 2 .pdf, 1 subfolders (--recursive takes them)\n" in said
+    assert "left out: 1 .mov, 1 .mpg, 2 .pdf, 1 subfolder (--recursive takes them)\n" in said
     code, said, _ = many(tmp_path / "in", more=["--format", "coco", "--recursive"])
     assert code == 0 and list(dataset(tmp_path / "out")) == ["a.png", "deep/b.png"]
-    assert "subfolders" not in said
+    assert "subfolder" not in said
     for inputs in (
         [tmp_path / "in" / "*"],
         [tmp_path / "in" / "a.png", tmp_path / "in" / "one.pdf"],
@@ -489,3 +489,11 @@ def test_the_output_is_below_the_home_that_a_tilde_names(many, tmp_path, monkeyp
     monkeypatch.chdir(tmp_path)
     assert many("~/in", out="~/x")[0] == 0
     assert (tmp_path / "x" / "annotations.json").exists() and not (tmp_path / "~").exists()
+
+
+@pytest.mark.skipif(sys.platform == "darwin", reason="its disks take only names that are text")
+def test_names_that_are_no_text(many, tmp_path):
+    paint(tmp_path / "in" / os.fsdecode(b"p\xe9.png"), 1)
+    code, said, _ = many(tmp_path / "in")
+    assert code == 0 and r"p\udce9" in said
+    assert "1 were there already" in many(tmp_path / "in")[1]
