@@ -428,7 +428,8 @@ def find(sources: Sequence[str], output: Path, recursive: bool) -> Found:
     if len(outside) < len(found.files) and not (output / SETTINGS).exists():
         raise ValueError(f"{output} holds the pictures themselves; write to another folder")
     if not outside:
-        why = ", ".join([*found.left_out, *(["results of this command"] if found.files else [])])
+        inside = [f"{len(found.files)} in {output} itself"] if found.files else []
+        why = ", ".join([*found.left_out, *inside])
         raise FileNotFoundError(f"no pictures: {' '.join(sources)}" + (why and f"; only {why}"))
     found.files = outside
     return found

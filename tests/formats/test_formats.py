@@ -58,6 +58,18 @@ def test_every_format_writes_what_it_is_given(format: Format, count: int, tmp_pa
         with pytest.raises(NotImplementedError, match=format.name):
             format.finish({}, "")
     assert path.exists()
+    for _ in range(2):
+        format.remove(path)
+        assert not path.exists()
+
+
+def test_a_folder_with_something_else_is_not_removed(tmp_path: Path):
+    path = tmp_path / "picture"
+    FORMATS["masks"].write(result(2), str(path))
+    (path / "mine.png").touch()
+    with pytest.raises(OSError, match=r"mine\.png"):
+        FORMATS["masks"].remove(path)
+    assert len(list(path.iterdir())) == 4
 
 
 def test_masks_are_decoded_one_at_a_time():
