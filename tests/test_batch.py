@@ -497,3 +497,22 @@ def test_names_that_are_no_text(many, tmp_path):
     code, said, _ = many(tmp_path / "in")
     assert code == 0 and r"p\udce9" in said
     assert "1 were there already" in many(tmp_path / "in")[1]
+
+
+def test_two_processes_make_again_what_has_changed(files, many, tmp_path, same_forms):
+    for i in range(4):
+        paint(tmp_path / "in" / f"p{i}.png", i)
+    many(tmp_path / "in")
+    for i in (1, 2):
+        paint(tmp_path / "in" / f"p{i}.png", i + 10)
+    many(tmp_path / "in", out=tmp_path / "alone")
+    program = [sys.executable, "-m", "sam_mlx", "auto", tmp_path / "in", "-o", tmp_path / "out"]
+    program += ["--model", files / "model", *FLAGS, "--format", "coco"]
+    launch = [Path(sys.executable).with_name("mlx.launch"), "-n", "2", "--backend", "ring"]
+    command = [str(word) for word in (*launch, *program)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=300)
+    assert "2 made again" in done.stdout and "2 were there already" in done.stdout, done.stderr
+    assert contents(tmp_path / "out") == contents(tmp_path / "alone")
+    with held(tmp_path / "out" / batch.LOCK):
+        done = subprocess.run(command, capture_output=True, text=True, timeout=300)
+    assert "another run writes to" in done.stderr and "segmented" not in done.stdout
