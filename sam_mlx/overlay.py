@@ -6,7 +6,12 @@ from collections.abc import Sequence
 import numpy as np
 from PIL import Image, ImageDraw
 
+from .masks import check_mask
+
+Box = tuple[slice, slice]  # rows and columns
+
 TINT = 0.45  # opacity of a mask
+PIXELS_AT_ONCE = 1 << 20  # of a picture in float32: bounds the memory of drawing
 MARKERS = {1: (40, 200, 80), 0: (230, 50, 50)}  # foreground, background points
 
 
@@ -27,25 +32,83 @@ def draw_overlay(
     """Draw masks (N, H, W) bool over an image (H, W, 3) uint8, later ones on top.
 
     Prompts, in pixels of the image, are drawn as dots (green foreground, red background) and a
-    frame.
+    frame. The picture is tinted in strips, in the boxes of the masks only; a mask is asked for
+    once, and once more in each strip that it reaches, so ``masks`` may make it on demand.
     """
-    canvas = image.astype(np.float32)
-    line = max(1, round(max(image.shape[:2]) / 500))  # contour width in pixels
-    for mask, colour in zip(masks, palette(len(masks))):
-        canvas[mask] += TINT * (colour - canvas[mask])
-        edge = mask & ~_erode(mask, line)
-        canvas[edge] = 0.35 * colour + 0.65 * 255
-    picture = Image.fromarray(canvas.round().astype(np.uint8))
+    if image.ndim != 3 or image.shape[2] != 3 or image.dtype != np.uint8:
+        raise ValueError(
+            f"image has shape {image.shape} and dtype {image.dtype}; expected (H, W, 3) uint8, "
+            "which transforms.load_image makes"
+        )
+    height, width = image.shape[:2]
+    boxes = [_mask_box(check_mask(mask, "masks"), (height, width)) for mask in masks]
+    picture = Image.fromarray(image)
+    step = max(1, PIXELS_AT_ONCE // width)
+    for top in range(0, height, step):
+        bottom = min(top + step, height)
+        here = [i for i, (rows, _) in enumerate(boxes) if rows.start < bottom and rows.stop > top]
+        if here:
+            strip = _tinted(image, slice(top, bottom), masks, boxes, here)
+            picture.paste(Image.fromarray(strip), (0, top))
     if point_coords is None and box is None:
         return picture
     return _draw_prompts(picture, point_coords, point_labels, box)
 
 
+def _mask_box(mask: np.ndarray, size: tuple[int, int]) -> Box:
+    """The rows and columns that a mask is set in; none for an empty one."""
+    if mask.shape != size:
+        raise ValueError(f"masks has a mask of size {mask.shape}; the image has {size}")
+    ends = []
+    for axis in (1, 0):
+        used = np.flatnonzero(mask.any(axis=axis))
+        ends.append(slice(int(used[0]), int(used[-1]) + 1) if len(used) else slice(0, 0))
+    return ends[0], ends[1]
+
+
+def _tinted(
+    image: np.ndarray,
+    strip: slice,
+    masks: np.ndarray | Sequence[np.ndarray],
+    boxes: list[Box],
+    here: list[int],
+) -> np.ndarray:
+    """The rows ``strip`` of an image under the masks ``here``."""
+    line = max(1, round(max(image.shape[:2]) / 500))  # contour width in pixels
+    colours = palette(len(boxes))
+    # One plane for each channel: numpy is slow over a last axis of three.
+    canvas = np.ascontiguousarray(image[strip].transpose(2, 0, 1), np.float32)
+    for i in here:
+        rows, columns = boxes[i]
+        top, bottom = max(rows.start, strip.start), min(rows.stop, strip.stop)
+        # What is next to the strip decides where contours are.
+        first, last = max(rows.start, top - line), min(rows.stop, bottom + line)
+        mask = np.ascontiguousarray(check_mask(masks[i])[first:last, columns])
+        part = canvas[:, top - strip.start : bottom - strip.start, columns]
+        inner = slice(top - first, bottom - first)
+        _tint(part, mask[inner], (mask & ~_erode(mask, line))[inner], colours[i])
+    return np.ascontiguousarray(canvas.round(out=canvas).astype(np.uint8).transpose(1, 2, 0))
+
+
+def _tint(canvas: np.ndarray, mask: np.ndarray, edge: np.ndarray, colour: np.ndarray) -> None:
+    """Blend a colour (3,) into planes (3, H, W) float32 where the mask is, in place."""
+    opacity = np.where(mask, np.float32(TINT), np.float32(0))
+    for plane, value in zip(canvas, colour):
+        change = np.float32(value) - plane
+        change *= opacity
+        plane += change
+        plane[edge] = 0.35 * value + 0.65 * 255
+
+
 def _erode(mask: np.ndarray, steps: int) -> np.ndarray:
-    """Pixels whose four neighbours are in the mask, ``steps`` times; outside the image none is."""
+    """Pixels whose four neighbours are in the mask, ``steps`` times; outside of it none is."""
     for _ in range(steps):
-        padded = np.pad(mask, 1)
-        mask = mask & padded[:-2, 1:-1] & padded[2:, 1:-1] & padded[1:-1, :-2] & padded[1:-1, 2:]
+        before, mask = mask, mask.copy()
+        mask[1:] &= before[:-1]
+        mask[:-1] &= before[1:]
+        mask[:, 1:] &= before[:, :-1]
+        mask[:, :-1] &= before[:, 1:]
+        mask[[0, -1]] = mask[:, [0, -1]] = False
     return mask
 
 

@@ -1,0 +1,109 @@
+"""Tints and contours of masks, and what drawing them costs."""
+
+import tracemalloc
+from pathlib import Path
+
+import mlx.core as mx
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from PIL import Image
+
+from sam_mlx import overlay
+from sam_mlx.cli import main
+
+IMAGES = Path(__file__).parent.parent / "examples" / "images"
+
+
+def drawn_at_once(image, masks):
+    """Masks as draw_overlay draws them, over the whole picture in float32."""
+
+    def eroded(mask, steps):
+        for _ in range(steps):
+            p = np.pad(mask, 1)
+            mask = mask & p[:-2, 1:-1] & p[2:, 1:-1] & p[1:-1, :-2] & p[1:-1, 2:]
+        return mask
+
+    canvas = image.astype(np.float32)
+    line = max(1, round(max(image.shape[:2]) / 500))
+    for mask, colour in zip(masks, overlay.palette(len(masks))):
+        canvas[mask] += overlay.TINT * (colour - canvas[mask])
+        edge = mask & ~eroded(mask, line)
+        canvas[edge] = 0.35 * colour + 0.65 * 255
+    return canvas.round().astype(np.uint8)
+
+
+def scene(seed, height, width, count):
+    """A picture, and blobs that overlap, are cut by its borders, or are empty."""
+    rng = np.random.default_rng(seed)
+    image = rng.integers(0, 256, (height, width, 3), np.uint8)
+    y, x = np.ogrid[:height, :width]
+    masks = np.zeros((count, height, width), bool)
+    for mask in masks:
+        cy, cx, r = rng.uniform(-0.2, 1.2, 3) * (height, width, max(height, width) / 2)
+        mask[:] = ((y - cy) ** 2 + (x - cx) ** 2 < r * abs(r)) ^ (rng.random(mask.shape) < 0.02)
+    return image, masks
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    st.integers(0, 9999),
+    st.integers(1, 40),
+    st.integers(1, 40),
+    st.integers(0, 4),
+    st.integers(1, 500),
+)
+def test_strips_draw_what_is_drawn_at_once(seed, height, width, count, pixels):
+    image, masks = scene(seed, height, width, count)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(overlay, "PIXELS_AT_ONCE", pixels)
+        found = np.asarray(overlay.draw_overlay(image, masks))
+    np.testing.assert_array_equal(found, drawn_at_once(image, masks))
+
+
+@pytest.mark.parametrize("pixels", [1700, 40000, 1 << 20])
+def test_wide_contours_cross_strips(pixels, monkeypatch):
+    image, masks = scene(3, 300, 1700, 3)  # contours of 3 pixels
+    monkeypatch.setattr(overlay, "PIXELS_AT_ONCE", pixels)
+    found = np.asarray(overlay.draw_overlay(image, masks))
+    np.testing.assert_array_equal(found, drawn_at_once(image, masks))
+
+
+def test_the_committed_overlay_is_drawn_again(tmp_path):
+    main(f"predict {IMAGES / 'coins.png'} --point 138 53 -o {tmp_path}".split())
+    expected = (IMAGES / "coins_overlay.png").read_bytes()
+    assert (tmp_path / "overlay.png").read_bytes() == expected
+
+
+def test_numbers_and_mlx_arrays_are_masks_as_well():
+    image, masks = scene(1, 30, 40, 2)
+    expected = overlay.draw_overlay(image, masks).tobytes()
+    for same in (masks.astype(np.uint8), list(masks), mx.array(masks)):
+        assert overlay.draw_overlay(image, same).tobytes() == expected
+
+
+@pytest.mark.parametrize(
+    ("image", "masks", "message"),
+    [
+        (np.zeros((4, 5, 3), np.uint8), np.full((1, 4, 5), 255), "expected bool: pass masks > 0"),
+        (np.zeros((4, 5, 3), np.uint8), np.ones((1, 5, 4), bool), r"size \(5, 4\).*\(4, 5\)"),
+        (np.zeros((4, 5), np.uint8), [], r"shape \(4, 5\).*\(H, W, 3\) uint8"),
+        (np.zeros((4, 5, 3)), [], "float64.*uint8"),
+    ],
+)
+def test_what_cannot_be_drawn(image, masks, message):
+    with pytest.raises(ValueError, match=message):
+        overlay.draw_overlay(image, masks)
+
+
+def test_drawing_takes_little_memory():
+    """It took 32 bytes for each pixel; Pillow's own 4, of the result, are not traced."""
+    image = np.zeros((4000, 4000, 3), np.uint8)
+    masks = np.ones((1, 4000, 4000), bool)
+    tracemalloc.start()
+    picture = overlay.draw_overlay(image, masks)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert isinstance(picture, Image.Image)
+    assert peak < 3 * masks.size
