@@ -57,6 +57,7 @@ def test_command(command, folder, same_forms):
     command = command.replace("--model sam_vit_b", "--model nano").replace(
         "--point 500 375", "--point 99 75"
     )
+    command = command.replace("INPUT...", "INPUT")
     for name, value in {
         "IMAGE": "picture.jpg", "INPUT": "photos", "OUT": "made", "MODEL": "nano",
         "X0 Y0 X1 Y1": "10 20 200 220", "X Y": "60 70",
