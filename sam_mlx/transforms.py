@@ -5,94 +5,17 @@ original scaled so that its longest side is the model's; the padded square the m
 """
 
 from functools import lru_cache, partial
-from pathlib import Path
 
 import mlx.core as mx
 import numpy as np
-from PIL import Image, ImageOps
+from PIL import Image
 
 from .config import SamConfig
+from .images import load_image as load_image  # beside what takes its arrays
 from .modeling.layers import interpolate_rows
 from .streams import spread
 
 Band = tuple[slice, mx.array]  # the inputs that some outputs depend on, and by how much
-
-
-def load_image(
-    image: str | Path | Image.Image | np.ndarray, image_format: str = "RGB"
-) -> np.ndarray:
-    """Any picture as an (H, W, 3) uint8 array in RGB.
-
-    Files are turned as their EXIF orientation says. Gray is repeated over the channels, alpha
-    is dropped (colours stay as stored), 16-bit samples keep their high byte. Arrays are taken
-    as ``image_format`` ("RGB" or "BGR") says: (H, W), (H, W, 1), (H, W, 2) gray and alpha,
-    (H, W, 3) or (H, W, 4); uint8, uint16 or bool.
-
-    Raises ValueError for arrays of other shapes and types, empty ones, and files that are not
-    readable pictures; FileNotFoundError for missing files.
-    """
-    if image_format not in ("RGB", "BGR"):
-        raise ValueError(f"image_format is {image_format!r}; expected 'RGB' or 'BGR'")
-    if isinstance(image, (str, Path)):
-        return _from_file(Path(image))
-    if isinstance(image, Image.Image):
-        return _from_pil(image)
-    array = to_8_bits(check_array(np.asarray(image)))
-    if array.shape[2] <= 2:
-        return np.repeat(array[..., :1], 3, axis=2)
-    return np.ascontiguousarray(array[..., :3] if image_format == "RGB" else array[..., 2::-1])
-
-
-def check_array(array: np.ndarray) -> np.ndarray:
-    """An array as (H, W, channels); ValueError where it is no picture."""
-    shape = array.shape
-    if array.ndim == 2:
-        array = array[..., None]
-    if array.ndim != 3 or array.shape[2] not in (1, 2, 3, 4):
-        raise ValueError(
-            f"image has shape {shape}; expected (height, width) or (height, width, "
-            "channels) with 1 to 4 channels, channels last"
-        )
-    if 0 in array.shape:
-        raise ValueError(f"image has shape {array.shape}: it holds no pixels")
-    return array
-
-
-def to_8_bits(array: np.ndarray) -> np.ndarray:
-    if array.dtype == np.bool_:
-        return array.astype(np.uint8) * 255
-    if array.dtype == np.uint16:
-        return (array >> 8).astype(np.uint8)
-    if array.dtype == np.uint8:
-        return array
-    raise ValueError(
-        f"image has dtype {array.dtype}; expected uint8 values 0 to 255. A float image in "
-        "[0, 1] becomes one by (image * 255).round().astype(np.uint8)"
-    )
-
-
-def _from_file(path: Path) -> np.ndarray:
-    try:
-        with Image.open(path) as image:
-            image.load()
-            return _from_pil(ImageOps.exif_transpose(image))
-    except FileNotFoundError:
-        raise FileNotFoundError(f"no such image file: {path}") from None
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
-        raise ValueError(f"cannot read {path} as a picture: {error}") from error
-
-
-def _from_pil(image: Image.Image) -> np.ndarray:
-    if 0 in image.size:
-        raise ValueError(f"image has size {image.size}: it holds no pixels")
-    if image.mode.startswith("I"):
-        # Pillow clips 16-bit samples to 255 in its own conversion.
-        return load_image(np.clip(np.asarray(image), 0, 65535).astype(np.uint16))
-    if image.mode == "F":
-        raise ValueError("image has float samples (Pillow mode F); convert it to 8 bits first")
-    if image.mode in ("RGBA", "LA", "PA"):
-        image = image.convert("RGBA")  # then drop alpha: keeps the colours under transparency
-    return np.asarray(image.convert("RGB"))
 
 
 def preprocess_shape(original_size: tuple[int, int], long_side: int) -> tuple[int, int]:

@@ -24,7 +24,7 @@ LAYERS = [
     {"modeling"},
     {"checkpoints"},
     {"sam"},
-    {"masks", "overlay", "transforms"},
+    {"images", "masks", "overlay", "transforms"},
     {"embedding", "prompts"},
     {"predictor"},
     {"automatic"},
@@ -103,7 +103,7 @@ TYPES_ONLY = {"_typeshed"}
 @pytest.mark.parametrize(
     ("folder", "sections"),
     [
-        ("sam_mlx", ["dependencies", "regions"]),
+        ("sam_mlx", ["dependencies", "regions", "heic"]),
         ("convert", ["dependencies", "convert"]),
         ("tests", ["dependencies", "test"]),
         ("examples", ["dependencies", "test"]),
