@@ -29,9 +29,10 @@ HEIC = {b"heic", b"heix", b"hevc", b"hevx", b"heim", b"heis", b"mif1", b"msf1"} 
 def load_image(image: Source, image_format: str = "RGB") -> np.ndarray:
     """Any picture as an (H, W, 3) uint8 array in RGB.
 
-    Takes a path (``~`` is the home folder), a file's bytes, a binary file object, a PIL image, or
-    an array as ``image_format`` ("RGB" or "BGR") says: (H, W), (H, W, 1), (H, W, 2) gray and
-    alpha, (H, W, 3) or (H, W, 4); uint8, uint16 or bool. HEIC needs the package pillow-heif.
+    Takes a path (``~`` is the home folder), a file's bytes, a binary file object (read from its
+    start), a PIL image, or an array as ``image_format`` ("RGB" or "BGR") says: (H, W), (H, W, 1),
+    (H, W, 2) gray and alpha, (H, W, 3) or (H, W, 4); uint8, uint16 or bool. HEIC needs the package
+    pillow-heif, the extra ``heic``.
 
     Gray is repeated over the channels, alpha is dropped (colours stay as stored). Of a file with
     several frames or pages the first is read, and a warning says so (not for MPO, whose others
@@ -65,7 +66,7 @@ def load_image(image: Source, image_format: str = "RGB") -> np.ndarray:
         with _as_value_error("the PIL image"):
             return _from_pil(image)
     if hasattr(image, "read"):
-        return _from_file(_seekable(image), str(getattr(image, "name", "the file object")))
+        return _from_file(image, str(getattr(image, "name", "the file object")))
     return _from_array(np.asarray(image), image_format)
 
 
@@ -164,7 +165,7 @@ def _from_path(path: str) -> np.ndarray:
 def _seekable(file: Any) -> BinaryIO:
     """A file object that can be read again from its start."""
     if isinstance(file, io.TextIOBase):
-        raise ValueError("the file object is open as text; open it with mode 'rb'")
+        raise ValueError("it is open as text; open it with mode 'rb'")
     try:
         file.seek(0)
     except (AttributeError, OSError):
@@ -172,8 +173,8 @@ def _seekable(file: Any) -> BinaryIO:
     return file
 
 
-def _from_file(file: BinaryIO, name: str) -> np.ndarray:
-    with _as_value_error(name), _open(file) as image:
+def _from_file(file: Any, name: str) -> np.ndarray:
+    with _as_value_error(name), _open(_seekable(file)) as image:
         pixels = _from_pil(image)
         _warn_of_more(image, name)
     return pixels

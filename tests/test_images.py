@@ -5,6 +5,7 @@ import io
 import struct
 import sys
 import warnings
+import zlib
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -42,6 +43,20 @@ def tiff(array, endian="<", gray=False, more=()):
         (339, 3, [kind] * channels),
     ]
     return tiff_file(endian, data, sorted([*tags, *more]))
+
+
+def png(array):
+    """The bytes of a PNG of 16 bits in colour, which Pillow does not write."""
+
+    def chunk(name, data):
+        end = struct.pack(">I", zlib.crc32(name + data))
+        return struct.pack(">I", len(data)) + name + data + end
+
+    height, width, _ = array.shape
+    header = struct.pack(">IIBBBBB", width, height, 16, 2, 0, 0, 0)
+    rows = b"".join(b"\0" + row.astype(">u2").tobytes() for row in array)
+    parts = {b"IHDR": header, b"IDAT": zlib.compress(rows), b"IEND": b""}
+    return b"\x89PNG\r\n\x1a\n" + b"".join(chunk(*part) for part in parts.items())
 
 
 def tiff_file(endian, data, tags):
@@ -251,12 +266,13 @@ def test_wide_samples_of_files_are_refused(array):
 
 
 @pytest.mark.parametrize("highest", [255, 4095])
-def test_12_bits_in_colour_are_refused(highest):
+@pytest.mark.parametrize("encode", [tiff, png])
+def test_12_bits_in_colour_are_refused(encode, highest):
     """Pillow keeps their four highest bits: no more than a black picture."""
     array = np.full((4, 5, 3), highest, np.uint16)
     with pytest.raises(ValueError, match="none of its 16-bit samples exceeds 4095.*cv2.imread"):
-        load_image(tiff(array))
-    assert (load_image(tiff(array + np.uint16(4096))) == (highest + 4096) >> 8).all()
+        load_image(encode(array))
+    assert (load_image(encode(array + np.uint16(4096))) == (highest + 4096) >> 8).all()
 
 
 @pytest.mark.parametrize("format", ["TIFF", "GIF", "PNG", "WEBP", "MPO"])
@@ -395,6 +411,10 @@ def test_damaged_files_are_read_or_refused(format, photograph):
                 assert load_image(data.tobytes()).dtype == np.uint8
 
 
+def lost():
+    raise ConnectionError("lost")
+
+
 def test_bytes_and_files(tmp_path, photograph):
     path = tmp_path / "picture.png"
     Image.fromarray(photograph[:20, :30]).save(path)
@@ -409,6 +429,8 @@ def test_bytes_and_files(tmp_path, photograph):
             np.testing.assert_array_equal(load_image(file), expected)
     with open(path) as file, pytest.raises(ValueError, match="open it with mode 'rb'"):
         load_image(file)
+    with pytest.raises(ValueError, match="cannot read the file object .*: lost"):
+        load_image(SimpleNamespace(read=lost))
     with pytest.raises(ValueError, match="cannot read the 0 bytes .*no format that Pillow knows"):
         load_image(b"")
 
