@@ -23,6 +23,9 @@ TURNS = {
     8: Image.Transpose.ROTATE_90,
 }
 SAMPLES_PER_PIXEL = 277  # the TIFF tag
+# What Pillow lists among pictures but only writes, or reads no pixels of.
+NO_PICTURES = {"PDF", "MPEG", "FLI", "BUFR", "GRIB", "HDF5", "WMF"}
+HEIC_ENDINGS = {".heic", ".heif", ".hif"}
 HEIC = {b"heic", b"heix", b"hevc", b"hevx", b"heim", b"heis", b"mif1", b"msf1"}  # file types
 
 
@@ -191,6 +194,13 @@ def _open(file: BinaryIO) -> Image.Image:
             _register_heic()
             return Image.open(file)
         raise ValueError(_unknown(file, head)) from None
+
+
+def picture_endings() -> set[str]:
+    """The endings of the files that ``load_image`` reads, as ".jpg"."""
+    endings = Image.registered_extensions()
+    known = {e for e, form in endings.items() if form in Image.OPEN and form not in NO_PICTURES}
+    return known | HEIC_ENDINGS
 
 
 def _register_heic() -> None:

@@ -4,8 +4,9 @@ Masks are bool, (N, H, W) or (H, W), in numpy or MLX; numbers that are all 0 or 
 and others are refused, as they are set or not depending on the threshold meant.
 
 Points are x, y and boxes x0, y0, x1, y1 in pixels; a mask's box names its outermost pixels, so x1
-and y1 are inclusive and a single pixel's box has no area. Records and COCO hold boxes as x, y,
-width, height with width = x1 - x0, as the original has it: one less than the number of columns.
+and y1 are inclusive and a single pixel's box has no area. Records hold boxes as x, y, width,
+height with width = x1 - x0, as the original has it: one less than the number of columns. COCO
+counts the columns (``rle_bbox``), and so do ``coco_annotations``.
 
 An uncompressed RLE is ``{"size": [H, W], "counts": [...]}``: lengths of alternating runs of
 unset and set pixels, column by column, beginning with unset ones. Compressed (COCO's) RLE has
@@ -131,6 +132,21 @@ def rle_counts(rle: Rle) -> list[int]:
 def rle_area(rle: Rle) -> int:
     """Number of set pixels (``area_from_rle``)."""
     return int(sum(rle_counts(rle)[1::2]))
+
+
+def rle_bbox(rle: Rle) -> list[int]:
+    """COCO's box of an RLE: x, y, and how many columns and rows it spans (``toBbox``)."""
+    height, _ = rle_size(rle)
+    ends = np.cumsum(rle_counts(rle))
+    first, last = ends[:-1:2], ends[1::2] - 1  # of each run of set pixels, column by column
+    first, last = first[first <= last], last[first <= last]
+    if len(first) == 0:
+        return [0, 0, 0, 0]
+    x, right = int(first[0]) // height, int(last[-1]) // height
+    if (first // height != last // height).any():  # one that goes on in the next column
+        return [x, 0, right - x + 1, height]
+    y, bottom = int((first % height).min()), int((last % height).max())
+    return [x, y, right - x + 1, bottom - y + 1]
 
 
 def compress_rle(rles: Sequence[Rle]) -> list[Rle]:
@@ -434,7 +450,8 @@ def coco_annotations(
 ) -> list[dict[str, Any]]:
     """COCO annotations of automatic masks in any output mode, with compressed RLE.
 
-    Ids count from ``first_id``. The records' scores, point and crop come along.
+    Ids count from ``first_id``. ``bbox`` is COCO's, one wider and higher than the records', which
+    are the original's. The records' scores, point and crop come along.
     """
     rles = compressed_segmentations(records)
     return [
@@ -444,7 +461,7 @@ def coco_annotations(
             "category_id": category_id,
             "segmentation": rle,
             "area": record["area"],
-            "bbox": record["bbox"],
+            "bbox": rle_bbox(rle),
             "iscrowd": 0,
             **{k: record[k] for k in ("predicted_iou", "stability_score", "point_coords")},
             "crop_box": record["crop_box"],

@@ -14,7 +14,8 @@ import pytest
 from PIL import Image
 from pycocotools.coco import COCO
 
-from sam_mlx import SamAutomaticMaskGenerator, batch
+from sam_mlx import SamAutomaticMaskGenerator
+from sam_mlx.batch import processes, sources
 from sam_mlx.cli import main
 from sam_mlx.files import held
 from sam_mlx.formats.masks import COLUMNS
@@ -51,8 +52,9 @@ def contents(folder: Path) -> dict[str, bytes]:
     return {str(p.relative_to(folder)): p.read_bytes() for p in folder.rglob("*") if p.is_file()}
 
 
-def pictures(*sources, output="none", recursive=False) -> dict[str, Path]:
-    return batch.named(batch.find([str(s) for s in sources], Path(output), recursive).files)
+def pictures(*paths, output="none", recursive=False) -> dict[str, Path]:
+    found = sources.find([str(path) for path in paths], Path(output), recursive)
+    return sources.named(found.files)
 
 
 @pytest.fixture(scope="module")
@@ -79,7 +81,9 @@ def test_every_format(files, whole):
     assert [float(row["predicted_iou"]) for row in rows] == [r["predicted_iou"] for r in records]
 
     sa1b = json.loads((out / "p1.json").read_text())
-    assert sa1b["image"] == {"image_id": 3, "width": 50, "height": 80, "file_name": "p1.png"}
+    number = sa1b["image"].pop("image_id")
+    assert sa1b["image"] == {"width": 50, "height": 80, "file_name": "p1.png"}
+    assert 0 < number < 2**53
     assert [a["bbox"] for a in sa1b["annotations"]] == [r["bbox"] for r in records]
     assert list(sa1b["annotations"][0])[0] == "id"
 
@@ -411,9 +415,11 @@ def test_a_picture_that_cannot_be_written_does_not_stop_the_rest(many, tmp_path,
 def test_a_full_disk_ends_the_run_with_one_line(many, tmp_path, monkeypatch):
     for i, name in enumerate("abc"):
         paint(tmp_path / "in" / f"{name}.png", i)
+    (tmp_path / "in" / "a0.png").write_bytes(b"no picture")
     failing(monkeypatch, OSError(errno.ENOSPC, "No space left on device"), "b.png")
     code, _, error = many(tmp_path / "in", more=["--format", "overlay"])
-    assert code == 2 and "no space is left" in error and error.count("\n") == 1
+    assert code == 2 and "no space is left" in error and error.count("\n") == 2
+    assert "not read: " in error.splitlines()[0]  # those before it are named
     kept = {path.name for path in (tmp_path / "out").iterdir()}
     assert kept == {"a_overlay.png", ".settings.json", ".pictures"}
 
@@ -421,6 +427,26 @@ def test_a_full_disk_ends_the_run_with_one_line(many, tmp_path, monkeypatch):
 def test_a_name_that_fits_is_written(many, tmp_path):
     paint(tmp_path / "in" / ("n" * 251 + ".png"), 1)
     assert many(tmp_path / "in", more=["--format", "masks"])[0] == 0
+
+
+def test_a_picture_has_one_number_in_whichever_run_it_is_made(many, tmp_path):
+    """They counted the run's pictures: two of a folder could have one."""
+    more = ["--format", "sa1b"]
+    first = paint(tmp_path / "in" / "b.png", 1)
+    many(first, more=more)
+    paint(tmp_path / "in" / "a.png", 2)
+    many(tmp_path / "in", more=more)
+    a, b = (json.loads((tmp_path / "out" / f"{n}.json").read_text())["image"] for n in "ab")
+    assert a["image_id"] != b["image_id"]
+    many(tmp_path / "in", more=more, out=tmp_path / "again")
+    assert json.loads((tmp_path / "again" / "b.json").read_text())["image"] == b
+
+
+def test_heic_in_a_folder_is_a_picture_whatever_is_installed(many, tmp_path):
+    paint(tmp_path / "in" / "a.png", 1)
+    (tmp_path / "in" / "b.HEIC").write_bytes(bytes(3) + b"\x18ftypheic" + bytes(12))
+    code, said, error = many(tmp_path / "in")
+    assert code == 1 and "1 of 2 pictures" in said and "b.HEIC" in error
 
 
 def test_folders_of_phones_and_macs(many, tmp_path):
@@ -447,11 +473,11 @@ def test_folders_of_phones_and_macs(many, tmp_path):
 def test_a_second_run_into_one_folder_says_so_at_once(many, tmp_path):
     paint(tmp_path / "in" / "a.png", 1)
     (tmp_path / "out").mkdir()
-    with held(tmp_path / "out" / batch.LOCK):
+    with held(tmp_path / "out" / processes.LOCK):
         code, _, error = many(tmp_path / "in")
     assert code == 2 and "another run writes to" in error and error.count("\n") == 1
     assert many(tmp_path / "in")[0] == 0
-    assert not (tmp_path / "out" / batch.LOCK).exists()
+    assert not (tmp_path / "out" / processes.LOCK).exists()
 
 
 def test_brackets_in_paths_that_exist_are_no_globs(tmp_path):
@@ -513,6 +539,6 @@ def test_two_processes_make_again_what_has_changed(files, many, tmp_path, same_f
     done = subprocess.run(command, capture_output=True, text=True, timeout=300)
     assert "2 made again" in done.stdout and "2 were there already" in done.stdout, done.stderr
     assert contents(tmp_path / "out") == contents(tmp_path / "alone")
-    with held(tmp_path / "out" / batch.LOCK):
+    with held(tmp_path / "out" / processes.LOCK):
         done = subprocess.run(command, capture_output=True, text=True, timeout=300)
     assert "another run writes to" in done.stderr and "segmented" not in done.stdout

@@ -227,6 +227,21 @@ def test_best_and_largest():
     assert M.largest_mask(masks).all()
 
 
+def test_coco_boxes_are_cocos():
+    """They were the original's, one column and row less."""
+    masks = [random_masks((1, *size), density) for size in [(1, 1), (1, 9), (9, 1), (7, 5), (20, 30)]
+             for density in (0, 0.01, 0.1, 0.9, 1)]  # fmt: skip
+    block = np.zeros((1, 12, 10), bool)
+    block[0, 3:8, 2:6] = True
+    for mask in [*masks, block]:
+        rles = M.encode_rle(mask)
+        expected = coco.toBbox(M.compress_rle(rles)).tolist()
+        assert [M.rle_bbox(rle) for rle in rles] == expected
+    assert M.rle_bbox(rles[0]) == [2, 3, 4, 5]
+    assert M.rle_bbox({"size": [4, 4], "counts": [5, 0, 1, 2, 8]}) == [1, 2, 1, 2]
+    assert M.rle_bbox({"size": [4, 4], "counts": [5, 0, 1, 2, 0, 8]}) == [1, 0, 3, 4]
+
+
 @pytest.mark.parametrize("form", ["binary_mask", "uncompressed_rle", "coco_rle"])
 def test_coco_annotations_of_every_output_mode(form):
     masks = random_masks((3, 20, 30), 0.4)

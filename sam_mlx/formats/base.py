@@ -18,7 +18,7 @@ class Result:
     """What one picture gave."""
 
     file_name: str
-    number: int  # among the run's pictures, from 1
+    number: int  # of the picture, in files of one picture that name it by a number
     image: np.ndarray  # (H, W, 3)
     records: Sequence[dict[str, Any]]  # of the generator; segmentations are compressed RLE
     prompt: dict[str, Any] = field(default_factory=dict)  # to be drawn: ``overlay.draw_overlay``

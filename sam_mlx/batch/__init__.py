@@ -1,0 +1,64 @@
+"""Automatic masks of many files: ``sam-mlx auto``.
+
+Results appear whole or not at all, and what is there is not made again, so that a run that was
+stopped continues. Beside each picture's results lies a note of what they were made from: a result
+belongs to a picture's content, not to its name. Under ``mlx.launch`` every process takes its share
+of the files: the i-th picture is always the same process's, whatever is done already, so that no
+two make one result.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import mlx.core as mx
+
+from ..automatic.generator import SamAutomaticMaskGenerator
+from ..files import PARTIAL
+from ..formats import Format
+from .checks import SETTINGS, check_formats, check_names, check_settings, check_strangers
+from .plan import Plan, see_what_is_done
+from .processes import only_run, workspace_of
+from .sources import find, named
+from .summary import finish, say
+from .work import work
+
+
+def run(
+    sources: str | Sequence[str],
+    output: str | Path,
+    formats: Sequence[Format],
+    generator: Callable[[], SamAutomaticMaskGenerator],
+    settings: dict[str, Any],
+    *,
+    recursive: bool = False,
+    verbose: bool = False,
+) -> int:
+    """Segment every picture of ``sources`` into the folder ``output``; returns the exit code.
+
+    generator: called when there is work. settings: what the results depend on; a folder with
+    results of other settings is refused. recursive: pictures of subfolders too. verbose: count
+    the masks of every picture. Returns 0, or 1 when some pictures have no results. Raises
+    ValueError, FileNotFoundError or NotADirectoryError before any work, OSError for a full disk.
+    """
+    output = Path(output).expanduser()
+    check_formats(formats)
+    found = find([sources] if isinstance(sources, str) else sources, output, recursive)
+    pictures = named(found.files)
+    check_names(pictures, output, formats)
+    check_strangers(pictures, output, formats)
+    output.mkdir(parents=True, exist_ok=True)
+    check_settings(output / SETTINGS, settings)
+    group = mx.distributed.init()
+    with only_run(output, group):
+        workspace = output / f"{PARTIAL}{group.rank()}"
+        plan = Plan(pictures, output, formats, settings, group, workspace)
+        with workspace_of(plan):
+            see_what_is_done(plan)
+            failures = work(plan, generator) if plan.todo else []
+            failed = finish(plan, failures, verbose)
+        if found.left_out and group.rank() == 0:
+            say(f"left out: {', '.join(found.left_out)}")
+    return 1 if failed else 0

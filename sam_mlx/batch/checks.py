@@ -1,0 +1,60 @@
+"""What is refused before any work."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections import Counter
+from collections.abc import Sequence
+from itertools import combinations
+from pathlib import Path
+from typing import Any
+
+from ..formats import Format
+
+SETTINGS = ".settings.json"
+
+
+def check_formats(formats: Sequence[Format]) -> None:
+    """Raise ValueError where two formats would have one name for any picture."""
+    for a, b in combinations(formats, 2):
+        if a.pattern == b.pattern:
+            raise ValueError(
+                f"--format {a.name} and {b.name} write files of the same names; choose one"
+            )
+
+
+def check_names(pictures: dict[str, Path], output: Path, formats: Sequence[Format]) -> None:
+    """Raise ValueError where two results would have one name."""
+    paths = Counter(format.path(output, name) for name in pictures for format in formats)
+    paths.update(output / format.joined for format in formats if format.joined)
+    path, times = paths.most_common(1)[0]
+    if times > 1:
+        raise ValueError(
+            f"two results would be called {path}; rename the picture, or write each of the formats "
+            f"{', '.join(format.name for format in formats)} to a folder of its own"
+        )
+
+
+def check_strangers(pictures: dict[str, Path], output: Path, formats: Sequence[Format]) -> None:
+    """Raise ValueError where a result would replace what is not of this command."""
+    if (output / SETTINGS).exists():
+        return
+    paths = [format.path(output, name) for name in pictures for format in formats]
+    paths += [output / format.joined for format in formats if format.joined]
+    for path in paths:
+        if os.path.exists(path):
+            raise ValueError(f"{path} is not of this command; write to another folder")
+
+
+def check_settings(path: Path, settings: dict[str, Any]) -> None:
+    """Raise ValueError where results of other settings are."""
+    if not path.exists():
+        return
+    before = json.loads(path.read_text())
+    changed = sorted(k for k in settings if before.get(k) != settings[k])
+    if changed:
+        listed = ", ".join(f"{k}={before.get(k)} (now {settings.get(k)})" for k in changed)
+        raise ValueError(
+            f"{path.parent} holds results made with {listed}; use another folder or delete it"
+        )

@@ -1,0 +1,137 @@
+"""What a run has to do, and the notes that tell what is done.
+
+Beside each picture's results lies a note of what they were made from: a result belongs to a
+picture's content, not to its name.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import mlx.core as mx
+
+from ..files import sha256, write_whole
+from ..formats import FORMATS, Format
+
+NOTES = ".pictures"
+
+Note = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What a run has to do."""
+
+    pictures: dict[str, Path]  # by the name of their results
+    output: Path
+    formats: Sequence[Format]
+    settings: dict[str, Any]
+    group: mx.distributed.Group
+    workspace: Path  # where this process writes what is not whole yet
+    todo: list[str] = field(default_factory=list)  # this process's pictures without results
+    changed: set[str] = field(default_factory=set)  # those whose results are of another content
+
+    def write(self, path: Path, write: Callable[[str], object]) -> None:
+        write_whole(path, write, self.workspace)
+
+    def has(self, format: Format, name: str, note: Note | None) -> bool:
+        """Whether a result is there, of the content that the note tells of."""
+        return (
+            note is not None
+            and format.name in note["formats"]
+            and os.path.exists(format.path(self.output, name))
+        )
+
+    def current(self, name: str) -> Note | None:
+        """The note of a picture's results, unless they are of another content."""
+        note = read_note(self.output, name)
+        return note if note and is_of(note, self.pictures[name]) else None
+
+
+def see_what_is_done(plan: Plan) -> None:
+    """Fill in what this process has to do."""
+    size, rank = plan.group.size(), plan.group.rank()
+    for name, path in list(plan.pictures.items())[rank::size]:
+        note = plan.current(name)
+        if note is None and note_path(plan.output, name).exists():
+            plan.changed.add(name)
+        if not all(plan.has(format, name, note) for format in plan.formats):
+            plan.todo.append(name)
+        elif note is not None and not is_unmoved(note, path):
+            write_note(plan, name, {**note, **traits(path)})  # or the next run reads it all again
+
+
+def discard(plan: Plan, name: str) -> None:
+    """Remove what is there of another content, in any format."""
+    note = read_note(plan.output, name)
+    # The note first: results without one are made again, wherever this is stopped.
+    note_path(plan.output, name).unlink(missing_ok=True)
+    for format_name in note["formats"] if note else ():
+        FORMATS[format_name].remove(FORMATS[format_name].path(plan.output, name))
+
+
+def note_path(output: Path, name: str) -> Path:
+    """Of a fixed length: the name may be as long as names can be."""
+    return output / NOTES / f"{_digest(name)[:32]}.json"
+
+
+def number_of(name: str) -> int:
+    """A picture's number, in whichever run it is made; JSON's readers keep 53 bits."""
+    return int(_digest(name)[:12], 16)
+
+
+def _digest(name: str) -> str:
+    return hashlib.sha256(os.fsencode(name)).hexdigest()
+
+
+def read_note(output: Path, name: str) -> Note | None:
+    return load_note(note_path(output, name))
+
+
+def load_note(path: Path) -> Note | None:
+    """None where there is none, and where it is none of ours."""
+    try:
+        note = json.loads(path.read_text())
+    except (OSError, ValueError):
+        return None
+    if not isinstance(note, dict) or not {"name", "formats", "masks", "sha256"} <= note.keys():
+        return None
+    return {**note, "formats": [n for n in note["formats"] if n in FORMATS]}
+
+
+def write_note(plan: Plan, name: str, note: Note) -> None:
+    path = note_path(plan.output, name)
+    path.parent.mkdir(exist_ok=True)
+    plan.write(path, lambda new: Path(new).write_text(json.dumps(note, indent=2) + "\n"))
+
+
+def traits(path: Path) -> Note:
+    """What tells of a change without reading the file."""
+    found = path.stat()
+    return {
+        "path": str(path.resolve()),
+        "size": found.st_size,
+        "mtime_ns": found.st_mtime_ns,
+        "ctime_ns": found.st_ctime_ns,
+    }
+
+
+def is_unmoved(note: Note, path: Path) -> bool:
+    return traits(path).items() <= note.items()
+
+
+def is_of(note: Note, path: Path) -> bool:
+    """Whether results are of this content; formats name the file too, so that counts."""
+    try:
+        if is_unmoved(note, path):
+            return True
+        same_name = Path(note["path"]).name == path.resolve().name
+        return same_name and note["size"] == path.stat().st_size and note["sha256"] == sha256(path)
+    except OSError:
+        return False

@@ -1,0 +1,50 @@
+"""One run a folder, shared by the processes of ``mlx.launch``."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
+from pathlib import Path
+from typing import cast
+
+import mlx.core as mx
+
+from ..files import PARTIAL, held
+from .plan import Plan
+
+LOCK = ".lock"
+
+
+@contextmanager
+def only_run(output: Path, group: mx.distributed.Group) -> Iterator[None]:
+    """Raise ValueError where another run writes to the folder; remove what killed ones left."""
+    first = group.rank() == 0  # holds the lock for all processes of this run
+    with held(output / LOCK) if first else nullcontext(True) as mine:
+        if sum_over_processes(not mine)[0]:
+            raise ValueError(
+                f"another run writes to {output} now; wait for its end or use another folder"
+            )
+        for leftover in output.glob(f"{PARTIAL}*") if first else ():
+            shutil.rmtree(leftover, ignore_errors=True)
+        wait_for_all_processes()
+        yield
+
+
+@contextmanager
+def workspace_of(plan: Plan) -> Iterator[None]:
+    plan.workspace.mkdir()
+    try:
+        yield
+    finally:
+        shutil.rmtree(plan.workspace, ignore_errors=True)
+
+
+def sum_over_processes(*counts: int) -> list[int]:
+    """Each process waits here for the others' counts."""
+    return cast("list[int]", mx.distributed.all_sum(mx.array(counts), stream=mx.cpu).tolist())
+
+
+def wait_for_all_processes() -> None:
+    """``mlx.launch`` ends them all when one exits with another code than 0, done or not."""
+    sum_over_processes(0)

@@ -1,0 +1,90 @@
+"""The files for all pictures, and what is said at the end."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from functools import partial
+
+from .plan import NOTES, Note, Plan, load_note
+from .processes import sum_over_processes, wait_for_all_processes
+from .work import Failure, tell_of_failures
+
+FEW = 10  # pictures whose masks are counted one by one
+
+
+def finish(plan: Plan, failures: Sequence[Failure], verbose: bool) -> int:
+    """Join what is made for all pictures, say what was done; returns how many failed."""
+    tell_of_failures(plan, failures)
+    failed = {failure.name for failure in failures}
+    counts = sum_over_processes(
+        len(plan.todo) - len(failed),
+        len(plan.changed - failed),
+        sum(failure.what == "read" for failure in failures),
+        sum(failure.what == "written" for failure in failures),
+    )
+    if plan.group.rank() == 0:
+        notes = {name: note for name in plan.pictures if (note := plan.current(name))}
+        join(plan, notes)
+        tell(plan, counts, notes, verbose)
+    wait_for_all_processes()
+    return counts[2] + counts[3]
+
+
+def tell(plan: Plan, counts: Sequence[int], notes: dict[str, Note], verbose: bool) -> None:
+    """Say what was done, what was found, and what to do where nothing was."""
+    made, again, unread, unwritten = counts
+    there = len(plan.pictures) - made - unread - unwritten
+    say(
+        f"{made} of {len(plan.pictures)} pictures segmented into {plan.output}"
+        + (f", {again} made again, for their pictures have changed" if again else "")
+        + (f", {there} were there already" if there else "")
+        + (f", {unread} could not be read" if unread else "")
+        + (f", {unwritten} could not be written" if unwritten else "")
+    )
+    masks = {name: note["masks"] for name, note in notes.items()}
+    if masks:
+        each = f": {', '.join(f'{n} {k}' for n, k in masks.items())}"
+        say(f"{sum(masks.values())} masks in all" + (each if len(masks) <= FEW or verbose else ""))
+    tell_of_none(plan, [name for name, count in masks.items() if count == 0])
+    gone = names_of_others(plan)
+    if gone:
+        say(f"also in {plan.output}, of pictures that are not in this run: {listed(gone)}")
+
+
+def tell_of_none(plan: Plan, names: Sequence[str]) -> None:
+    if names:
+        nano = plan.settings.get("model") == "nano"
+        say(
+            f"no mask in {len(names)} of them: {listed(names)}. Lower --pred-iou-thresh or "
+            "--stability-score-thresh, or use another --model, with another folder"
+            + ("; nano knows drawn shapes, facebook/sam-vit-base photographs" if nano else "")
+        )
+
+
+def names_of_others(plan: Plan) -> list[str]:
+    notes = map(load_note, (plan.output / NOTES).glob("*.json"))
+    return sorted({note["name"] for note in notes if note} - plan.pictures.keys())
+
+
+def listed(names: Sequence[str], most: int = FEW) -> str:
+    rest = f" and {len(names) - most} more" if len(names) > most else ""
+    return ", ".join(names[:most]) + rest
+
+
+def say(text: str) -> None:
+    """Print, also names of files that are no text: stdout would refuse them, stderr does not."""
+    encoding = sys.stdout.encoding or "utf-8"
+    print(text.encode(encoding, "backslashreplace").decode(encoding))
+
+
+def join(plan: Plan, notes: dict[str, Note]) -> None:
+    """Have every format that has one make its file for all pictures."""
+    for format in plan.formats:
+        if format.joined:
+            parts = {
+                name: format.path(plan.output, name)
+                for name, note in notes.items()
+                if plan.has(format, name, note)
+            }
+            plan.write(plan.output / format.joined, partial(format.finish, parts))

@@ -1,0 +1,134 @@
+"""Make the results that are missing."""
+
+from __future__ import annotations
+
+import errno
+import json
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from tqdm import tqdm
+
+from ..automatic.generator import SamAutomaticMaskGenerator
+from ..embedding import fingerprint
+from ..files import sha256
+from ..formats import FORMATS, Result
+from ..images import load_image
+from .checks import SETTINGS, check_settings
+from .plan import Note, Plan, discard, number_of, traits, write_note
+
+
+@dataclass(frozen=True)
+class Failure:
+    name: str
+    what: str  # "read" or "written"
+    error: Exception
+
+
+def work(plan: Plan, generator: Callable[[], SamAutomaticMaskGenerator]) -> list[Failure]:
+    """Make the results that are missing; returns why those are missing still that are."""
+    model = generator()
+    # The same name may stand for other weights by now.
+    sam = model.predictor.model
+    settings = {**plan.settings, "weights": fingerprint(sam.config, sam)}
+    check_settings(plan.output / SETTINGS, settings)
+    # Noted once all is known to fit, or a slip in the options would bar their correction.
+    note_settings(plan, settings)
+    failures: list[Failure] = []
+    with Bars(len(plan.todo), shown=plan.group.rank() == 0) as bars:
+        for name in plan.todo:
+            try:
+                failure = segment(plan, model, name, bars)
+            except OSError:  # no other picture would fare better
+                tell_of_failures(plan, failures)
+                raise
+            if failure:
+                failures.append(failure)
+            bars.images()
+    return failures
+
+
+def note_settings(plan: Plan, settings: dict[str, Any]) -> None:
+    text = json.dumps(settings, indent=2) + "\n"
+    plan.write(plan.output / SETTINGS, lambda name: Path(name).write_text(text))
+
+
+def tell_of_failures(plan: Plan, failures: Sequence[Failure]) -> None:
+    for failure in failures:
+        text = " ".join(str(failure.error).split())
+        print(f"not {failure.what}: {plan.pictures[failure.name]}: {text}", file=sys.stderr)
+
+
+def segment(plan: Plan, model: SamAutomaticMaskGenerator, name: str, bars: Bars) -> Failure | None:
+    path = plan.pictures[name]
+    note = plan.current(name)
+    try:
+        if note is None:
+            discard(plan, name)
+    except OSError as error:
+        return Failure(name, "written", error)
+    try:
+        # Before it is read: what changes from here on is seen by the next run.
+        note = note or {"name": name, "formats": [], **traits(path), "sha256": sha256(path)}
+        image = load_image(path)
+    except (ValueError, OSError) as error:
+        return Failure(name, "read", error)
+    records = model.generate(image, progress=bars.points)
+    note["masks"] = len(records)
+    try:
+        write_missing(plan, name, Result(path.name, number_of(name), image, records), note)
+    except (ValueError, OSError) as error:
+        refuse_full_disk(plan, error)
+        return Failure(name, "written", error)
+    return None
+
+
+def refuse_full_disk(plan: Plan, error: Exception) -> None:
+    """Raise OSError where no other picture would fare better."""
+    if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
+        raise OSError(
+            f"no space is left for {plan.output}; with space, the same command continues"
+        ) from error
+
+
+def write_missing(plan: Plan, name: str, result: Result, note: Note) -> None:
+    """Write the results that are missing, and note each as it is there."""
+    for format in plan.formats:
+        if plan.has(format, name, note):
+            continue
+        path = format.path(plan.output, name)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        format.remove(path)
+        plan.write(path, partial(format.write, result))
+        # Two formats may have one path: then the other's result is no more.
+        others = [n for n in note["formats"] if format.pattern != FORMATS[n].pattern]
+        note["formats"] = sorted([*others, format.name])
+        write_note(plan, name, note)
+
+
+class Bars:
+    """Progress of pictures and of one picture's points; nothing where nobody looks."""
+
+    def __init__(self, total: int, shown: bool):
+        disable = None if shown else True  # None: only on a terminal
+        self.outer = tqdm(total=total, unit="picture", disable=disable)
+        self.inner = tqdm(unit="point", leave=False, position=1, disable=disable)
+
+    def points(self, done: int, total: int) -> None:
+        self.inner.total = total
+        self.inner.update(done - self.inner.n)
+
+    def images(self) -> None:
+        self.outer.update()
+        self.inner.reset()
+
+    def __enter__(self) -> Bars:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self.inner.close()
+        self.outer.close()
