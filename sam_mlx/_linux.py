@@ -15,8 +15,11 @@ which ``SAM_MLX_LINUX_TUNING=0`` leaves alone:
 """
 
 import ctypes
+import mmap
 import os
+import shutil
 import sys
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -53,6 +56,27 @@ def tune() -> bool:
     return True
 
 
+def why_not_compile() -> str | None:
+    """What keeps MLX's CPU backend from compiling functions, if anything.
+
+    It runs g++ and loads what that writes to the folder for temporary files.
+    """
+    if sys.platform != "linux":
+        return None
+    if shutil.which("g++") is None:
+        return "there is no g++"
+    variables = ("TMPDIR", "TMP", "TEMP", "TEMPDIR")  # as C++ looks for it
+    folder = next(filter(None, map(os.environ.get, variables)), "/tmp")
+    try:
+        with tempfile.TemporaryFile(dir=folder) as file:
+            file.write(bytes(mmap.PAGESIZE))
+            file.flush()
+            mmap.mmap(file.fileno(), mmap.PAGESIZE, mmap.MAP_PRIVATE, mmap.PROT_EXEC).close()
+    except OSError as error:
+        return f"{folder}, the folder for temporary files, takes no programs ({error.strerror})"
+    return None
+
+
 @contextmanager
 def _environment(**values: str) -> Iterator[None]:
     """Variables that are not set yet, for as long as it takes; children do not inherit them."""
@@ -66,3 +90,12 @@ def _environment(**values: str) -> Iterator[None]:
 
 
 tune()
+try:
+    import mlx.core  # noqa: F401
+except ImportError as error:
+    if sys.platform != "linux" or "libmlx" not in str(error):
+        raise
+    raise ImportError(
+        "MLX has no backend here, as pip leaves it on Linux: pip install 'mlx[cpu]', or "
+        f"'mlx[cuda13]' for an Nvidia GPU ({error})"
+    ) from None

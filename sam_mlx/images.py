@@ -149,7 +149,10 @@ def _as_value_error(name: str) -> Iterator[None]:
     except Exception as error:
         reason = str(error)
         if isinstance(error, Image.DecompressionBombError):
-            reason += "; if you trust it, raise PIL.Image.MAX_IMAGE_PIXELS, or make it smaller"
+            reason += (
+                "; if you trust it, raise PIL.Image.MAX_IMAGE_PIXELS (in the shell --max-pixels), "
+                "or make it smaller"
+            )
         elif not isinstance(error, (OSError, SyntaxError, ValueError)):
             reason = f"{type(error).__name__}: {reason}"
         raise ValueError(f"cannot read {name} as a picture: {reason}") from error
@@ -201,6 +204,17 @@ def picture_endings() -> set[str]:
     endings = Image.registered_extensions()
     known = {e for e, form in endings.items() if form in Image.OPEN and form not in NO_PICTURES}
     return known | HEIC_ENDINGS
+
+
+def allow_pixels(most: int) -> None:
+    """Have this process read files of up to so many pixels; Pillow's own limit is 178,956,970.
+
+    A file that claims more is refused before its pixels are made.
+    """
+    if most < 1:
+        raise ValueError(f"max_pixels is {most}; expected 1 or more")
+    Image.MAX_IMAGE_PIXELS = -(-most // 2)  # Pillow warns of more than these, and refuses twice
+    warnings.simplefilter("ignore", Image.DecompressionBombWarning)
 
 
 def _register_heic() -> None:

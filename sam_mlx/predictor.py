@@ -145,7 +145,7 @@ class SamPredictor:
         masks, scores, logits = self.predict_batch(
             None if point_coords is None else [point_coords],
             None if point_labels is None else [point_labels],
-            None if box is None else [np.asarray(box).reshape(-1)],
+            None if box is None else [box],
             None if mask_input is None else [mask_input],
             multimask_output,
             return_logits,

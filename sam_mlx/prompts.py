@@ -96,10 +96,13 @@ def check_points(coords: ArrayLike, labels: ArrayLike | None) -> tuple[np.ndarra
 
 
 def check_box(box: ArrayLike) -> np.ndarray:
-    """A box prompt as (4,) float64; ValueError says what is wrong."""
+    """A box prompt, (4,) or (1, 4), as (4,) float64; ValueError says what is wrong."""
     box = np.asarray(box)
-    if box.shape != (4,):
+    if box.ndim == 2 and box.shape[1] == 4 and len(box) != 1:
+        raise ValueError(f"box has shape {box.shape}; predict_batch(boxes=...) takes several")
+    if box.shape not in ((4,), (1, 4)):
         raise ValueError(f"box has shape {box.shape}; expected (4,): x0, y0, x1, y1 in pixels")
+    box = box.reshape(4)
     box = _finite(box, "box")
     if box[2] < box[0] or box[3] < box[1]:
         raise ValueError(f"box is {box.tolist()}; expected x0 <= x1 and y0 <= y1")

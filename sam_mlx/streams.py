@@ -6,12 +6,15 @@ are two. A GPU needs one.
 
 import os
 import threading
+import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from itertools import cycle
 from typing import TypeVar
 
 import mlx.core as mx
+
+from ._linux import why_not_compile
 
 T = TypeVar("T")
 
@@ -48,6 +51,13 @@ def enter() -> None:
     global _process
     if _process is None:
         _process = os.getpid()
+        if on_cpu() and (reason := why_not_compile()):
+            mx.disable_compile()
+            warnings.warn(
+                f"MLX cannot compile, and takes about twice the time: {reason}. "
+                "Install g++, or set TMPDIR to a folder where programs run",
+                stacklevel=3,
+            )
     elif _process != os.getpid():
         raise RuntimeError(
             "MLX has computed in the process that this one was forked from, and its threads do "

@@ -171,6 +171,21 @@ def test_bad_input_is_one_line_and_exit_code_2(files, tmp_path, capsys, argument
     assert not (tmp_path / "out").exists()
 
 
+def test_how_large_pictures_may_be(files, tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 1000)
+    assert run(files, tmp_path, "--point", 1, 1) == 2
+    assert "--max-pixels" in capsys.readouterr().err
+    assert run(files, tmp_path, "--point", 1, 1, "--max-pixels", 10**6) == 0
+
+
+@pytest.mark.parametrize("size", ["480", "0x9", "axb", "1x2x3", "-4x5"])
+def test_a_size_that_is_none_is_named(size, capsys):
+    """argparse said: invalid image_size value."""
+    with pytest.raises(SystemExit):
+        main(["export", "nano", "out", f"--sizes={size}"])
+    assert f"'{size}' is no size; expected HEIGHTxWIDTH" in capsys.readouterr().err
+
+
 def test_bad_files(files, tmp_path, capsys):
     (tmp_path / "text.png").write_text("nothing")
     for image, message in (("text.png", "cannot read"), ("none.png", "no such image file")):

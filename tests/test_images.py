@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 from PIL import Image, ImageOps
 
-from sam_mlx.images import load_image
+from sam_mlx.images import allow_pixels, load_image
 
 
 def encoded(picture, format, **options):
@@ -158,9 +158,19 @@ def test_bad_images(image, message):
 
 def test_a_picture_too_large_to_open(tmp_path, monkeypatch, photograph):
     Image.fromarray(photograph).save(tmp_path / "large.png")
-    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 1000)
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 1000)  # and put back
     with pytest.raises(ValueError, match="exceeds limit of 2000 pixels.*Image.MAX_IMAGE_PIXELS"):
         load_image(tmp_path / "large.png")
+    pixels = photograph.shape[0] * photograph.shape[1]
+    allow_pixels(pixels - 1)
+    with pytest.raises(ValueError, match="exceeds limit"):
+        load_image(tmp_path / "large.png")
+    allow_pixels(pixels)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert load_image(tmp_path / "large.png").shape == photograph.shape
+    with pytest.raises(ValueError, match="max_pixels is 0; expected 1 or more"):
+        allow_pixels(0)
 
 
 def test_bad_files(tmp_path, photograph):

@@ -1,5 +1,8 @@
 """The settings of the process on Linux, each seen from a process of its own."""
 
+import errno
+import mmap
+import os
 import platform
 import re
 import subprocess
@@ -7,6 +10,8 @@ import sys
 from pathlib import Path
 
 import pytest
+
+from sam_mlx import _linux
 
 MKL = list(Path(sys.prefix, "lib").glob("libmkl_rt.so*"))
 PROGRAM = """
@@ -62,3 +67,53 @@ def test_torch_in_the_same_process_keeps_its_threads_and_children_their_environm
         assert changed == "set()"
         results.append(re.findall(r"(\w+_threads\(\)) : (\d+)", found))
     assert results[0] == results[1] and len(results[0]) >= 3
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="settings of Linux only")
+@pytest.mark.parametrize(
+    ("name", "value", "reason"),
+    [
+        ("TMPDIR", "/no/such/folder", "/no/such/folder, the folder for temporary files"),
+        ("TMPDIR", "/proc", "/proc, the folder for temporary files"),
+        ("PATH", "/no/such/folder", "there is no g++"),
+    ],
+)
+def test_where_mlx_cannot_compile_it_computes_and_says_so(name, value, reason):
+    """MLX's own errors were of a C++ library, or of a shell, in the midst of a prediction."""
+    program = "from sam_mlx import SamPredictor as P; import numpy; p = P.from_pretrained('nano')"
+    program += (
+        "; p.set_image(numpy.zeros((20, 20, 3), 'uint8')); print(p.predict([[9, 9]], [1])[1])"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program],
+        capture_output=True, text=True, env={**os.environ, name: value},
+    )  # fmt: skip
+    assert done.returncode == 0 and done.stdout.startswith("["), done.stderr
+    assert done.stderr.count("MLX cannot compile") == 1 and reason in done.stderr
+
+
+def test_a_folder_without_programs_is_recognised(monkeypatch):
+    """A mount with noexec, which only the system's owner can make."""
+    assert _linux.why_not_compile() is None
+
+    def refuse(*arguments):
+        raise PermissionError(errno.EPERM, "Operation not permitted")
+
+    monkeypatch.setattr(mmap, "mmap", refuse)
+    monkeypatch.setenv("TMPDIR", "")
+    assert "/tmp, the folder" in _linux.why_not_compile()
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="pip installs a backend elsewhere")
+def test_mlx_without_a_backend_names_what_to_install(tmp_path):
+    """As after ``pip install sam_mlx`` alone: mlx is there, and its library is not."""
+    (tmp_path / "mlx").mkdir()
+    (tmp_path / "mlx" / "core.py").write_text("raise ImportError('libmlx.so: no such file')")
+    paths = os.pathsep.join([str(tmp_path), *sys.path])
+    done = subprocess.run(
+        [sys.executable, "-c", "import sam_mlx"],
+        capture_output=True, text=True, env={**os.environ, "PYTHONPATH": paths},
+    )  # fmt: skip
+    assert done.returncode == 1
+    last = done.stderr.strip().splitlines()[-1]
+    assert last.startswith("ImportError: MLX has no backend") and "pip install 'mlx[cpu]'" in last

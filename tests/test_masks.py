@@ -229,8 +229,8 @@ def test_best_and_largest():
 
 def test_coco_boxes_are_cocos():
     """They were the original's, one column and row less."""
-    masks = [random_masks((1, *size), density) for size in [(1, 1), (1, 9), (9, 1), (7, 5), (20, 30)]
-             for density in (0, 0.01, 0.1, 0.9, 1)]  # fmt: skip
+    sizes = [(1, 1), (1, 9), (9, 1), (7, 5), (20, 30)]
+    masks = [random_masks((1, *s), density) for s in sizes for density in (0, 0.01, 0.1, 0.9, 1)]
     block = np.zeros((1, 12, 10), bool)
     block[0, 3:8, 2:6] = True
     for mask in [*masks, block]:

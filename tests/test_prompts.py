@@ -24,6 +24,8 @@ from sam_mlx.prompts import check_points, stack_points
         ({"point_coords": [[1, np.inf]], "point_labels": [1]}, "point_coords holds NaN or inf"),
         ({"point_coords": [["a", "b"]], "point_labels": [1]}, "expected numbers"),
         ({"box": [1, 2, 3]}, r"shape \(3,\)"),
+        ({"box": [[1, 2, 3, 4]] * 2}, r"shape \(2, 4\); predict_batch"),
+        ({"box": [[[1, 2, 3, 4]]]}, r"shape \(1, 1, 4\); expected"),
         ({"box": [5, 2, 3, 4]}, "x0 <= x1"),
         ({"box": [1, 5, 3, 4]}, "y0 <= y1"),
         ({"box": [1, 2, np.nan, 4]}, "box holds NaN"),

@@ -12,7 +12,7 @@ from ..automatic.options import GeneratorOptions
 from ..checkpoints.options import LoadOptions
 from ..formats import FORMATS
 from ..options import add_flags, from_flags, settings
-from .common import add_model_flags, load_model, report
+from .common import add_image_flags, add_model_flags, apply_image_flags, load_model, report
 
 HELP = "segment everything in many images"
 DESCRIPTION = (
@@ -40,6 +40,7 @@ def add(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--convert-to-rle", action="store_true", help="the same as --format rle")
     parser.add_argument("--recursive", action="store_true", help="take subfolders' pictures too")
     add_flags(parser, GeneratorOptions)
+    add_image_flags(parser)
     add_model_flags(parser)
 
 
@@ -52,6 +53,7 @@ def format_name(text: str) -> str:
 
 
 def run(args: argparse.Namespace) -> int:
+    apply_image_flags(args)
     names = ["rle"] if args.convert_to_rle else sorted(set(args.format))
     options = from_flags(args, GeneratorOptions, output_mode="coco_rle")
     load_options = from_flags(args, LoadOptions)

@@ -8,6 +8,7 @@ import time
 import mlx.core as mx
 
 from ..checkpoints.options import LoadOptions
+from ..images import allow_pixels
 from ..options import add_flags, from_flags
 from ..sam import Sam
 
@@ -18,6 +19,18 @@ def add_model_flags(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--model", default="nano", help=MODEL)
     add_flags(parser, LoadOptions)
     parser.add_argument("--verbose", action="store_true", help="print times and peak memory")
+
+
+def add_image_flags(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--max-pixels", type=int, metavar="N",
+        help="read pictures of up to so many pixels; 178956970 unless given",
+    )  # fmt: skip
+
+
+def apply_image_flags(args: argparse.Namespace) -> None:
+    if args.max_pixels is not None:
+        allow_pixels(args.max_pixels)
 
 
 def load_model(args: argparse.Namespace) -> Sam:

@@ -32,8 +32,12 @@ def add(parser: argparse.ArgumentParser) -> None:
 
 
 def image_size(text: str) -> tuple[int, int]:
-    height, width = text.split("x")
-    return int(height), int(width)
+    parts = text.lower().split("x")
+    if len(parts) != 2 or not all(part.isdecimal() and int(part) > 0 for part in parts):
+        raise argparse.ArgumentTypeError(
+            f"{text!r} is no size; expected HEIGHTxWIDTH in pixels, as 480x640"
+        )
+    return int(parts[0]), int(parts[1])
 
 
 def run(args: argparse.Namespace) -> int:

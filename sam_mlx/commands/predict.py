@@ -14,11 +14,11 @@ import numpy as np
 from ..files import write_whole
 from ..formats import FORMATS, Result
 from ..formats.masks import save_mask
+from ..images import load_image
 from ..masks import compress_rle, encode_rle
 from ..predictor import SamPredictor
 from ..prompts import check_box, check_points
-from ..transforms import load_image
-from .common import add_model_flags, load_model, report
+from .common import add_image_flags, add_model_flags, apply_image_flags, load_model, report
 
 HELP = "segment one object of an image"
 DESCRIPTION = (
@@ -51,11 +51,13 @@ def add(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--mask-input", metavar="FILE", help="logits.npy of an earlier prediction")
     parser.add_argument("--multimask", action="store_true", help="write all three masks")
     parser.add_argument("-o", "--output", required=True, metavar="OUT", help="folder to write to")
+    add_image_flags(parser)
     add_model_flags(parser)
 
 
 def run(args: argparse.Namespace) -> int:
     prompt = read_prompt(args)
+    apply_image_flags(args)
     image = load_image(args.image)
     check_inside(prompt, image.shape[:2])
     output = check_output(args)
