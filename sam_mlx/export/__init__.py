@@ -22,6 +22,7 @@ from ..sam import Sam
 from . import graphs, schema
 from .check import check
 from .manifest import describe
+from .steps import Step, Steps
 
 
 def export(
@@ -54,10 +55,13 @@ def export(
     sizes = [check_size(size) for size in sizes]
     options = LoadOptions.of(dtype, quantize, revision)
     source = "a model in memory" if isinstance(model, Sam) else str(model)
-    with whole_folder(folder) as temporary:
+    # The model, a file for each function, and in the check one image, two encoders, the others.
+    steps = 1 + 2 + len(sizes) + 3 + len(points) + len(sizes)
+    with whole_folder(folder) as temporary, Steps(steps) as step:
+        step("load the model")
         model = prepare(model, options)
-        files = write_files(temporary, model, points, sizes)
-        differences = check(temporary, model, points, sizes)
+        files = write_files(temporary, model, points, sizes, step)
+        differences = check(temporary, model, points, sizes, step)
         description = describe(temporary, model, source, points, files, differences)
         (temporary / "export.json").write_text(json.dumps(description, indent=2) + "\n")
     return description
@@ -98,7 +102,7 @@ def prepare(model: Sam | str | Path, options: LoadOptions) -> Sam:
 
 
 def write_files(
-    folder: Path, model: Sam, points: list[int], sizes: list[tuple[int, int]]
+    folder: Path, model: Sam, points: list[int], sizes: list[tuple[int, int]], step: Step
 ) -> dict[str, list[schema.Trace]]:
     """Write every function; returns the traces in each file."""
     files = {
@@ -111,5 +115,6 @@ def write_files(
             schema.upscaler_traces(model.config, size),
         )
     for name, (function, traces) in files.items():
+        step(f"write {name}")
         graphs.write_function(folder / name, function, traces)
     return {name: traces for name, (_, traces) in files.items()}

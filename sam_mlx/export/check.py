@@ -17,6 +17,7 @@ from ..sam import Sam
 from .graphs import EMPTY_SLOT
 from .manifest import device_kind
 from .schema import STABILITY_OFFSET, dtype_name, upscaler_name
+from .steps import Step
 
 Functions = dict[str, Callable[..., Any]]  # by the name of their file
 Prompt = tuple[Any, Any, Any]  # point_coords, point_labels and box of ``predict``
@@ -75,7 +76,7 @@ def stability_of(logits: np.ndarray, moved: float) -> np.ndarray:
 
 
 def check(
-    folder: Path, model: Sam, points: list[int], sizes: list[tuple[int, int]]
+    folder: Path, model: Sam, points: list[int], sizes: list[tuple[int, int]], step: Step
 ) -> dict[str, float]:
     """Load the files, run every trace on a test image and compare with ``SamPredictor``.
 
@@ -85,7 +86,7 @@ def check(
         functions: Any = {
             file.stem: mx.import_function(str(file)) for file in folder.glob("*.mlxfn")
         }
-        return compare(functions, model, points, sizes)
+        return compare(functions, model, points, sizes, step)
     except (ValueError, RuntimeError) as error:
         raise RuntimeError(
             f"the exported files fail their check on {mx.default_device()} in "
@@ -94,20 +95,27 @@ def check(
 
 
 def compare(
-    functions: Functions, model: Sam, points: list[int], sizes: list[tuple[int, int]]
+    functions: Functions,
+    model: Sam,
+    points: list[int],
+    sizes: list[tuple[int, int]],
+    step: Step,
 ) -> dict[str, float]:
     predictor, comparison = SamPredictor(model), Comparison(tolerance(model.dtype))
+    step("check: encode with SamPredictor")
     predictor.set_image(example_image(model.config.image_size))
-    features = compare_encoder(functions, predictor, comparison)
+    features = compare_encoder(functions, predictor, comparison, step)
     for N in points:
+        step(f"check: decoder with {N} slots")
         compare_decoder(functions, predictor, comparison, features, N)
     for size in sizes:
+        step(f"check: {upscaler_name(size)}")
         compare_upscaler(functions, predictor, comparison, size)
     return comparison.largest
 
 
 def compare_encoder(
-    functions: Functions, predictor: SamPredictor, comparison: Comparison
+    functions: Functions, predictor: SamPredictor, comparison: Comparison, step: Step
 ) -> mx.array:
     """Returns the image embedding that the file gives."""
     S = predictor.model.config.image_size
@@ -116,6 +124,7 @@ def compare_encoder(
     square[0, :height, :width] = example_image(S)
     input_size = mx.array([height, width], mx.int32)
     for dtype in (mx.uint8, mx.float32):
+        step(f"check: encode with the file, from {dtype_name(dtype)}")
         (features,) = functions["encoder"](mx.array(square).astype(dtype), input_size)
         comparison.values("image_embeddings", features, as_float(predictor.features))
     return features
