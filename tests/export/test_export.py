@@ -286,7 +286,6 @@ def test_command(model, tmp_path, capsys):
         ["./no/such/model", "out"],
         ["nosuchmodel", "out"],
         ["nano", "out", "--points", "0"],
-        ["nano", "out", "--sizes", "0x5"],
     ],
 )
 def test_command_with_bad_input(tmp_path, monkeypatch, capsys, arguments):
