@@ -205,6 +205,8 @@ def test_two_steps_equal_one_also_from_a_file(calibrated, tmp_path, crop_n_layer
     predictions = generator.predict(image, keep_iou=0.8)
     predictions.save(tmp_path / "state.safetensors")
     assert [f.name for f in tmp_path.iterdir()] == ["state.safetensors"]
+    header = (tmp_path / "state.safetensors").stat().st_size - predictions.nbytes
+    assert 0 < header < 2000 < predictions.nbytes
     loaded = MaskPredictions.load(tmp_path / "state.safetensors")
     for state in (predictions, loaded, generator.predict(image)):
         assert same(generator.select(state), generator.generate(image))
