@@ -11,7 +11,8 @@ which ``SAM_MLX_LINUX_TUNING=0`` leaves alone:
 * MKL's threads spin for 0.2 s after each product, in case another follows. 2 ms are enough to keep
   its speed, where 0 would cost half of it, and leave the cores to others.
 * glibc returns every large buffer to the system, and pays a page fault per 4 KB when it comes back:
-  a LayerNorm of eight decoder states takes 3 ms a prompt instead of 12.
+  a LayerNorm of eight decoder states takes 3 ms a prompt instead of 12. So during the package's own
+  calls freed memory is kept (``own_memory``), and afterwards returned.
 """
 
 import ctypes
@@ -20,24 +21,73 @@ import os
 import shutil
 import sys
 import tempfile
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-M_TRIM_THRESHOLD, M_MMAP_MAX = -1, -4  # malloc.h
+M_TRIM_THRESHOLD, M_MMAP_THRESHOLD, M_MMAP_MAX = -1, -3, -4  # malloc.h
+DEFAULT_MMAP_MAX = 65536
+MMAP_THRESHOLD_MAX = 32 << 20  # where glibc's own adaptation ends; it trims at twice that
+KEPT_BYTES = 256 << 20  # of freed memory between two calls
 MKL_DOMAIN_BLAS = 1  # mkl_types.h
 
 
-def tune() -> bool:
-    """Apply the settings; True when MKL was loaded."""
-    if sys.platform != "linux" or os.uname().machine != "x86_64":
-        return False
-    if os.environ.get("SAM_MLX_LINUX_TUNING") == "0" or "mlx.core" in sys.modules:
-        return False
+_lock = threading.Lock()
+_callers = 0  # of own_memory, in all threads
+_before = 0  # bytes of the process when the first of them came
+
+
+def wanted() -> bool:
+    linux = sys.platform == "linux" and os.uname().machine == "x86_64"
+    return linux and os.environ.get("SAM_MLX_LINUX_TUNING") != "0"
+
+
+def glibc() -> ctypes.CDLL | None:
+    """Unless its user has settings of malloc's own."""
+    if not wanted() or any(n.startswith(("MALLOC_", "GLIBC_TUNABLES")) for n in os.environ):
+        return None
     libc = ctypes.CDLL(None)
-    if hasattr(libc, "mallopt"):  # glibc
-        libc.mallopt(M_TRIM_THRESHOLD, 2**31 - 1)
-        libc.mallopt(M_MMAP_MAX, 0)
+    return libc if hasattr(libc, "mallopt") and hasattr(libc, "malloc_trim") else None
+
+
+LIBC = glibc()
+
+
+@contextmanager
+def own_memory() -> Iterator[None]:
+    """Keep freed memory for the next buffers of this call, and give most of it back at its end."""
+    global _callers, _before
+    if LIBC is None:
+        yield
+        return
+    with _lock:
+        _callers += 1
+        if _callers == 1:
+            _before = resident_bytes()
+            LIBC.mallopt(M_TRIM_THRESHOLD, 2**31 - 1)
+            LIBC.mallopt(M_MMAP_MAX, 0)
+    try:
+        yield
+    finally:
+        with _lock:
+            _callers -= 1
+            if _callers == 0:
+                LIBC.mallopt(M_MMAP_MAX, DEFAULT_MMAP_MAX)
+                LIBC.mallopt(M_MMAP_THRESHOLD, MMAP_THRESHOLD_MAX)
+                LIBC.mallopt(M_TRIM_THRESHOLD, 2 * MMAP_THRESHOLD_MAX)
+                if resident_bytes() > _before + KEPT_BYTES:
+                    LIBC.malloc_trim(0)
+
+
+def resident_bytes() -> int:
+    return int(Path("/proc/self/statm").read_text().split()[1]) * mmap.PAGESIZE
+
+
+def tune() -> bool:
+    """Apply the other settings; True when MKL was loaded."""
+    if not wanted() or "mlx.core" in sys.modules:
+        return False
     library = next(Path(sys.prefix, "lib").glob("libmkl_rt.so*"), None)  # where pip puts it
     if library is None:
         return False

@@ -14,6 +14,7 @@ import numpy as np
 from .config import SamConfig
 from .files import load_safetensors, load_tagged, save_tagged
 from .modeling.layers import weights_of
+from .streams import at_work
 
 
 @dataclass(frozen=True, eq=False)
@@ -67,12 +68,14 @@ class ImageEmbedding:
             raise ValueError(f"{path} is not an image embedding: {error}") from error
 
 
+@at_work
 def _read(name: str) -> dict[str, mx.array]:
     tensors = load_safetensors(name)
     mx.eval(tensors)
     return tensors
 
 
+@at_work
 def fingerprint(config: SamConfig, model: nn.Module) -> str:
     """Tells models apart by 64 values of every tensor; the same on every machine.
 

@@ -10,13 +10,13 @@ from pathlib import Path
 import mlx.core as mx
 import numpy as np
 from numpy.typing import ArrayLike
-from PIL import Image
 
 from . import transforms
 from .embedding import ImageEmbedding, fingerprint
+from .images import Source
 from .prompts import Prompt, Stacked, check_prompt, check_prompts, stack
 from .sam import Sam
-from .streams import spread, width
+from .streams import at_work, clear_cache, spread, width
 
 # Activations of the decoder alive at a time. A prompt has about 40 bytes for each value of the
 # image embedding: 42 MB in ViT-B.
@@ -50,19 +50,16 @@ class SamPredictor:
             Sam.from_pretrained(path_or_repo, dtype=dtype, quantize=quantize, revision=revision)
         )
 
-    def set_image(
-        self, image: str | Path | Image.Image | np.ndarray, image_format: str = "RGB"
-    ) -> None:
-        """Embed an image: a path, a PIL image, or an array (see ``transforms.load_image``).
+    def set_image(self, image: Source, image_format: str = "RGB") -> None:
+        """Embed an image: whatever ``images.load_image`` takes.
 
         Raises ValueError or FileNotFoundError, and keeps the previous image, when it cannot be
         read.
         """
         self._embedding = self.embed(image, image_format)
 
-    def embed(
-        self, image: str | Path | Image.Image | np.ndarray, image_format: str = "RGB"
-    ) -> ImageEmbedding:
+    @at_work
+    def embed(self, image: Source, image_format: str = "RGB") -> ImageEmbedding:
         """The embedding that ``set_image`` would make current; the current one stays."""
         image = transforms.load_image(image, image_format)
         height, width = image.shape[:2]
@@ -70,7 +67,7 @@ class SamPredictor:
         features = self.model.encode_image(transforms.preprocess(image, config))
         mx.eval(features)
         # The encoder's large temporaries would otherwise stay with the process.
-        mx.clear_cache()
+        clear_cache()
         input_size = transforms.preprocess_shape((height, width), config.image_size)
         return ImageEmbedding(features, (height, width), input_size, self.fingerprint)
 
@@ -122,6 +119,7 @@ class SamPredictor:
         """Forget the current image."""
         self._embedding = None
 
+    @at_work
     def predict(
         self,
         point_coords: ArrayLike | None = None,
@@ -152,6 +150,7 @@ class SamPredictor:
         )
         return masks[0], scores[0], logits[0]
 
+    @at_work
     def predict_batch(
         self,
         point_coords: Column = None,

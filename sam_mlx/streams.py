@@ -1,26 +1,33 @@
-"""Independent work, spread over the streams of the device.
+"""Independent work, spread over the streams of the device; and in which thread it is done.
 
 On the CPU a stream is one thread, and of its operations only matrix products use more, so there
 are two. A GPU needs one.
 """
 
+import atexit
 import os
 import threading
 import warnings
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future
 from contextlib import contextmanager
+from functools import partial, wraps
 from itertools import cycle
-from typing import TypeVar
+from queue import SimpleQueue
+from typing import Any, ParamSpec, TypeVar
 
 import mlx.core as mx
 
-from ._linux import why_not_compile
+from ._linux import own_memory, why_not_compile
 
 T = TypeVar("T")
+P = ParamSpec("P")
 
 _thread = threading.local()
 _one_only = False
 _process: int | None = None  # where MLX has computed
+_worker: "Worker | None" = None
+_worker_begins = threading.Lock()
 
 
 def spread(tasks: Sequence[Callable[[], T]], *, evaluate: bool = False) -> list[T]:
@@ -64,6 +71,75 @@ def enter() -> None:
             "not survive that: start workers with multiprocessing.get_context('spawn'), a "
             "DataLoader's with multiprocessing_context='spawn'"
         )
+
+
+def at_work(compute: Callable[P, T]) -> Callable[P, T]:
+    """Decorates what computes, and returns with the values: it may be called from any thread.
+
+    MLX keeps streams and compiled functions for each thread, also when it has ended: memory and
+    the system's threads grow with every one, and a process that had some may abort at its end. So
+    other threads than the main one have one of the package's compute for them, in turn.
+    """
+
+    @wraps(compute)
+    def run(*arguments: P.args, **named: P.kwargs) -> T:
+        enter()
+        task = partial(_in_own_memory, compute, *arguments, **named)
+        thread = threading.current_thread()
+        worker = None if thread is threading.main_thread() else start_worker()
+        return task() if worker is None or thread is worker.thread else worker.call(task)
+
+    return run
+
+
+def _in_own_memory(compute: Callable[..., T], *arguments: Any, **named: Any) -> T:
+    with own_memory():
+        return compute(*arguments, **named)
+
+
+def start_worker() -> "Worker":
+    global _worker
+    with _worker_begins:
+        if _worker is None:
+            _worker = Worker()
+        return _worker
+
+
+class Worker:
+    """A thread that computes what others ask for, one after another."""
+
+    def __init__(self) -> None:
+        self.tasks: SimpleQueue[Callable[[], object] | None] = SimpleQueue()
+        self.thread = threading.Thread(target=self._run, name="sam_mlx", daemon=True)
+        self.thread.start()
+        atexit.register(self._end)
+
+    def call(self, task: Callable[[], T]) -> T:
+        result: Future[T] = Future()
+
+        def run() -> None:
+            try:
+                result.set_result(task())
+            except BaseException as error:
+                result.set_exception(error)
+
+        self.tasks.put(run)
+        return result.result()
+
+    def _run(self) -> None:
+        while task := self.tasks.get():
+            task()
+        mx.clear_streams()
+
+    def _end(self) -> None:
+        self.tasks.put(None)
+        self.thread.join()
+
+
+def clear_cache() -> None:
+    """Give back what MLX keeps of a GPU's memory. On the CPU it keeps nothing."""
+    if not on_cpu():
+        mx.clear_cache()
 
 
 def width() -> int:

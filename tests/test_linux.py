@@ -117,3 +117,42 @@ def test_mlx_without_a_backend_names_what_to_install(tmp_path):
     assert done.returncode == 1
     last = done.stderr.strip().splitlines()[-1]
     assert last.startswith("ImportError: MLX has no backend") and "pip install 'mlx[cpu]'" in last
+
+
+MEMORY = """
+import sys
+{first}
+import numpy as np
+
+def resident():
+    return int(open("/proc/self/statm").read().split()[1]) * 4096 / 1e6
+
+def fill():
+    blocks = [np.ones(1 << 18) for _ in range(400)]  # 2 MB each
+    kept = [np.ones(1 << 10) for _ in range(400)]  # between which they lie
+    return kept
+
+before = resident()
+kept = fill()
+after = resident() - before
+{then}
+print(after, resident() - before)
+"""
+PREDICT = (
+    "p = sam_mlx.SamPredictor.from_pretrained('nano'); p.set_image(np.zeros((99, 99, 3), 'uint8'))"
+)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="settings of Linux only")
+@pytest.mark.parametrize(
+    ("first", "then"),
+    [("", ""), ("import sam_mlx", ""), ("import sam_mlx", f"{PREDICT}; fill()")],
+    ids=["numpy alone", "beside sam_mlx", "after set_image"],
+)
+def test_freed_memory_is_returned(first, then):
+    """None of 800 MB was, once the package was imported."""
+    program = MEMORY.format(first=first, then=then)
+    done = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, check=True
+    )
+    assert all(float(word) < 400 for word in done.stdout.split()), done.stdout

@@ -11,19 +11,20 @@ from typing import Any
 
 import mlx.core as mx
 import numpy as np
-from PIL import Image
 
 from .. import transforms
 from ..embedding import ImageEmbedding
+from ..images import Source
 from ..modeling.prompt_encoder import FOREGROUND
 from ..predictor import SamPredictor, predict_in_parts
 from ..sam import Sam
+from ..streams import at_work, clear_cache
 from .crops import check_point_grids, generate_crop_boxes, layered_point_grids
 from .options import DEFAULTS, SELECTING, GeneratorOptions
 from .predictions import MaskPredictions
 from .selection import above, select
 
-Picture = str | Path | Image.Image | np.ndarray | ImageEmbedding
+Picture = Source | ImageEmbedding
 Progress = bool | Callable[[int, int], None] | None
 
 
@@ -85,6 +86,7 @@ class SamAutomaticMaskGenerator(GeneratorOptions):
         model = Sam.from_pretrained(path_or_repo, dtype=dtype, quantize=quantize, revision=revision)
         return cls(model, **arguments)
 
+    @at_work
     def generate(self, image: Picture, progress: Progress = None) -> list[dict[str, Any]]:
         """Masks of everything in an image, in the original's order.
 
@@ -99,6 +101,7 @@ class SamAutomaticMaskGenerator(GeneratorOptions):
         options = self._options()
         return select(self._predict(image, options.pred_iou_thresh, progress), options)
 
+    @at_work
     def predict(
         self, image: Picture, keep_iou: float | None = None, progress: Progress = None
     ) -> MaskPredictions:
@@ -118,6 +121,7 @@ class SamAutomaticMaskGenerator(GeneratorOptions):
         mx.eval(logits)
         return replace(parts[0], **joined, logits=logits)
 
+    @at_work
     def select(self, predictions: MaskPredictions, **given: Any) -> list[dict[str, Any]]:
         """All that only filters: records as ``generate`` gives them, without the model.
 
@@ -171,7 +175,7 @@ class SamAutomaticMaskGenerator(GeneratorOptions):
                     yield answers(np.full(len(iou), k), in_image, iou, logits)
                     done += len(points)
                     report(done, total)
-                mx.clear_cache()
+                clear_cache()
 
     def _open(self, image: Picture) -> tuple[np.ndarray | ImageEmbedding, tuple[int, int]]:
         """The pixels or the embedding, and the size of the picture."""

@@ -7,7 +7,7 @@ import mlx.nn as nn
 
 from ..config import Weights, encoder_of
 from ..modeling.layers import quantize_linears, weights_of
-from ..streams import enter
+from ..streams import at_work
 from . import layouts
 from .options import LoadOptions
 from .read import Checkpoint
@@ -15,12 +15,12 @@ from .read import Checkpoint
 Model = TypeVar("Model", bound=nn.Module)
 
 
+@at_work
 def load(model: Model, checkpoint: Checkpoint, options: LoadOptions | None = None) -> Model:
     """Fill ``model``, made of the checkpoint's sizes; everything is evaluated.
 
     Raises ValueError, naming every misfit, when the tensors are others than the model's.
     """
-    enter()
     options = options or LoadOptions()
     weights = checkpoint.weights
     if checkpoint.channels_first:
