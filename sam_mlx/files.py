@@ -4,6 +4,7 @@ import errno
 import fcntl
 import hashlib
 import os
+import re
 import shutil
 import stat
 import tempfile
@@ -27,51 +28,91 @@ def write_whole(
 
     The temporary name has the same ending, by which Pillow and numpy choose the form. It is in
     ``workspace``, a folder on the same disk, or else beside ``path``. After any error nothing is
-    left. Raises FileNotFoundError when the folder of ``path`` is missing.
+    left, and what writers that were killed have left beside it goes. Raises FileNotFoundError when
+    the folder of ``path`` is missing.
     """
     path = Path(path)
     if not path.parent.is_dir():
         raise FileNotFoundError(f"no such folder: {path.parent}")
     # A folder of its own: numpy and others may add to a name, or leave a second file.
-    folder = Path(tempfile.mkdtemp(prefix=PARTIAL, dir=workspace or path.parent))
-    try:
+    with temporary_folder(workspace or path.parent) as folder:
         temporary = folder / f"new{path.suffix}"
         write(str(temporary))
         give_usual_permissions(temporary, path)
         os.replace(temporary, path)
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
 
 
 @contextmanager
 def whole_folder(folder: str | Path) -> Iterator[Path]:
     """A folder to fill, renamed to ``folder`` at the end and removed after any error.
 
-    Raises FileExistsError when something is there already, OSError when it cannot be written.
+    What writers that were killed have left beside it goes. Raises FileExistsError when something
+    is there already, OSError when it cannot be written.
     """
     folder = refuse_existing(folder)
     made = [parent for parent in folder.parents if not parent.exists()]
-    temporary = None
     try:
-        temporary = folder_beside(folder)
-        yield temporary
-        give_usual_permissions(temporary, folder)
-        temporary.rename(folder)
+        make_parent(folder)
+        with temporary_folder(folder.parent) as temporary:
+            yield temporary
+            give_usual_permissions(temporary, folder)
+            temporary.rename(folder)
     except BaseException:
-        if temporary is not None:
-            shutil.rmtree(temporary, ignore_errors=True)
         for parent in made:
             with suppress(OSError):
                 parent.rmdir()
         raise
 
 
-def folder_beside(folder: Path) -> Path:
+def make_parent(folder: Path) -> None:
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
-        return Path(tempfile.mkdtemp(prefix=PARTIAL, dir=folder.parent))
     except OSError as error:
         raise OSError(f"cannot write {folder}: {error.strerror}: {error.filename}") from error
+
+
+@contextmanager
+def temporary_folder(parent: Path) -> Iterator[Path]:
+    """A new folder in ``parent``, locked; removed in the end if it is there still."""
+    remove_leftovers(parent)
+    try:
+        new = Path(tempfile.mkdtemp(prefix=f"{PARTIAL}new-", dir=parent))
+    except OSError as error:
+        raise OSError(f"cannot write into {parent}: {error.strerror}") from error
+    # It has its name once it is locked: what has that name and no lock is of a killed writer.
+    with locked(new):
+        folder = new.rename(parent / new.name.replace("new-", ""))
+        try:
+            yield folder
+        finally:
+            shutil.rmtree(folder, ignore_errors=True)
+
+
+def remove_leftovers(parent: Path) -> None:
+    for folder in parent.glob(f"{PARTIAL}*"):
+        if re.fullmatch(r"[a-z0-9_]{8}", folder.name.removeprefix(PARTIAL)):
+            with locked(folder) as nobodys:
+                if nobodys:
+                    shutil.rmtree(folder, ignore_errors=True)
+
+
+@contextmanager
+def locked(folder: Path) -> Iterator[bool]:
+    """Hold a folder's lock, which ends with its process; False where it cannot be had."""
+    try:
+        descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    except OSError:
+        yield False
+        return
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        mine = True
+    except OSError:  # another's, or a disk without locks
+        mine = False
+    try:
+        yield mine
+    finally:
+        os.close(descriptor)
 
 
 def give_usual_permissions(temporary: Path, path: Path) -> None:

@@ -1,9 +1,11 @@
 """Files and folders that appear whole: names, permissions, what errors leave, locks."""
 
 import os
+import shutil
 import stat
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import mlx.core as mx
@@ -113,3 +115,36 @@ def test_saved_predictions_can_be_read_by_others(usual, tmp_path):
     state = MaskPredictions(**arrays, **crops, logits=mx.zeros((1, 2, 2)))
     state.save(tmp_path / "state.safetensors")
     assert mode(tmp_path / "state.safetensors") == usual[0]
+
+
+def test_the_next_write_removes_what_killed_ones_left(tmp_path):
+    """A folder that a writer at work has, in this process or another, stays."""
+    write = "import sys, time; from pathlib import Path; from sam_mlx.files import *\n"
+    whole = f"{write}with whole_folder('model') as f: (f / 'a').touch(); print(1, flush=True);"
+    single = f"{write}write_whole('x.npy', lambda n: (print(1, flush=True), time.sleep(99)))"
+    for program in (f"{whole} time.sleep(99)", single):
+        command = [sys.executable, "-c", program]
+        writers = [subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.PIPE) for _ in "ab"]
+        for writer in writers:
+            writer.stdout.readline()
+        writers[0].kill()
+        writers[0].wait()
+        assert len(list(tmp_path.glob(".partial-*"))) == 2
+        with whole_folder(tmp_path / "other") as mine:
+            write_whole(tmp_path / "y.txt", lambda name: Path(name).touch())
+            assert len(list(tmp_path.glob(".partial-*"))) == 2 and mine.is_dir()
+        writers[1].kill()
+        writers[1].wait()
+        write_whole(tmp_path / "y.txt", lambda name: Path(name).touch())
+        assert sorted(p.name for p in tmp_path.iterdir()) == ["other", "y.txt"]
+        shutil.rmtree(tmp_path / "other")
+
+
+def test_two_threads_may_write_one_name(tmp_path):
+    def write(text: str) -> None:
+        for _ in range(50):
+            write_whole(tmp_path / "x", lambda name: Path(name).write_text(text))
+
+    with ThreadPoolExecutor(4) as pool:
+        list(pool.map(write, "abcd"))
+    assert [p.name for p in tmp_path.iterdir()] == ["x"]
