@@ -22,6 +22,8 @@ def only_run(output: Path, group: mx.distributed.Group) -> Iterator[None]:
     first = group.rank() == 0  # holds the lock for all processes of this run
     with held(output / LOCK) if first else nullcontext(True) as mine:
         if sum_over_processes(not mine)[0]:
+            if not first:  # which says it for all
+                raise SystemExit(2)
             raise ValueError(
                 f"another run writes to {output} now; wait for its end or use another folder"
             )

@@ -1,0 +1,24 @@
+"""A few of what can be run by hand in thousands: see the two modules."""
+
+import subprocess
+import sys
+
+import pytest
+
+from tests.attack import pictures
+
+pytestmark = pytest.mark.original  # its models are built by the original's classes
+
+
+def test_damaged_pictures(tmp_path):
+    said = pictures.segment(tmp_path, 200, seed=5)
+    assert said["segmented"] >= 20 and len(said) >= 5
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="forks, which Metal does not survive")
+def test_kills():
+    """In a process of its own, where MLX has not computed before the forks."""
+    command = [sys.executable, "-m", "tests.attack.kills", "5"]
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert len(done.stdout.splitlines()) == 4
