@@ -23,7 +23,7 @@ from .plan import Plan, see_what_is_done
 from .processes import only_run, workspace_of
 from .sources import find, named
 from .summary import finish, say
-from .work import work
+from .work import make_results
 
 
 def run(
@@ -57,7 +57,7 @@ def run(
         plan = Plan(pictures, output, formats, settings, group, workspace)
         with workspace_of(plan):
             see_what_is_done(plan)
-            failures = work(plan, generator) if plan.todo else []
+            failures = make_results(plan, generator) if plan.todo else []
             failed = finish(plan, failures, verbose)
         if found.left_out and group.rank() == 0:
             say(f"left out: {', '.join(found.left_out)}")

@@ -29,7 +29,7 @@ class Failure:
     error: Exception
 
 
-def work(plan: Plan, generator: Callable[[], SamAutomaticMaskGenerator]) -> list[Failure]:
+def make_results(plan: Plan, generator: Callable[[], SamAutomaticMaskGenerator]) -> list[Failure]:
     """Make the results that are missing; returns why those are missing still that are."""
     model = generator()
     # The same name may stand for other weights by now.
