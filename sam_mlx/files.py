@@ -75,29 +75,32 @@ def make_parent(folder: Path) -> None:
 def temporary_folder(parent: Path) -> Iterator[Path]:
     """A new folder in ``parent``, locked; removed in the end if it is there still."""
     remove_leftovers(parent)
-    try:
-        new = Path(tempfile.mkdtemp(prefix=f"{PARTIAL}new-", dir=parent))
-    except OSError as error:
-        raise OSError(f"cannot write into {parent}: {error.strerror}") from error
-    # It has its name once it is locked: what has that name and no lock is of a killed writer.
-    with locked(new):
-        folder = new.rename(parent / new.name.replace("new-", ""))
+    while True:
         try:
-            yield folder
-        finally:
-            shutil.rmtree(folder, ignore_errors=True)
+            folder = Path(tempfile.mkdtemp(prefix=PARTIAL, dir=parent))
+        except OSError as error:
+            raise OSError(f"cannot write into {parent}: {error.strerror}") from error
+        with locked(folder, wait=True):
+            if not folder.exists():  # another took it for a leftover before it was locked
+                continue
+            try:
+                yield folder
+            finally:
+                shutil.rmtree(folder, ignore_errors=True)
+            return
 
 
 def remove_leftovers(parent: Path) -> None:
+    """Folders of writers that were killed: nobody has locked them."""
     for folder in parent.glob(f"{PARTIAL}*"):
         if re.fullmatch(r"[a-z0-9_]{8}", folder.name.removeprefix(PARTIAL)):
-            with locked(folder) as nobodys:
+            with locked(folder, wait=False) as nobodys:
                 if nobodys:
                     shutil.rmtree(folder, ignore_errors=True)
 
 
 @contextmanager
-def locked(folder: Path) -> Iterator[bool]:
+def locked(folder: Path, wait: bool) -> Iterator[bool]:
     """Hold a folder's lock, which ends with its process; False where it cannot be had."""
     try:
         descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
@@ -105,7 +108,7 @@ def locked(folder: Path) -> Iterator[bool]:
         yield False
         return
     try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        fcntl.flock(descriptor, fcntl.LOCK_EX if wait else fcntl.LOCK_EX | fcntl.LOCK_NB)
         mine = True
     except OSError:  # another's, or a disk without locks
         mine = False
