@@ -232,8 +232,6 @@ def predict_in_parts(
 ) -> tuple[mx.array, mx.array]:
     """``Sam.decode``, evaluated a few prompts at a time, so in memory for those few."""
     B = next((len(p) for p in (points and points[0], boxes, masks) if p is not None), 1)
-    at_once = DECODER_BYTES // width() // (40 * image_embedding.size)
-    at_once = max(1, min(at_once, -(-B // width())))
     image_pe = model.prompt_encoder.get_dense_pe()
 
     def predict(part: slice) -> tuple[mx.array, mx.array]:
@@ -246,6 +244,13 @@ def predict_in_parts(
             image_pe,
         )
 
-    slices = [slice(i, i + at_once) for i in range(0, B, at_once)]
+    slices = decoder_slices(B, image_embedding.size)
     logits, iou = zip(*spread([partial(predict, part) for part in slices], evaluate=True))
     return mx.concatenate(list(logits)), mx.concatenate(list(iou))
+
+
+def decoder_slices(B: int, embedding_values: int) -> list[slice]:
+    """B prompts on an image embedding of that many values, as parts that fit DECODER_BYTES."""
+    at_once = DECODER_BYTES // width() // (40 * embedding_values)
+    at_once = max(1, min(at_once, -(-B // width())))
+    return [slice(i, i + at_once) for i in range(0, B, at_once)]

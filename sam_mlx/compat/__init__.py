@@ -1,0 +1,47 @@
+"""Clients of ``segment_anything`` on this package, without a change to them.
+
+``python -m sam_mlx.compat client.py ...`` runs one; ``install()`` does the same inside a process.
+``Sam`` gives a ``sam_mlx.Sam`` the names and tensors that clients expect.
+
+Files are named as Meta's and hold Meta's names; ``tensors`` brings arrays across, ``missing`` says
+what is not here.
+"""
+
+import sys
+from importlib import import_module
+
+from .modeling.sam import Sam
+
+__all__ = ["Sam", "install"]
+
+MODULES = (
+    "automatic_mask_generator",
+    "build_sam",
+    "modeling",
+    "modeling.common",
+    "modeling.image_encoder",
+    "modeling.mask_decoder",
+    "modeling.prompt_encoder",
+    "modeling.sam",
+    "modeling.transformer",
+    "predictor",
+    "utils",
+    "utils.amg",
+    "utils.onnx",
+    "utils.transforms",
+)
+
+
+def install(name: str = "segment_anything") -> None:
+    """Make ``import segment_anything``, or ``mobile_sam``, give this package's names.
+
+    An installed original is overridden for this process: call it before the client is imported,
+    which keeps what it has imported already.
+    """
+    for module in [m for m in sys.modules if m.startswith(f"{name}.")]:
+        del sys.modules[module]
+    sys.modules[name] = root = import_module(f"{__name__}.segment_anything")
+    for module in MODULES:
+        sys.modules[f"{name}.{module}"] = import_module(f"{__name__}.{module}")
+    for module in ("modeling", "utils"):  # ``build_sam`` is the function
+        setattr(root, module, sys.modules[f"{name}.{module}"])

@@ -1,0 +1,47 @@
+"""``segment_anything.build_sam``, and what MobileSAM adds to it."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+
+from .. import sam
+from ..checkpoints.locate import PYTORCH_SUFFIXES
+from .missing import unknown
+from .modeling.sam import Sam
+from .tensors import import_torch
+
+
+def _build(variant: str, checkpoint: str | Path | None = None) -> Sam:
+    """The model of a checkpoint, or with random weights of the variant's sizes.
+
+    A checkpoint of other sizes is loaded as what it is, with a warning; the original refuses it.
+    """
+    if checkpoint is None:
+        return Sam(sam.build_sam(variant))
+    model = sam.Sam.from_pretrained(checkpoint)
+    if model.config.variant != variant:
+        warnings.warn(
+            f"{checkpoint} is a SAM {model.config.variant}, and is loaded as such; "
+            f"{variant} was asked for",
+            stacklevel=2,
+        )
+    return Sam(model)
+
+
+build_sam_vit_h = partial(_build, "vit_h")
+build_sam_vit_l = partial(_build, "vit_l")
+build_sam_vit_b = partial(_build, "vit_b")
+build_sam_vit_t = partial(_build, "vit_t")  # MobileSAM's
+build_sam = build_sam_vit_h
+
+sam_model_registry: dict[str, Callable[..., Sam]] = {
+    "default": build_sam_vit_h,
+    "vit_h": build_sam_vit_h,
+    "vit_l": build_sam_vit_l,
+    "vit_b": build_sam_vit_b,
+    "vit_t": build_sam_vit_t,
+}
+__getattr__ = unknown(__name__)

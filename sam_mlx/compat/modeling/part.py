@@ -1,0 +1,143 @@
+"""What clients use of ``torch.nn.Module``, for the model and its parts."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Iterator, Mapping
+from typing import TYPE_CHECKING, Any
+
+import mlx.core as mx
+
+from ...checkpoints import layouts
+from ...checkpoints.load import load
+from ...checkpoints.read import from_foreign
+from ...modeling.layers import weights_of
+from ..tensors import TRAINING, frozen, import_torch, to_mlx, to_tensor
+
+if TYPE_CHECKING:
+    from .sam import Sam
+
+BUFFER = "prompt_encoder.pe_layer.positional_encoding_gaussian_matrix"
+
+
+class Part:
+    """The model or a part of it, called with tensors."""
+
+    prefix = ""  # of its tensors' names
+    training = False
+    sam: Sam  # whose part it is
+
+    def __init__(self, *args: object, **kwargs: object):
+        raise NotImplementedError(
+            f"{type(self).__name__} cannot be put together by a client: take a whole model from "
+            "sam_model_registry, or sam_mlx.compat.Sam(sam_mlx.Sam(config)) for sizes of your own"
+        )
+
+    @classmethod
+    def of(cls, sam: Sam) -> Any:
+        part = cls.__new__(cls)
+        part.sam = sam
+        return part
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        return self.forward(*args, **kwargs)
+
+    def forward(self, *args: Any, **kwargs: Any) -> Any:
+        raise NotImplementedError
+
+    @property
+    def device(self) -> Any:
+        """Where tensors are handed over."""
+        return self.sam.device
+
+    def to(self, *args: Any, **kwargs: Any) -> Any:
+        """As ``torch.nn.Module.to``: a device, a dtype, both, or a tensor that has them."""
+        for value in (*args, *kwargs.values()):
+            self.sam.take(value)
+        return self
+
+    def cuda(self, device: Any = "cuda") -> Any:
+        return self.to("cuda" if device is None else device)
+
+    def cpu(self) -> Any:
+        return self.to("cpu")
+
+    def half(self) -> Any:
+        return self.to(import_torch().float16)
+
+    def bfloat16(self) -> Any:
+        return self.to(import_torch().bfloat16)
+
+    def float(self) -> Any:
+        return self.to(import_torch().float32)
+
+    def eval(self) -> Any:
+        return self
+
+    def train(self, mode: bool = True) -> Any:
+        if mode:
+            raise NotImplementedError(f"train() was called; {TRAINING}")
+        return self
+
+    def requires_grad_(self, requires_grad: bool = True) -> Any:
+        if requires_grad:
+            raise NotImplementedError(f"parameters are to require gradients; {TRAINING}")
+        return self
+
+    def zero_grad(self, set_to_none: bool = True) -> None:
+        """There are no gradients."""
+
+    def named_parameters(self, *args: Any, **kwargs: Any) -> Iterator[tuple[str, Any]]:
+        """Copies of the weights under Meta's names. They cannot be trained."""
+        for name, tensor in self.state_dict().items():
+            if self.prefix + name != BUFFER:
+                yield name, tensor.as_subclass(frozen())
+
+    def parameters(self, recurse: bool = True) -> Iterator[Any]:
+        return (tensor for _, tensor in self.named_parameters())
+
+    def state_dict(self, *args: Any, **kwargs: Any) -> OrderedDict[str, Any]:
+        """Copies of the weights, with Meta's names and layout, on ``device``.
+
+        A MobileSAM's have its batch norms folded in.
+        """
+        weights = layouts.to_torch(weights_of(self.sam.mlx), self.sam.mlx)
+        return OrderedDict(
+            (name.removeprefix(self.prefix), to_tensor(w, self.device))
+            for name, w in weights.items()
+            if name.startswith(self.prefix)
+        )
+
+    def load_state_dict(
+        self, state_dict: Mapping[str, Any], strict: bool = True, assign: bool = False
+    ) -> Any:
+        """Weights with Meta's names. Returns missing_keys and unexpected_keys.
+
+        Raises RuntimeError when the names or shapes are others, as PyTorch does.
+        """
+        from torch.nn.modules.module import _IncompatibleKeys
+
+        sam = self.sam
+        own = layouts.to_torch(weights_of(sam.mlx), sam.mlx)
+        expected = {name for name in own if name.startswith(self.prefix)}
+        given = {self.prefix + name: to_mlx(w) for name, w in state_dict.items()}
+        rest = {name: w for name, w in own.items() if name not in expected}
+        if not strict:
+            rest |= {name: own[name] for name in expected - given.keys()}
+            given = {name: w for name, w in given.items() if name in expected}
+        try:
+            load(sam.mlx, from_foreign({**rest, **given}, sam.mlx.config, "state_dict"))
+        except ValueError as error:
+            raise RuntimeError(f"Error(s) in loading state_dict for Sam: {error}") from error
+        names = {self.prefix + name for name in state_dict}
+        missing, unexpected = sorted(expected - names), sorted(names - expected)
+        return _IncompatibleKeys(missing if not strict else [], unexpected if not strict else [])
+
+
+def mlx_dtype(dtype: Any) -> mx.Dtype:
+    """A dtype of PyTorch's as MLX's."""
+    name = str(dtype).removeprefix("torch.")
+    if name not in ("float32", "float16", "bfloat16"):
+        raise ValueError(f"the model cannot be {dtype}; expected float32, float16 or bfloat16")
+    found: mx.Dtype = getattr(mx, name)
+    return found

@@ -1,0 +1,169 @@
+"""``segment_anything.modeling.sam``."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
+
+import mlx.core as mx
+import numpy as np
+
+from ... import sam, transforms
+from ...checkpoints.load import cast
+from ...modeling.layers import weights_of
+from ..missing import unknown
+from ..tensors import (
+    as_size,
+    channels_first,
+    is_tensor,
+    to_mlx,
+    to_numpy,
+    to_tensor,
+    usable_device,
+)
+from .image_encoder import ImageEncoderViT
+from .mask_decoder import MaskDecoder
+from .part import Part, mlx_dtype
+from .prompt_encoder import Points, PromptEncoder
+
+
+class Sam(Part):
+    """A ``sam_mlx.Sam`` with the names, tensors and layouts of Meta's.
+
+    It computes where MLX does; ``to(device)`` says where tensors are handed over.
+    """
+
+    mask_threshold: float = 0.0
+    image_format: str = "RGB"
+
+    def __init__(self, model: sam.Sam | None = None, **parts: Any):
+        if not isinstance(model, sam.Sam):
+            super().__init__()
+        self.mlx: sam.Sam = model  # type: ignore[assignment]
+        self.sam = self
+        self.image_encoder: ImageEncoderViT = ImageEncoderViT.of(self)
+        self.prompt_encoder: PromptEncoder = PromptEncoder.of(self)
+        self.mask_decoder: MaskDecoder = MaskDecoder.of(self)
+        self._device: Any = "cpu"
+
+    @property
+    def device(self) -> Any:
+        return usable_device(self._device)
+
+    def take(self, value: Any) -> None:
+        """One argument of ``to``."""
+        if is_tensor(value):
+            self.take(value.device)
+            value = value.dtype
+        if type(value).__name__ == "dtype":
+            self._cast(mlx_dtype(value))
+        elif value is not None and not isinstance(value, bool):
+            self._device = value
+
+    def _cast(self, dtype: mx.Dtype) -> None:
+        if dtype != self.mlx.dtype:
+            self.mlx.load_weights(list(cast(weights_of(self.mlx), dtype).items()))
+
+    @property
+    def pixel_mean(self) -> Any:
+        """(3, 1, 1), as ``pixel_std``. Assign to change; ``pixel_mean[:] = ...`` changes a copy."""
+        return self._constant(self.mlx.config.pixel_mean)
+
+    @pixel_mean.setter
+    def pixel_mean(self, values: Any) -> None:
+        self.mlx.config = replace(self.mlx.config, pixel_mean=_three(values))
+
+    @property
+    def pixel_std(self) -> Any:
+        return self._constant(self.mlx.config.pixel_std)
+
+    @pixel_std.setter
+    def pixel_std(self, values: Any) -> None:
+        self.mlx.config = replace(self.mlx.config, pixel_std=_three(values))
+
+    def _constant(self, values: Sequence[float]) -> Any:
+        return to_tensor(np.array(values, np.float32).reshape(-1, 1, 1), self.device)
+
+    def forward(
+        self, batched_input: Sequence[dict[str, Any]], multimask_output: bool
+    ) -> list[dict[str, Any]]:
+        """Masks for prompts on several images.
+
+        batched_input: dicts with image, (3, h, w) in the input frame; original_size, (H, W); and
+        any of point_coords (B, N, 2) with point_labels (B, N), boxes (B, 4), mask_inputs
+        (B, 1, 4G, 4G), all in the input frame.
+
+        Returns dicts with masks, (B, C, H, W) bool; iou_predictions, (B, C); low_res_logits,
+        (B, C, 4G, 4G).
+        """
+        images = mx.concatenate([self.prepare(record["image"][None]) for record in batched_input])
+        features = self.image_encoder.encode(images)
+        return [
+            self._answer(features[i : i + 1], record, multimask_output)
+            for i, record in enumerate(batched_input)
+        ]
+
+    def _answer(
+        self, features: mx.array, record: dict[str, Any], multimask_output: bool
+    ) -> dict[str, Any]:
+        points = None
+        if "point_coords" in record:
+            points = record["point_coords"], record["point_labels"]
+        boxes, masks = record.get("boxes"), record.get("mask_inputs")
+        logits, iou = self.predict(features, points, boxes, masks, multimask_output)
+        sizes = record["image"].shape[-2:], record["original_size"]
+        return {
+            "masks": to_tensor(self.enlarge(logits, *sizes, self.mask_threshold), self.device),
+            "iou_predictions": to_tensor(iou, self.device),
+            "low_res_logits": to_tensor(logits, self.device),
+        }
+
+    def predict(
+        self, features: mx.array, points: Points, boxes: Any, masks: Any, multimask_output: bool
+    ) -> tuple[mx.array, mx.array]:
+        """Logits (B, C, n, n) and IoU (B, C), evaluated, for prompts on features (1, G, G, C)."""
+        sparse, dense = self.prompt_encoder.embed(points, boxes, masks)
+        pe = self.mlx.prompt_encoder.get_dense_pe()
+        features = features.astype(self.mlx.dtype)
+        return self.mask_decoder.decode(features, pe, sparse, dense, bool(multimask_output))
+
+    def enlarge(
+        self,
+        logits: mx.array,
+        input_size: Sequence[int],
+        original_size: Sequence[int],
+        threshold: float | None = None,
+    ) -> np.ndarray:
+        """(B, C, n, n) to (B, C, H, W): float32, or bool with a threshold. A prompt at a time."""
+        sizes = as_size(input_size), as_size(original_size), self.mlx.config.image_size
+        if len(logits) == 1:
+            return np.array(transforms.upscale_masks(logits, *sizes, threshold=threshold))
+        dtype = np.float32 if threshold is None else np.bool_
+        masks = np.empty((*logits.shape[:2], *sizes[1]), dtype)
+        for i, x in enumerate(logits):
+            masks[i] = np.array(transforms.upscale_masks(x, *sizes, threshold=threshold))
+        return masks
+
+    def postprocess_masks(
+        self, masks: Any, input_size: Sequence[int], original_size: Sequence[int]
+    ) -> Any:
+        """Low-resolution logits (B, C, n, n) to the picture's size, (B, C, H, W)."""
+        return to_tensor(self.enlarge(to_mlx(masks), input_size, original_size), self.device)
+
+    def preprocess(self, x: Any) -> Any:
+        """Pixels (3, h, w) or (B, 3, h, w), 0 to 255, normalised and padded to (..., 3, S, S)."""
+        images = channels_first(self.prepare(x.reshape(-1, *x.shape[-3:])), self.device)
+        return images.reshape(*x.shape[:-2], *images.shape[-2:])
+
+    def prepare(self, images: Any) -> mx.array:
+        """(B, 3, h, w) to (B, S, S, 3)."""
+        pixels = mx.array(to_numpy(images)).transpose(0, 2, 3, 1)
+        return transforms.normalize_and_pad(pixels, self.mlx.config)
+
+
+def _three(values: Any) -> tuple[float, ...]:
+    return tuple(to_numpy(values).reshape(-1).tolist())
+
+
+__getattr__ = unknown(__name__)
