@@ -12,14 +12,14 @@ from pathlib import Path
 
 USAGE = """usage: python -m sam_mlx.compat (client.py | -m module | -c code) [argument ...]
 
-Runs a client of segment_anything, or mobile_sam, on sam_mlx.
-"""
+Runs a client of segment_anything, or mobile_sam, on sam_mlx."""
 HOOK = Path(__file__).parent / "hook"
 
 
 def main() -> None:
     if len(sys.argv) < 2 or sys.argv[1] in ("-h", "--help"):
-        sys.exit(USAGE if len(sys.argv) < 2 else print(USAGE))
+        print(USAGE, file=sys.stdout if len(sys.argv) > 1 else sys.stderr)
+        sys.exit(0 if len(sys.argv) > 1 else 2)
     if sys.flags.ignore_environment or sys.flags.no_site:
         sys.exit("python -E, -I and -S switch off what sam_mlx.compat needs: leave them out")
     before = os.environ.get("PYTHONPATH")

@@ -9,9 +9,10 @@ from pathlib import Path
 
 from .. import sam
 from ..checkpoints.locate import PYTORCH_SUFFIXES
+from ..checkpoints.read import from_foreign
 from .missing import unknown
 from .modeling.sam import Sam
-from .tensors import import_torch
+from .tensors import import_torch, to_mlx
 
 
 def _build(variant: str, checkpoint: str | Path | None = None) -> Sam:
@@ -21,7 +22,7 @@ def _build(variant: str, checkpoint: str | Path | None = None) -> Sam:
     """
     if checkpoint is None:
         return Sam(sam.build_sam(variant))
-    model = sam.Sam.from_pretrained(checkpoint)
+    model = _load(checkpoint)
     if model.config.variant != variant:
         warnings.warn(
             f"{checkpoint} is a SAM {model.config.variant}, and is loaded as such; "
@@ -29,6 +30,14 @@ def _build(variant: str, checkpoint: str | Path | None = None) -> Sam:
             stacklevel=2,
         )
     return Sam(model)
+
+
+def _load(checkpoint: str | Path) -> sam.Sam:
+    if Path(checkpoint).suffix not in PYTORCH_SUFFIXES:
+        return sam.Sam.from_pretrained(checkpoint)
+    state = import_torch().load(checkpoint, map_location="cpu", weights_only=True)
+    weights = {name: to_mlx(tensor) for name, tensor in state.items()}
+    return sam.Sam.from_checkpoint(from_foreign(weights, source=str(checkpoint)))
 
 
 build_sam_vit_h = partial(_build, "vit_h")

@@ -25,11 +25,11 @@ def import_torch() -> Any:
     """PyTorch; ImportError says what goes without."""
     try:
         import torch
-    except ImportError as error:
+    except ImportError:
         raise ImportError(
             "this call gives PyTorch's tensors: pip install torch. set_image, predict and generate "
             "of numpy arrays go without"
-        ) from error
+        ) from None
     return torch
 
 
@@ -73,7 +73,7 @@ def to_tensor(values: mx.array | np.ndarray, device: Any = "cpu") -> Any:
     is_bfloat16 = isinstance(values, mx.array) and values.dtype == mx.bfloat16
     if isinstance(values, mx.array):
         values = np.array(values.astype(mx.float32) if is_bfloat16 else values)
-    tensor = torch.from_numpy(np.ascontiguousarray(values))
+    tensor = torch.from_numpy(np.asarray(values, order="C"))
     return (tensor.bfloat16() if is_bfloat16 else tensor).to(device)
 
 

@@ -22,8 +22,6 @@ class ResizeLongestSide:
     def apply_image(self, image: np.ndarray) -> np.ndarray:
         """Antialiased bilinear resize of (H, W, C) or (H, W) uint8."""
         height, width = self.get_preprocess_shape(*image.shape[:2], self.target_length)
-        if image.ndim == 3 and image.shape[2] == 1:
-            image = image[..., 0]
         picture = Image.fromarray(image)
         return np.array(picture.resize((width, height), Image.Resampling.BILINEAR))
 

@@ -1,0 +1,285 @@
+"""The model and its parts for clients, against Meta's on nano's weights."""
+
+import copy
+import pickle
+
+import mlx.core as mx
+import numpy as np
+import pytest
+import torch
+
+import sam_mlx
+from sam_mlx import compat as package
+from sam_mlx.compat import modeling
+from sam_mlx.compat.segment_anything import sam_model_registry
+from sam_mlx.modeling.layers import weights_of
+from tests.support import compat
+from tests.support.automatic import original_of
+from tests.support.compat import nano_pair, same
+from tests.support.originals import segment_anything
+
+pytestmark = pytest.mark.original
+
+
+@pytest.fixture(scope="module")
+def pair():
+    return nano_pair()
+
+
+@pytest.fixture
+def sam():
+    """A model of the test's own, to be changed."""
+    return package.Sam(sam_mlx.Sam.from_pretrained("nano"))
+
+
+@torch.no_grad()
+def test_parts(pair):
+    """As MedSAM calls them, each fed with the original's inputs."""
+    reference, ours = pair
+    x = torch.from_numpy(np.random.default_rng(0).normal(0, 1, (2, 3, 320, 320))).float()
+    image = reference.image_encoder(x)
+    same(ours.image_encoder(x), image, 5e-6)
+
+    prompts = dict(
+        points=(torch.rand(2, 3, 2) * 320, torch.tensor([[1, 0, -1], [0, 1, 1]])),
+        boxes=torch.rand(2, 1, 4) * 320,
+        masks=torch.randn(2, 1, 160, 160),
+    )
+    for names in ([], ["points"], ["boxes"], ["masks"], ["points", "boxes", "masks"]):
+        given = dict.fromkeys(prompts) | {name: prompts[name] for name in names}
+        sparse, dense = reference.prompt_encoder(**given)
+        our_sparse, our_dense = ours.prompt_encoder(**given)
+        same(our_sparse, sparse, 2e-5)  # sines of large angles
+        same(our_dense.contiguous(), dense.contiguous(), 1e-5)
+        rest = dict(
+            image_embeddings=image[:1],
+            image_pe=reference.prompt_encoder.get_dense_pe(),
+            sparse_prompt_embeddings=sparse,
+            dense_prompt_embeddings=dense,
+        )
+        for wanted in (True, False):
+            logits, iou = reference.mask_decoder(**rest, multimask_output=wanted)
+            found = ours.mask_decoder(**rest, multimask_output=wanted)
+            same(found[0], logits.contiguous(), 4e-4)
+            same(found[1], iou.contiguous(), 2e-6)
+        same(ours.mask_decoder.predict_masks(**rest)[0], reference.mask_decoder.predict_masks(**rest)[0], 4e-4)
+
+
+def test_sizes(pair):
+    reference, ours = pair
+    assert type(ours.image_encoder) is modeling.ImageEncoderViT
+    assert isinstance(ours.mask_decoder, modeling.MaskDecoder)
+    assert isinstance(ours, modeling.Sam) and package.Sam is modeling.Sam
+    for part, names in {
+        "image_encoder": ["img_size"],
+        "prompt_encoder": [
+            "embed_dim", "image_embedding_size", "input_image_size", "mask_input_size",
+            "num_point_embeddings",
+        ],
+        "mask_decoder": ["num_mask_tokens", "num_multimask_outputs", "transformer_dim"],
+    }.items():  # fmt: skip
+        for name in names:
+            same(getattr(getattr(ours, part), name), getattr(getattr(reference, part), name))
+    for name in ("mask_threshold", "image_format", "pixel_mean", "pixel_std", "device"):
+        same(getattr(ours, name), getattr(reference, name))
+    pe = reference.prompt_encoder.get_dense_pe().contiguous()
+    same(ours.prompt_encoder.get_dense_pe(), pe, 1e-5)
+
+
+@pytest.mark.parametrize("shape", [(3, 320, 200), (2, 3, 100, 320)])
+@pytest.mark.parametrize("dtype", [torch.uint8, torch.float32])
+def test_preprocess(pair, shape, dtype):
+    reference, ours = pair
+    pixels = torch.randint(0, 256, shape).to(dtype)
+    same(ours.preprocess(pixels), reference.preprocess(pixels), 1e-6)
+
+
+def test_postprocess_masks(pair):
+    reference, ours = pair
+    for B in (1, 3):
+        logits = torch.randn(B, 3, 160, 160) * 9
+        for size in ((97, 131), [131, 97], torch.Size([320, 320])):
+            inner = reference_size(size)
+            same(
+                ours.postprocess_masks(logits, inner, size),
+                reference.postprocess_masks(logits, inner, tuple(size)).contiguous(),
+                5e-4,  # 2.7e-4, of noise up to 40: PyTorch rounds positions to float32
+            )
+
+
+def reference_size(size):
+    resize = sam_mlx.compat.utils.transforms.ResizeLongestSide
+    return resize.get_preprocess_shape(*size, 320)
+
+
+def test_call(pair):
+    reference, ours = pair
+    resize = sam_mlx.compat.utils.transforms.ResizeLongestSide(320)
+    images = [compat.picture()[:200], compat.picture()[:, :99]]
+    prompts = [
+        dict(point_coords=torch.rand(2, 1, 2) * 300, point_labels=torch.tensor([[1], [0]])),
+        dict(boxes=torch.tensor([[9.0, 9, 90, 80]]), mask_inputs=torch.randn(1, 1, 160, 160)),
+    ]
+    batch = [
+        dict(
+            image=torch.from_numpy(resize.apply_image(image)).permute(2, 0, 1),
+            original_size=image.shape[:2],
+            **prompt,
+        )
+        for image, prompt in zip(images, prompts)
+    ]
+    for wanted in (True, False):
+        same(ours(batch, multimask_output=wanted), contiguous(reference(batch, wanted)), 4e-4)
+
+
+def contiguous(records):
+    return [{name: tensor.contiguous() for name, tensor in r.items()} for r in records]
+
+
+def test_state_dict_is_the_originals(pair):
+    reference, ours = pair
+    state = reference.state_dict()
+    assert set(ours.state_dict()) == set(state)
+    for name, tensor in ours.state_dict().items():
+        same(tensor, state[name])
+    part = ours.mask_decoder.state_dict()
+    assert set(part) == set(reference.mask_decoder.state_dict())
+    assert sum(p.numel() for p in ours.parameters()) == sum(p.numel() for p in reference.parameters())
+    assert set(dict(ours.prompt_encoder.named_parameters())) == set(
+        dict(reference.prompt_encoder.named_parameters())
+    )
+
+
+def test_load_state_dict(sam):
+    other = sam_model_registry["vit_b"].func  # the function below the registry
+    assert callable(other)
+    state = {name: torch.randn_like(t) for name, t in sam.state_dict().items()}
+    found = sam.load_state_dict(state)
+    assert (found.missing_keys, found.unexpected_keys) == ([], [])
+    for name, tensor in sam.state_dict().items():
+        same(tensor, state[name])
+    decoder = {name: t + 1 for name, t in sam.mask_decoder.state_dict().items()}
+    sam.mask_decoder.load_state_dict(decoder)
+    for name, tensor in sam.state_dict().items():
+        same(tensor, state[name] + name.startswith("mask_decoder."))
+
+
+def test_load_state_dict_that_does_not_fit(sam, pair):
+    """The errors and the two lists are the original's."""
+    reference = original_of(sam.mlx)
+    state = sam.state_dict()
+    name = "mask_decoder.iou_token.weight"
+    lacking = {n: t for n, t in state.items() if n != name} | {"more": torch.zeros(1)}
+    wrong = state | {name: torch.zeros(1, 5)}
+    for model in (reference, sam):
+        with pytest.raises(RuntimeError, match=name):
+            model.load_state_dict(lacking)
+        with pytest.raises(RuntimeError, match=name):
+            model.load_state_dict(wrong)
+        found = model.load_state_dict(lacking, strict=False)
+        assert found.missing_keys == [name] and found.unexpected_keys == ["more"]
+
+
+def test_devices(sam):
+    assert sam.device == torch.device("cpu")
+    assert sam.to("cpu") is sam and sam.eval() is sam and sam.cpu() is sam
+    assert sam.to(device=torch.device("cpu"), non_blocking=True) is sam
+    box = torch.tensor([[9.0, 9, 90, 80]])
+    for device in ("meta", torch.device("meta"), torch.zeros(1, device="meta")):
+        sam.to("cpu")
+        sam.to(device)
+        predictor = sam_mlx.compat.predictor.SamPredictor(sam)
+        predictor.set_image(compat.picture())
+        results = [
+            *predictor.predict_torch(None, None, box),
+            *sam.prompt_encoder(boxes=box),
+            sam.prompt_encoder.get_dense_pe(),
+            sam.pixel_mean,
+            predictor.features,
+            next(iter(sam.parameters())),
+        ]
+        assert {str(t.device) for t in [*results, sam, predictor, sam.mask_decoder]} == {"meta"}
+    assert predictor.predict_torch is not None
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="asks for a device that is not there")
+@pytest.mark.parametrize("ask", [lambda sam: sam.cuda(), lambda sam: sam.to("cuda"), lambda sam: sam.to(0)])
+def test_a_device_that_is_not_there_is_the_cpu(sam, ask):
+    sam_mlx.compat.tensors.usable_device.cache_clear()
+    ask(sam)
+    with pytest.warns(UserWarning, match="tensors stay on the CPU"):
+        assert sam.device == torch.device("cpu")
+
+
+def test_precision(small):
+    sam = package.Sam(copy.deepcopy(small[1]))
+    x = torch.ones(1, 3, 128, 128)
+    whole = sam.image_encoder(x)
+    for change, dtype in ((sam.half, torch.float16), (sam.bfloat16, torch.bfloat16)):
+        change()
+        assert sam.image_encoder(x).dtype == dtype
+        assert (sam.image_encoder(x).float() - whole).abs().max() < 0.1
+    sam.to(torch.float32)
+    assert sam.mlx.dtype == mx.float32
+    with pytest.raises(ValueError, match="float64"):
+        sam.to(torch.float64)
+
+
+def test_pixel_constants_can_be_assigned(sam):
+    """As by clients that scale pixels themselves."""
+    x = torch.rand(1, 3, 320, 320)
+    sam.pixel_mean, sam.pixel_std = torch.zeros(3, 1, 1), torch.ones(3, 1, 1)
+    same(sam.preprocess(x), x)
+
+
+def test_copies_and_pickles(sam):
+    for other in (copy.deepcopy(sam), pickle.loads(pickle.dumps(sam))):
+        assert other.image_encoder.sam is other and other.mlx is not sam.mlx
+        for name, w in weights_of(sam.mlx).items():
+            assert mx.array_equal(weights_of(other.mlx)[name], w)
+
+
+def test_training_is_refused(sam):
+    refused = pytest.raises(NotImplementedError, match="train with Meta's package")
+    sam.train(False)
+    for p in sam.image_encoder.parameters():  # clients freeze what they do not train
+        p.requires_grad = False
+        assert not p.requires_grad
+    with refused:
+        sam.train()
+    with refused:
+        sam.mask_decoder.requires_grad_()
+    with refused:
+        next(iter(sam.parameters())).requires_grad = True
+    with refused:
+        torch.optim.AdamW(sam.mask_decoder.parameters())
+    with refused:
+        sam.image_encoder(torch.zeros(1, 3, 320, 320, requires_grad=True))
+    with torch.no_grad():
+        sam.image_encoder(torch.zeros(1, 3, 320, 320, requires_grad=True))
+
+
+def test_registry(tmp_path):
+    ours = sam_model_registry
+    assert set(ours) == {*segment_anything.sam_model_registry, "vit_t"}
+    with pytest.warns(UserWarning, match="is a SAM nano, and is loaded as such; vit_l was asked"):
+        assert ours["vit_l"](checkpoint="nano").mlx.config.variant == "nano"
+    with pytest.raises(FileNotFoundError):
+        ours["vit_b"](checkpoint=str(tmp_path / "missing.pth"))
+
+
+def test_random_weights(monkeypatch):
+    """Without a checkpoint, as in the original."""
+    monkeypatch.setitem(sam_mlx.config.VARIANTS, "vit_b", sam_mlx.config.VARIANTS["nano"])
+    sam = sam_model_registry["vit_b"]()
+    assert sam.mlx.config.variant == "nano"
+    with torch.no_grad():
+        assert sam.image_encoder(torch.zeros(1, 3, 320, 320)).isfinite().all()
+
+
+def test_parts_alone_are_refused():
+    for kind in (modeling.ImageEncoderViT, modeling.PromptEncoder, modeling.MaskDecoder):
+        with pytest.raises(NotImplementedError, match="sam_model_registry"):
+            kind()
+    with pytest.raises(NotImplementedError, match="sam_model_registry"):
+        modeling.Sam(image_encoder=None, prompt_encoder=None, mask_decoder=None)
