@@ -42,7 +42,8 @@ class SamAutomaticMaskGenerator:
     ):
         given = locals()
         given = {f.name: given[f.name] for f in fields(GeneratorOptions)}
-        vars(self).update(given, predictor=SamPredictor(model))
+        vars(self).update(given)
+        self.predictor = SamPredictor(model)
         checked = generator.SamAutomaticMaskGenerator(model.mlx, **given)
         self.point_grids: Sequence[np.ndarray] = checked.point_grids
 

@@ -118,7 +118,7 @@ def frozen() -> type:
     """The type of parameters that are handed out: tensors that cannot be trained."""
     torch = import_torch()
 
-    class Frozen(torch.Tensor):  # type: ignore[misc, name-defined]
+    class Frozen(torch.Tensor):  # type: ignore[name-defined]
         @property
         def requires_grad(self) -> bool:
             return False

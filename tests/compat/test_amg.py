@@ -137,7 +137,12 @@ def columns(start):
 
 
 @pytest.mark.parametrize(
-    "keep", [torch.tensor([4, 0, 1]), torch.tensor([True, False, True, True, False]), torch.tensor([], dtype=int)]
+    "keep",
+    [
+        torch.tensor([4, 0, 1]),
+        torch.tensor([True, False, True, True, False]),
+        torch.tensor([], dtype=int),
+    ],
 )
 def test_mask_data(keep):
     both = [module.MaskData(**columns(0)) for module in (ours, meta)]

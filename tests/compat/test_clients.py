@@ -79,7 +79,9 @@ def start_process(command, cwd, env):
 def need(packages):
     for name in packages:
         if importlib.util.find_spec(name) is None:
-            pytest.skip(f"{name} is not installed: pip install --no-deps -r tests/compat/clients.txt")
+            pytest.skip(
+                f"{name} is not installed: pip install --no-deps -r tests/compat/clients.txt"
+            )
 
 
 @pytest.mark.parametrize("client", PACKAGES)

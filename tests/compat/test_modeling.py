@@ -9,13 +9,16 @@ import pytest
 import torch
 
 import sam_mlx
+from convert.meta import build_meta
 from sam_mlx import compat as package
 from sam_mlx.compat import modeling
 from sam_mlx.compat.segment_anything import sam_model_registry
+from sam_mlx.config import VARIANTS
 from sam_mlx.modeling.layers import weights_of
 from tests.support import compat
 from tests.support.automatic import original_of
 from tests.support.compat import nano_pair, same
+from tests.support.mobile_sam import mobile_sam_state
 from tests.support.originals import segment_anything
 
 pytestmark = pytest.mark.original
@@ -62,7 +65,11 @@ def test_parts(pair):
             found = ours.mask_decoder(**rest, multimask_output=wanted)
             same(found[0], logits.contiguous(), 4e-4)
             same(found[1], iou.contiguous(), 2e-6)
-        same(ours.mask_decoder.predict_masks(**rest)[0], reference.mask_decoder.predict_masks(**rest)[0], 4e-4)
+        same(
+            ours.mask_decoder.predict_masks(**rest)[0],
+            reference.mask_decoder.predict_masks(**rest)[0],
+            4e-4,
+        )
 
 
 def test_sizes(pair):
@@ -144,15 +151,15 @@ def test_state_dict_is_the_originals(pair):
         same(tensor, state[name])
     part = ours.mask_decoder.state_dict()
     assert set(part) == set(reference.mask_decoder.state_dict())
-    assert sum(p.numel() for p in ours.parameters()) == sum(p.numel() for p in reference.parameters())
+    assert sum(p.numel() for p in ours.parameters()) == sum(
+        p.numel() for p in reference.parameters()
+    )
     assert set(dict(ours.prompt_encoder.named_parameters())) == set(
         dict(reference.prompt_encoder.named_parameters())
     )
 
 
 def test_load_state_dict(sam):
-    other = sam_model_registry["vit_b"].func  # the function below the registry
-    assert callable(other)
     state = {name: torch.randn_like(t) for name, t in sam.state_dict().items()}
     found = sam.load_state_dict(state)
     assert (found.missing_keys, found.unexpected_keys) == ([], [])
@@ -203,7 +210,9 @@ def test_devices(sam):
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="asks for a device that is not there")
-@pytest.mark.parametrize("ask", [lambda sam: sam.cuda(), lambda sam: sam.to("cuda"), lambda sam: sam.to(0)])
+@pytest.mark.parametrize(
+    "ask", [lambda sam: sam.cuda(), lambda sam: sam.to("cuda"), lambda sam: sam.to(0)]
+)
 def test_a_device_that_is_not_there_is_the_cpu(sam, ask):
     sam_mlx.compat.tensors.usable_device.cache_clear()
     ask(sam)
@@ -270,7 +279,7 @@ def test_registry(tmp_path):
 
 def test_random_weights(monkeypatch):
     """Without a checkpoint, as in the original."""
-    monkeypatch.setitem(sam_mlx.config.VARIANTS, "vit_b", sam_mlx.config.VARIANTS["nano"])
+    monkeypatch.setitem(VARIANTS, "vit_b", VARIANTS["nano"])
     sam = sam_model_registry["vit_b"]()
     assert sam.mlx.config.variant == "nano"
     with torch.no_grad():
@@ -283,3 +292,17 @@ def test_parts_alone_are_refused():
             kind()
     with pytest.raises(NotImplementedError, match="sam_model_registry"):
         modeling.Sam(image_encoder=None, prompt_encoder=None, mask_decoder=None)
+
+
+def test_mobile_sam(tmp_path):
+    """Its file loads under ``vit_t``; a state dict with its names too, batch norms folded."""
+    state = mobile_sam_state(build_meta(VARIANTS["vit_t"]))
+    torch.save(state, tmp_path / "mobile_sam.pt")
+    sam = sam_model_registry["vit_t"](checkpoint=tmp_path / "mobile_sam.pt")
+    assert sam.mlx.config.variant == "vit_t"
+    other = sam_model_registry["vit_t"]()
+    for strict in (True, False):
+        found = other.load_state_dict(state, strict)
+        assert (found.missing_keys, found.unexpected_keys) == ([], [])
+        for name, w in weights_of(sam.mlx).items():
+            assert mx.array_equal(weights_of(other.mlx)[name], w)

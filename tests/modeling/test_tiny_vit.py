@@ -20,6 +20,7 @@ from sam_mlx import Sam, SamPredictor, sam_model_registry
 from sam_mlx.checkpoints.read import from_foreign
 from sam_mlx.config import VARIANTS, SamConfig
 from sam_mlx.modeling.tiny_vit import fold_batch_norms
+from tests.support.mobile_sam import mobile_sam_state
 
 pytestmark = pytest.mark.original
 CONFIG = VARIANTS["vit_t"]
@@ -45,25 +46,6 @@ def randomise(sam: torch.nn.Module) -> torch.nn.Module:
         elif name.endswith("running_var"):
             buffer.uniform_(0.5, 2)
     return sam
-
-
-def mobile_sam_state(sam: torch.nn.Module) -> dict[str, torch.Tensor]:
-    """What MobileSAM's own code would save: its names, its unused classifier."""
-    state = {}
-    for name, tensor in sam.state_dict().items():
-        name = name.replace(".backbone.", ".").replace(".conv.weight", ".c.weight")
-        for i in (1, 2):
-            name = name.replace(f".patch_embed.conv{i}.", f".patch_embed.seq.{2 * i - 2}.")
-            name = name.replace(f".stages.{i}.downsample.", f".layers.{i - 1}.downsample.")
-        name = name.replace(".stages.3.downsample.", ".layers.2.downsample.")
-        state[name.replace(".stages.", ".layers.")] = tensor
-    dim = CONFIG.encoder.dims[-1]
-    return state | {
-        "image_encoder.norm_head.weight": torch.ones(dim),
-        "image_encoder.norm_head.bias": torch.zeros(dim),
-        "image_encoder.head.weight": torch.randn(1000, dim),
-        "image_encoder.head.bias": torch.zeros(1000),
-    }
 
 
 @pytest.fixture(scope="module")

@@ -3,12 +3,14 @@
 Imports nothing of the package until a client imports ``segment_anything`` or ``mobile_sam``.
 """
 
+from __future__ import annotations
+
 import sys
+from importlib import import_module
 from importlib.machinery import ModuleSpec
 from importlib.util import find_spec, spec_from_file_location
 from pathlib import Path
 from types import ModuleType
-from typing import Optional
 
 HERE = Path(__file__).parent
 NAMES = ("segment_anything", "mobile_sam")
@@ -19,8 +21,8 @@ class Finder:
 
     @staticmethod
     def find_spec(
-        name: str, path: object = None, target: Optional[ModuleType] = None
-    ) -> Optional[ModuleSpec]:
+        name: str, path: object = None, target: ModuleType | None = None
+    ) -> ModuleSpec | None:
         if name not in NAMES:
             return None
         if find_spec("sam_mlx") is None:  # it was found through the folder we were started in
@@ -33,7 +35,7 @@ def run_the_others() -> None:
     sys.path[:] = [entry for entry in sys.path if Path(entry) != HERE]
     this = sys.modules.pop("sitecustomize")
     try:
-        import sitecustomize  # noqa: F401
+        import_module("sitecustomize")
     except ModuleNotFoundError as error:
         if error.name != "sitecustomize":
             raise
@@ -41,5 +43,5 @@ def run_the_others() -> None:
         sys.modules.setdefault("sitecustomize", this)
 
 
-sys.meta_path.insert(0, Finder)  # type: ignore[arg-type]
+sys.meta_path.insert(0, Finder)
 run_the_others()

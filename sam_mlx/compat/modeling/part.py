@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import mlx.core as mx
 
-from ...checkpoints import layouts
+from ...checkpoints import layouts, names
 from ...checkpoints.load import load
 from ...checkpoints.read import from_foreign
 from ...modeling.layers import weights_of
@@ -121,17 +121,19 @@ class Part:
         own = layouts.to_torch(weights_of(sam.mlx), sam.mlx)
         expected = {name for name in own if name.startswith(self.prefix)}
         given = {self.prefix + name: to_mlx(w) for name, w in state_dict.items()}
+        given = given if self.prefix else dict(names.to_meta(given))
         rest = {name: w for name, w in own.items() if name not in expected}
+        missing: list[str] = []
+        unexpected: list[str] = []
         if not strict:
-            rest |= {name: own[name] for name in expected - given.keys()}
+            missing, unexpected = sorted(expected - given.keys()), sorted(given.keys() - expected)
+            rest |= {name: own[name] for name in missing}
             given = {name: w for name, w in given.items() if name in expected}
         try:
             load(sam.mlx, from_foreign({**rest, **given}, sam.mlx.config, "state_dict"))
         except ValueError as error:
             raise RuntimeError(f"Error(s) in loading state_dict for Sam: {error}") from error
-        names = {self.prefix + name for name in state_dict}
-        missing, unexpected = sorted(expected - names), sorted(names - expected)
-        return _IncompatibleKeys(missing if not strict else [], unexpected if not strict else [])
+        return _IncompatibleKeys(missing, unexpected)
 
 
 def mlx_dtype(dtype: Any) -> mx.Dtype:

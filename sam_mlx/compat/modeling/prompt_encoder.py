@@ -46,9 +46,7 @@ class PromptEncoder(Part):
         """
         sparse, dense = self.embed(points, boxes, masks)
         B = self.batch_size(points, boxes, masks) if masks is None else len(dense)
-        dense_tensor = channels_first(dense, self.device).expand(
-            B, -1, *self.image_embedding_size
-        )
+        dense_tensor = channels_first(dense, self.device).expand(B, -1, *self.image_embedding_size)
         return to_tensor(sparse, self.device), dense_tensor
 
     @staticmethod

@@ -21,7 +21,8 @@ class ResizeLongestSide:
 
     def apply_image(self, image: np.ndarray) -> np.ndarray:
         """Antialiased bilinear resize of (H, W, C) or (H, W) uint8."""
-        height, width = self.get_preprocess_shape(*image.shape[:2], self.target_length)
+        H, W = image.shape[:2]
+        height, width = self.get_preprocess_shape(H, W, self.target_length)
         picture = Image.fromarray(image)
         return np.array(picture.resize((width, height), Image.Resampling.BILINEAR))
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 from stand_ins import stand_in
 
-stand_in("roboflow", "autodistill_grounded_sam.helpers")
+stand_in("roboflow", "autodistill_grounded_sam.helpers", "sklearn.metrics.pairwise")
 checkpoint, picture, out = sys.argv[1:]
 cache = Path.home() / ".cache" / "autodistill" / "segment_anything"
 cache.mkdir(parents=True, exist_ok=True)

@@ -19,8 +19,7 @@ class ModelHandler:
 
     def handle(self, image):
         self.predictor.set_image(np.array(image))
-        features = self.predictor.get_image_embedding()
-        return features
+        return self.predictor.get_image_embedding()
 
 
 checkpoint, picture, out = sys.argv[1:]

@@ -34,8 +34,12 @@ found["features"] = features
 boxes = torch.tensor([[40.0, 40, 100, 110], [90, 20, 160, 90]])
 predictor.set_image(image)
 in_frame = predictor.transform.apply_boxes_torch(boxes, image.shape[:2]).to(predictor.device)
-found["boxes"] = predictor.predict_torch(
-    point_coords=None, point_labels=None, boxes=in_frame, multimask_output=False
-)[0].cpu().numpy()
+found["boxes"] = (
+    predictor.predict_torch(
+        point_coords=None, point_labels=None, boxes=in_frame, multimask_output=False
+    )[0]
+    .cpu()
+    .numpy()
+)
 assert ResizeLongestSide(sam.image_encoder.img_size).apply_image(image).dtype == np.uint8
 np.savez(out, **found)

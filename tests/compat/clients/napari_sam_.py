@@ -7,7 +7,9 @@ import numpy as np
 from PIL import Image
 from stand_ins import stand_in
 
-stand_in("qtpy.QtWidgets", "qtpy.QtGui", "qtpy.QtCore", "napari", "vispy.util.keys", "superqt.utils")
+stand_in(
+    "qtpy.QtWidgets", "qtpy.QtGui", "qtpy.QtCore", "napari", "vispy.util.keys", "superqt.utils"
+)
 checkpoint, picture, out = sys.argv[1:]
 from napari_sam._widget import SAM_MODELS, SamWidget  # noqa: E402
 

@@ -2,10 +2,18 @@
 
 import sys
 import types
+from importlib.machinery import ModuleSpec
 from unittest.mock import MagicMock
 
 
-class Widget:
+class Anything(type):
+    def __getattr__(cls, name):
+        if name.startswith("__"):
+            raise AttributeError(name)
+        return MagicMock()
+
+
+class Widget(metaclass=Anything):
     """Takes everything, and has everything."""
 
     def __init__(self, *args, **kwargs):
@@ -23,10 +31,14 @@ class Module(types.ModuleType):
 
     __path__ = ()
 
+    def __init__(self, name):
+        super().__init__(name)
+        self.__spec__ = ModuleSpec(name, None)
+
     def __getattr__(self, name):
         if name.startswith("__"):
             raise AttributeError(name)
-        value = self.__dict__[name] = type(name, (Widget,), {})
+        value = self.__dict__[name] = Anything(name, (Widget,), {})
         return value
 
 
