@@ -60,6 +60,8 @@ def on_both(client, tmp_path, *arguments):
             "HOME": str(home),
             "PYTHONPATH": os.pathsep.join(dict.fromkeys(filter(None, path))),
             "PIP_NO_INDEX": "1",  # one of them installs what it misses
+            "OMP_NUM_THREADS": "1",  # two at once: threads that wait for each other cost most
+            "MKL_NUM_THREADS": "1",
             "MPLBACKEND": "agg",
             "PYTHONWARNINGS": "ignore",
         }
@@ -100,7 +102,7 @@ def test_client(client, checkpoint, tmp_path):
             assert (found == expected).all(), name
 
 
-AMG = ["--model-type", "vit_b", "--points-per-side", 8, "--crop-n-layers", 1, "--device", "cpu"]
+AMG = ["--model-type", "vit_b", "--points-per-side", 4, "--crop-n-layers", 1, "--device", "cpu"]
 THRESHOLDS = ["--pred-iou-thresh", 0.7, "--stability-score-thresh", 0.8, "--points-per-batch", 16]
 
 
