@@ -20,10 +20,15 @@ PYTHON = [text for language, text in BLOCKS if language == "python"]
 SHELL = [
     line for _, text in BLOCKS if _ != "python" for line in text.replace("\\\n", "").split("\n")
 ]
-COMMANDS = [line for line in SHELL if line.startswith(("sam-mlx", "mlx.launch"))]
+COMMANDS = [
+    line
+    for line in SHELL
+    if line.startswith(("sam-mlx", "mlx.launch", "python -m sam_mlx.compat -c"))
+]
 # What the other lines are, and where they run.
 ELSEWHERE = {
     "pip install": ".ci/run, a fresh environment",
+    "python -m sam_mlx.compat": "tests/compat: a program of the reader's",
     "python -m convert": "tests/convert: needs a released checkpoint",
     "python examples/benchmarks/run.py": "tests/examples/test_benchmarks.py: hours, and a clone",
 }

@@ -4,6 +4,7 @@ Both answer the same prompt in turns, so that the machine's other load meets bot
 numpy allocates in one call, of which the masks are one copy. Tensors need PyTorch.
 """
 
+import argparse
 import statistics
 import time
 import tracemalloc
@@ -16,7 +17,6 @@ from sam_mlx import compat
 from sam_mlx.compat.predictor import SamPredictor
 
 PROMPT = dict(point_coords=np.array([[400, 300]]), point_labels=np.array([1]))
-ROUNDS = 60
 
 
 def milliseconds(call) -> float:
@@ -25,9 +25,9 @@ def milliseconds(call) -> float:
     return 1e3 * (time.perf_counter() - start)
 
 
-def in_turns(calls: dict) -> dict:
+def in_turns(calls: dict, rounds: int) -> dict:
     times = {name: [] for name in calls}
-    for _ in range(ROUNDS + 5):
+    for _ in range(rounds + 5):
         for name, call in calls.items():
             times[name].append(milliseconds(call))
     return {name: statistics.median(row[5:]) for name, row in times.items()}
@@ -44,6 +44,9 @@ def numpy_bytes(call) -> int:
 
 
 def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--rounds", type=int, default=60)
+    rounds = parser.parse_args().rounds
     warnings.simplefilter("ignore")
     picture = np.random.default_rng(0).integers(0, 256, (1200, 1800, 3), np.uint8)
     own = sam_mlx.SamPredictor.from_pretrained("nano")
@@ -62,7 +65,7 @@ def main() -> None:
     calls["features as a tensor"] = lambda: tensors.predict(**PROMPT)
     points = tensors.transform.apply_coords(PROMPT["point_coords"], picture.shape[:2])[None]
     calls["predict_torch"] = lambda: tensors.predict_torch(points, PROMPT["point_labels"][None])
-    for name, time_taken in in_turns(calls).items():
+    for name, time_taken in in_turns(calls, rounds).items():
         extra = f"{memory[name]:6.1f} MB of numpy's" if name in memory else ""
         print(f"{name:22}{time_taken:8.2f} ms {extra}")
 

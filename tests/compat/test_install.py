@@ -223,6 +223,13 @@ def test_children(tmp_path):
     assert lines == ["sam_mlx.compat.segment_anything sam_mlx.compat.segment_anything"] * 2
 
 
+def test_the_package_is_the_launchers(tmp_path):
+    """Also where it was found through the folder that Python was started in."""
+    (tmp_path / "client.py").write_text("import sam_mlx, segment_anything; print(sam_mlx.__file__)")
+    found = output(*LAUNCH, tmp_path / "client.py", PYTHONPATH="")
+    assert found == str(ROOT / "sam_mlx" / "__init__.py")
+
+
 def test_another_sitecustomize_still_runs(tmp_path):
     (tmp_path / "sitecustomize.py").write_text("import sys; sys.theirs = 'ran'")
     code = "import sys, sitecustomize as s; print(sys.theirs, s.__file__)"

@@ -228,6 +228,8 @@ def test_precision(small):
         change()
         assert sam.image_encoder(x).dtype == dtype
         assert (sam.image_encoder(x).float() - whole).abs().max() < 0.1
+        sam.load_state_dict(sam.state_dict())
+        assert sam.image_encoder(x).dtype == dtype
     sam.to(torch.float32)
     assert sam.mlx.dtype == mx.float32
     with pytest.raises(ValueError, match="float64"):

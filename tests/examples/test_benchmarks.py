@@ -81,3 +81,12 @@ def test_scale(tmp_path):
     )
     assert [line.split(":")[0] for line in done.stdout.splitlines()] == ["prompts 1", "batch 1"]
     assert (tmp_path / "scale.png").stat().st_size > 1000
+
+
+def test_compat():
+    command = [sys.executable, f"{FOLDER}/compat.py", "--rounds", "1"]
+    done = subprocess.run(
+        command, stdout=subprocess.PIPE, text=True, check=True, env={"PYTHONPATH": ".", "PATH": ""}
+    )
+    names = [line.split("  ")[0] for line in done.stdout.splitlines()[1:]]
+    assert names == ["sam_mlx", "sam_mlx.compat", "features as a tensor", "predict_torch"]

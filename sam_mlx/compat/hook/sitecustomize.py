@@ -8,12 +8,16 @@ from __future__ import annotations
 import sys
 from importlib import import_module
 from importlib.machinery import ModuleSpec
-from importlib.util import find_spec, spec_from_file_location
+from importlib.util import spec_from_file_location
 from pathlib import Path
 from types import ModuleType
 
 HERE = Path(__file__).parent
-NAMES = ("segment_anything", "mobile_sam")
+FILES = {
+    "segment_anything": HERE / "install.py",
+    "mobile_sam": HERE / "install.py",
+    "sam_mlx": HERE.parents[1] / "__init__.py",  # of which this is, wherever it lies
+}
 
 
 class Finder:
@@ -23,11 +27,7 @@ class Finder:
     def find_spec(
         name: str, path: object = None, target: ModuleType | None = None
     ) -> ModuleSpec | None:
-        if name not in NAMES:
-            return None
-        if find_spec("sam_mlx") is None:  # it was found through the folder we were started in
-            sys.path.append(str(HERE.parents[2]))
-        return spec_from_file_location(name, HERE / "install.py")
+        return spec_from_file_location(name, FILES[name]) if name in FILES else None
 
 
 def run_the_others() -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Iterator, Mapping
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import mlx.core as mx
 
@@ -14,9 +14,6 @@ from ...checkpoints.read import from_foreign
 from ...modeling.layers import weights_of
 from ..tensors import TRAINING, frozen, import_torch, to_mlx, to_tensor
 
-if TYPE_CHECKING:
-    from .sam import Sam
-
 BUFFER = "prompt_encoder.pe_layer.positional_encoding_gaussian_matrix"
 
 
@@ -25,7 +22,7 @@ class Part:
 
     prefix = ""  # of its tensors' names
     training = False
-    sam: Sam  # whose part it is
+    sam: Any  # the ``Sam`` whose part it is
 
     def __init__(self, *args: object, **kwargs: object):
         raise NotImplementedError(
@@ -34,7 +31,7 @@ class Part:
         )
 
     @classmethod
-    def of(cls, sam: Sam) -> Any:
+    def of(cls, sam: Any) -> Any:
         part = cls.__new__(cls)
         part.sam = sam
         return part
@@ -115,8 +112,6 @@ class Part:
 
         Raises RuntimeError when the names or shapes are others, as PyTorch does.
         """
-        from torch.nn.modules.module import _IncompatibleKeys
-
         sam = self.sam
         own = layouts.to_torch(weights_of(sam.mlx), sam.mlx)
         expected = {name for name in own if name.startswith(self.prefix)}
@@ -129,11 +124,13 @@ class Part:
             missing, unexpected = sorted(expected - given.keys()), sorted(given.keys() - expected)
             rest |= {name: own[name] for name in missing}
             given = {name: w for name, w in given.items() if name in expected}
+        dtype = sam.mlx.dtype
         try:
             load(sam.mlx, from_foreign({**rest, **given}, sam.mlx.config, "state_dict"))
         except ValueError as error:
             raise RuntimeError(f"Error(s) in loading state_dict for Sam: {error}") from error
-        return _IncompatibleKeys(missing, unexpected)
+        sam.cast(dtype)
+        return import_torch().nn.modules.module._IncompatibleKeys(missing, unexpected)
 
 
 def mlx_dtype(dtype: Any) -> mx.Dtype:

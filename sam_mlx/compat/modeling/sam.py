@@ -57,11 +57,11 @@ class Sam(Part):
             self.take(value.device)
             value = value.dtype
         if type(value).__name__ == "dtype":
-            self._cast(mlx_dtype(value))
+            self.cast(mlx_dtype(value))
         elif value is not None and not isinstance(value, bool):
             self._device = value
 
-    def _cast(self, dtype: mx.Dtype) -> None:
+    def cast(self, dtype: mx.Dtype) -> None:
         if dtype != self.mlx.dtype:
             self.mlx.load_weights(list(cast(weights_of(self.mlx), dtype).items()))
 
