@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable
-from functools import partial
 from pathlib import Path
 
 from .. import sam
@@ -15,7 +14,7 @@ from .modeling.sam import Sam
 from .tensors import import_torch, to_mlx
 
 
-def _build(variant: str, checkpoint: str | Path | None = None) -> Sam:
+def _build(variant: str, checkpoint: str | Path | None) -> Sam:
     """The model of a checkpoint, or with random weights of the variant's sizes.
 
     A checkpoint of other sizes is loaded as what it is, with a warning; the original refuses it.
@@ -27,7 +26,7 @@ def _build(variant: str, checkpoint: str | Path | None = None) -> Sam:
         warnings.warn(
             f"{checkpoint} is a SAM {model.config.variant}, and is loaded as such; "
             f"{variant} was asked for",
-            stacklevel=2,
+            stacklevel=3,
         )
     return Sam(model)
 
@@ -40,10 +39,23 @@ def _load(checkpoint: str | Path) -> sam.Sam:
     return sam.Sam.from_checkpoint(from_foreign(weights, source=str(checkpoint)))
 
 
-build_sam_vit_h = partial(_build, "vit_h")
-build_sam_vit_l = partial(_build, "vit_l")
-build_sam_vit_b = partial(_build, "vit_b")
-build_sam_vit_t = partial(_build, "vit_t")  # MobileSAM's
+def build_sam_vit_h(checkpoint: str | Path | None = None) -> Sam:
+    return _build("vit_h", checkpoint)
+
+
+def build_sam_vit_l(checkpoint: str | Path | None = None) -> Sam:
+    return _build("vit_l", checkpoint)
+
+
+def build_sam_vit_b(checkpoint: str | Path | None = None) -> Sam:
+    return _build("vit_b", checkpoint)
+
+
+def build_sam_vit_t(checkpoint: str | Path | None = None) -> Sam:
+    """MobileSAM's."""
+    return _build("vit_t", checkpoint)
+
+
 build_sam = build_sam_vit_h
 
 sam_model_registry: dict[str, Callable[..., Sam]] = {

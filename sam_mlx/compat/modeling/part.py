@@ -36,6 +36,12 @@ class Part:
         part.sam = sam
         return part
 
+    def __getattr__(self, name: str) -> Any:
+        raise AttributeError(
+            f"{type(self).__name__} has no {name}: it is no torch.nn.Module, of which it has eval, "
+            "to, parameters, state_dict and load_state_dict"
+        )
+
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         return self.forward(*args, **kwargs)
 
