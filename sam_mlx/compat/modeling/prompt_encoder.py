@@ -8,6 +8,7 @@ import mlx.core as mx
 import numpy as np
 
 from ...modeling.prompt_encoder import BACKGROUND, FOREGROUND, NOT_A_POINT
+from ...streams import enter
 from ..missing import stand_in, unknown
 from ..tensors import channels_first, to_mlx, to_numpy, to_tensor
 from .part import Part
@@ -55,35 +56,39 @@ class PromptEncoder(Part):
         return len(given[0]) if given else 1
 
     def embed(self, points: Points, boxes: Any, masks: Any) -> tuple[mx.array, mx.array]:
-        """Tokens (B, N', C) and (B, G, G, C), or (1, 1, 1, C) without masks.
-
-        What PyTorch takes of labels is taken: others than -1, 0 and 1 add nothing.
-        """
-        encoder = self.sam.mlx.prompt_encoder
+        """Tokens (B, N', C), and (B, G, G, C), or (1, 1, 1, C) without masks."""
+        enter()
         B = self.batch_size(points, boxes, masks)
-        labels = None
-        if points is not None:
-            labels = to_numpy(points[1])
-            is_known = np.isin(labels, (NOT_A_POINT, BACKGROUND, FOREGROUND))
-            known = np.where(is_known, labels, FOREGROUND).astype(np.int32)
-            points = to_mlx(points[0]), mx.array(known)
-        if boxes is not None:
-            boxes = to_mlx(boxes)
-            if boxes.size != 4 * B:
-                raise ValueError(
-                    f"boxes have shape {boxes.shape}; expected ({B}, 4), one for each prompt"
-                )
-            boxes = boxes.reshape(B, 4)
-        coords, table = encoder.tokens(points, boxes)
-        sparse, _ = encoder.embed_tokens(coords, table)
-        if labels is not None and not is_known.all():
-            N = labels.shape[1]
-            bare = encoder.pe_layer((coords[:, :N] + 0.5) / encoder.image_size)
-            named = mx.where(mx.array(is_known)[..., None], sparse[:, :N], bare)
-            sparse = mx.concatenate([named.astype(sparse.dtype), sparse[:, N:]], axis=1)
+        sparse = self._tokens(points, None if boxes is None else _flat(to_mlx(boxes), B))
         if len(sparse) != B:  # mask prompts alone
             sparse = mx.broadcast_to(sparse, (B, *sparse.shape[1:]))
-        return sparse, encoder.embed_masks(None if masks is None else to_mlx(masks))
+        return sparse, self.sam.mlx.prompt_encoder.embed_masks(
+            None if masks is None else to_mlx(masks)
+        )
+
+    def _tokens(self, points: Points, boxes: mx.array | None) -> mx.array:
+        """What PyTorch takes of labels is taken: others than -1, 0 and 1 add nothing."""
+        encoder = self.sam.mlx.prompt_encoder
+        if points is None:
+            return encoder.embed_tokens(*encoder.tokens(None, boxes))[0]
+        labels = to_numpy(points[1])
+        is_known = np.isin(labels, (NOT_A_POINT, BACKGROUND, FOREGROUND))
+        known = np.where(is_known, labels, FOREGROUND).astype(np.int32)
+        coords, table = encoder.tokens((to_mlx(points[0]), mx.array(known)), boxes)
+        sparse, _ = encoder.embed_tokens(coords, table)
+        if is_known.all():
+            return sparse
+        N = labels.shape[1]
+        bare = encoder.pe_layer((coords[:, :N] + 0.5) / encoder.image_size)
+        named = mx.where(mx.array(is_known)[..., None], sparse[:, :N], bare)
+        return mx.concatenate([named.astype(sparse.dtype), sparse[:, N:]], axis=1)
+
+
+def _flat(boxes: mx.array, B: int) -> mx.array:
+    """Boxes (B, 4) or (B, 1, 4) as (B, 4)."""
+    if boxes.size != 4 * B:
+        raise ValueError(f"boxes have shape {boxes.shape}; expected ({B}, 4), one for each prompt")
+    return boxes.reshape(B, 4)
 
 
 PositionEmbeddingRandom = stand_in(
