@@ -7,9 +7,9 @@ import sys
 import zipfile
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 import mlx.core as mx
+import numpy as np
 
 try:
     import torch
@@ -18,10 +18,11 @@ except ModuleNotFoundError:
 from safetensors.torch import load_file
 
 from sam_mlx import Sam
-from sam_mlx.checkpoints import hugging_face, names
+from sam_mlx.checkpoints import hugging_face
 from sam_mlx.checkpoints.options import LoadOptions
-from sam_mlx.checkpoints.read import from_foreign, load_config
+from sam_mlx.checkpoints.read import from_foreign, load_config, read_file
 from sam_mlx.checkpoints.save import write_checkpoint
+from sam_mlx.checkpoints.wrapping import flatten, unwrap
 from sam_mlx.files import read_safetensors, refuse_existing, sha256, whole_folder
 from sam_mlx.options import add_flags
 
@@ -34,7 +35,16 @@ OFFICIAL = {
     "sam_vit_h_4b8939.pth": "a7bf3b02f3ebf1267aba913ff637d9a2d5c33d3173bb679e46d9f338c26f262e",
     "mobile_sam.pt": "6dbb90523a35330fedd7f1d3dfc66f995213d81b29a5ca8108dbcdd4e37d6c2f",
 }
-WRAPPERS = ("model", "state_dict", "model_state_dict")
+
+# Of torch.load, for what it refuses and for what is damaged.
+UNREADABLE = (
+    pickle.UnpicklingError,
+    zipfile.BadZipFile,
+    RuntimeError,
+    EOFError,
+    KeyError,
+    ValueError,
+)
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -100,8 +110,7 @@ def check(
             raise ValueError("--check needs the folder of a Hugging Face checkpoint, not a file")
         original = partial(parity.hugging_face_stages, folder=str(checkpoint))
     else:
-        stripped: Any = names.strip_wrapping(state)  # type: ignore[arg-type]  # of either package
-        original = partial(parity.meta_stages, state=stripped)
+        original = partial(parity.meta_stages, state=state)
     model = Sam.from_pretrained(converted)
     return parity.check(model, lambda config, image: original(config, image=image), image)
 
@@ -132,32 +141,31 @@ def read_state(checkpoint: Path) -> dict[str, torch.Tensor]:
         checkpoint = checkpoint / "pytorch_model.bin"
         if not checkpoint.exists():
             raise FileNotFoundError(f"{checkpoint.parent} holds no model.safetensors")
-    return unwrap(read_pickle(checkpoint), checkpoint)
+    return read_pickle(checkpoint)
 
 
-def read_pickle(checkpoint: Path) -> Any:
+def read_pickle(checkpoint: Path) -> dict[str, torch.Tensor]:
+    """SAM's tensors of a file of torch.save, without running code that it holds.
+
+    PyTorch reads it where it will; what it refuses is read as inert values.
+    """
     try:
-        return torch.load(checkpoint, map_location="cpu", weights_only=True)
-    except pickle.UnpicklingError as error:
-        raise ValueError(
-            f"{checkpoint} is not a plain file of tensors: it is damaged, or loading it could run "
-            f"code, which is refused ({str(error).splitlines()[0]})"
-        ) from error
-    except (RuntimeError, EOFError, zipfile.BadZipFile, KeyError, ValueError) as error:
-        raise ValueError(f"{checkpoint} is not a whole PyTorch file: {error}") from error
+        values = torch.load(checkpoint, map_location="cpu", weights_only=True)
+    except UNREADABLE:
+        return as_torch(read_file(checkpoint))
+    try:
+        return unwrap(flatten(values, torch.Tensor), str(checkpoint))
+    except ValueError as error:
+        raise ValueError(f"{checkpoint}: {error}") from error
 
 
-def unwrap(state: Any, checkpoint: Path) -> dict[str, torch.Tensor]:
-    """The tensors by name, out of what trainers wrap them in."""
-    for wrapper in WRAPPERS:
-        if isinstance(state, dict) and isinstance(state.get(wrapper), dict):
-            state = state[wrapper]
-    if not isinstance(state, dict) or not all(isinstance(v, torch.Tensor) for v in state.values()):
-        raise ValueError(
-            f"{checkpoint} holds no state dict; expected tensors by name, at the top or under "
-            f"{', '.join(WRAPPERS)}"
-        )
-    return state
+def as_torch(weights: dict[str, mx.array]) -> dict[str, torch.Tensor]:
+    def tensor(w: mx.array) -> torch.Tensor:
+        if w.dtype == mx.bfloat16:  # numpy has no such type
+            return torch.tensor(np.array(w.astype(mx.float32))).bfloat16()
+        return torch.tensor(np.array(w))
+
+    return {name: tensor(w) for name, w in weights.items()}
 
 
 def as_mlx(state: dict[str, torch.Tensor]) -> dict[str, mx.array]:

@@ -11,7 +11,9 @@ from ..streams import at_work
 from . import layouts
 from .options import LoadOptions
 from .read import Checkpoint
+from .wrapping import other_model, shown
 
+MOST_LISTED = 20
 Model = TypeVar("Model", bound=nn.Module)
 
 
@@ -38,16 +40,23 @@ def load(model: Model, checkpoint: Checkpoint, options: LoadOptions | None = Non
 
 def check_fit(expected: Weights, weights: Weights, checkpoint: Checkpoint) -> None:
     problems = [f"missing {n} {expected[n].shape}" for n in sorted(expected.keys() - weights)]
-    problems += [f"unknown {n} {weights[n].shape}" for n in sorted(weights.keys() - expected)]
+    problems += [
+        f"unknown {shown(n)} {weights[n].shape}" for n in sorted(weights.keys() - expected)
+    ]
     problems += [
         f"{n} has shape {weights[n].shape}, expected {expected[n].shape}"
         for n in sorted(expected.keys() & weights)
         if weights[n].shape != expected[n].shape
     ]
     if problems:
+        other = other_model(weights)
+        is_that = f"is of {other}, which is another model than SAM" if other else ""
+        rest = [f"and {len(problems) - MOST_LISTED} more"] if len(problems) > MOST_LISTED else []
         raise ValueError(
-            f"{checkpoint.source} does not fit a SAM {checkpoint.config.variant}, "
-            f"{len(problems)} tensors differ:\n  " + "\n  ".join(problems)
+            f"{checkpoint.source} "
+            + (is_that or f"does not fit a SAM {checkpoint.config.variant}")
+            + f", {len(problems)} tensors differ:\n  "
+            + "\n  ".join(problems[:MOST_LISTED] + rest)
         )
 
 

@@ -2,35 +2,29 @@
 
 from pathlib import Path
 
+from .pytorch import SUFFIXES
+
 ASSETS = Path(__file__).parents[1] / "assets"
-PYTORCH_SUFFIXES = (".pth", ".pt", ".bin", ".ckpt")
+SAFETENSORS = ["*.json", "*.safetensors"]
+PYTORCH = ["*.json", "pytorch_model*.bin"]  # where there is nothing else
 RELEASED = "as facebook/sam-vit-base, -large and -huge; 'nano' ships with the package"
 
 
 def resolve(path_or_repo: str | Path, revision: str | None = None) -> Path:
-    """The local folder or safetensors file that a model's name stands for.
+    """The local folder or file that a model's name stands for.
 
-    Raises FileNotFoundError when nothing is there, ValueError for a PyTorch file.
+    Raises FileNotFoundError when nothing is there.
     """
     name = str(path_or_repo)
     if name == "nano":
         return ASSETS / "nano"
     path = Path(name).expanduser()
     if path.exists():
-        refuse_pytorch(path)
         return path
-    if name.count("/") != 1 or name[0] in "./~" or path.suffix in (".safetensors", ".pth", ".pt"):
+    if name.count("/") != 1 or name[0] in "./~" or path.suffix in (".safetensors", *SUFFIXES):
         hint = "" if "/" in name else f"; hub repositories are named owner/name, {RELEASED}"
         raise FileNotFoundError(f"no such file or folder: {name}{hint}")
     return download(name, revision)
-
-
-def refuse_pytorch(path: Path) -> None:
-    if path.suffix in PYTORCH_SUFFIXES:
-        raise ValueError(
-            f"{path} is a PyTorch file. Convert it once, in a clone of sam_mlx with "
-            f"pip install '.[convert]':\n  python -m convert {path} {path.with_suffix('')}"
-        )
 
 
 def download(repo: str, revision: str | None) -> Path:
@@ -39,9 +33,9 @@ def download(repo: str, revision: str | None) -> Path:
 
     where = f"{repo} at revision {revision}" if revision else repo
     try:
-        folder = snapshot_download(
-            repo, revision=revision, allow_patterns=["config.json", "*.safetensors"]
-        )
+        folder = snapshot_download(repo, revision=revision, allow_patterns=SAFETENSORS)
+        if not any(Path(folder).glob("*.safetensors")):
+            folder = snapshot_download(repo, revision=revision, allow_patterns=PYTORCH)
     except errors.GatedRepoError as error:
         raise FileNotFoundError(
             f"{where} asks for its terms to be accepted on huggingface.co; then: hf auth login"

@@ -2,20 +2,19 @@
 
 from dataclasses import replace
 
-import mlx.core as mx
-
 from ..config import ENCODERS, VARIANTS, Encoder, SamConfig, Weights, named
 from ..modeling.shapes import count, shape_of
 from . import hugging_face
+from .wrapping import other_model, unwrap
 
 # Each has ``recognises(names)`` and ``to_meta(weights)``. What differs in an image encoder alone is
 # in that encoder's file.
 FAMILIES = (hugging_face,)
 
 
-def to_meta(weights: Weights) -> Weights:
+def to_meta(weights: Weights, source: str = "the checkpoint") -> Weights:
     """A checkpoint of any known family, with the names that ``Sam``'s modules have."""
-    weights = strip_wrapping(weights)
+    weights = unwrap(weights, source)
     for family in FAMILIES:
         if family.recognises(weights):
             weights = family.to_meta(weights)
@@ -28,16 +27,6 @@ def recognised(weights: Weights) -> Encoder | None:
     return next((e for e in reversed(ENCODERS.values()) if e.recognises(weights)), None)
 
 
-def strip_wrapping(weights: Weights) -> dict[str, mx.array]:
-    """Drop ``module.`` and ``sam.`` prefixes that training wrappers put before every name."""
-    weights = dict(weights)
-    for prefix in ("module.", "sam.", "module."):
-        if weights and all(name.startswith(prefix) for name in weights):
-            weights = {name.removeprefix(prefix): w for name, w in weights.items()}
-    # Constants that some versions of the original store; they are part of the configuration.
-    return {name: w for name, w in weights.items() if name not in ("pixel_mean", "pixel_std")}
-
-
 def infer_config(weights: Weights) -> SamConfig:
     """Read every size of a SAM model from the shapes of its tensors, under Meta's names.
 
@@ -47,7 +36,9 @@ def infer_config(weights: Weights) -> SamConfig:
     encoder = recognised(weights)
     if encoder is None:
         kinds = ", ".join(ENCODERS)
-        raise ValueError(f"not a SAM checkpoint: none of the image encoders {kinds} has its names")
+        if other := other_model(weights):
+            raise ValueError(f"it is of {other}, which is another model than SAM")
+        raise ValueError(f"its image encoder is none of {kinds}")
     decoder = "mask_decoder"
     config = replace(
         encoder.infer(weights),

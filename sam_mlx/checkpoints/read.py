@@ -1,4 +1,4 @@
-"""What a folder or file holds: sizes and tensors, in any layout that is read without PyTorch."""
+"""What a folder or file holds: sizes and tensors, all read without PyTorch."""
 
 from __future__ import annotations
 
@@ -12,7 +12,8 @@ import mlx.core as mx
 
 from ..config import MODEL_TYPE, SamConfig, Weights
 from ..files import read_safetensors
-from . import hugging_face, names
+from . import hugging_face, names, pytorch
+from .wrapping import flatten, unwrap
 
 
 @dataclass(frozen=True)
@@ -26,12 +27,12 @@ class Checkpoint:
 
 
 def read_checkpoint(path: Path) -> Checkpoint:
-    """A folder or a .safetensors file.
+    """A folder, a .safetensors file, or one of ``torch.save``.
 
     Raises FileNotFoundError, or ValueError with the file's name when it is not a SAM model.
     """
     if path.is_file():
-        return from_foreign(read_safetensors(path), None, str(path))
+        return from_foreign(read_file(path), None, str(path))
     config_file = path / "config.json"
     values = read_json(config_file) if config_file.exists() else {}
     config = parse_config(values, str(config_file)) if config_file.exists() else None
@@ -46,17 +47,37 @@ def from_foreign(
 ) -> Checkpoint:
     """Tensors of another package's; the sizes are read off them where ``config`` is None."""
     try:
-        weights = names.to_meta(weights)
+        weights = names.to_meta(weights, source)
         config = config or names.infer_config(weights)
     except ValueError as error:
         raise ValueError(f"{source}: {error}") from error
     return Checkpoint(config, weights, channels_first=True, source=source)
 
 
+def read_file(path: Path) -> dict[str, mx.array]:
+    """The tensors of a file, of one of ``torch.save`` SAM's alone.
+
+    Raises ValueError, with the file's name, when it is not whole.
+    """
+    if path.suffix == ".safetensors":
+        return read_safetensors(path)
+    try:
+        with path.open("rb") as opened:
+            file = pytorch.File(opened)
+            tensors = unwrap(flatten(file.values, pytorch.Tensor), str(path))
+            return {name: file.read(tensor) for name, tensor in tensors.items()}
+    except (ValueError, OSError) as error:
+        raise ValueError(f"{path}: {error}") from error
+
+
 def read_folder(folder: Path) -> dict[str, mx.array]:
+    """The tensors of a model in safetensors, or else of a pytorch_model.bin."""
     files = sorted(folder.glob("*.safetensors"))
     if not files:
-        raise FileNotFoundError(f"{folder} holds no .safetensors file")
+        files = sorted(folder.glob("pytorch_model*.bin"))
+        if not files:
+            raise FileNotFoundError(f"{folder} holds no .safetensors file and no pytorch_model.bin")
+        return {name: w for file in files for name, w in read_file(file).items()}
     if (folder / "model.safetensors") in files:
         files = [folder / "model.safetensors"]
     elif len(files) > 1 and not all(f.stem.startswith("model-") for f in files):

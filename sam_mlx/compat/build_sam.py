@@ -7,11 +7,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 from .. import sam
-from ..checkpoints.locate import PYTORCH_SUFFIXES
-from ..checkpoints.read import from_foreign
 from .missing import unknown
 from .modeling.sam import Sam
-from .tensors import import_torch, to_mlx
 
 
 def _build(variant: str, checkpoint: str | Path | None) -> Sam:
@@ -21,7 +18,7 @@ def _build(variant: str, checkpoint: str | Path | None) -> Sam:
     """
     if checkpoint is None:
         return Sam(sam.build_sam(variant))
-    model = _load(checkpoint)
+    model = sam.Sam.from_pretrained(checkpoint)
     if model.config.variant != variant:
         warnings.warn(
             f"{checkpoint} is a SAM {model.config.variant}, and is loaded as such; "
@@ -29,14 +26,6 @@ def _build(variant: str, checkpoint: str | Path | None) -> Sam:
             stacklevel=3,
         )
     return Sam(model)
-
-
-def _load(checkpoint: str | Path) -> sam.Sam:
-    if Path(checkpoint).suffix not in PYTORCH_SUFFIXES:
-        return sam.Sam.from_pretrained(checkpoint)
-    state = import_torch().load(checkpoint, map_location="cpu", weights_only=True)
-    weights = {name: to_mlx(tensor) for name, tensor in state.items()}
-    return sam.Sam.from_checkpoint(from_foreign(weights, source=str(checkpoint)))
 
 
 def build_sam_vit_h(checkpoint: str | Path | None = None) -> Sam:

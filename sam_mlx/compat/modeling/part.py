@@ -11,6 +11,7 @@ import mlx.core as mx
 from ...checkpoints import layouts, names
 from ...checkpoints.load import load
 from ...checkpoints.read import from_foreign
+from ...checkpoints.wrapping import CONSTANTS
 from ...modeling.layers import weights_of
 from ..tensors import TRAINING, frozen, import_torch, to_mlx, to_tensor
 
@@ -122,7 +123,9 @@ class Part:
         own = layouts.to_torch(weights_of(sam.mlx), sam.mlx)
         expected = {name for name in own if name.startswith(self.prefix)}
         given = {self.prefix + name: to_mlx(w) for name, w in state_dict.items()}
-        given = given if self.prefix else dict(names.to_meta(given))
+        given = {name: w for name, w in given.items() if name not in CONSTANTS}
+        if not self.prefix and (encoder := names.recognised(given)):
+            given = dict(encoder.clean(given))
         rest = {name: w for name, w in own.items() if name not in expected}
         missing: list[str] = []
         unexpected: list[str] = []

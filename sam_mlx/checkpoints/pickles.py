@@ -1,0 +1,158 @@
+"""Pickles as inert values.
+
+A machine for the opcodes of ``pickletools`` that knows containers, numbers and texts. What a pickle
+would import or call becomes an ``Inert`` that only remembers it: there is no way from here to an
+import. PyTorch's files hold their tensors so (``pytorch``).
+"""
+
+from __future__ import annotations
+
+import pickletools
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+Key = str | bytes | int | float | bool | None
+MARK = object()
+VALUES = {
+    "INT", "BININT", "BININT1", "BININT2", "LONG", "LONG1", "LONG4", "FLOAT", "BINFLOAT",
+    "STRING", "BINSTRING", "SHORT_BINSTRING", "BINBYTES", "SHORT_BINBYTES", "BINBYTES8",
+    "BYTEARRAY8", "UNICODE", "SHORT_BINUNICODE", "BINUNICODE", "BINUNICODE8",
+}  # fmt: skip
+CONSTANTS: dict[str, Any] = {"NONE": None, "NEWTRUE": True, "NEWFALSE": False}
+EMPTY: dict[str, Callable[[], Any]] = {
+    "EMPTY_DICT": dict, "EMPTY_LIST": list, "EMPTY_TUPLE": tuple, "EMPTY_SET": list,
+}  # fmt: skip
+TUPLES = {"TUPLE1": 1, "TUPLE2": 2, "TUPLE3": 3}
+TO_THE_MARK = {"TUPLE": tuple, "LIST": list, "FROZENSET": list}
+
+
+@dataclass(eq=False)
+class Inert:
+    """What a pickle names, or would call: a name, arguments, and what it was to be filled with."""
+
+    name: str
+    arguments: Any = None
+    state: Any = None
+    items: dict[Any, Any] = field(default_factory=dict)
+
+    def __repr__(self) -> str:
+        return f"<{self.name}>"
+
+
+def read(
+    data: bytes,
+    call: Callable[[str, Any], Any] = Inert,
+    persistent: Callable[[Any], Any] = lambda key: Inert("a persistent id", key),
+) -> Any:
+    """The value that a pickle describes.
+
+    call: given the name and the arguments of what it would call, the value that stands for it.
+    persistent: given what it holds for an object outside. Raises ValueError where the pickle is
+    damaged, or of opcodes that no weights need.
+    """
+    machine = Machine(call, persistent)
+    try:
+        for opcode, argument, _ in pickletools.genops(data):
+            machine.step(opcode.name, argument)
+        return machine.pop()
+    except (IndexError, KeyError, TypeError, AttributeError) as error:
+        raise ValueError(f"its pickle is damaged ({type(error).__name__})") from error
+
+
+class Machine:
+    """The stack and the memo."""
+
+    def __init__(self, call: Callable[[str, Any], Any], persistent: Callable[[Any], Any]):
+        self.stack: list[Any] = []
+        self.memo: dict[int, Any] = {}
+        self.call, self.persistent = call, persistent
+
+    def step(self, name: str, argument: Any) -> None:
+        if name in VALUES:
+            self.stack.append(argument)
+        elif name in CONSTANTS:
+            self.stack.append(CONSTANTS[name])
+        elif name in EMPTY:
+            self.stack.append(EMPTY[name]())
+        elif name in TUPLES:
+            self.stack.append(tuple(self.pop_some(TUPLES[name])))
+        elif name in TO_THE_MARK:
+            self.stack.append(TO_THE_MARK[name](self.pop_to_mark()))
+        elif name in ("PUT", "BINPUT", "LONG_BINPUT", "MEMOIZE"):
+            self.memo[len(self.memo) if argument is None else argument] = self.stack[-1]
+        elif name in ("GET", "BINGET", "LONG_BINGET"):
+            self.stack.append(self.memo[argument])
+        elif name not in ("PROTO", "FRAME", "STOP"):
+            self._act(name, argument)
+
+    def _act(self, name: str, argument: Any) -> None:
+        match name:
+            case "MARK":
+                self.stack.append(MARK)
+            case "POP":
+                self.stack.pop()
+            case "POP_MARK":
+                self.pop_to_mark()
+            case "DUP":
+                self.stack.append(self.stack[-1])
+            case "DICT":
+                self.stack.append(pairs(self.pop_to_mark()))
+            case "GLOBAL":
+                self.stack.append(Inert(argument.replace(" ", ".", 1)))
+            case "STACK_GLOBAL":
+                where, what = self.pop_some(2)
+                self.stack.append(Inert(f"{where}.{what}"))
+            case "REDUCE" | "NEWOBJ":
+                called, arguments = self.pop_some(2)
+                self.stack.append(self.call(called.name, arguments))
+            case "NEWOBJ_EX":
+                called, arguments, _ = self.pop_some(3)
+                self.stack.append(self.call(called.name, arguments))
+            case "BINPERSID":
+                self.stack.append(self.persistent(self.pop()))
+            case _:
+                self._fill(name)
+
+    def _fill(self, name: str) -> None:
+        """What changes the object below."""
+        if name == "BUILD":
+            state = self.pop()
+            if isinstance(self.stack[-1], Inert):
+                self.stack[-1].state = state
+        elif name in ("APPEND", "APPENDS", "ADDITEMS"):
+            values = [self.pop()] if name == "APPEND" else self.pop_to_mark()
+            if isinstance(self.stack[-1], list):
+                self.stack[-1].extend(values)
+        elif name in ("SETITEM", "SETITEMS"):
+            values = self.pop_some(2) if name == "SETITEM" else self.pop_to_mark()
+            target = self.stack[-1].items if isinstance(self.stack[-1], Inert) else self.stack[-1]
+            target.update(pairs(values))
+        else:
+            raise ValueError(f"its pickle has the opcode {name}, which no weights need")
+
+    def pop(self) -> Any:
+        return self.stack.pop()
+
+    def pop_some(self, n: int) -> list[Any]:
+        values = self.stack[-n:]
+        if len(values) < n or any(value is MARK for value in values):
+            raise IndexError(n)
+        del self.stack[-n:]
+        return values
+
+    def pop_to_mark(self) -> list[Any]:
+        at = len(self.stack) - 1
+        while self.stack[at] is not MARK:
+            at -= 1
+            if at < 0:
+                raise IndexError(at)
+        values = self.stack[at + 1 :]
+        del self.stack[at:]
+        return values
+
+
+def pairs(values: list[Any]) -> dict[Key, Any]:
+    """Keys and values in turn; only plain keys, for the hash of what is nested is not bounded."""
+    plain = (str, bytes, int, float, bool, type(None))
+    return {k: v for k, v in zip(values[::2], values[1::2], strict=True) if isinstance(k, plain)}

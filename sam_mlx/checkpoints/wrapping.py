@@ -1,0 +1,155 @@
+"""SAM's tensors among what trainers store with them, found by what remains being SAM's names.
+
+Wrappers (``{"model": {...}}``) and prefixes (``module.``) are one thing here: a path before the
+name of one of the model's parts.
+"""
+
+from __future__ import annotations
+
+import re
+import warnings
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from typing import Any, TypeVar
+
+from .pickles import Inert
+
+T = TypeVar("T")
+
+# The three parts, as Meta and as Hugging Face name them.
+PARTS = {
+    "image encoder": ("image_encoder", "vision_encoder"),
+    "prompt encoder": ("prompt_encoder", "shared_image_embedding"),
+    "mask decoder": ("mask_decoder",),
+}
+ROOTS = {root for roots in PARTS.values() for root in roots}
+# Of torch.compile, DataParallel, and modules that were pickled whole; also within a name.
+NOISE = {"_orig_mod", "module", "_modules", "_parameters", "_buffers"}
+# Copies that trainers keep beside the model.
+COPIES = {"ema", "averaged", "teacher", "swa"}
+TRAINING = re.compile(r"optim|sched|lr_|scaler|amp|rng|callback|loop", re.IGNORECASE)
+# Constants that some versions of the original store; they are part of the configuration.
+CONSTANTS = ("pixel_mean", "pixel_std")
+MAX_DEPTH, MAX_NAMES = 16, 1_000_000
+
+OTHERS = {
+    "SAM-HQ": r"mask_decoder\.(hf_token|hf_mlp|compress_vit_feat|embedding_(encoder|maskfeature))",
+    "RobustSAM": r"mask_decoder\.(robust_|fourier_|degradation_)",
+    "SAM 2": r"(^|\.)(memory_attention|memory_encoder|sam_mask_decoder|maskmem_tpos_enc)",
+    "RepViT-SAM or EdgeSAM": r"image_encoder\..*(token_mixer|channel_mixer|fuse_stage)",
+    "EfficientViT-SAM": r"image_encoder\.backbone\.",
+    "EfficientSAM": r"mask_decoder\.final_output_upscaling_layers",
+    "SAM-Med2D with adapters": r"image_encoder\.blocks\.\d+\.Adapter\.",
+    "Medical SAM Adapter": r"image_encoder\.blocks\.\d+\.(MLP|Space|Depth)_Adapter\.",
+    "CellSAM": r"(^|\.)cellfinder\.",
+    "Cellpose-SAM": r"(^|\.)encoder\.patch_embed\.proj\.|^W2$",
+}
+
+
+def other_model(names: Mapping[str, Any]) -> str | None:
+    """The model that is none of SAM's and has such names, where it is known."""
+    for found, pattern in OTHERS.items():
+        if any(re.search(pattern, name) for name in names):
+            return found
+    return None
+
+
+def shown(name: str) -> str:
+    """A name from a file, for a message."""
+    return name[:100] if name.isprintable() else repr(name[:100])
+
+
+def flatten(values: Any, kind: type[T]) -> dict[str, T]:
+    """The leaves of a kind in nested dictionaries, lists and pickled objects, by their paths."""
+    leaves: dict[str, T] = {}
+    seen: set[int] = set()
+    waiting: list[tuple[str, Any, int]] = [("", values, 0)]
+    while waiting:
+        path, value, depth = waiting.pop()
+        if isinstance(value, kind):
+            leaves[path] = value
+        if id(value) in seen or depth > MAX_DEPTH or len(seen) > MAX_NAMES:
+            continue
+        children = list(_children(value))
+        if children:
+            seen.add(id(value))
+        for key, child in reversed(children):  # in the file's order, as the last is taken first
+            waiting.append((f"{path}.{key}" if path else str(key), child, depth + 1))
+    return leaves
+
+
+def _children(value: Any) -> Iterator[tuple[Any, Any]]:
+    if isinstance(value, Inert):
+        yield from value.items.items()
+        if isinstance(value.state, dict):
+            yield from value.state.items()
+    elif isinstance(value, dict):
+        yield from value.items()
+    elif isinstance(value, (list, tuple)):
+        yield from enumerate(value)
+
+
+def unwrap(tensors: Mapping[str, T], source: str) -> dict[str, T]:
+    """SAM's tensors under the names of its parts, whatever is around them.
+
+    Of several models in one file the first is taken that is no copy (``ema``, ``teacher``), and a
+    warning says so, as it does of tensors that are in a part of their own outside of SAM's three.
+    Raises ValueError where the parts are not there.
+    """
+    models: dict[str, dict[str, T]] = {}
+    outside = []
+    for name, tensor in tensors.items():
+        prefix, rest = split(name)
+        if rest.split(".")[0] in ROOTS:
+            models.setdefault(prefix, {})[rest] = tensor
+        elif rest not in CONSTANTS:
+            outside.append(name)
+    whole = [prefix for prefix, found in models.items() if not missing(found)]
+    if not whole:
+        raise ValueError(why_none(tensors, models))
+    chosen = min(whole, key=lambda prefix: bool(COPIES & set(re.split(r"[._]", prefix))))
+    tell(whole, chosen, outside, source)
+    return models[chosen]
+
+
+def split(name: str) -> tuple[str, str]:
+    """What is before the name of a part, and the rest; all of it where there is none."""
+    words = [word for word in name.split(".") if word not in NOISE]
+    at = next((i for i, word in enumerate(words) if word in ROOTS), len(words) - 1)
+    return ".".join(words[:at]), ".".join(words[at:])
+
+
+def missing(model: Mapping[str, Any]) -> list[str]:
+    """Which of the three parts are not there."""
+    there = {name.split(".")[0] for name in model}
+    return [part for part, roots in PARTS.items() if not there.intersection(roots)]
+
+
+def why_none(tensors: Mapping[str, Any], models: Mapping[str, Mapping[str, Any]]) -> str:
+    if found := other_model(tensors):
+        return f"it is of {found}, which is another model than SAM"
+    if not tensors:
+        return "it holds no tensors by name"
+    if models:
+        largest = max(models.values(), key=len)
+        return f"it holds no {' and no '.join(missing(largest))}; SAM has {', '.join(PARTS)}"
+    return (
+        "not a SAM checkpoint: none of its tensors, as "
+        f"{shown(next(iter(tensors)))}, is of an {', '.join(PARTS)}"
+    )
+
+
+def tell(whole: list[str], chosen: str, outside: list[str], source: str) -> None:
+    if len(whole) > 1:
+        others = ", ".join(repr(prefix) for prefix in whole if prefix != chosen)
+        warnings.warn(f"{source}: taken is {chosen!r}; there is also {others}", stacklevel=2)
+    before = f"{chosen}." if chosen else ""
+    own = Counter(
+        before * name.startswith(before) + name.removeprefix(before).split(".")[0]
+        for name in outside
+        if not TRAINING.match(name)
+    )
+    if own:
+        listed = ", ".join(f"{shown(part)} ({count})" for part, count in own.most_common(5))
+        rest = f" and {len(own) - 5} more parts" if len(own) > 5 else ""
+        warnings.warn(f"{source}: tensors outside SAM are ignored: {listed}{rest}", stacklevel=2)
