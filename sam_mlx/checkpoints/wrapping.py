@@ -35,7 +35,7 @@ MAX_DEPTH, MAX_NAMES = 16, 1_000_000
 OTHERS = {
     "SAM-HQ": r"mask_decoder\.(hf_token|hf_mlp|compress_vit_feat|embedding_(encoder|maskfeature))",
     "RobustSAM": r"mask_decoder\.(robust_|fourier_|degradation_)",
-    "SAM 2": r"(^|\.)(memory_attention|memory_encoder|sam_mask_decoder|maskmem_tpos_enc)",
+    "SAM 2": r"(^|\.)(memory_attention|memory_encoder|sam_mask_decoder|image_encoder\.trunk)(\.|$)",
     "RepViT-SAM or EdgeSAM": r"image_encoder\..*(token_mixer|channel_mixer|fuse_stage)",
     "EfficientViT-SAM": r"image_encoder\.backbone\.",
     "EfficientSAM": r"mask_decoder\.final_output_upscaling_layers",

@@ -12,7 +12,7 @@ from ..images import allow_pixels
 from ..options import add_flags, from_flags
 from ..sam import Sam
 
-MODEL = "nano, a folder, a .safetensors file or a hub repository"
+MODEL = "nano, a folder, a .safetensors or .pth file, or a hub repository"
 
 
 def add_model_flags(parser: argparse.ArgumentParser) -> None:

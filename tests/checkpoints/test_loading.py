@@ -6,7 +6,6 @@ import shutil
 import mlx.core as mx
 import numpy as np
 import pytest
-import torch
 from mlx.utils import tree_flatten
 from safetensors.torch import save_file
 
@@ -163,12 +162,6 @@ def test_hugging_face_defaults():
     assert parse_config({"model_type": "sam"}) is VARIANTS["vit_b"]
     with pytest.raises(ValueError, match="use_rel_pos"):
         parse_config({"model_type": "sam", "vision_config": {"use_rel_pos": False}})
-
-
-def test_a_pytorch_file_gives_the_conversion_command(tmp_path):
-    torch.save({}, tmp_path / "sam_vit_b_01ec64.pth")
-    with pytest.raises(ValueError, match=r"python -m convert .*sam_vit_b_01ec64.pth .*01ec64$"):
-        Sam.from_pretrained(tmp_path / "sam_vit_b_01ec64.pth")
 
 
 def test_nothing_there(tmp_path, monkeypatch):

@@ -183,6 +183,8 @@ def test_load_state_dict_that_does_not_fit(sam, pair):
             model.load_state_dict(lacking)
         with pytest.raises(RuntimeError, match=name):
             model.load_state_dict(wrong)
+        with pytest.raises(RuntimeError, match="more"):
+            model.load_state_dict(state | {"more": torch.zeros(1)})
         found = model.load_state_dict(lacking, strict=False)
         assert found.missing_keys == [name] and found.unexpected_keys == ["more"]
 

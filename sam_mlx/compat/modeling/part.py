@@ -127,10 +127,13 @@ class Part:
         if not self.prefix and (encoder := names.recognised(given)):
             given = dict(encoder.clean(given))
         rest = {name: w for name, w in own.items() if name not in expected}
-        missing: list[str] = []
-        unexpected: list[str] = []
+        missing, unexpected = sorted(expected - given.keys()), sorted(given.keys() - expected)
+        if strict and (missing or unexpected):
+            raise RuntimeError(
+                "Error(s) in loading state_dict for Sam: "
+                f"missing are {missing}, unexpected are {unexpected}"
+            )
         if not strict:
-            missing, unexpected = sorted(expected - given.keys()), sorted(given.keys() - expected)
             rest |= {name: own[name] for name in missing}
             given = {name: w for name, w in given.items() if name in expected}
         dtype = sam.mlx.dtype
