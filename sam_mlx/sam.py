@@ -137,7 +137,9 @@ class Sam(nn.Module):
         path_or_repo: "nano" (ships with the package), a folder, a .safetensors or .pth file, or a
         Hugging Face repository such as "facebook/sam-vit-base", downloaded once and then served
         from the hub's cache, also offline. Accepts this package's format, Hugging Face's SAM
-        layout, and tensors with Meta's or MobileSAM's names, whatever a trainer put around them. ``dtype`` casts the weights ("float16", ...);
+        layout, and tensors with Meta's or MobileSAM's names, whatever a trainer put around them.
+
+        ``dtype`` casts the weights ("float16", ...);
         by default they keep the type they are stored in. ``quantize=8`` stores the weights of the
         image encoder's linear layers in 8 bits; checkpoints saved so load so. ``revision`` is a
         branch, tag or commit of the hub.
