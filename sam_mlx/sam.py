@@ -131,6 +131,7 @@ class Sam(nn.Module):
         dtype: mx.Dtype | str | None = None,
         quantize: int | None = None,
         revision: str | None = None,
+        adapter: str | Path | None = None,
     ) -> Sam:
         """Load a model, with all its weights evaluated.
 
@@ -140,11 +141,13 @@ class Sam(nn.Module):
         safetensors with Meta's or MobileSAM's names. ``dtype`` casts the weights ("float16", ...);
         by default they keep the type they are stored in. ``quantize=8`` stores the weights of the
         image encoder's linear layers in 8 bits; checkpoints saved so load so. ``revision`` is a
-        branch, tag or commit of the hub.
+        branch, tag or commit of the hub. ``adapter`` is a folder or hub repository of a
+        LoRA adapter that peft made of this model; it is merged into the weights in float32.
 
-        Raises FileNotFoundError when nothing is there, ValueError when it is not a SAM model.
+        Raises FileNotFoundError when nothing is there, ValueError when it is not a SAM model,
+        or the adapter is not of it.
         """
-        options = LoadOptions.of(dtype, quantize, revision)
+        options = LoadOptions.of(dtype, quantize, revision, adapter)
         model = cls.from_checkpoint(read_checkpoint(resolve(path_or_repo, revision)), options)
         if model.dtype != mx.float32 and on_cpu():
             warnings.warn(
@@ -157,7 +160,9 @@ class Sam(nn.Module):
     @classmethod
     def from_checkpoint(cls, checkpoint: Checkpoint, options: LoadOptions | None = None) -> Sam:
         """A model with exactly these weights; ValueError names every misfit."""
-        return load(cls(checkpoint.config), checkpoint, options)
+        options = options or LoadOptions()
+        adapter = None if options.adapter is None else resolve(options.adapter)
+        return load(cls(checkpoint.config), checkpoint, options, adapter)
 
     def save_pretrained(self, folder: str | Path) -> None:
         """Write ``config.json`` and ``model.safetensors``; the folder appears whole or not at all.

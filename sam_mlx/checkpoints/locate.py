@@ -40,7 +40,7 @@ def download(repo: str, revision: str | None) -> Path:
     where = f"{repo} at revision {revision}" if revision else repo
     try:
         folder = snapshot_download(
-            repo, revision=revision, allow_patterns=["config.json", "*.safetensors"]
+            repo, revision=revision, allow_patterns=["*config.json", "*.safetensors"]
         )
     except errors.GatedRepoError as error:
         raise FileNotFoundError(

@@ -6,11 +6,11 @@ import mlx.core as mx
 
 from ..config import ENCODERS, VARIANTS, Encoder, SamConfig, Weights, named
 from ..modeling.shapes import count, shape_of
-from . import hugging_face
+from . import hugging_face, micro_sam
 
 # Each has ``recognises(names)`` and ``to_meta(weights)``. What differs in an image encoder alone is
 # in that encoder's file.
-FAMILIES = (hugging_face,)
+FAMILIES = (hugging_face, micro_sam)
 
 
 def to_meta(weights: Weights) -> Weights:

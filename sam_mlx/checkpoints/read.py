@@ -13,6 +13,7 @@ import mlx.core as mx
 from ..config import MODEL_TYPE, SamConfig, Weights
 from ..files import read_safetensors
 from . import hugging_face, names
+from .lora import refuse_adapter
 
 
 @dataclass(frozen=True)
@@ -30,6 +31,7 @@ def read_checkpoint(path: Path) -> Checkpoint:
 
     Raises FileNotFoundError, or ValueError with the file's name when it is not a SAM model.
     """
+    refuse_adapter(path)
     if path.is_file():
         return from_foreign(read_safetensors(path), None, str(path))
     config_file = path / "config.json"

@@ -23,7 +23,7 @@ def run(args: argparse.Namespace) -> int:
     options = from_flags(args, LoadOptions)
     path = resolve(args.model, args.revision)
     files = [path] if path.is_file() else sorted(path.glob("*.safetensors"))
-    model = Sam.from_pretrained(path, dtype=options.dtype, quantize=options.quantize)
+    model = Sam.from_pretrained(path, **vars(options))
     config = model.config
     parts = {
         name: sum(w.size for w in weights_of(part).values())
