@@ -37,6 +37,8 @@ INITS = (True, False, None, "gaussian", "eva", "orthogonal", "mica")
 INSTEAD = "merge it with peft's merge_and_unload(), and convert the merged model"
 # What transformers alone has in a name; the rest of the decoder's names are Meta's as well.
 FOREIGN = r"vision_encoder\.|shared_|\.proj_(in|out)\.|layer_norm|upscale_conv|_embed\.conv"
+# Biases of modules_to_save, which are there under their plain names too.
+SECOND = r"\.(original_module|modules_to_save)\."
 ROOTS = "image_encoder|vision_encoder|prompt_encoder|mask_decoder|shared_image_embedding"
 
 
@@ -103,7 +105,11 @@ def read_adapter(folder: Path, config: SamConfig) -> Adapter:
     check_config(values, str(folder))
     if not (folder / TENSORS).is_file():
         raise FileNotFoundError(f"{folder} holds no {TENSORS}, which peft's save_pretrained writes")
-    tensors = {n.removeprefix("base_model.model."): w for n, w in read(folder / TENSORS).items()}
+    tensors = {
+        name.removeprefix("base_model.model."): tensor
+        for name, tensor in read(folder / TENSORS).items()
+        if not re.search(SECOND, name)
+    }
     rename = renaming(tensors, values, config)
     changes, replacements = {}, {}
     for name, tensor in tensors.items():
@@ -163,7 +169,7 @@ def renaming(
         return config.iou_head_depth - 1 if "iou" in head else 2
 
     def rename(name: str) -> str:
-        name = name.replace(".base_layer.", ".").replace(".modules_to_save.", ".")
+        name = name.replace(".base_layer.", ".")
         name = re.sub(rf"^.*?\b(?=({ROOTS})\.)", "", name)
         return hugging_face.to_meta_name(name, last) if foreign else name
 
@@ -172,11 +178,14 @@ def renaming(
 
 def scaling(values: Mapping[str, Any], module: str, rank: int, source: str) -> float:
     """The factor of a module's B A. Raises ValueError where ``adapter_config.json`` is not its."""
-    declared = pattern_value(values, "rank_pattern", module, values.get("r"))
-    alpha = pattern_value(values, "alpha_pattern", module, values.get("lora_alpha"))
+    try:
+        declared = pattern_value(values, "rank_pattern", module, values.get("r"))
+        alpha = pattern_value(values, "alpha_pattern", module, values.get("lora_alpha"))
+    except ValueError as error:
+        raise ValueError(f"{source}/{CONFIG}: {error}") from error
     if declared != rank or not rank or not isinstance(alpha, (int, float)):
         raise ValueError(
-            f"{source}: {CONFIG} gives {module} the rank {declared!r} and alpha {alpha!r}, and its "
+            f"{source}/{CONFIG} gives {module} the rank {declared!r} and alpha {alpha!r}; its "
             f"tensors have the rank {rank}"
         )
     return alpha / (math.sqrt(rank) if values.get("use_rslora") else rank)
@@ -184,10 +193,14 @@ def scaling(values: Mapping[str, Any], module: str, rank: int, source: str) -> f
 
 def pattern_value(values: Mapping[str, Any], field: str, module: str, default: Any) -> Any:
     """Of the patterns in a field, the first that is the module's name or its end."""
-    for pattern, value in (values.get(field) or {}).items():
-        if re.match(rf"(.*\.)?({pattern})$", module):
-            return value
-    return default
+    patterns = values.get(field) or {}
+    if not isinstance(patterns, dict):
+        raise ValueError(f"{field} is {patterns!r}; expected an object")
+    try:
+        fitting = (v for p, v in patterns.items() if re.match(rf"(.*\.)?({p})$", module))
+        return next(fitting, default)
+    except re.error as error:
+        raise ValueError(f"{field} has {error.pattern!r}, no regular expression") from error
 
 
 def product(a: np.ndarray, b: np.ndarray) -> np.ndarray:
