@@ -276,5 +276,18 @@ def table(rows: list[Row]) -> str:
     return "\n".join(lines)
 
 
+def markdown(rows: list[Row]) -> str:
+    """The same for a model card."""
+    lines = [
+        "Beside the original code, run live on the same picture and weights:\n",
+        "| stage | max abs error | relative error | bound |",
+        "|---|---|---|---|",
+    ]
+    for r in rows:
+        bound = f"{r.bounded} {r.bound:.0e}"
+        lines.append(f"| {r.stage} | {r.max_abs_error:.1e} | {r.relative_error:.1e} | {bound} |")
+    return "\n".join(lines)
+
+
 def as_json(rows: list[Row]) -> list[dict[str, Any]]:
     return [asdict(row) for row in rows]

@@ -11,11 +11,12 @@ import mlx.core as mx
 import mlx.nn as nn
 import numpy as np
 
+from .checkpoints.card import Origin, write_card
 from .checkpoints.load import load
 from .checkpoints.locate import resolve
 from .checkpoints.options import LoadOptions
 from .checkpoints.read import Checkpoint, read_checkpoint
-from .checkpoints.save import write_checkpoint
+from .checkpoints.save import precision, write_checkpoint
 from .config import VARIANTS, SamConfig, encoder_of
 from .files import whole_folder
 from .modeling import image_encoder, tiny_vit  # noqa: F401  the encoders that register themselves
@@ -164,13 +165,21 @@ class Sam(nn.Module):
         adapter = None if options.adapter is None else resolve(options.adapter)
         return load(cls(checkpoint.config), checkpoint, options, adapter)
 
-    def save_pretrained(self, folder: str | Path) -> None:
-        """Write ``config.json`` and ``model.safetensors``; the folder appears whole or not at all.
+    def save_pretrained(
+        self, folder: str | Path, *, base_model: str | None = None, license: str | None = None
+    ) -> None:
+        """Write ``config.json``, ``model.safetensors`` and ``README.md``, a model card.
 
-        Raises FileExistsError when something is there already.
+        base_model: the hub repository that the weights are made of, and license: its identifier
+        there, for the card. The folder appears whole or not at all; FileExistsError is raised when
+        something is there already, ValueError for what is no name.
         """
+        origin = Origin(base_model, license)
         with whole_folder(folder) as temporary:
             write_checkpoint(temporary, self, self.config)
+            weights = precision(self, self.dtype)
+            card = write_card(Path(folder).expanduser().name, self.config, weights, origin)
+            (temporary / "README.md").write_text(card, encoding="utf-8")
 
 
 def check_labels(labels: mx.array) -> None:

@@ -13,19 +13,17 @@ from safetensors.torch import load_file, save_file
 from convert import parity
 from convert.adapters import wrap_as_micro_sam
 from convert.meta import build_meta
-from convert.reference import import_peft
 from sam_mlx import Sam, SamPredictor
 from sam_mlx.checkpoints.lora import read_adapter
 from sam_mlx.cli import main
 from sam_mlx.export import export
 from sam_mlx.modeling.layers import is_quantized, weights_of
 from tests.support import models
+from tests.support.adapters import adapter_of, micro_sam_state
 from tests.support.checkpoints import equal
 
 pytestmark = pytest.mark.original
-peft = import_peft()
 BOUND = 1e-5
-LINEAR = ["qkv", "lin1", "mask_decoder.transformer.layers.0.self_attn.q_proj"]
 
 
 @pytest.fixture(scope="module")
@@ -43,31 +41,20 @@ def transformers(tmp_path_factory):
     return folder
 
 
-def adapter_of(model, folder, **config) -> str:
-    """An adapter as peft saves one, none of its tensors zero."""
-    torch.manual_seed(1)
-    adapted = peft.get_peft_model(model, peft.LoraConfig(**{"target_modules": LINEAR, **config}))
-    with torch.no_grad():
-        for name, parameter in adapted.named_parameters():
-            if "lora_" in name or parameter.requires_grad:
-                parameter.add_(torch.randn_like(parameter) * 0.1)
-    adapted.save_pretrained(folder)
-    return str(folder)
-
-
 def on_meta(meta, folder, **config) -> str:
     return adapter_of(build_meta(models.SMALL, load_file(meta)), folder, **config)
 
 
 def worst(original, ours, image) -> float:
-    """The largest difference of embedding, logits or predicted IoU, over the largest value."""
+    """The largest difference of embedding, logits or predicted IoU."""
     ours, masks = parity.our_stages(ours, image), "masks, 1 - IoU"
     assert parity.worst_iou(original[masks], ours[masks]) >= 1 - 1e-4
     return max(difference(original[s], ours[s]) for s in ("embedding", "logits", "predicted IoU"))
 
 
 def difference(a: np.ndarray, b: np.ndarray) -> float:
-    return float(np.abs(a - b).max() / np.abs(a).max())
+    """The larger of absolute and relative; the latter over the largest value."""
+    return float(np.abs(a - b).max() / min(1, np.abs(a).max()))
 
 
 CONFIGS = {
@@ -116,7 +103,7 @@ def base(request, meta, transformers):
     return transformers, of_transformers, run_transformers
 
 
-# Measured: up to 1.1e-6.
+# Measured: up to 4.2e-6, of embeddings' absolute differences.
 @pytest.mark.filterwarnings("ignore:fan_in_fan_out")
 @pytest.mark.parametrize("name", CONFIGS)
 def test_beside_the_adapted_original(name, base, tmp_path, wide_photograph):
@@ -124,7 +111,6 @@ def test_beside_the_adapted_original(name, base, tmp_path, wide_photograph):
     adapter = make(tmp_path / "adapter", **CONFIGS[name])
     original = run(wide_photograph, adapter)
     found = worst(original, Sam.from_pretrained(checkpoint, adapter=adapter), wide_photograph)
-    print(found)
     assert found <= BOUND
     # The adapter changes something.
     plain = parity.our_stages(Sam.from_pretrained(checkpoint), wide_photograph)
@@ -310,26 +296,7 @@ class TestMicroSam:
 
     @pytest.fixture
     def state(self, small):
-        """Queries and values; keys alone; nothing; queries, keys, values and MLP."""
-        state = dict(small[0].state_dict())
-        torch.manual_seed(2)
-        for i, parts in enumerate(("qv", "k", "", "qkv12")):
-            stem = f"image_encoder.blocks.{i}"
-            if i != 2:
-                for kind in ("weight", "bias"):
-                    state[f"{stem}.attn.qkv.qkv_proj.{kind}"] = state.pop(f"{stem}.attn.qkv.{kind}")
-            for part in parts:
-                owner = "mlp" if part in "12" else "attn.qkv"
-                rows = {"1": 96, "2": 48}.get(part, 48)
-                columns = {"2": 96}.get(part, 48)
-                a, b = torch.randn(3, columns) * 0.2, torch.randn(rows, 3) * 0.2
-                state[f"{stem}.{owner}.w_a_linear_{part}.weight"] = a
-                state[f"{stem}.{owner}.w_b_linear_{part}.weight"] = b
-            for layer in ("lin1", "lin2") if "1" in parts else ():
-                for kind in ("weight", "bias"):
-                    old = state.pop(f"{stem}.mlp.{layer}.{kind}")
-                    state[f"{stem}.mlp.mlp_layer.{layer}.{kind}"] = old
-        return {name: w.contiguous() for name, w in state.items()}
+        return micro_sam_state(small[0].state_dict())
 
     # Measured: up to 1.1e-6.
     @pytest.mark.parametrize("prefix", ["", "sam."])
@@ -340,7 +307,6 @@ class TestMicroSam:
         config = model.config
         original = parity.meta_stages(config, state, wide_photograph)
         found = worst(original, model, wide_photograph)
-        print(found)
         assert found <= BOUND
         plain = {n: w * (".w_b_" not in n) for n, w in state.items()}
         unadapted = parity.meta_stages(config, plain, wide_photograph)
