@@ -5,6 +5,7 @@ import json
 import pickle
 import sys
 import zipfile
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -19,14 +20,18 @@ from safetensors.torch import load_file
 
 from sam_mlx import Sam
 from sam_mlx.checkpoints import hugging_face
+from sam_mlx.checkpoints.card import Origin, write_card
+from sam_mlx.checkpoints.locate import resolve
 from sam_mlx.checkpoints.options import LoadOptions
 from sam_mlx.checkpoints.read import from_foreign, load_config, read_file
-from sam_mlx.checkpoints.save import write_checkpoint
+from sam_mlx.checkpoints.save import precision, write_checkpoint
 from sam_mlx.checkpoints.wrapping import flatten, unwrap
+from sam_mlx.cli import Help
 from sam_mlx.files import read_safetensors, refuse_existing, sha256, whole_folder
 from sam_mlx.options import add_flags
 
 from . import parity
+from .upload import check_repo, upload
 
 # Published digests (SHA-256). Meta's file names carry the first digits of the MD5.
 OFFICIAL = {
@@ -35,7 +40,12 @@ OFFICIAL = {
     "sam_vit_h_4b8939.pth": "a7bf3b02f3ebf1267aba913ff637d9a2d5c33d3173bb679e46d9f338c26f262e",
     "mobile_sam.pt": "6dbb90523a35330fedd7f1d3dfc66f995213d81b29a5ca8108dbcdd4e37d6c2f",
 }
-
+# The same weights on the hub, under Apache 2.0.
+PUBLISHED = {
+    "sam_vit_b_01ec64.pth": "facebook/sam-vit-base",
+    "sam_vit_l_0b3195.pth": "facebook/sam-vit-large",
+    "sam_vit_h_4b8939.pth": "facebook/sam-vit-huge",
+}
 # Of torch.load, for what it refuses and for what is damaged.
 UNREADABLE = (
     pickle.UnpicklingError,
@@ -48,25 +58,41 @@ UNREADABLE = (
 
 
 def main(argv: list[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(
-        prog="python -m convert",
-        description="Convert a SAM checkpoint (.pth, .pt, .safetensors, or a Hugging Face folder) "
-        "to a folder that sam_mlx loads without torch.",
-        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
-    )
-    parser.add_argument("checkpoint", type=Path)
-    parser.add_argument("output", type=Path, help="folder to create")
-    add_flags(parser, LoadOptions, only=("dtype", "quantize"))
-    parser.add_argument(
-        "--check", metavar="IMAGE", help="run the original code too, compare, write parity.json"
-    )
-    args = parser.parse_args(argv)
+    args = build_parser().parse_args(argv)
     try:
-        convert(args.checkpoint, args.output, args.dtype, args.check, args.quantize)
+        origin = Origin(args.base_model, args.license)
+        options = LoadOptions(args.dtype, args.quantize, adapter=args.adapter)
+        convert(args.checkpoint, args.output, options, args.check, origin, args.upload_repo)
     except (BoundExceeded, ValueError, OSError, ImportError) as error:
         print(f"convert: {error}", file=sys.stderr)
         return 1 if isinstance(error, BoundExceeded) else 2
     return 0
+
+
+def build_parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="python -m convert",
+        description="Convert a SAM checkpoint (.pth, .pt, .safetensors, or a Hugging Face folder) "
+        "to a folder that sam_mlx loads without torch.",
+        formatter_class=Help,
+    )
+    parser.add_argument("checkpoint", type=Path)
+    parser.add_argument("output", type=Path, help="folder to create")
+    add_flags(parser, LoadOptions, only=("dtype", "quantize", "adapter"))
+    parser.add_argument(
+        "--check", metavar="IMAGE", help="run the original code too, compare, write parity.json"
+    )
+    parser.add_argument(
+        "--base-model", metavar="OWNER/NAME",
+        help="for the model card: the hub repository that the weights are made of",
+    )  # fmt: skip
+    parser.add_argument("--license", help="for the model card: the license's identifier on the hub")
+    parser.add_argument(
+        "--upload-repo", metavar="OWNER/NAME",
+        help="send the folder to this repository of the Hugging Face hub, which is made if it is "
+        "not there; a README.md that is there stays",
+    )  # fmt: skip
+    return parser
 
 
 class BoundExceeded(Exception):
@@ -76,41 +102,66 @@ class BoundExceeded(Exception):
 def convert(
     checkpoint: Path,
     output: Path,
-    dtype: str | None = None,
+    options: LoadOptions | None = None,
     image: str | None = None,
-    quantize: int | None = None,
+    origin: Origin | None = None,
+    upload_repo: str | None = None,
 ) -> None:
-    """Write ``output``, whole or not at all."""
-    options = LoadOptions.of(dtype, quantize)
-    refuse_existing(output)
+    """Write ``output``, whole or not at all, then send it to the hub where that is asked for."""
+    if upload_repo is not None:
+        check_repo(upload_repo)
+    options = options or LoadOptions()
+    if options.adapter is not None:
+        options = replace(options, adapter=str(resolve(options.adapter)))
+    output = refuse_existing(output)
     verify_digest(checkpoint)
     state = read_state(checkpoint)
     config_file = checkpoint / "config.json"
     config = load_config(config_file) if config_file.exists() else None
     model = Sam.from_checkpoint(from_foreign(as_mlx(state), config, str(checkpoint)), options)
 
+    name = upload_repo or output.name
     with whole_folder(output) as temporary:
         write_checkpoint(temporary, model, model.config)
+        measured = ""
         if image:
-            rows = check(checkpoint, state, temporary, image)
+            rows = check(checkpoint, state, temporary, image, options.adapter)
             print(parity.table(rows))
             if not all(row.passed for row in rows):
                 raise BoundExceeded(f"{output} was not written: a parity bound is exceeded")
             report = {"image": Path(image).name, "stages": parity.as_json(rows)}
             (temporary / "parity.json").write_text(json.dumps(report, indent=2) + "\n")
+            measured = parity.markdown(rows)
+        weights = precision(model, model.dtype)
+        origin = origin_of(checkpoint, options, origin or Origin())
+        card = write_card(name, model.config, weights, origin, measured)
+        (temporary / "README.md").write_text(card, encoding="utf-8")
     print(f"{output}: SAM {model.config.variant}, {model.dtype}")
+    if upload_repo is not None:
+        print(upload(output, upload_repo))
+
+
+def origin_of(checkpoint: Path, options: LoadOptions, given: Origin) -> Origin:
+    """What is given, and else what is known: of the files that Meta has published."""
+    base = PUBLISHED.get(checkpoint.name)
+    license = "apache-2.0" if base and options.adapter is None else None
+    return Origin(given.base_model or base, given.license or license)
 
 
 def check(
-    checkpoint: Path, state: dict[str, torch.Tensor], converted: Path, image: str
+    checkpoint: Path,
+    state: dict[str, torch.Tensor],
+    converted: Path,
+    image: str,
+    adapter: str | None,
 ) -> list[parity.Row]:
     """Compare what was written, as users will load it, with the original code."""
     if hugging_face.recognises(state):
         if not checkpoint.is_dir():
             raise ValueError("--check needs the folder of a Hugging Face checkpoint, not a file")
-        original = partial(parity.hugging_face_stages, folder=str(checkpoint))
+        original = partial(parity.hugging_face_stages, folder=str(checkpoint), adapter=adapter)
     else:
-        original = partial(parity.meta_stages, state=state)
+        original = partial(parity.meta_stages, state=state, adapter=adapter)
     model = Sam.from_pretrained(converted)
     return parity.check(model, lambda config, image: original(config, image=image), image)
 

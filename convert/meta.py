@@ -7,9 +7,11 @@ from typing import Any
 
 import torch
 
+from sam_mlx.checkpoints import micro_sam
 from sam_mlx.config import SamConfig
 
 from . import tiny_vit, vit
+from .adapters import wrap_as_micro_sam
 from .reference import import_segment_anything
 
 # The live original of every image encoder, by the encoder's name in config.json.
@@ -19,7 +21,7 @@ ORIGINALS = {"vit": vit, "tiny_vit": tiny_vit}
 def build_meta(config: SamConfig, state: Mapping[str, torch.Tensor] | None = None) -> Any:
     """Meta's ``Sam`` of these sizes, in eval mode; with random weights unless given some.
 
-    ``state`` has Meta's names, or MobileSAM's where the encoder is MobileSAM's.
+    ``state`` has Meta's names, MobileSAM's where the encoder is MobileSAM's, or micro-sam's.
     """
     modeling = import_segment_anything().modeling
     original = ORIGINALS[config.encoder.type]
@@ -49,6 +51,8 @@ def build_meta(config: SamConfig, state: Mapping[str, torch.Tensor] | None = Non
     if state is None:
         return fill_zeros(sam)
     state = original.renamed(state)
+    if micro_sam.recognises(state):
+        wrap_as_micro_sam(sam.image_encoder, state)
     for name, tensor in state.items():
         if ".rel_pos_" in name:  # may have another length, which the original interpolates
             owner, _, table = name.rpartition(".")

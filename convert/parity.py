@@ -15,6 +15,7 @@ from sam_mlx.predictor import SamPredictor
 from sam_mlx.sam import Sam
 
 from . import vit
+from .adapters import adapted
 from .meta import ORIGINALS, build_meta
 from .reference import import_segment_anything, import_transformers
 
@@ -149,9 +150,14 @@ class Taps:
 
 
 @torch.no_grad()
-def meta_stages(config: SamConfig, state: Mapping[str, torch.Tensor], image: np.ndarray) -> Stages:
-    """What Meta's code computes with a state dict of Meta's names."""
-    model = build_meta(config, state)
+def meta_stages(
+    config: SamConfig,
+    state: Mapping[str, torch.Tensor],
+    image: np.ndarray,
+    adapter: str | None = None,
+) -> Stages:
+    """What Meta's code computes with a state dict of Meta's names, and a folder's adapter."""
+    model = adapted(build_meta(config, state), adapter)
     tap = Taps()
     ORIGINALS[config.encoder.type].tap_original(model.image_encoder, config, tap)
     tap(model.image_encoder, "embedding", (0, 2, 3, 1))
@@ -171,10 +177,12 @@ def meta_stages(config: SamConfig, state: Mapping[str, torch.Tensor], image: np.
 
 
 @torch.no_grad()
-def hugging_face_stages(config: SamConfig, folder: str, image: np.ndarray) -> Stages:
-    """What transformers' ``SamModel`` computes with a checkpoint in Hugging Face's layout."""
+def hugging_face_stages(
+    config: SamConfig, folder: str, image: np.ndarray, adapter: str | None = None
+) -> Stages:
+    """What transformers' ``SamModel`` computes with its checkpoint and a folder's adapter."""
     model = import_transformers().SamModel.from_pretrained(folder, attn_implementation="eager")
-    model.eval()
+    model = adapted(model.eval(), adapter)
     # transformers normalises with 1e-6 everywhere; the original's transformer has 1e-5.
     for module in model.mask_decoder.transformer.modules():
         if isinstance(module, torch.nn.LayerNorm):
@@ -265,6 +273,19 @@ def table(rows: list[Row]) -> str:
         lines.append(
             f"{r.stage:<16} {r.max_abs_error:>14.2e} {r.relative_error:>10.1e} {bound:>18}{verdict}"
         )
+    return "\n".join(lines)
+
+
+def markdown(rows: list[Row]) -> str:
+    """The same for a model card."""
+    lines = [
+        "Beside the original code, run live on the same picture and weights:\n",
+        "| stage | max abs error | relative error | bound |",
+        "|---|---|---|---|",
+    ]
+    for r in rows:
+        bound = f"{r.bounded} {r.bound:.0e}"
+        lines.append(f"| {r.stage} | {r.max_abs_error:.1e} | {r.relative_error:.1e} | {bound} |")
     return "\n".join(lines)
 
 

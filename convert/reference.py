@@ -41,6 +41,16 @@ def import_transformers() -> Any:
     return transformers
 
 
+def import_peft() -> Any:
+    """``peft``; raises ImportError with the install command when it is missing."""
+    import_transformers()
+    try:
+        import peft
+    except ModuleNotFoundError as error:
+        raise ImportError("peft is needed here: pip install peft") from error
+    return peft
+
+
 def import_tiny_vit() -> Any:
     """``timm.models.tiny_vit``; raises ImportError with the install command when it is missing."""
     ensure_torchvision()

@@ -51,7 +51,7 @@ class SamConfig:
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> SamConfig:
         """The inverse of ``to_dict``. Raises ValueError, naming the field, for other values."""
-        others = ("model_type", "quantization")
+        others = ("model_type", "quantization", "sha256")  # of the files, not the sizes
         values = {name: value for name, value in values.items() if name not in others}
         encoder = _build_encoder(values.pop("encoder", None))
         return _build(cls, {**values, "encoder": encoder}, "config")

@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from . import transforms
+from .checkpoints.options import LoadOptions
 from .embedding import ImageEmbedding, fingerprint
 from .images import Source
 from .prompts import Prompt, Stacked, check_prompt, check_prompts, stack
@@ -44,11 +45,11 @@ class SamPredictor:
         dtype: mx.Dtype | str | None = None,
         quantize: int | None = None,
         revision: str | None = None,
+        adapter: str | Path | None = None,
     ) -> SamPredictor:
         """A predictor of the model that ``Sam.from_pretrained`` finds."""
-        return cls(
-            Sam.from_pretrained(path_or_repo, dtype=dtype, quantize=quantize, revision=revision)
-        )
+        options = LoadOptions.of(dtype, quantize, revision, adapter)
+        return cls(Sam.from_pretrained(path_or_repo, **vars(options)))
 
     def set_image(self, image: Source, image_format: str = "RGB") -> None:
         """Embed an image: whatever ``images.load_image`` takes.

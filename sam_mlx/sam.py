@@ -11,11 +11,12 @@ import mlx.core as mx
 import mlx.nn as nn
 import numpy as np
 
+from .checkpoints.card import Origin, write_card
 from .checkpoints.load import load
 from .checkpoints.locate import resolve
 from .checkpoints.options import LoadOptions
 from .checkpoints.read import Checkpoint, read_checkpoint
-from .checkpoints.save import write_checkpoint
+from .checkpoints.save import precision, write_checkpoint
 from .config import VARIANTS, SamConfig, encoder_of
 from .files import whole_folder
 from .modeling import image_encoder, tiny_vit  # noqa: F401  the encoders that register themselves
@@ -131,6 +132,7 @@ class Sam(nn.Module):
         dtype: mx.Dtype | str | None = None,
         quantize: int | None = None,
         revision: str | None = None,
+        adapter: str | Path | None = None,
     ) -> Sam:
         """Load a model, with all its weights evaluated.
 
@@ -142,11 +144,13 @@ class Sam(nn.Module):
         ``dtype`` casts the weights ("float16", ...);
         by default they keep the type they are stored in. ``quantize=8`` stores the weights of the
         image encoder's linear layers in 8 bits; checkpoints saved so load so. ``revision`` is a
-        branch, tag or commit of the hub.
+        branch, tag or commit of the hub. ``adapter`` is a folder or hub repository of a
+        LoRA adapter that peft made of this model; it is merged into the weights in float32.
 
-        Raises FileNotFoundError when nothing is there, ValueError when it is not a SAM model.
+        Raises FileNotFoundError when nothing is there, ValueError when it is not a SAM model,
+        or the adapter is not of it.
         """
-        options = LoadOptions.of(dtype, quantize, revision)
+        options = LoadOptions.of(dtype, quantize, revision, adapter)
         model = cls.from_checkpoint(read_checkpoint(resolve(path_or_repo, revision)), options)
         if model.dtype != mx.float32 and on_cpu():
             warnings.warn(
@@ -159,15 +163,25 @@ class Sam(nn.Module):
     @classmethod
     def from_checkpoint(cls, checkpoint: Checkpoint, options: LoadOptions | None = None) -> Sam:
         """A model with exactly these weights; ValueError names every misfit."""
-        return load(cls(checkpoint.config), checkpoint, options)
+        options = options or LoadOptions()
+        adapter = None if options.adapter is None else resolve(options.adapter)
+        return load(cls(checkpoint.config), checkpoint, options, adapter)
 
-    def save_pretrained(self, folder: str | Path) -> None:
-        """Write ``config.json`` and ``model.safetensors``; the folder appears whole or not at all.
+    def save_pretrained(
+        self, folder: str | Path, *, base_model: str | None = None, license: str | None = None
+    ) -> None:
+        """Write ``config.json``, ``model.safetensors`` and ``README.md``, a model card.
 
-        Raises FileExistsError when something is there already.
+        base_model: the hub repository that the weights are made of, and license: its identifier
+        there, for the card. The folder appears whole or not at all; FileExistsError is raised when
+        something is there already, ValueError for what is no name.
         """
+        origin = Origin(base_model, license)
         with whole_folder(folder) as temporary:
             write_checkpoint(temporary, self, self.config)
+            weights = precision(self, self.dtype)
+            card = write_card(Path(folder).expanduser().name, self.config, weights, origin)
+            (temporary / "README.md").write_text(card, encoding="utf-8")
 
 
 def check_labels(labels: mx.array) -> None:

@@ -13,6 +13,7 @@ import mlx.core as mx
 import numpy as np
 
 from .. import transforms
+from ..checkpoints.options import LoadOptions
 from ..embedding import ImageEmbedding
 from ..images import Source
 from ..modeling.prompt_encoder import FOREGROUND
@@ -80,11 +81,12 @@ class SamAutomaticMaskGenerator(GeneratorOptions):
         dtype: mx.Dtype | str | None = None,
         quantize: int | None = None,
         revision: str | None = None,
+        adapter: str | Path | None = None,
         **arguments: Any,
     ) -> SamAutomaticMaskGenerator:
         """A generator with the model that ``Sam.from_pretrained`` finds, and these arguments."""
-        model = Sam.from_pretrained(path_or_repo, dtype=dtype, quantize=quantize, revision=revision)
-        return cls(model, **arguments)
+        options = LoadOptions.of(dtype, quantize, revision, adapter)
+        return cls(Sam.from_pretrained(path_or_repo, **vars(options)), **arguments)
 
     @at_work
     def generate(self, image: Picture, progress: Progress = None) -> list[dict[str, Any]]:

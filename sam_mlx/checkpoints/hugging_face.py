@@ -1,7 +1,7 @@
 """Hugging Face's layout of SAM: transformers' ``SamModel`` and its ``config.json``."""
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 import mlx.core as mx
@@ -56,17 +56,23 @@ def recognises(names: Iterable[str]) -> bool:
 def to_meta(weights: Weights) -> dict[str, mx.array]:
     """Give the tensors of a transformers ``SamModel`` Meta's names."""
     inner = [name for name in weights if re.match(MLP_HEAD + r"layers\..*weight", name)]
-    renamed = {}
-    for name, tensor in weights.items():
-        for pattern, replacement in RENAMES:
-            name = re.sub(pattern, replacement, name)
-        if head := re.match(MLP_HEAD, name):
-            # proj_in, layers.0 ..., proj_out count through from one end to the other.
-            last = 1 + sum(n.startswith(head[0]) for n in inner)
-            name = re.sub(r"\.layers\.(\d+)\.", lambda m: f".layers.{int(m[1]) + 1}.", name)
-            name = name.replace(".proj_in.", ".layers.0.").replace(".proj_out.", f".layers.{last}.")
-        renamed[name] = tensor
-    return renamed
+
+    def last(head: str) -> int:
+        return 1 + sum(name.startswith(head) for name in inner)
+
+    return {to_meta_name(name, last): tensor for name, tensor in weights.items()}
+
+
+def to_meta_name(name: str, last: Callable[[str], int]) -> str:
+    """Meta's name of a tensor; ``last``: the index of the last layer of an MLP, by its name."""
+    for pattern, replacement in RENAMES:
+        name = re.sub(pattern, replacement, name)
+    if head := re.match(MLP_HEAD, name):
+        # proj_in, layers.0 ..., proj_out count through from one end to the other.
+        name = re.sub(r"\.layers\.(\d+)\.", lambda m: f".layers.{int(m[1]) + 1}.", name)
+        name = name.replace(".proj_in.", ".layers.0.")
+        name = name.replace(".proj_out.", f".layers.{last(head[0])}.")
+    return name
 
 
 def config_of(values: Mapping[str, Any]) -> SamConfig:

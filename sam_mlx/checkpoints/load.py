@@ -1,5 +1,6 @@
 """A checkpoint's tensors into a module that has exactly these."""
 
+from pathlib import Path
 from typing import TypeVar
 
 import mlx.core as mx
@@ -8,7 +9,7 @@ import mlx.nn as nn
 from ..config import Weights, encoder_of
 from ..modeling.layers import quantize_linears, weights_of
 from ..streams import at_work
-from . import layouts
+from . import layouts, lora
 from .options import LoadOptions
 from .read import Checkpoint
 from .wrapping import other_model, shown
@@ -18,18 +19,24 @@ Model = TypeVar("Model", bound=nn.Module)
 
 
 @at_work
-def load(model: Model, checkpoint: Checkpoint, options: LoadOptions | None = None) -> Model:
+def load(
+    model: Model, checkpoint: Checkpoint, options: LoadOptions, adapter: Path | None = None
+) -> Model:
     """Fill ``model``, made of the checkpoint's sizes; everything is evaluated.
 
-    Raises ValueError, naming every misfit, when the tensors are others than the model's.
+    adapter: the folder of the one that the options name. Raises ValueError, naming every misfit,
+    when the tensors are others than the model's, and for an adapter of another base.
     """
-    options = options or LoadOptions()
     weights = checkpoint.weights
     if checkpoint.channels_first:
         weights = layouts.to_mlx(weights, model)
         weights = encoder_of(checkpoint.config).fit(weights, checkpoint.config)
     quantize_linears(model, lambda path: f"{path}.scales" in weights)
     check_fit(weights_of(model), weights, checkpoint)
+    if adapter is not None:
+        merged = lora.merge(weights, adapter, model, checkpoint.config)
+        in_float32 = options.dtype is not None  # for the cast that follows
+        weights = {n: w if in_float32 else w.astype(weights[n].dtype) for n, w in merged.items()}
     model.load_weights(list(cast(weights, options.mlx_dtype).items()))
     if options.quantize:
         quantize_linears(model, lambda path: path.startswith("image_encoder."))

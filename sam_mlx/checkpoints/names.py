@@ -4,12 +4,12 @@ from dataclasses import replace
 
 from ..config import ENCODERS, VARIANTS, Encoder, SamConfig, Weights, named
 from ..modeling.shapes import count, shape_of
-from . import hugging_face
+from . import hugging_face, micro_sam
 from .wrapping import other_model, unwrap
 
 # Each has ``recognises(names)`` and ``to_meta(weights)``. What differs in an image encoder alone is
 # in that encoder's file.
-FAMILIES = (hugging_face,)
+FAMILIES = (hugging_face, micro_sam)
 
 
 def to_meta(weights: Weights, source: str = "the checkpoint") -> Weights:

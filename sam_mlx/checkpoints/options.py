@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 
 import mlx.core as mx
 
@@ -27,6 +28,9 @@ class LoadOptions:
         of=int,
     )
     revision: str | None = option(None, "branch, tag or commit of the hub repository", of=str)
+    adapter: str | None = option(
+        None, "folder or hub repository of a LoRA adapter made with peft, merged in", of=str
+    )
 
     def __post_init__(self) -> None:
         check(self)
@@ -37,11 +41,13 @@ class LoadOptions:
         dtype: mx.Dtype | str | None = None,
         quantize: int | None = None,
         revision: str | None = None,
+        adapter: str | Path | None = None,
     ) -> LoadOptions:
-        """The same from a dtype of MLX's or its name. Raises ValueError for other values."""
+        """The same from a dtype or its name, and a path. Raises ValueError for other values."""
         names = {value: name for name, value in DTYPES.items()}
         name = names.get(dtype, dtype) if isinstance(dtype, mx.Dtype) else dtype
-        return cls(name, quantize, revision)  # type: ignore[arg-type]
+        path = None if adapter is None else str(adapter)
+        return cls(name, quantize, revision, path)  # type: ignore[arg-type]
 
     @property
     def mlx_dtype(self) -> mx.Dtype | None:

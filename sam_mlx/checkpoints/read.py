@@ -13,6 +13,7 @@ import mlx.core as mx
 from ..config import MODEL_TYPE, SamConfig, Weights
 from ..files import read_safetensors
 from . import hugging_face, names, pytorch
+from .lora import refuse_adapter
 from .wrapping import flatten, unwrap
 
 
@@ -31,6 +32,7 @@ def read_checkpoint(path: Path) -> Checkpoint:
 
     Raises FileNotFoundError, or ValueError with the file's name when it is not a SAM model.
     """
+    refuse_adapter(path)
     if path.is_file():
         return from_foreign(read_file(path), None, str(path))
     config_file = path / "config.json"

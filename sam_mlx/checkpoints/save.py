@@ -1,4 +1,4 @@
-"""A model as a folder that ``read`` takes."""
+"""A model as a folder that ``read`` takes, and whether one is as it was written."""
 
 import json
 from pathlib import Path
@@ -8,18 +8,54 @@ import mlx.core as mx
 import mlx.nn as nn
 
 from ..config import SamConfig
+from ..files import sha256
 from ..modeling.layers import QuantizedLinear, is_quantized, weights_of
+from .read import read_json
+
+WEIGHTS = "model.safetensors"
 
 
 def write_checkpoint(folder: Path, model: nn.Module, config: SamConfig) -> None:
-    """Write ``config.json`` and ``model.safetensors`` into a folder that is there."""
-    values = config.to_dict()
+    """Write ``config.json``, with the digest of the weights, and ``model.safetensors``.
+
+    Into a folder that is there.
+    """
+    weights = weights_of(model)
+    mx.save_safetensors(str(folder / WEIGHTS), weights, metadata={"format": "mlx"})
+    values = config.to_dict() | {"sha256": {WEIGHTS: sha256(folder / WEIGHTS)}}
     if is_quantized(model):
         values["quantization"] = quantization(model)
     text = json.dumps(values, indent=2)
     (folder / "config.json").write_text(text + "\n")
-    weights = weights_of(model)
-    mx.save_safetensors(str(folder / "model.safetensors"), weights, metadata={"format": "mlx"})
+
+
+def verify(path: Path) -> str:
+    """The SHA-256 of a saved folder's weights, which is the one that its ``config.json`` has.
+
+    Raises ValueError where it is another, and where ``config.json`` has none.
+    """
+    config = path / "config.json"
+    values = read_json(config) if config.is_file() else {}
+    digests = values.get("sha256") if isinstance(values, dict) else None
+    expected = digests.get(WEIGHTS) if isinstance(digests, dict) else None
+    if not isinstance(expected, str):
+        raise ValueError(
+            f"{path} has no digest to compare with: save_pretrained and python -m convert write "
+            "one into config.json, for folders of this package"
+        )
+    found = sha256(path / WEIGHTS)
+    if found != expected:
+        raise ValueError(
+            f"{path / WEIGHTS} has SHA-256 {found}, and config.json says {expected}: it is damaged "
+            "or was changed; get it again"
+        )
+    return found
+
+
+def precision(model: nn.Module, dtype: mx.Dtype) -> str:
+    """The type of a model's weights, in words."""
+    packed = ", image encoder's linear weights in 8 bits" if is_quantized(model) else ""
+    return f"{str(dtype).removeprefix('mlx.core.')}{packed}"
 
 
 def quantization(model: nn.Module) -> dict[str, Any]:

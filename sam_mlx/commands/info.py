@@ -6,7 +6,8 @@ import argparse
 
 from ..checkpoints.locate import resolve
 from ..checkpoints.options import LoadOptions
-from ..modeling.layers import is_quantized, weights_of
+from ..checkpoints.save import precision, verify
+from ..modeling.layers import weights_of
 from ..options import add_flags, from_flags
 from ..sam import Sam
 from .common import MODEL
@@ -17,23 +18,29 @@ HELP = DESCRIPTION = "describe a model"
 def add(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("model", help=MODEL)
     add_flags(parser, LoadOptions)
+    parser.add_argument(
+        "--verify", action="store_true",
+        help="compare the weights' SHA-256 with the one that config.json has",
+    )  # fmt: skip
 
 
 def run(args: argparse.Namespace) -> int:
     options = from_flags(args, LoadOptions)
     path = resolve(args.model, args.revision)
     files = [path] if path.is_file() else sorted(path.glob("*.safetensors"))
-    model = Sam.from_pretrained(path, dtype=options.dtype, quantize=options.quantize)
+    digest = verify(path) if args.verify else None  # before what is damaged is read
+    model = Sam.from_pretrained(path, **vars(options))
     config = model.config
     parts = {
         name: sum(w.size for w in weights_of(part).values())
         for name, part in Sam(config).children().items()  # of the plain model, whatever is stored
     }
-    packed = ", image encoder's linear weights in 8 bits" if is_quantized(model) else ""
     size = sum(f.stat().st_size for f in files) / 1e6
     print(f"variant      {config.variant}")
     print(f"source       {path}")
-    print(f"file size    {size:.1f} MB, {model.dtype}{packed}")
+    print(f"file size    {size:.1f} MB, {precision(model, model.dtype)}")
+    if digest:
+        print(f"sha256       {digest}, as config.json says")
     print(f"parameters   {sum(parts.values()):,}")
     for name, count in parts.items():
         print(f"  {name:<15}{count:,}")

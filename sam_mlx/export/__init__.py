@@ -34,14 +34,15 @@ def export(
     dtype: mx.Dtype | str | None = None,
     quantize: int | None = None,
     revision: str | None = None,
+    adapter: str | Path | None = None,
 ) -> dict[str, Any]:
     """Write ``encoder.mlxfn``, ``decoder.mlxfn`` and ``export.json`` into a new folder.
 
-    model: a model, or what ``Sam.from_pretrained`` takes; dtype, quantize and revision are that
-    function's, and the first two change a given model too. points: prompt slots of the decoder,
-    one number or several; a box takes two. sizes: (height, width) in pixels of original images
-    for which ``masks_HEIGHTxWIDTH.mlxfn`` is written too. ``export.json`` describes every file;
-    ``examples/cpp`` and ``examples/ios`` use them.
+    model: a model, or what ``Sam.from_pretrained`` takes; dtype, quantize, revision and adapter
+    are that function's; all but revision change a given model too. points: prompt slots of the
+    decoder, one number or several; a box takes two. sizes: (height, width) in pixels of original
+    images for which ``masks_HEIGHTxWIDTH.mlxfn`` is written too. ``export.json`` describes every
+    file; ``examples/cpp`` and ``examples/ios`` use them.
 
     The files are loaded again and compared with ``SamPredictor`` on a test image; the folder
     appears only when they agree. They run on the device kind they were traced on.
@@ -53,8 +54,9 @@ def export(
     folder = refuse_existing(out_folder)
     points = check_slots(points)
     sizes = [check_size(size) for size in sizes]
-    options = LoadOptions.of(dtype, quantize, revision)
+    options = LoadOptions.of(dtype, quantize, revision, adapter)
     source = "a model in memory" if isinstance(model, Sam) else str(model)
+    source += f" with the adapter {options.adapter}" if options.adapter else ""
     # The model, a file for each function, and in the check one image, two encoders, the others.
     steps = 1 + 2 + len(sizes) + 3 + len(points) + len(sizes)
     with whole_folder(folder) as temporary, Steps(steps) as step:
@@ -84,10 +86,8 @@ def check_size(size: Sequence[int]) -> tuple[int, int]:
 def prepare(model: Sam | str | Path, options: LoadOptions) -> Sam:
     """The model in the wanted precision, its arrays in a form that MLX exports rightly."""
     if not isinstance(model, Sam):
-        model = Sam.from_pretrained(
-            model, dtype=options.dtype, quantize=options.quantize, revision=options.revision
-        )
-    elif options.quantize or (options.mlx_dtype or model.dtype) != model.dtype:
+        model = Sam.from_pretrained(model, **vars(options))
+    elif options.quantize or options.adapter or (options.mlx_dtype or model.dtype) != model.dtype:
         weights = weights_of(model)
         checkpoint = Checkpoint(model.config, weights, channels_first=False, source="the model")
         model = Sam.from_checkpoint(checkpoint, options)

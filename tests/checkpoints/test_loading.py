@@ -30,7 +30,11 @@ def test_native_round_trip(small, native):
     loaded = Sam.from_pretrained(native)
     equal(loaded, small[1])
     assert loaded.config == small[1].config
-    assert sorted(p.name for p in native.iterdir()) == ["config.json", "model.safetensors"]
+    assert sorted(p.name for p in native.iterdir()) == [
+        "README.md",
+        "config.json",
+        "model.safetensors",
+    ]
 
 
 def test_meta_names_in_safetensors(small, tmp_path):

@@ -51,35 +51,14 @@ def test_vit_b_converted_from_meta(tmp_path, photograph):
 
 def test_vit_b_converted_from_hugging_face(tmp_path, photograph):
     Image.fromarray(photograph).save(tmp_path / "photograph.png")
-    hugging_face(tmp_path / "hf", vision={})
+    models.hugging_face(vision={}).save_pretrained(tmp_path / "hf")
     check = ["--check", str(tmp_path / "photograph.png")]
     assert convert([str(tmp_path / "hf"), str(tmp_path / "native"), *check]) == 0
     assert json.loads((tmp_path / "native" / "config.json").read_text())["variant"] == "vit_b"
 
 
-def hugging_face(folder, vision, **other) -> None:
-    """A checkpoint that transformers writes, with random weights."""
-    from transformers import SamConfig, SamModel, SamVisionConfig
-
-    from convert.meta import fill_zeros
-
-    torch.manual_seed(0)
-    vision = SamVisionConfig(initializer_range=0.02, **vision).to_dict()
-    model = SamModel(SamConfig(vision_config=vision, **other))
-    # Frequencies like Meta's. transformers draws hundreds of times larger ones, and the rounding
-    # of such angles differs from processor to processor by more than the bound.
-    encoding = model.shared_image_embedding
-    encoding.positional_embedding.data /= encoding.scale
-    fill_zeros(model).save_pretrained(folder)
-
-
 def test_hugging_face_folder_loads_as_its_conversion(tmp_path, photograph):
-    sizes = {"hidden_size": 48, "num_hidden_layers": 3, "num_attention_heads": 3}
-    sizes |= {"mlp_dim": 96, "image_size": 128, "patch_size": 8, "window_size": 5}
-    sizes |= {"output_channels": 64, "global_attn_indexes": [1, 2], "num_pos_feats": 32}
-    prompt = {"hidden_size": 64, "image_size": 128, "patch_size": 8, "image_embedding_size": 16}
-    decoder = {"hidden_size": 64, "mlp_dim": 96, "iou_head_hidden_dim": 48}
-    hugging_face(tmp_path / "hf", sizes, prompt_encoder_config=prompt, mask_decoder_config=decoder)
+    models.hugging_face(**models.HUGGING_FACE).save_pretrained(tmp_path / "hf")
     Image.fromarray(photograph).save(tmp_path / "photograph.png")
     # In a process of its own, for it has to find transformers by itself.
     command = [sys.executable, "-m", "convert", tmp_path / "hf", tmp_path / "native"]

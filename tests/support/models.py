@@ -6,7 +6,8 @@ import torch
 from mlx.utils import tree_map
 
 from convert.__main__ import as_mlx
-from convert.meta import build_meta
+from convert.meta import build_meta, fill_zeros
+from convert.reference import import_transformers
 from sam_mlx import Sam
 from sam_mlx.checkpoints.read import from_foreign
 from sam_mlx.config import SamConfig
@@ -30,6 +31,18 @@ STRUCTURES = {
     "vit_l": replace(SMALL, encoder=ViTConfig(64, 24, 2, (5, 11, 17, 23), 256, 5)),
     "vit_h": replace(SMALL, encoder=ViTConfig(160, 32, 2, (7, 15, 23, 31), 640, 5)),
 }
+# Arguments of ``hugging_face``: about the sizes of SMALL.
+HUGGING_FACE = {
+    "vision": {
+        "hidden_size": 48, "num_hidden_layers": 3, "num_attention_heads": 3, "mlp_dim": 96,
+        "image_size": 128, "patch_size": 8, "window_size": 5, "output_channels": 64,
+        "global_attn_indexes": [1, 2], "num_pos_feats": 32,
+    },
+    "prompt_encoder_config": {
+        "hidden_size": 64, "image_size": 128, "patch_size": 8, "image_embedding_size": 16,
+    },
+    "mask_decoder_config": {"hidden_size": 64, "mlp_dim": 96, "iou_head_hidden_dim": 48},
+}  # fmt: skip
 
 
 def original(config: SamConfig, seed: int = 0) -> torch.nn.Module:
@@ -57,3 +70,16 @@ def in_dtype(model: Sam, dtype) -> Sam:
     copy = Sam(model.config)
     copy.update(tree_map(lambda w: w.astype(dtype), model.parameters()))
     return copy
+
+
+def hugging_face(vision: dict, **other) -> torch.nn.Module:
+    """transformers' model with random weights."""
+    transformers = import_transformers()
+    torch.manual_seed(0)
+    vision = transformers.SamVisionConfig(initializer_range=0.02, **vision).to_dict()
+    model = transformers.SamModel(transformers.SamConfig(vision_config=vision, **other))
+    # Frequencies like Meta's. transformers draws hundreds of times larger ones, and the rounding
+    # of such angles differs from processor to processor by more than the bound.
+    encoding = model.shared_image_embedding
+    encoding.positional_embedding.data /= encoding.scale
+    return fill_zeros(model).eval()

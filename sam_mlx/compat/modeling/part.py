@@ -10,6 +10,7 @@ import mlx.core as mx
 
 from ...checkpoints import layouts, names
 from ...checkpoints.load import load
+from ...checkpoints.options import LoadOptions
 from ...checkpoints.read import from_foreign
 from ...checkpoints.wrapping import CONSTANTS
 from ...modeling.layers import weights_of
@@ -138,7 +139,11 @@ class Part:
             given = {name: w for name, w in given.items() if name in expected}
         dtype = sam.mlx.dtype
         try:
-            load(sam.mlx, from_foreign({**rest, **given}, sam.mlx.config, "state_dict"))
+            load(
+                sam.mlx,
+                from_foreign({**rest, **given}, sam.mlx.config, "state_dict"),
+                LoadOptions(),
+            )
         except ValueError as error:
             raise RuntimeError(f"Error(s) in loading state_dict for Sam: {error}") from error
         sam.cast(dtype)

@@ -1,0 +1,53 @@
+"""A model card: the ``README.md`` that the Hugging Face hub shows, and reads tags from."""
+
+from __future__ import annotations
+
+import json
+import re
+from dataclasses import dataclass
+
+from ..config import SamConfig
+
+HOME = "https://github.com/sam-mlx/sam-mlx"
+NAME = r"[\w-][\w.-]*"  # of an owner or a repository; nothing that YAML or Markdown reads otherwise
+
+
+@dataclass(frozen=True)
+class Origin:
+    """What a card says of where weights are from. Raises ValueError for what is no name."""
+
+    base_model: str | None = None  # the hub repository that they are made of
+    license: str | None = None  # its identifier on the hub; "unknown" where it is None
+
+    def __post_init__(self) -> None:
+        if self.base_model is not None and not re.fullmatch(f"{NAME}/{NAME}", self.base_model):
+            raise ValueError(
+                f"base_model is {self.base_model!r}; expected a hub repository, owner/name, such "
+                "as 'facebook/sam-vit-base'"
+            )
+        if self.license is not None and not re.fullmatch(r"[a-z0-9][a-z0-9.+-]*", self.license):
+            raise ValueError(
+                f"license is {self.license!r}; expected an identifier of the hub, such as "
+                "'apache-2.0', 'mit', 'cc-by-nc-4.0' or 'other'"
+            )
+
+
+def write_card(name: str, config: SamConfig, weights: str, origin: Origin, parity: str = "") -> str:
+    """The card's text. name: what ``from_pretrained`` takes; weights: their type, in words;
+    parity: a table in Markdown, and what it is of.
+    """
+    front = ["library_name: mlx", "pipeline_tag: mask-generation"]
+    front += [f"license: {origin.license or 'unknown'}"]
+    front += [f"base_model: {origin.base_model}"] if origin.base_model else []
+    front += ["tags:", "- mlx", "- sam_mlx", "- segment-anything"]
+    of = f", made of [{origin.base_model}](https://huggingface.co/{origin.base_model})"
+    use = ["from sam_mlx import SamPredictor"]
+    use += [f"predictor = SamPredictor.from_pretrained({json.dumps(name)})"]
+    return "\n".join([
+        "---", *front, "---", "",
+        f"# {' '.join(name.split())}", "",
+        f"Segment Anything ({config.variant}, {weights}) for MLX, in the form of "
+        f"[sam_mlx]({HOME}){of if origin.base_model else ''}.", "",
+        "```python", *use, "```",
+        *(["", "## Parity", "", parity] if parity else []), "",
+    ])  # fmt: skip

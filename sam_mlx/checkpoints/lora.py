@@ -1,0 +1,212 @@
+"""LoRA adapters in peft's form, merged into the weights of a base model.
+
+A folder with ``adapter_config.json`` and ``adapter_model.safetensors``, made on Meta's ``Sam`` or
+on transformers' ``SamModel``. W + s B A takes the place of W, with s = alpha / r, or alpha /
+sqrt(r) of rank-stabilised LoRA, as in peft's ``tuners/lora``.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import mlx.core as mx
+import mlx.nn as nn
+import numpy as np
+
+from ..config import SamConfig, Weights
+from ..files import read_safetensors
+from . import hugging_face, layouts
+
+CONFIG, TENSORS = "adapter_config.json", "adapter_model.safetensors"
+# Fields that are honoured here, and those that say nothing of what the tensors mean. peft leaves
+# fan_in_fan_out aside where a layer is linear, as SAM's are. Any other that is set is refused.
+HONOURED = {"peft_type", "r", "lora_alpha", "rank_pattern", "alpha_pattern", "use_rslora"}
+HONOURED |= {"bias", "modules_to_save", "fan_in_fan_out", "init_lora_weights"}
+INERT = {"target_modules", "exclude_modules", "layers_to_transform", "layers_pattern"}
+INERT |= {"lora_dropout", "task_type", "auto_mapping", "peft_version", "inference_mode"}
+INERT |= {"base_model_name_or_path", "revision", "megatron_core", "qalora_group_size"}
+INERT |= {"loftq_config", "eva_config", "runtime_config"}
+# Those that leave the base as it is; pissa, olora, corda and others change its weights.
+INITS = (True, False, None, "gaussian", "eva", "orthogonal", "mica")
+INSTEAD = "merge it with peft's merge_and_unload(), and convert the merged model"
+# What transformers alone has in a name; the rest of the decoder's names are Meta's as well.
+FOREIGN = r"vision_encoder\.|shared_|\.proj_(in|out)\.|layer_norm|upscale_conv|_embed\.conv"
+# Biases of modules_to_save, which are there under their plain names too.
+SECOND = r"\.(original_module|modules_to_save)\."
+ROOTS = "image_encoder|vision_encoder|prompt_encoder|mask_decoder|shared_image_embedding"
+
+
+@dataclass(frozen=True)
+class Adapter:
+    """Of a model's tensors, under its modules' names and in PyTorch's layout."""
+
+    source: str  # for messages
+    changes: dict[str, mx.array]  # to add
+    replacements: dict[str, mx.array]
+
+
+def refuse_adapter(path: Path) -> None:
+    """Raise ValueError where a path is an adapter's, and not a model's."""
+    folder = path.parent if path.name == TENSORS else path
+    if not (folder / CONFIG).is_file() or (path == folder and (path / "config.json").exists()):
+        return
+    base = read_config(folder).get("base_model_name_or_path") or "BASE"
+    raise ValueError(
+        f"{folder} is an adapter, not a whole model: from_pretrained(base, adapter=folder), in the "
+        f"shell --model with --adapter; the base that it names: {base!r}"
+    )
+
+
+def merge(weights: Weights, adapter: Path, model: nn.Module, config: SamConfig) -> Weights:
+    """Weights with an adapter's merged into them; what it changes is float32.
+
+    weights: all of ``model``'s. Raises FileNotFoundError where there is no adapter, ValueError
+    where it is of another kind or of another base.
+    """
+    loaded = read_adapter(adapter, config)
+    changes = layouts.to_mlx(loaded.changes, model)
+    replacements = layouts.to_mlx(loaded.replacements, model)
+    check_base(weights, [*changes.items(), *replacements.items()], loaded.source, config)
+    sums = {n: mx.array(as_float32(weights[n]) + np.array(w)) for n, w in changes.items()}
+    return {**weights, **replacements, **sums}
+
+
+def check_base(
+    weights: Weights, tensors: list[tuple[str, mx.array]], source: str, config: SamConfig
+) -> None:
+    """Raise ValueError, one line, where tensors are not those of the base."""
+    if any(f"{name.removesuffix('.weight')}.scales" in weights for name, _ in tensors):
+        raise ValueError(
+            f"{source} cannot be merged into weights of 8 bits; give the base that they were made "
+            "of, and quantize=8"
+        )
+    if folded := [name for name, _ in tensors if name.endswith((".c.weight", ".bn.weight"))]:
+        raise ValueError(f"{source} adapts {folded[0]}, a layer that is folded with its batch norm")
+    shapes = {name: weights[name].shape for name, _ in tensors if name in weights}
+    misfits = [(name, w.shape) for name, w in tensors if shapes.get(name) != w.shape]
+    if misfits:
+        name, shape = misfits[0]
+        there = f"has {shapes[name]}" if name in shapes else "has no such tensor"
+        raise ValueError(
+            f"{source} is of another base: it changes {name} of shape {shape}, and this SAM "
+            f"{config.variant} {there} ({len(misfits)} of {len(tensors)} tensors do not fit)"
+        )
+
+
+def read_adapter(folder: Path, config: SamConfig) -> Adapter:
+    """An adapter for a model of these sizes, which decide how transformers' names count."""
+    values = read_config(folder)
+    check_config(values, str(folder))
+    if not (folder / TENSORS).is_file():
+        raise FileNotFoundError(f"{folder} holds no {TENSORS}, which peft's save_pretrained writes")
+    tensors = {
+        name.removeprefix("base_model.model."): tensor
+        for name, tensor in read(folder / TENSORS).items()
+        if not re.search(SECOND, name)
+    }
+    rename = renaming(tensors, values, config)
+    changes, replacements = {}, {}
+    for name, tensor in tensors.items():
+        module, lora, kind = name.partition(".lora_")
+        if not lora:
+            replacements[rename(name)] = mx.array(tensor)
+        elif kind == "A.weight":
+            other = f"{module}.lora_B.weight"
+            if other not in tensors:
+                raise ValueError(f"{folder / TENSORS} holds {name} without {other}")
+            scale = scaling(values, module, len(tensor), str(folder))
+            changes[rename(f"{module}.weight")] = mx.array(scale * product(tensor, tensors[other]))
+        elif kind != "B.weight":
+            raise ValueError(f"{folder} holds {name}, which is not merged here; {INSTEAD}")
+    return Adapter(str(folder), changes, replacements)
+
+
+def read(path: Path) -> dict[str, np.ndarray]:
+    return {name: as_float32(tensor) for name, tensor in read_safetensors(path).items()}
+
+
+def read_config(folder: Path) -> dict[str, Any]:
+    path = folder / CONFIG
+    if not path.is_file():
+        raise FileNotFoundError(f"{folder} is no adapter: it holds no {CONFIG}")
+    try:
+        values = json.loads(path.read_text())
+    except ValueError as error:
+        raise ValueError(f"{path}: {error}") from error
+    if not isinstance(values, dict):
+        raise ValueError(f"{path} holds {values!r}; expected an object")
+    return values
+
+
+def check_config(values: Mapping[str, Any], source: str) -> None:
+    """Raise ValueError for other kinds of adapters, and for variants of LoRA, by their names."""
+    kind = values.get("peft_type")
+    if kind != "LORA":
+        raise ValueError(f"{source} is an adapter of type {kind!r}; LORA is merged here: {INSTEAD}")
+    unknown = {n: v for n, v in values.items() if v and n not in HONOURED | INERT}
+    init = values.get("init_lora_weights", True)
+    if init not in INITS:
+        unknown["init_lora_weights"] = init
+    for name, value in unknown.items():
+        called = "DoRA" if name == "use_dora" else "a variant of LoRA"
+        raise ValueError(f"{source} is {called}, {name}={value!r}, not merged here: {INSTEAD}")
+
+
+def renaming(
+    names: Iterable[str], values: Mapping[str, Any], config: SamConfig
+) -> Callable[[str], str]:
+    """From the names in an adapter to Meta's: without wrappers, and from those of transformers."""
+    base = (values.get("auto_mapping") or {}).get("base_model_class")
+    foreign = base == "SamModel" or any(re.search(FOREIGN, name) for name in names)
+
+    def last(head: str) -> int:
+        return config.iou_head_depth - 1 if "iou" in head else 2
+
+    def rename(name: str) -> str:
+        name = name.replace(".base_layer.", ".")
+        name = re.sub(rf"^.*?\b(?=({ROOTS})\.)", "", name)
+        return hugging_face.to_meta_name(name, last) if foreign else name
+
+    return rename
+
+
+def scaling(values: Mapping[str, Any], module: str, rank: int, source: str) -> float:
+    """The factor of a module's B A. Raises ValueError where ``adapter_config.json`` is not its."""
+    try:
+        declared = pattern_value(values, "rank_pattern", module, values.get("r"))
+        alpha = pattern_value(values, "alpha_pattern", module, values.get("lora_alpha"))
+    except ValueError as error:
+        raise ValueError(f"{source}/{CONFIG}: {error}") from error
+    if declared != rank or not rank or not isinstance(alpha, (int, float)):
+        raise ValueError(
+            f"{source}/{CONFIG} gives {module} the rank {declared!r} and alpha {alpha!r}; its "
+            f"tensors have the rank {rank}"
+        )
+    return alpha / (math.sqrt(rank) if values.get("use_rslora") else rank)
+
+
+def pattern_value(values: Mapping[str, Any], field: str, module: str, default: Any) -> Any:
+    """Of the patterns in a field, the first that is the module's name or its end."""
+    patterns = values.get(field) or {}
+    if not isinstance(patterns, dict):
+        raise ValueError(f"{field} is {patterns!r}; expected an object")
+    try:
+        fitting = (v for p, v in patterns.items() if re.match(rf"(.*\.)?({p})$", module))
+        return next(fitting, default)
+    except re.error as error:
+        raise ValueError(f"{field} has {error.pattern!r}, no regular expression") from error
+
+
+def product(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+    """B A of two linear layers' weights, or of two convolutions', the second of 1x1."""
+    return (b.reshape(len(b), -1) @ a.reshape(len(a), -1)).reshape(len(b), *a.shape[1:])
+
+
+def as_float32(tensor: mx.array) -> np.ndarray:
+    return np.array(mx.array(tensor).astype(mx.float32))

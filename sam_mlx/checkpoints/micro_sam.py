@@ -1,0 +1,60 @@
+"""micro-sam's checkpoints with LoRA: wrapped linear layers and their low-rank parts, merged.
+
+Form and scale: ``micro_sam/models/peft_sam.py``. Queries, keys and values of an attention, and the
+two layers of an MLP, may each have a product B A added to their weight. Its factor is 1 in every
+version: ``alpha`` is a constant 1 there, or not there, and the rank does not enter.
+"""
+
+import re
+from collections.abc import Iterable
+
+import mlx.core as mx
+import numpy as np
+
+from ..config import Weights
+from .lora import as_float32, product
+
+LORA = r"\.(qkv_proj|mlp_layer)\."
+PART = r"^(.*)\.w_a_linear_([qkv12])\.weight$"
+# The layer in the wrapper that a part is added to, and which third of its rows.
+LAYERS = {"q": ("", 0), "k": ("", 1), "v": ("", 2), "1": (".lin1", None), "2": (".lin2", None)}
+OTHERS = {
+    "FacT": r"\.FacT[uv]\.",
+    "AdaptFormer": r"\.mlp\.mlp_proj\.",
+    "SSF": r"\.qkv\.layer\.",
+}
+
+
+def recognises(names: Iterable[str]) -> bool:
+    wrapped = "|".join([LORA, *OTHERS.values()])
+    return any(re.search(wrapped, name) for name in names)
+
+
+def to_meta(weights: Weights) -> dict[str, mx.array]:
+    """Plain layers under Meta's names. Raises ValueError for adapters that are not LoRA."""
+    for kind, pattern in OTHERS.items():
+        if any(re.search(pattern, name) for name in weights):
+            raise ValueError(f"holds micro-sam's {kind}; of its adapters LoRA alone is merged")
+    plain = {re.sub(LORA, ".", n): w for n, w in weights.items() if ".w_a_" not in n}
+    for part in filter(None, (re.match(PART, name) for name in weights)):
+        layer, third = LAYERS[part[2]]
+        name, b = f"{part[1]}{layer}.weight", part[0].replace(".w_a_", ".w_b_")
+        if b not in plain or name not in plain:
+            raise ValueError(f"holds {part[0]} without {b if name in plain else name}")
+        plain[name] = added(
+            plain[name],
+            product(as_float32(weights[part[0]]), as_float32(plain.pop(b))),
+            third,
+            part[0],
+        )
+    return plain
+
+
+def added(weight: mx.array, change: np.ndarray, third: int | None, part: str) -> mx.array:
+    """``change`` added to the weight, or to a third of its rows; the type stays."""
+    total = as_float32(weight).copy()
+    rows = total if third is None else np.split(total, 3)[third]  # a view
+    if rows.shape != change.shape:
+        raise ValueError(f"{part} gives {change.shape}, and what it is added to is {rows.shape}")
+    rows += change
+    return mx.array(total).astype(mx.array(weight).dtype)
