@@ -23,7 +23,7 @@ from sam_mlx.checkpoints import hugging_face
 from sam_mlx.checkpoints.card import Origin, write_card
 from sam_mlx.checkpoints.locate import resolve
 from sam_mlx.checkpoints.options import LoadOptions
-from sam_mlx.checkpoints.read import from_foreign, load_config, read_file
+from sam_mlx.checkpoints.read import from_foreign, read_configs, read_file
 from sam_mlx.checkpoints.save import precision, write_checkpoint
 from sam_mlx.checkpoints.wrapping import flatten, unwrap
 from sam_mlx.cli import Help
@@ -46,6 +46,7 @@ PUBLISHED = {
     "sam_vit_l_0b3195.pth": "facebook/sam-vit-large",
     "sam_vit_h_4b8939.pth": "facebook/sam-vit-huge",
 }
+CONVERTS = ("dtype", "quantize", "adapter", "image_size", "preprocess")  # options of loading
 # Of torch.load, for what it refuses and for what is damaged.
 UNREADABLE = (
     pickle.UnpicklingError,
@@ -61,7 +62,9 @@ def main(argv: list[str] | None = None) -> int:
     args = build_parser().parse_args(argv)
     try:
         origin = Origin(args.base_model, args.license)
-        options = LoadOptions(args.dtype, args.quantize, adapter=args.adapter)
+        options = LoadOptions(
+            args.dtype, args.quantize, None, args.adapter, args.image_size, args.preprocess
+        )
         convert(args.checkpoint, args.output, options, args.check, origin, args.upload_repo)
     except (BoundExceeded, ValueError, OSError, ImportError) as error:
         print(f"convert: {error}", file=sys.stderr)
@@ -78,7 +81,7 @@ def build_parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("checkpoint", type=Path)
     parser.add_argument("output", type=Path, help="folder to create")
-    add_flags(parser, LoadOptions, only=("dtype", "quantize", "adapter"))
+    add_flags(parser, LoadOptions, only=CONVERTS)
     parser.add_argument(
         "--check", metavar="IMAGE", help="run the original code too, compare, write parity.json"
     )
@@ -111,13 +114,16 @@ def convert(
     if upload_repo is not None:
         check_repo(upload_repo)
     options = options or LoadOptions()
+    if image and (options.image_size or options.preprocess):
+        raise ValueError(
+            "--check compares with the original as it is: leave out --image-size and --preprocess"
+        )
     if options.adapter is not None:
         options = replace(options, adapter=str(resolve(options.adapter)))
     output = refuse_existing(output)
     verify_digest(checkpoint)
     state = read_state(checkpoint)
-    config_file = checkpoint / "config.json"
-    config = load_config(config_file) if config_file.exists() else None
+    config, _ = read_configs(checkpoint)
     model = Sam.from_checkpoint(from_foreign(as_mlx(state), config, str(checkpoint)), options)
 
     name = upload_repo or output.name

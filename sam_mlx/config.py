@@ -13,6 +13,13 @@ import mlx.nn as nn
 MODEL_TYPE = "sam_mlx"  # what config.json names this package's format
 Weights = Mapping[str, mx.array]  # tensors by name
 
+# Of preprocessing; the first is SAM's own.
+CHOICES = {
+    "resize": ("longest", "square"),
+    "resample": ("bilinear", "bicubic"),
+    "pixel_range": ("bytes", "minmax"),
+}
+
 
 @dataclass(frozen=True)
 class SamConfig:
@@ -30,8 +37,16 @@ class SamConfig:
     multimask_outputs: int = 3  # besides the single mask of unambiguous prompts
     iou_head_depth: int = 3
     iou_head_dim: int = 256
-    pixel_mean: tuple[float, ...] = (123.675, 116.28, 103.53)  # RGB, 0..255
+    resize: str = "longest"  # side to image_size, the rest padded; "square": both sides to it
+    resample: str = "bilinear"  # the filter of that
+    pixel_range: str = "bytes"  # 0..255; "minmax": each picture's values to 0..1
+    pixel_mean: tuple[float, ...] = (123.675, 116.28, 103.53)  # RGB, in pixel_range
     pixel_std: tuple[float, ...] = (58.395, 57.12, 57.375)
+
+    def __post_init__(self) -> None:
+        for name, choices in CHOICES.items():
+            if getattr(self, name) not in choices:
+                raise ValueError(f"{name} is {getattr(self, name)!r}; expected one of {choices}")
 
     @property
     def grid(self) -> int:
@@ -46,7 +61,9 @@ class SamConfig:
     def to_dict(self) -> dict[str, Any]:
         """What ``config.json`` holds."""
         values = {"model_type": MODEL_TYPE, **dataclasses.asdict(self)}
-        return {**values, "encoder": {"type": self.encoder.type, **values["encoder"]}}
+        values["encoder"] = {"type": self.encoder.type, **values["encoder"]}
+        # Left out where they are SAM's own, as they were before there were others.
+        return {k: v for k, v in values.items() if k not in CHOICES or v != CHOICES[k][0]}
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> SamConfig:
@@ -70,8 +87,22 @@ class Encoder:
     infer: Callable[[Weights], SamConfig]  # its sizes, off the tensors' shapes; ValueError
     clean: Callable[[Weights], Weights] = lambda weights: weights  # drop and fold, PyTorch's layout
     fit: Callable[[Weights, SamConfig], Weights] = lambda weights, config: weights  # ours
+    # Positions to those of another image_size; in either layout.
+    resize: Callable[[Weights, SamConfig], Weights] = lambda weights, config: weights
 
 
+# Named ways to prepare pictures.
+PREPROCESSING: dict[str, dict[str, Any]] = {
+    "sam": {n: getattr(SamConfig, n) for n in (*CHOICES, "pixel_mean", "pixel_std")},
+    # https://github.com/bowang-lab/MedSAM, MedSAM_Inference.py
+    "medsam": {
+        "resize": "square",
+        "resample": "bicubic",
+        "pixel_range": "minmax",
+        "pixel_mean": (0.0, 0.0, 0.0),
+        "pixel_std": (1.0, 1.0, 1.0),
+    },
+}
 ENCODERS: dict[str, Encoder] = {}
 VARIANTS: dict[str, SamConfig] = {}  # the released models, and nano
 

@@ -46,9 +46,11 @@ class SamPredictor:
         quantize: int | None = None,
         revision: str | None = None,
         adapter: str | Path | None = None,
+        image_size: int | None = None,
+        preprocess: str | None = None,
     ) -> SamPredictor:
         """A predictor of the model that ``Sam.from_pretrained`` finds."""
-        options = LoadOptions.of(dtype, quantize, revision, adapter)
+        options = LoadOptions.of(dtype, quantize, revision, adapter, image_size, preprocess)
         return cls(Sam.from_pretrained(path_or_repo, **vars(options)))
 
     def set_image(self, image: Source, image_format: str = "RGB") -> None:
@@ -69,7 +71,7 @@ class SamPredictor:
         mx.eval(features)
         # The encoder's large temporaries would otherwise stay with the process.
         clear_cache()
-        input_size = transforms.preprocess_shape((height, width), config.image_size)
+        input_size = transforms.input_size((height, width), config)
         return ImageEmbedding(features, (height, width), input_size, self.fingerprint)
 
     @property

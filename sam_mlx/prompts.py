@@ -48,14 +48,15 @@ def check_prompt(
     config: SamConfig,
 ) -> Prompt:
     """One prompt on a picture of ``size``; ValueError says what is wrong."""
-    points = None
+    points, frame = None, transforms.input_size(size, config)
     if (coords is None) != (labels is None):
         raise ValueError("a prompt has points without labels, or labels without points")
     if coords is not None:
         coords, labels = check_points(coords, labels)
-        points = transforms.apply_coords(coords, size, config.image_size), labels
+        points = transforms.scale_coords(coords, size, frame), labels
     if box is not None:
-        box = transforms.apply_boxes(check_box(box), size, config.image_size)
+        corners = check_box(box).reshape(2, 2)
+        box = transforms.scale_coords(corners, size, frame).reshape(4)
     if mask is not None:
         mask = check_mask(mask, config.mask_size)
     return Prompt(points, box, mask)

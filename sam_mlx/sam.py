@@ -11,6 +11,7 @@ import mlx.core as mx
 import mlx.nn as nn
 import numpy as np
 
+from .checkpoints.adjust import adjust
 from .checkpoints.card import Origin, write_card
 from .checkpoints.load import load
 from .checkpoints.locate import resolve
@@ -133,6 +134,8 @@ class Sam(nn.Module):
         quantize: int | None = None,
         revision: str | None = None,
         adapter: str | Path | None = None,
+        image_size: int | None = None,
+        preprocess: str | None = None,
     ) -> Sam:
         """Load a model, with all its weights evaluated.
 
@@ -146,11 +149,14 @@ class Sam(nn.Module):
         image encoder's linear layers in 8 bits; checkpoints saved so load so. ``revision`` is a
         branch, tag or commit of the hub. ``adapter`` is a folder or hub repository of a
         LoRA adapter that peft made of this model; it is merged into the weights in float32.
+        ``image_size`` is another side of the model's input, for which its positions are
+        interpolated. ``preprocess`` is a name in ``config.PREPROCESSING``, as "medsam", for
+        checkpoints that do not say how pictures are prepared for them.
 
         Raises FileNotFoundError when nothing is there, ValueError when it is not a SAM model,
         or the adapter is not of it.
         """
-        options = LoadOptions.of(dtype, quantize, revision, adapter)
+        options = LoadOptions.of(dtype, quantize, revision, adapter, image_size, preprocess)
         model = cls.from_checkpoint(read_checkpoint(resolve(path_or_repo, revision)), options)
         if model.dtype != mx.float32 and on_cpu():
             warnings.warn(
@@ -164,6 +170,7 @@ class Sam(nn.Module):
     def from_checkpoint(cls, checkpoint: Checkpoint, options: LoadOptions | None = None) -> Sam:
         """A model with exactly these weights; ValueError names every misfit."""
         options = options or LoadOptions()
+        checkpoint = adjust(checkpoint, options)
         adapter = None if options.adapter is None else resolve(options.adapter)
         return load(cls(checkpoint.config), checkpoint, options, adapter)
 

@@ -28,20 +28,30 @@ def preprocess_shape(original_size: tuple[int, int], long_side: int) -> tuple[in
     return height, width
 
 
-def resize_image(image: np.ndarray, size: tuple[int, int]) -> np.ndarray:
-    """Antialiased bilinear resize of an (H, W, 3) uint8 image, by Pillow, as the original."""
+def input_size(original_size: tuple[int, int], config: SamConfig) -> tuple[int, int]:
+    """The size of an image in a model's input frame."""
+    if config.resize == "square":
+        return config.image_size, config.image_size
+    return preprocess_shape(original_size, config.image_size)
+
+
+def resize_image(
+    image: np.ndarray, size: tuple[int, int], resample: str = "bilinear"
+) -> np.ndarray:
+    """Antialiased resize of an (H, W, 3) uint8 image, by Pillow, bilinear as the original's."""
     if image.shape[:2] == size:
         return image
-    return np.asarray(Image.fromarray(image).resize(size[::-1], Image.Resampling.BILINEAR))
+    filter = Image.Resampling[resample.upper()]
+    return np.asarray(Image.fromarray(image).resize(size[::-1], filter))
 
 
 def preprocess(image: np.ndarray, config: SamConfig) -> mx.array:
     """An (H, W, 3) uint8 RGB image of any size to the model's input (1, S, S, 3), float32.
 
-    Resizes the longest side to S, normalises, then pads right and bottom with zeros.
+    Resizes the longest side to S, or both, normalises, then pads right and bottom with zeros.
     """
-    size = preprocess_shape(image.shape[:2], config.image_size)
-    return normalize_and_pad(mx.array(resize_image(image, size))[None], config)
+    size = input_size(image.shape[:2], config)
+    return normalize_and_pad(mx.array(resize_image(image, size, config.resample))[None], config)
 
 
 def normalize_and_pad(images: mx.array, config: SamConfig) -> mx.array:
@@ -52,15 +62,24 @@ def normalize_and_pad(images: mx.array, config: SamConfig) -> mx.array:
 
 
 def normalize(images: mx.array, config: SamConfig) -> mx.array:
-    """Pixels (..., 3) in RGB, 0 to 255, to the range that the encoder was trained on, float32."""
-    pixels = images.astype(mx.float32) - mx.array(config.pixel_mean)
-    return pixels / mx.array(config.pixel_std)
+    """Pixels (..., H, W, 3) in RGB, 0 to 255, to what the encoder was trained on, float32."""
+    pixels = images.astype(mx.float32)
+    if config.pixel_range == "minmax":
+        low, high = (f(pixels, axis=(-3, -2, -1), keepdims=True) for f in (mx.min, mx.max))
+        pixels = (pixels - low) / mx.maximum(high - low, 1e-8)
+    return (pixels - mx.array(config.pixel_mean)) / mx.array(config.pixel_std)
 
 
 def apply_coords(coords: np.ndarray, original_size: tuple[int, int], long_side: int) -> np.ndarray:
     """Points (..., 2) as x, y pixels of the original image to the input frame, in float64."""
-    height, width = original_size
-    new_height, new_width = preprocess_shape(original_size, long_side)
+    return scale_coords(coords, original_size, preprocess_shape(original_size, long_side))
+
+
+def scale_coords(
+    coords: np.ndarray, original_size: tuple[int, int], input_size: tuple[int, int]
+) -> np.ndarray:
+    """The same for an input frame of any size."""
+    (height, width), (new_height, new_width) = original_size, input_size
     return np.asarray(coords, float) * (new_width / width, new_height / height)
 
 

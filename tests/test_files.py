@@ -110,6 +110,7 @@ def test_saved_predictions_can_be_read_by_others(usual, tmp_path):
     from sam_mlx.automatic.predictions import MaskPredictions
 
     names = ["image_size", "model_size", "keep_iou", "crop", "points", "predicted_iou"]
+    names += ["stretched"]
     arrays = {name: np.zeros(2) for name in names}
     crops = {"crop_boxes": np.zeros((1, 4))}
     state = MaskPredictions(**arrays, **crops, logits=mx.zeros((1, 2, 2)))

@@ -82,10 +82,12 @@ class SamAutomaticMaskGenerator(GeneratorOptions):
         quantize: int | None = None,
         revision: str | None = None,
         adapter: str | Path | None = None,
+        image_size: int | None = None,
+        preprocess: str | None = None,
         **arguments: Any,
     ) -> SamAutomaticMaskGenerator:
         """A generator with the model that ``Sam.from_pretrained`` finds, and these arguments."""
-        options = LoadOptions.of(dtype, quantize, revision, adapter)
+        options = LoadOptions.of(dtype, quantize, revision, adapter, image_size, preprocess)
         return cls(Sam.from_pretrained(path_or_repo, **vars(options)), **arguments)
 
     @at_work
@@ -158,12 +160,14 @@ class SamAutomaticMaskGenerator(GeneratorOptions):
         image, size = self._open(image)
         crop_boxes, layers = generate_crop_boxes(size, self.crop_n_layers, self.crop_overlap_ratio)
         total = sum(len(self.point_grids[layer]) for layer in layers)
+        config = self.predictor.model.config
         answers = partial(
             MaskPredictions,
             np.array(size),
-            np.array(self.predictor.model.config.image_size),
+            np.array(config.image_size),
             np.array(float(keep_iou)),
             np.array(crop_boxes),
+            np.array(config.resize == "square"),
         )
         done = 0
         with reporting(progress, total) as report:
@@ -206,7 +210,7 @@ class SamAutomaticMaskGenerator(GeneratorOptions):
     ) -> tuple[mx.array, np.ndarray, np.ndarray]:
         """Logits (N, n, n), predicted IoU (N,) and index of the point (N,) of what is kept."""
         model = self.predictor.model
-        coords = transforms.apply_coords(points, embedding.original_size, model.config.image_size)
+        coords = transforms.scale_coords(points, embedding.original_size, embedding.input_size)
         logits, iou = predict_in_parts(
             model,
             embedding.features,

@@ -24,6 +24,7 @@ class MaskPredictions:
     model_size: np.ndarray  # () the side of the model's input frame, pixels
     keep_iou: np.ndarray  # ()
     crop_boxes: np.ndarray  # (K, 4) x0, y0, x1, y1 in the image, x1 and y1 exclusive
+    stretched: np.ndarray  # () bool, whether crops fill the input frame, whatever their form
     crop: np.ndarray  # (N,) index into crop_boxes
     points: np.ndarray  # (N, 2) x, y in the image, float64
     predicted_iou: np.ndarray  # (N,) float32

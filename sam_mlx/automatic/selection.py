@@ -167,7 +167,7 @@ def bands(part: MaskPredictions, crop_box: np.ndarray) -> tuple[list[Band], list
     x0, y0, x1, y1 = crop_box.tolist()
     n, side = part.logits.shape[-1], part.model_size.item()
     size = y1 - y0, x1 - x0
-    height, width = preprocess_shape(size, side)
+    height, width = (side, side) if part.stretched else preprocess_shape(size, side)
     return upscaling(n, side, height, size[0]), upscaling(n, side, width, size[1])
 
 

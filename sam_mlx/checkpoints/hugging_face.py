@@ -2,9 +2,11 @@
 
 import re
 from collections.abc import Callable, Iterable, Mapping
+from dataclasses import replace
 from typing import Any
 
 import mlx.core as mx
+import numpy as np
 
 from ..config import SamConfig, Weights, named
 from ..modeling.image_encoder import ViTConfig
@@ -105,3 +107,61 @@ def config_of(values: Mapping[str, Any]) -> SamConfig:
         iou_head_dim=decoder["iou_head_hidden_dim"],
     )
     return named(config)
+
+
+# Of transformers' SamImageProcessor.
+PROCESSOR: dict[str, Any] = {
+    "do_resize": True, "size": {"longest_edge": 1024}, "resample": 2, "do_rescale": True,
+    "rescale_factor": 1 / 255, "do_normalize": True, "image_mean": (0.485, 0.456, 0.406),
+    "image_std": (0.229, 0.224, 0.225), "do_pad": True, "pad_size": None,
+}  # fmt: skip
+RESAMPLE = {2: "bilinear", 3: "bicubic"}  # Pillow's numbers
+
+
+def preprocessing(values: Mapping[str, Any], config: SamConfig) -> SamConfig:
+    """``config`` with what ``preprocessor_config.json`` says of the pictures.
+
+    Raises ValueError for what contradicts the model, or itself.
+    """
+    given = {**PROCESSOR, "size": {"longest_edge": config.image_size}}
+    given |= {name: value for name, value in values.items() if value is not None}
+    factor = float(given["rescale_factor"]) if given["do_rescale"] else 1.0
+    mean, std = (tuple(given[f"image_{name}"]) for name in ("mean", "std"))
+    if not given["do_normalize"]:
+        mean, std = (0.0, 0.0, 0.0), (1.0, 1.0, 1.0)
+    if len(mean) != 3 or len(std) != 3 or not factor > 0 or not all(s > 0 for s in std):
+        raise ValueError(
+            f"image_mean is {mean}, image_std {std}, rescale_factor {factor}; expected three "
+            "numbers each and a factor above 0, and deviations above 0"
+        )
+    if given["resample"] not in RESAMPLE:
+        raise ValueError(f"resample is {given['resample']!r}; expected 2 (bilinear) or 3 (bicubic)")
+    found = replace(
+        config,
+        resize=_resize(given, config.image_size),
+        resample=RESAMPLE[given["resample"]],
+        pixel_mean=tuple(m / factor for m in mean),
+        pixel_std=tuple(s / factor for s in std),
+    )
+    usual = np.allclose(found.pixel_mean + found.pixel_std, config.pixel_mean + config.pixel_std)
+    return (
+        replace(found, pixel_mean=config.pixel_mean, pixel_std=config.pixel_std) if usual else found
+    )
+
+
+def _resize(given: Mapping[str, Any], side: int) -> str:
+    size = given["size"] if isinstance(given["size"], Mapping) else {"longest_edge": given["size"]}
+    if not given["do_resize"]:
+        raise ValueError(f"do_resize is false; the model takes {side} x {side} pixels alone")
+    if size == {"longest_edge": side}:
+        padded = given["pad_size"] or {"height": side, "width": side}
+        if not given["do_pad"] or dict(padded) != {"height": side, "width": side}:
+            raise ValueError(
+                f"do_pad is {given['do_pad']}, pad_size {padded}; the model takes {side} x {side}"
+            )
+        return "longest"
+    if size == {"height": side, "width": side}:
+        return "square"
+    raise ValueError(
+        f"size is {size}; expected longest_edge {side}, or height and width {side}: the model's own"
+    )

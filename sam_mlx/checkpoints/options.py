@@ -7,8 +7,9 @@ from pathlib import Path
 
 import mlx.core as mx
 
+from ..config import PREPROCESSING
 from ..modeling.layers import QuantizedLinear
-from ..options import check, one_of, option
+from ..options import check, one_of, option, whole_number
 
 DTYPES = {"float32": mx.float32, "float16": mx.float16, "bfloat16": mx.bfloat16}
 
@@ -31,6 +32,14 @@ class LoadOptions:
     adapter: str | None = option(
         None, "folder or hub repository of a LoRA adapter made with peft, merged in", of=str
     )
+    image_size: int | None = option(
+        None, "side of the model's input, instead of its own: an approximation", whole_number(1),
+        of=int,
+    )  # fmt: skip
+    preprocess: str | None = option(
+        None, "how pictures are prepared, instead of the model's own", choices=tuple(PREPROCESSING),
+        of=str,
+    )  # fmt: skip
 
     def __post_init__(self) -> None:
         check(self)
@@ -42,12 +51,14 @@ class LoadOptions:
         quantize: int | None = None,
         revision: str | None = None,
         adapter: str | Path | None = None,
+        image_size: int | None = None,
+        preprocess: str | None = None,
     ) -> LoadOptions:
         """The same from a dtype or its name, and a path. Raises ValueError for other values."""
         names = {value: name for name, value in DTYPES.items()}
         name = names.get(dtype, dtype) if isinstance(dtype, mx.Dtype) else dtype
         path = None if adapter is None else str(adapter)
-        return cls(name, quantize, revision, path)  # type: ignore[arg-type]
+        return cls(name, quantize, revision, path, image_size, preprocess)  # type: ignore[arg-type]
 
     @property
     def mlx_dtype(self) -> mx.Dtype | None:

@@ -35,13 +35,28 @@ def read_checkpoint(path: Path) -> Checkpoint:
     refuse_adapter(path)
     if path.is_file():
         return from_foreign(read_file(path), None, str(path))
-    config_file = path / "config.json"
-    values = read_json(config_file) if config_file.exists() else {}
-    config = parse_config(values, str(config_file)) if config_file.exists() else None
+    config, native = read_configs(path)
     weights = read_folder(path)
-    if config is not None and values["model_type"] == MODEL_TYPE:
+    if config is not None and native:
         return Checkpoint(config, weights, channels_first=False, source=str(path))
     return from_foreign(weights, config, str(path))
+
+
+def read_configs(folder: Path) -> tuple[SamConfig | None, bool]:
+    """What a folder's ``config.json`` and ``preprocessor_config.json`` say, and whether the first
+    is this package's.
+    """
+    path, processor = folder / "config.json", folder / "preprocessor_config.json"
+    if not path.exists():
+        return None, False
+    values = read_json(path)
+    config = parse_config(values, str(path))
+    if values["model_type"] == MODEL_TYPE or not processor.exists():
+        return config, values["model_type"] == MODEL_TYPE
+    try:
+        return hugging_face.preprocessing(read_json(processor), config), False
+    except (ValueError, TypeError, KeyError) as error:
+        raise ValueError(f"{processor}: {error}") from error
 
 
 def from_foreign(
@@ -86,11 +101,6 @@ def read_folder(folder: Path) -> dict[str, mx.array]:
         listed = ", ".join(f.name for f in files)
         raise ValueError(f"{folder} holds several models ({listed}); give the path of one")
     return {name: w for file in files for name, w in read_safetensors(file).items()}
-
-
-def load_config(path: Path) -> SamConfig:
-    """Read ``config.json``. Raises ValueError with the file's name when it is not SAM's."""
-    return parse_config(read_json(path), str(path))
 
 
 def read_json(path: Path) -> Any:

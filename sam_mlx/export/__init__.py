@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ import mlx.core as mx
 
 from ..checkpoints.options import LoadOptions
 from ..checkpoints.read import Checkpoint
+from ..config import CHOICES, SamConfig
 from ..files import refuse_existing, whole_folder
 from ..modeling.layers import weights_of
 from ..sam import Sam
@@ -35,6 +37,8 @@ def export(
     quantize: int | None = None,
     revision: str | None = None,
     adapter: str | Path | None = None,
+    image_size: int | None = None,
+    preprocess: str | None = None,
 ) -> dict[str, Any]:
     """Write ``encoder.mlxfn``, ``decoder.mlxfn`` and ``export.json`` into a new folder.
 
@@ -54,7 +58,7 @@ def export(
     folder = refuse_existing(out_folder)
     points = check_slots(points)
     sizes = [check_size(size) for size in sizes]
-    options = LoadOptions.of(dtype, quantize, revision, adapter)
+    options = LoadOptions.of(dtype, quantize, revision, adapter, image_size, preprocess)
     source = "a model in memory" if isinstance(model, Sam) else str(model)
     source += f" with the adapter {options.adapter}" if options.adapter else ""
     # The model, a file for each function, and in the check one image, two encoders, the others.
@@ -62,6 +66,7 @@ def export(
     with whole_folder(folder) as temporary, Steps(steps) as step:
         step("load the model")
         model = prepare(model, options)
+        check_preprocessing(model.config)
         files = write_files(temporary, model, points, sizes, step)
         differences = check(temporary, model, points, sizes, step)
         description = describe(temporary, model, source, points, files, differences)
@@ -83,11 +88,23 @@ def check_size(size: Sequence[int]) -> tuple[int, int]:
     return size[0], size[1]
 
 
+def check_preprocessing(config: SamConfig) -> None:
+    """Apps resize as SAM does, and the encoder does the rest."""
+    others = {
+        n: getattr(config, n) for n, usual in CHOICES.items() if getattr(config, n) != usual[0]
+    }
+    if others:
+        raise ValueError(
+            f"the model has {others}; only SAM's own preprocessing is exported. With "
+            "preprocess='sam' the files expect what that prepares"
+        )
+
+
 def prepare(model: Sam | str | Path, options: LoadOptions) -> Sam:
     """The model in the wanted precision, its arrays in a form that MLX exports rightly."""
     if not isinstance(model, Sam):
         model = Sam.from_pretrained(model, **vars(options))
-    elif options.quantize or options.adapter or (options.mlx_dtype or model.dtype) != model.dtype:
+    elif replace(options, dtype=None) != LoadOptions() or not same_type(options, model):
         weights = weights_of(model)
         checkpoint = Checkpoint(model.config, weights, channels_first=False, source="the model")
         model = Sam.from_checkpoint(checkpoint, options)
@@ -99,6 +116,10 @@ def prepare(model: Sam | str | Path, options: LoadOptions) -> Sam:
                 module[name] = mx.contiguous(value)
                 mx.eval(module[name])
     return model
+
+
+def same_type(options: LoadOptions, model: Sam) -> bool:
+    return options.mlx_dtype in (None, model.dtype)
 
 
 def write_files(

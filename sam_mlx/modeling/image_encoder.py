@@ -14,6 +14,7 @@ from .layers import (
     Linear,
     MLPBlock,
     conv_as_matmul,
+    cubic_rows,
     interpolate_rows,
     window_partition,
     window_unpartition,
@@ -183,7 +184,22 @@ def _fit_table(name: str, table: mx.array, config: SamConfig) -> mx.array:
     if len(table) == length:
         return table
     rows = np.array(mx.array(table).astype(mx.float32))
-    return mx.array(interpolate_rows(rows, length).astype(np.float32))
+    return mx.array(interpolate_rows(rows, length).astype(np.float32)).astype(table.dtype)
+
+
+def resize_positions(weights: Weights, config: SamConfig) -> dict[str, mx.array]:
+    """All positions for another ``image_size``.
+
+    The absolute ones bicubic, as ViTDet's code does for other sizes than trained
+    (detectron2's ``get_abs_pos``); the relative ones as the original (``get_rel_pos``).
+    """
+    name = "image_encoder.pos_embed"
+    table = np.array(mx.array(weights[name]).astype(mx.float32))[0]  # (G, G, C)
+    for _ in range(2):  # rows, then columns
+        rows = cubic_rows(table.reshape(len(table), -1), config.grid)
+        table = rows.reshape(config.grid, *table.shape[1:]).swapaxes(0, 1)
+    resized = mx.array(table[None].astype(np.float32)).astype(weights[name].dtype)
+    return fit_relative_positions({**weights, name: resized}, config)
 
 
 def _released(dim: int, depth: int, heads: int, global_blocks: tuple[int, ...]) -> SamConfig:
@@ -207,5 +223,13 @@ VARIANTS: Mapping[str, SamConfig] = {
 }
 
 register(
-    Encoder(ViTConfig, ImageEncoderViT, recognises, infer, fit=fit_relative_positions), VARIANTS
+    Encoder(
+        ViTConfig,
+        ImageEncoderViT,
+        recognises,
+        infer,
+        fit=fit_relative_positions,
+        resize=resize_positions,
+    ),
+    VARIANTS,
 )

@@ -123,3 +123,20 @@ def interpolate_rows(x: np.ndarray, size: int) -> np.ndarray:
     high = np.minimum(low + 1, len(x) - 1)
     share = (centre - low)[:, None]
     return x[low] * (1 - share) + x[high] * share
+
+
+def cubic_rows(x: np.ndarray, size: int) -> np.ndarray:
+    """Cubic convolution of a matrix's rows to ``size`` rows, in float64.
+
+    PyTorch's bicubic ``interpolate`` along one axis, with ``align_corners=False``: Keys' kernel
+    with a = -0.75, rows beyond the edge are the edge's.
+    """
+    centre = (np.arange(size) + 0.5) * (len(x) / size) - 0.5
+    low = np.floor(centre).astype(int)
+    total = np.zeros((size, *x.shape[1:]))
+    for tap in (-1, 0, 1, 2):
+        d = np.abs(centre - (low + tap))[:, None]
+        near = (1.25 * d - 2.25) * d * d + 1
+        far = -0.75 * (((d - 5) * d + 8) * d - 4)
+        total += np.where(d <= 1, near, far) * x[np.clip(low + tap, 0, len(x) - 1)]
+    return total

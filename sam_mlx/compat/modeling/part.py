@@ -139,11 +139,8 @@ class Part:
             given = {name: w for name, w in given.items() if name in expected}
         dtype = sam.mlx.dtype
         try:
-            load(
-                sam.mlx,
-                from_foreign({**rest, **given}, sam.mlx.config, "state_dict"),
-                LoadOptions(),
-            )
+            checkpoint = from_foreign({**rest, **given}, sam.mlx.config, "state_dict")
+            load(sam.mlx, checkpoint, LoadOptions())
         except ValueError as error:
             raise RuntimeError(f"Error(s) in loading state_dict for Sam: {error}") from error
         sam.cast(dtype)

@@ -1,0 +1,29 @@
+"""A checkpoint for another input size, or with another way to prepare pictures."""
+
+from dataclasses import replace
+
+from ..config import PREPROCESSING, SamConfig, encoder_of
+from .options import LoadOptions
+from .read import Checkpoint
+
+
+def adjust(checkpoint: Checkpoint, options: LoadOptions) -> Checkpoint:
+    """The checkpoint as the options ask for it. Raises ValueError for a size that does not fit."""
+    config, weights = checkpoint.config, checkpoint.weights
+    if options.preprocess is not None:
+        config = replace(config, **PREPROCESSING[options.preprocess])
+    if options.image_size is not None and options.image_size != config.image_size:
+        check_size(options.image_size, config)
+        config = replace(config, image_size=options.image_size)
+        weights = encoder_of(config).resize(weights, config)
+    return replace(checkpoint, config=config, weights=weights)
+
+
+def check_size(image_size: int, config: SamConfig) -> None:
+    patch = config.patch_size
+    if image_size % patch:
+        below = max(image_size // patch, 1) * patch
+        raise ValueError(
+            f"image_size is {image_size}; expected a multiple of {patch}, the model's patch, as "
+            f"{below} or {below + patch}"
+        )
