@@ -35,7 +35,7 @@ ELSEWHERE = {
     "python -m convert": "tests/convert: needs a released checkpoint",
     "python examples/benchmarks/run.py": "tests/examples/test_benchmarks.py: hours, and a clone",
 }
-RELEASED = "sam_vit_b_01ec64.pth"  # here of nano's sizes
+RELEASED = ("sam_vit_b_01ec64.pth", "medsam_vit_b.pth")  # here of nano's sizes
 
 
 @pytest.fixture
@@ -46,7 +46,9 @@ def folder(tmp_path):
     picture.save(tmp_path / "photos" / "coins.png")
     picture.resize((1800, 1200)).save(tmp_path / "truck.jpg")
     picture.save(tmp_path / "picture.jpg")
-    torch.save(original_of(Sam.from_pretrained("nano")).state_dict(), tmp_path / RELEASED)
+    state = original_of(Sam.from_pretrained("nano")).state_dict()
+    for name in RELEASED:
+        torch.save(state, tmp_path / name)
     return tmp_path
 
 

@@ -145,12 +145,12 @@ def coins_photograph() -> tuple[np.ndarray, list[np.ndarray]]:
     return np.repeat(photograph[..., None], 3, axis=2), [labels == r.label for r in regions]
 
 
-def load(path: Path) -> Predictor:
+def load(path: Path, image_size: int | None = None) -> Predictor:
     """A predictor for a checkpoint of the trainer (PyTorch), or for a converted folder (MLX)."""
     if path.suffix != ".pt":
         from sam_mlx import SamPredictor
 
-        return SamPredictor.from_pretrained(str(path))
+        return SamPredictor.from_pretrained(str(path), image_size=image_size)
     from examples.nano.model import SamPredictor, build_nano, read_weights
 
     sam = build_nano()
@@ -176,11 +176,14 @@ def main() -> None:
     )
     parser.add_argument("model", type=Path, help="runs/nano/nano.pt, or a folder for sam_mlx")
     parser.add_argument("--scenes", type=int, default=200, help="held-out scenes (default 200)")
+    parser.add_argument(
+        "--image-size", type=int, help="of a folder for sam_mlx: another input size"
+    )
     parser.add_argument("--json", type=Path, help="write the figures here too")
     args = parser.parse_args()
     if not args.model.exists():
         parser.error(f"no model at {args.model}: train one, or name a converted folder")
-    predictor = load(args.model)
+    predictor = load(args.model, args.image_size)
     seeds = tqdm(range(scenes.HELD_OUT, scenes.HELD_OUT + args.scenes), unit="scene")
     figures = measure(predictor, seeds)
     print(f"{args.model}: {figures['objects']} objects of {args.scenes} held-out scenes")
