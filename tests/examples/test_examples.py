@@ -117,7 +117,7 @@ def check_everything_to_coco(folder, request):
         np.testing.assert_array_equal(mask, record["segmentation"])
         assert annotation["area"] == mask.sum()
         x0, y0, x1, y1 = box(mask)
-        assert annotation["bbox"] == [x0, y0, x1 - x0, y1 - y0]
+        assert annotation["bbox"] == [x0, y0, x1 - x0 + 1, y1 - y0 + 1]
 
 
 def check_cutout(folder, request):
