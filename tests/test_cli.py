@@ -143,6 +143,12 @@ def test_verbose_prints_times_and_memory(files, tmp_path, capsys):
     assert [line.split(":")[0].split()[0] for line in lines] == ["loaded", "set_image", "predict"]
 
 
+def test_info_says_how_pictures_are_prepared(capsys):
+    for flags, text in ((), "as sam's"), (("--preprocess", "medsam"), "as medsam's"):
+        assert main(["info", "nano", *flags]) == 0
+        assert f"pictures     prepared {text}" in capsys.readouterr().out
+
+
 def test_info(files, capsys):
     assert main(["info", str(files / "model")]) == 0
     output = capsys.readouterr().out

@@ -14,6 +14,7 @@ import torch
 from PIL import Image
 
 from sam_mlx import Sam
+from tests.support.adapters import adapter_of
 from tests.support.automatic import original_of
 from tests.support.source import ROOT
 
@@ -38,17 +39,27 @@ ELSEWHERE = {
 RELEASED = ("sam_vit_b_01ec64.pth", "medsam_vit_b.pth")  # here of nano's sizes
 
 
+@pytest.fixture(scope="module")
+def files(tmp_path_factory):
+    """What readers have: checkpoints and an adapter, of nano."""
+    folder = tmp_path_factory.mktemp("files")
+    original = original_of(Sam.from_pretrained("nano"))
+    for name in RELEASED:
+        torch.save(original.state_dict(), folder / name)
+    adapter_of(original, folder / "my-adapter")
+    return folder
+
+
 @pytest.fixture
-def folder(tmp_path):
+def folder(files, tmp_path):
+    for path in files.iterdir():
+        (tmp_path / path.name).symlink_to(path)
     (tmp_path / "examples").symlink_to(ROOT / "examples")
     (tmp_path / "photos").mkdir()
     picture = Image.open(ROOT / "examples" / "images" / "coins.png")
     picture.save(tmp_path / "photos" / "coins.png")
     picture.resize((1800, 1200)).save(tmp_path / "truck.jpg")
     picture.save(tmp_path / "picture.jpg")
-    state = original_of(Sam.from_pretrained("nano")).state_dict()
-    for name in RELEASED:
-        torch.save(state, tmp_path / name)
     return tmp_path
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -76,31 +77,47 @@ def read_file(path: Path) -> dict[str, mx.array]:
 
     Raises ValueError, with the file's name, when it is not whole.
     """
-    if path.suffix == ".safetensors":
-        return read_safetensors(path)
+    return read_safetensors(path) if path.suffix == ".safetensors" else read_pytorch([path])
+
+
+def read_pytorch(paths: list[Path]) -> dict[str, mx.array]:
+    """SAM's tensors of files of ``torch.save`` that hold one model."""
+    found: dict[str, tuple[pytorch.File, pytorch.Tensor]] = {}
+    path = paths[0]
     try:
-        with path.open("rb") as opened:
-            file = pytorch.File(opened)
-            tensors = unwrap(flatten(file.values, pytorch.Tensor), str(path))
-            return {name: file.read(tensor) for name, tensor in tensors.items()}
+        with ExitStack() as stack:
+            for path in paths:
+                file = pytorch.File(stack.enter_context(path.open("rb")))
+                tensors = flatten(file.values, pytorch.Tensor)
+                found |= {name: (file, tensor) for name, tensor in tensors.items()}
+            wanted = unwrap(found, str(path))
+            return {name: file.read(tensor) for name, (file, tensor) in wanted.items()}
     except (ValueError, OSError) as error:
         raise ValueError(f"{path}: {error}") from error
 
 
 def read_folder(folder: Path) -> dict[str, mx.array]:
     """The tensors of a model in safetensors, or else of a pytorch_model.bin."""
+    files = weight_files(folder)
+    if files[0].suffix != ".safetensors":
+        return read_pytorch(files)
+    return {name: w for file in files for name, w in read_safetensors(file).items()}
+
+
+def weight_files(folder: Path) -> list[Path]:
+    """The files that a folder's model is in. Raises FileNotFoundError, or ValueError for several
+    models.
+    """
     files = sorted(folder.glob("*.safetensors"))
-    if not files:
-        files = sorted(folder.glob("pytorch_model*.bin"))
-        if not files:
-            raise FileNotFoundError(f"{folder} holds no .safetensors file and no pytorch_model.bin")
-        return {name: w for file in files for name, w in read_file(file).items()}
     if (folder / "model.safetensors") in files:
-        files = [folder / "model.safetensors"]
-    elif len(files) > 1 and not all(f.stem.startswith("model-") for f in files):
+        return [folder / "model.safetensors"]
+    if len(files) > 1 and not all(f.stem.startswith("model-") for f in files):
         listed = ", ".join(f.name for f in files)
         raise ValueError(f"{folder} holds several models ({listed}); give the path of one")
-    return {name: w for file in files for name, w in read_safetensors(file).items()}
+    files = files or sorted(folder.glob("pytorch_model*.bin"))
+    if not files:
+        raise FileNotFoundError(f"{folder} holds no .safetensors file and no pytorch_model.bin")
+    return files
 
 
 def read_json(path: Path) -> Any:

@@ -6,7 +6,9 @@ import argparse
 
 from ..checkpoints.locate import resolve
 from ..checkpoints.options import LoadOptions
+from ..checkpoints.read import weight_files
 from ..checkpoints.save import precision, verify
+from ..config import PREPROCESSING, SamConfig
 from ..modeling.layers import weights_of
 from ..options import add_flags, from_flags
 from ..sam import Sam
@@ -24,10 +26,18 @@ def add(parser: argparse.ArgumentParser) -> None:
     )  # fmt: skip
 
 
+def pictures(config: SamConfig) -> str:
+    """How they are prepared: one of the known ways, or what differs from SAM's."""
+    for name, values in PREPROCESSING.items():
+        if all(getattr(config, field) == value for field, value in values.items()):
+            return f"prepared as {name}'s"
+    return ", ".join(f"{field} {getattr(config, field)}" for field in PREPROCESSING["sam"])
+
+
 def run(args: argparse.Namespace) -> int:
     options = from_flags(args, LoadOptions)
     path = resolve(args.model, args.revision)
-    files = [path] if path.is_file() else sorted(path.glob("*.safetensors"))
+    files = [path] if path.is_file() else weight_files(path)
     digest = verify(path) if args.verify else None  # before what is damaged is read
     model = Sam.from_pretrained(path, **vars(options))
     config = model.config
@@ -46,6 +56,7 @@ def run(args: argparse.Namespace) -> int:
         print(f"  {name:<15}{count:,}")
     side, patch = config.image_size, config.patch_size
     print(f"input        {side} x {side} pixels, patch {patch}")
+    print(f"pictures     {pictures(config)}")
     print(f"embedding    {config.grid} x {config.grid} cells, {config.prompt_dim} channels")
     print(f"masks        {config.mask_size} x {config.mask_size}, then at the image's own size")
     return 0

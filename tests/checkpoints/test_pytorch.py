@@ -331,6 +331,12 @@ def test_every_place_of_a_model(small, tmp_path):
         torch.save(reference.state_dict(), path)
         equal(Sam.from_pretrained(path), model)
     equal(Sam.from_pretrained(folder), model)
+    (folder / "pytorch_model.bin").unlink()
+    names = sorted(reference.state_dict())
+    for i in (0, 1):  # in shards, of which neither is a whole model
+        part = {name: reference.state_dict()[name] for name in names[i::2]}
+        torch.save(part, folder / f"pytorch_model-0000{i + 1}-of-00002.bin")
+    equal(Sam.from_pretrained(folder), model)
     Sam(model.config).save_pretrained(tmp_path / "other")
     os.rename(tmp_path / "other" / "model.safetensors", folder / "model.safetensors")
     os.rename(tmp_path / "other" / "config.json", folder / "config.json")
