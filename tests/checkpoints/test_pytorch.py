@@ -374,3 +374,24 @@ def test_the_shell_without_pytorch(small, tmp_path, photograph):
         for file in ("mask.png", "logits.npy"):
             direct, converted = (tmp_path / f"{name}{c}.out" / file for c in ("", ".converted"))
             assert direct.read_bytes() == converted.read_bytes()
+
+
+def test_hub_repositories_that_hold_only_a_pickle(small, tmp_path, monkeypatch):
+    """Safetensors are asked for first, and a pickle only where there are none."""
+    reference, model = small
+    repository, cache = tmp_path / "repository", tmp_path / "cache"
+    repository.mkdir()
+    cache.mkdir()
+    torch.save(reference.state_dict(), repository / "pytorch_model.bin")
+    asked = []
+
+    def download(repo, revision, allow_patterns):
+        asked.append(allow_patterns)
+        for file in repository.iterdir():
+            if any(file.match(pattern) for pattern in allow_patterns):
+                (cache / file.name).write_bytes(file.read_bytes())
+        return str(cache)
+
+    monkeypatch.setattr("huggingface_hub.snapshot_download", download)
+    equal(Sam.from_pretrained("owner/name"), model)
+    assert [any(p.endswith(".bin") for p in patterns) for patterns in asked] == [False, True]
