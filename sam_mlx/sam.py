@@ -29,7 +29,7 @@ from .modeling.prompt_encoder import (
     NOT_A_POINT,
     PromptEncoder,
 )
-from .streams import enter, on_cpu
+from .streams import apart, enter, on_cpu
 
 
 class Sam(nn.Module):
@@ -172,7 +172,8 @@ class Sam(nn.Module):
         options = options or LoadOptions()
         checkpoint = adjust(checkpoint, options)
         adapter = None if options.adapter is None else resolve(options.adapter)
-        return load(cls(checkpoint.config), checkpoint, options, adapter)
+        blank = apart(partial(cls, checkpoint.config))
+        return load(blank, checkpoint, options, adapter)
 
     def save_pretrained(
         self, folder: str | Path, *, base_model: str | None = None, license: str | None = None

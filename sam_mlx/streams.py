@@ -14,7 +14,7 @@ from contextlib import contextmanager
 from functools import partial, wraps
 from itertools import cycle
 from queue import SimpleQueue
-from typing import Any, ParamSpec, TypeVar
+from typing import Any, ParamSpec, TypeVar, cast
 
 import mlx.core as mx
 
@@ -95,6 +95,23 @@ def at_work(compute: Callable[P, T]) -> Callable[P, T]:
 def _in_own_memory(compute: Callable[..., T], *arguments: Any, **named: Any) -> T:
     with own_memory():
         return compute(*arguments, **named)
+
+
+def apart(build: Callable[[], T]) -> T:
+    """What ``build`` makes, without spending the caller's random numbers.
+
+    MLX has a generator for each thread, so it is made in the package's. The numbers that it draws
+    wait for their predecessors until one is computed.
+    """
+    enter()
+    worker = start_worker()
+
+    def run() -> T:
+        made = build()
+        mx.eval(list(cast("list[mx.array]", mx.random.state)))
+        return made
+
+    return run() if threading.current_thread() is worker.thread else worker.call(run)
 
 
 def start_worker() -> "Worker":
