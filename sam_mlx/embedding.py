@@ -58,14 +58,25 @@ class ImageEmbedding:
         """Raises FileNotFoundError, or ValueError when the file is not an embedding."""
         try:
             tensors, texts = load_tagged(path, "ImageEmbedding", "image embedding", _read)
+            features = tensors["features"]
+            if features.ndim != 4 or not mx.issubdtype(features.dtype, mx.floating):
+                raise ValueError(f"features are {features.dtype} {features.shape}")
             return cls(
-                tensors["features"],
-                tuple(json.loads(texts["original_size"])),
-                tuple(json.loads(texts["input_size"])),
+                features,
+                size_of(texts["original_size"]),
+                size_of(texts["input_size"]),
                 texts["fingerprint"],
             )
         except (KeyError, ValueError) as error:
             raise ValueError(f"{path} is not an image embedding: {error}") from error
+
+
+def size_of(text: str) -> tuple[int, int]:
+    """Height and width in JSON. Raises ValueError for anything else."""
+    size = json.loads(text)
+    if type(size) is not list or len(size) != 2 or any(type(n) is not int or n < 1 for n in size):
+        raise ValueError(f"{text[:60]!r} is no height and width in pixels")
+    return size[0], size[1]
 
 
 @at_work

@@ -111,11 +111,19 @@ class SamPredictor:
         self._embedding = embedding
 
     def check_embedding(self, embedding: ImageEmbedding) -> None:
-        """Raise ValueError for an embedding of another encoder's."""
+        """Raise ValueError for an embedding of another encoder's, or one that was altered."""
         if embedding.fingerprint != self.fingerprint:
             raise ValueError(
                 f"the embedding was made by encoder {embedding.fingerprint}, this model's is "
                 f"{self.fingerprint}; embed the image again with set_image"
+            )
+        config = self.model.config
+        shape = 1, config.grid, config.grid, config.prompt_dim
+        frame = transforms.input_size(embedding.original_size, config)
+        if embedding.features.shape != shape or embedding.input_size != frame:
+            raise ValueError(
+                f"the embedding has features {embedding.features.shape} and input size "
+                f"{embedding.input_size}; expected {shape} and {frame}"
             )
 
     def reset_image(self) -> None:

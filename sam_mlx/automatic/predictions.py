@@ -12,6 +12,8 @@ from safetensors.numpy import load_file, save_file
 
 from ..files import load_tagged, save_tagged
 
+MAX_SIDE = 1 << 16  # of a model's input, pixels
+
 
 @dataclass(frozen=True)
 class MaskPredictions:
@@ -40,7 +42,10 @@ class MaskPredictions:
 
     def save(self, path: str | Path) -> None:
         """Write a .safetensors file, whole or not at all."""
-        arrays = {f.name: np.ascontiguousarray(getattr(self, f.name)) for f in fields(self)}
+        in_numpy = self.logits.dtype != mx.bfloat16  # which numpy has not; float32 holds the same
+        logits = self.logits if in_numpy else self.logits.astype(mx.float32)
+        given = {f.name: getattr(self, f.name) for f in fields(self)} | {"logits": logits}
+        arrays = {name: np.asarray(value, order="C") for name, value in given.items()}
         save_tagged(
             path, "MaskPredictions", lambda name, metadata: save_file(arrays, name, metadata)
         )
@@ -51,6 +56,45 @@ class MaskPredictions:
         try:
             arrays, _ = load_tagged(path, "MaskPredictions", "mask predictions", load_file)
             fitting: dict[str, Any] = {f.name: arrays[f.name] for f in fields(cls)}
+            check(fitting)
             return cls(**fitting | {"logits": mx.array(arrays["logits"])})
         except (KeyError, ValueError) as error:
             raise ValueError(f"{path} does not hold mask predictions: {error}") from error
+
+
+# What a file must hold: kinds of numbers (numpy's letters) and shapes, in which letters agree.
+FORMS: dict[str, tuple[str, tuple[int | str, ...]]] = {
+    "image_size": ("iu", (2,)),
+    "model_size": ("iu", ()),
+    "keep_iou": ("f", ()),
+    "crop_boxes": ("iu", ("K", 4)),
+    "stretched": ("b", ()),
+    "crop": ("iu", ("N",)),
+    "points": ("f", ("N", 2)),
+    "predicted_iou": ("f", ("N",)),
+    "logits": ("f", ("N", "n", "n")),
+}
+
+
+def check(arrays: dict[str, np.ndarray]) -> None:
+    """Raise ValueError where a file's arrays do not fit each other: they become indices, and sizes
+    of what is allocated.
+    """
+    sides: dict[int | str, int] = {}
+    for name, (kinds, shape) in FORMS.items():
+        array = arrays[name]
+        fits = array.dtype.kind in kinds and array.ndim == len(shape)
+        for side, n in zip(shape, array.shape):
+            fits = fits and n == (side if isinstance(side, int) else sides.setdefault(side, n))
+        if not fits:
+            found = f"{array.dtype} {array.shape}"
+            raise ValueError(f"{name} is {found}; expected kind {kinds!r} and shape {shape}")
+    height, width = arrays["image_size"].tolist()
+    x0, y0, x1, y1 = arrays["crop_boxes"].T
+    if not ((x0 >= 0) & (x0 < x1) & (x1 <= width) & (y0 >= 0) & (y0 < y1) & (y1 <= height)).all():
+        raise ValueError(f"crop_boxes leave the image of {height} x {width} pixels")
+    if ((arrays["crop"] < 0) | (arrays["crop"] >= len(x0))).any():
+        raise ValueError("crop names crops that are not there")
+    finite = all(np.isfinite(arrays[name]).all() for name in ("keep_iou", "points"))
+    if not finite or not 1 <= arrays["model_size"] <= MAX_SIDE or arrays["logits"].shape[1] < 1:
+        raise ValueError("keep_iou, points, model_size or logits are out of range")
