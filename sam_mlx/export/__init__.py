@@ -119,7 +119,7 @@ def prepare(model: Sam | str | Path, options: LoadOptions) -> Sam:
 
 
 def same_type(options: LoadOptions, model: Sam) -> bool:
-    return options.mlx_dtype in (None, model.dtype)
+    return options.mlx_dtype is None or options.mlx_dtype == model.dtype
 
 
 def write_files(
