@@ -118,6 +118,8 @@ def start_worker() -> "Worker":
     global _worker
     with _worker_begins:
         if _worker is None:
+            # The first stream of a process is the main thread's: exported functions ask for it.
+            mx.default_stream(mx.default_device())
             _worker = Worker()
         return _worker
 
