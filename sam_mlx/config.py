@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Mapping
+import math
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import mlx.core as mx
 import mlx.nn as nn
 
+MOST, MOST_BLOCKS = 1 << 16, 1 << 8  # sizes that no model exceeds: bounds what a file can ask for
 MODEL_TYPE = "sam_mlx"  # what config.json names this package's format
 Weights = Mapping[str, mx.array]  # tensors by name
 
@@ -127,6 +129,50 @@ def named(config: SamConfig) -> SamConfig:
         if dataclasses.replace(config, variant=variant.variant) == variant:
             return variant
     return config
+
+
+def check(config: SamConfig) -> SamConfig:
+    """The config, if every size of it is one. Raises ValueError that names all that are not."""
+    sizes = [*dataclasses.fields(config), *dataclasses.fields(config.encoder)]
+    owners = [config] * len(dataclasses.fields(config))
+    owners += [config.encoder] * (len(sizes) - len(owners))
+    found = [_problem(f, getattr(owner, f.name)) for f, owner in zip(sizes, owners)]
+    problems = [problem for problem in found if problem]
+    if not problems:
+        problems = [*_misfits(config), *getattr(config.encoder, "misfits", list)()]
+    if problems:
+        raise ValueError("; ".join(problems))
+    return config
+
+
+def _problem(f: dataclasses.Field[Any], value: Any) -> str | None:
+    """What is wrong with one field of whole numbers, or of the pictures' values."""
+    shown = repr(value)[:60]
+    if f.name in ("pixel_mean", "pixel_std"):
+        fits = isinstance(value, tuple) and len(value) == 3
+        fits = fits and all(type(x) in (int, float) and math.isfinite(x) for x in value)
+        fits = fits and (f.name == "pixel_mean" or min(value) > 0)
+        return None if fits else f"{f.name} is {shown}; expected three numbers, of std above 0"
+    if "int" not in str(f.type):
+        return None
+    several = str(f.type).startswith("tuple")
+    least, most = int(f.name != "global_blocks"), MOST_BLOCKS if "depth" in f.name else MOST
+    values = value if several and isinstance(value, tuple) else (value,)
+    if isinstance(value, tuple) == several and all(
+        type(n) is int and least <= n <= most for n in values
+    ):
+        return None
+    kind = "whole numbers" if several else "a whole number"
+    return f"{f.name} is {shown}; expected {kind} from {least} to {most}"
+
+
+def _misfits(config: SamConfig) -> Iterator[str]:
+    """Sizes that do not go together."""
+    if config.image_size % config.patch_size:
+        yield f"image_size {config.image_size} is no multiple of patch_size {config.patch_size}"
+    inner = config.prompt_dim // 2  # of the attentions between tokens and image
+    if config.prompt_dim % 8 or inner % config.decoder_heads:
+        yield f"prompt_dim {config.prompt_dim} does not divide among {config.decoder_heads} heads"
 
 
 def _build_encoder(values: object) -> Any:

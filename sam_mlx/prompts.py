@@ -126,7 +126,9 @@ def _finite(values: np.ndarray, name: str) -> np.ndarray:
         values = values.astype(float)
     except (TypeError, ValueError):
         raise ValueError(f"{name} holds {values.dtype} values; expected numbers") from None
-    if not np.isfinite(values).all():
+    with np.errstate(over="ignore"):
+        finite = np.isfinite(values.astype(np.float32)).all()  # as which the model takes them
+    if not finite:
         raise ValueError(f"{name} holds NaN or infinite values")
     return values
 

@@ -29,6 +29,7 @@ from sam_mlx.prompts import check_points, stack_points
         ({"box": [5, 2, 3, 4]}, "x0 <= x1"),
         ({"box": [1, 5, 3, 4]}, "y0 <= y1"),
         ({"box": [1, 2, np.nan, 4]}, "box holds NaN"),
+        ({"box": [1, 2, 3, 1e39]}, "box holds NaN or infinite"),  # beyond float32
         ({"mask_input": np.zeros((64, 64))}, r"expected \(1, 64, 64\)"),
         ({"mask_input": np.zeros((1, 256, 256))}, r"logits\[i : i \+ 1\]"),
         ({"mask_input": np.full((1, 64, 64), np.nan)}, "mask_input holds NaN"),

@@ -22,7 +22,19 @@ DECODER = {
     "num_hidden_layers": 2, "num_attention_heads": 8, "mlp_dim": 2048,
     "num_multimask_outputs": 3, "iou_head_depth": 3, "iou_head_hidden_dim": 256,
 }  # fmt: skip
-EXPECTED = {"hidden_act": "gelu", "use_rel_pos": True, "use_abs_pos": True, "qkv_bias": True}
+# Fields that would change the numbers, with the values that SAM has.
+EXPECTED: dict[str, dict[str, Any]] = {
+    "vision_config": {
+        "hidden_act": "gelu", "use_rel_pos": True, "use_abs_pos": True, "qkv_bias": True,
+        "layer_norm_eps": 1e-6, "num_channels": 3,
+    },
+    "prompt_encoder_config": {
+        "hidden_act": "gelu", "num_point_embeddings": 4, "layer_norm_eps": 1e-6,
+    },
+    "mask_decoder_config": {
+        "hidden_act": "relu", "layer_norm_eps": 1e-6, "attention_downsample_rate": 2,
+    },
+}  # fmt: skip
 
 # Hugging Face's names to Meta's. All rules are applied to a name, one after the other: the
 # encoder's blocks are found under the name that an earlier rule gives it.
@@ -82,9 +94,20 @@ def config_of(values: Mapping[str, Any]) -> SamConfig:
     vision = {**VISION, **(values.get("vision_config") or {})}
     prompt = {**PROMPT, **(values.get("prompt_encoder_config") or {})}
     decoder = {**DECODER, **(values.get("mask_decoder_config") or {})}
-    for key, value in EXPECTED.items():
-        if vision.get(key, value) != value:
-            raise ValueError(f"vision_config.{key} is {vision[key]!r}; SAM has {value!r}")
+    given = {
+        "vision_config": vision,
+        "prompt_encoder_config": prompt,
+        "mask_decoder_config": decoder,
+    }
+    same = {
+        "prompt_encoder_config": {n: vision[n] for n in ("image_size", "patch_size")}
+        | {"hidden_size": vision["output_channels"]},
+        "mask_decoder_config": {"hidden_size": vision["output_channels"]},
+    }
+    for section, fields in given.items():
+        for key, value in {**EXPECTED[section], **same.get(section, {})}.items():
+            if fields.get(key, value) != value:
+                raise ValueError(f"{section}.{key} is {fields[key]!r}; this SAM has {value!r}")
     encoder = ViTConfig(
         dim=vision["hidden_size"],
         depth=vision["num_hidden_layers"],

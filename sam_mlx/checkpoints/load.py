@@ -41,8 +41,21 @@ def load(
     if options.quantize:
         quantize_linears(model, lambda path: path.startswith("image_encoder."))
     mx.eval(model.parameters())
+    check_finite(model, checkpoint.source)
     model.eval()
     return model
+
+
+def check_finite(model: nn.Module, source: str) -> None:
+    """Raise ValueError where weights hold NaN or infinity: every mask would come out empty."""
+    weights = {n: w for n, w in weights_of(model).items() if mx.issubdtype(w.dtype, mx.floating)}
+    finite = [mx.isfinite(w).all() for w in weights.values()]
+    mx.eval(finite)
+    wrong = [name for name, fine in zip(weights, finite) if not fine.item()]
+    if wrong:
+        raise ValueError(
+            f"{source} holds NaN or infinite values in {len(wrong)} tensors, as {wrong[0]}"
+        )
 
 
 def check_fit(expected: Weights, weights: Weights, checkpoint: Checkpoint) -> None:
@@ -54,6 +67,12 @@ def check_fit(expected: Weights, weights: Weights, checkpoint: Checkpoint) -> No
         f"{n} has shape {weights[n].shape}, expected {expected[n].shape}"
         for n in sorted(expected.keys() & weights)
         if weights[n].shape != expected[n].shape
+    ]
+    problems += [
+        f"{n} has type {weights[n].dtype}, expected floats"
+        for n in sorted(expected.keys() & weights)
+        if mx.issubdtype(expected[n].dtype, mx.floating)
+        and not mx.issubdtype(weights[n].dtype, mx.floating)
     ]
     if problems:
         other = other_model(weights)

@@ -11,7 +11,7 @@ from typing import Any
 
 import mlx.core as mx
 
-from ..config import MODEL_TYPE, SamConfig, Weights
+from ..config import MODEL_TYPE, SamConfig, Weights, check
 from ..files import read_safetensors
 from . import hugging_face, names, pytorch
 from .lora import refuse_adapter
@@ -66,8 +66,8 @@ def from_foreign(
     """Tensors of another package's; the sizes are read off them where ``config`` is None."""
     try:
         weights = names.to_meta(weights, source)
-        config = config or names.infer_config(weights)
-    except ValueError as error:
+        config = config or check(names.infer_config(weights))
+    except (ValueError, ArithmeticError, IndexError) as error:
         raise ValueError(f"{source}: {error}") from error
     return Checkpoint(config, weights, channels_first=True, source=source)
 
@@ -133,7 +133,7 @@ def parse_config(values: Any, source: str = "config") -> SamConfig:
     Raises ValueError, naming the field, when the values do not describe a SAM model.
     """
     try:
-        return _layout(values)(values)
+        return check(_layout(values)(values))
     except (ValueError, TypeError, KeyError) as error:
         raise ValueError(f"{source}: {error}") from error
 

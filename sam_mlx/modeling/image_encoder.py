@@ -35,6 +35,15 @@ class ViTConfig:
     mlp_dim: int
     window: int = 14  # cells a side; the last windows are padded (64 -> 70)
 
+    def misfits(self) -> list[str]:
+        """Sizes that do not go together, for a configuration's check."""
+        found = []
+        if self.dim % self.heads:
+            found += [f"dim {self.dim} does not divide among {self.heads} heads"]
+        if any(i >= self.depth for i in self.global_blocks):
+            found += [f"global_blocks {self.global_blocks} are not all among {self.depth} blocks"]
+        return found
+
 
 class PatchEmbed(nn.Module):
     def __init__(self, patch_size: int, dim: int):

@@ -30,6 +30,15 @@ class TinyViTConfig:
     mlp_ratio: int = 4  # hidden channels of an MLP, in multiples of the stage's
     mbconv_expand: int = 4  # the same for the convolutional blocks
 
+    def misfits(self) -> list[str]:
+        """Sizes that do not go together, for a configuration's check."""
+        stages = len(self.dims)
+        lengths = len(self.depths), len(self.heads) + 1, len(self.windows) + 1
+        if set(lengths) != {stages} or stages < 2:
+            return [f"dims, depths, heads and windows are for {stages}, {lengths} stages"]
+        pairs = zip(self.dims[1:], self.heads)
+        return [f"dim {d} does not divide among {h} heads" for d, h in pairs if d % h]
+
 
 class ConvNorm(nn.Module):
     """A convolution, in the form that suits its shape."""

@@ -267,3 +267,19 @@ def test_many_loads_take_the_memory_of_one():
     """Each left 0.35 MB: random numbers that waited for their predecessors."""
     done = subprocess.run([sys.executable, "-c", LOADS], capture_output=True, text=True, check=True)
     assert float(done.stdout) < 5  # MB in 79 loads; it was 28
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_weights_that_are_no_numbers_are_refused(native, value):
+    weights = dict(mx.load(str(native / "model.safetensors")))
+    name = "mask_decoder.iou_token.weight"
+    weights[name] = mx.where(mx.arange(weights[name].shape[1]) == 3, value, weights[name])
+    mx.save_safetensors(str(native / "model.safetensors"), weights, {"format": "mlx"})
+    with pytest.raises(ValueError, match=f"NaN or infinite values in 1 tensors, as {name}"):
+        Sam.from_pretrained(native)
+
+
+def test_weights_that_are_whole_numbers_are_refused(native):
+    name = "mask_decoder.iou_token.weight"
+    text = broken(native, lambda weights: weights.update({name: weights[name].astype(mx.int32)}))
+    assert f"{name} has type mlx.core.int32, expected floats" in text
