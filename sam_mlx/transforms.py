@@ -15,6 +15,7 @@ from .images import load_image as load_image  # beside what takes its arrays
 from .modeling.layers import interpolate_rows
 from .streams import spread
 
+THIN = 16  # times as high as wide
 Band = tuple[slice, mx.array]  # the inputs that some outputs depend on, and by how much
 
 
@@ -102,6 +103,10 @@ def upscale_masks(
     (``Sam.postprocess_masks``). That is linear and separable: one matrix for each axis. With
     ``threshold`` the result is bool, the logits above it.
     """
+    height, width = original_size
+    if height > THIN * width:  # rows first would take height x n
+        turned = masks.swapaxes(-1, -2), input_size[::-1], (width, height), image_size, threshold
+        return upscale_masks(*turned).swapaxes(-1, -2)
     n = masks.shape[-1]
     rows, columns = (
         upscaling(n, image_size, inner, outer) for inner, outer in zip(input_size, original_size)
@@ -121,12 +126,14 @@ def upscaling(n: int, image_size: int, inner: int, outer: int) -> list[Band]:
     """Along one axis, n -> image_size, cropped to inner, -> outer, as bands of one matrix.
 
     An output pixel depends on three or four inputs, so 128 of them on about 20: the zeros of
-    the whole matrix would be most of the work. (Shorter bands are more, smaller products.)
+    the whole matrix would be most of the work. (Shorter bands are more, smaller products; there
+    are at most 256, for along a line of a million pixels an input has thousands of outputs.)
     """
-    matrix = interpolate_rows(interpolate_rows(np.eye(n), image_size)[:inner], outer)
+    cropped = interpolate_rows(np.eye(n), image_size)[:inner]
+    length = max(128, -(-outer // 256))
     bands = []
-    for i in range(0, outer, 128):
-        rows = matrix[i : i + 128]
+    for i in range(0, outer, length):
+        rows = interpolate_rows(cropped, outer, range(i, min(i + length, outer)))
         used = np.flatnonzero(rows.any(axis=0))
         band = slice(int(used[0]), int(used[-1]) + 1)
         bands.append((band, mx.array(rows[:, band].astype(np.float32))))

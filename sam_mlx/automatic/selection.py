@@ -30,7 +30,7 @@ from ..masks import (
 )
 from ..sam import Sam
 from ..streams import enter, spread
-from ..transforms import Band, preprocess_shape, upscaling
+from ..transforms import THIN, Band, preprocess_shape, upscaling
 from .crops import near_crop_edge
 from .options import GeneratorOptions
 from .predictions import MaskPredictions
@@ -131,9 +131,11 @@ def measure_all(
     part: MaskPredictions, index: np.ndarray, crop_box: np.ndarray, offset: float
 ) -> tuple[np.ndarray, np.ndarray]:
     """Stability scores (N,) and boxes (N, 4) in the image of the answers ``index`` of a crop."""
-    x0, y0, x1, _ = crop_box.tolist()
+    x0, y0, x1, y1 = crop_box.tolist()
     rows, columns = bands(part, crop_box)
-    at_once = max(1, PIXELS_AT_ONCE // (len(rows[0][1]) * (x1 - x0)))
+    # Of each a band of rows is alive, and in the end the sums along both sides.
+    largest = max(len(rows[0][1]) * (x1 - x0), 4 * (y1 - y0))
+    at_once = max(1, PIXELS_AT_ONCE // largest)
     stability, boxes = [np.zeros(0, np.float32)], [np.zeros((0, 4), int)]
     for i in range(0, len(index), at_once):
         logits = part.logits[mx.array(index[i : i + at_once])]
@@ -174,7 +176,10 @@ def bands(part: MaskPredictions, crop_box: np.ndarray) -> tuple[list[Band], list
 def strip(logits: mx.array, rows: Band, columns: list[Band]) -> mx.array:
     """One band of rows of masks (N, n, n) at full size: (N, h, W) float32."""
     band, matrix = rows
-    x = matrix @ logits[:, band].astype(mx.float32)
+    x = logits[:, band].astype(mx.float32)
+    if THIN * sum(len(m) for _, m in columns) < x.shape[-1]:  # rows first would be many times more
+        return matrix @ mx.concatenate([x[..., part] @ m.T for part, m in columns], axis=-1)
+    x = matrix @ x
     return mx.concatenate([x[..., part] @ m.T for part, m in columns], axis=-1)
 
 

@@ -112,13 +112,14 @@ def window_unpartition(windows: mx.array, window: int, shape: tuple[int, int]) -
     return x.reshape(B, nH * window, nW * window, C)[:, :H, :W]
 
 
-def interpolate_rows(x: np.ndarray, size: int) -> np.ndarray:
-    """Linear interpolation of a matrix's rows to ``size`` rows, in float64.
+def interpolate_rows(x: np.ndarray, size: int, part: range | None = None) -> np.ndarray:
+    """Linear interpolation of a matrix's rows to ``size`` rows, or ``part`` of these, in float64.
 
     Half-pixel centres, edges clamped, no antialiasing: PyTorch's ``interpolate`` with
     ``align_corners=False``. Of an identity it is the matrix that interpolates.
     """
-    centre = np.maximum((np.arange(size) + 0.5) * (len(x) / size) - 0.5, 0)
+    rows = np.arange(size) if part is None else np.asarray(part)
+    centre = np.maximum((rows + 0.5) * (len(x) / size) - 0.5, 0)
     low = np.minimum(centre.astype(int), len(x) - 1)
     high = np.minimum(low + 1, len(x) - 1)
     share = (centre - low)[:, None]

@@ -2,6 +2,7 @@
 
 import inspect
 import json
+import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
 
@@ -350,3 +351,28 @@ def test_threads_may_share_a_generator(calibrated):
         found = list(pool.map(generator.generate, pictures))
     assert sum(map(len, expected)) > 5
     assert all(same(a, b) for a, b in zip(found, expected))
+
+
+THIN = """
+import resource, sys
+import numpy as np
+from sam_mlx import SamAutomaticMaskGenerator
+
+generator = SamAutomaticMaskGenerator.from_pretrained(
+    "nano", points_per_side=2, pred_iou_thresh=0.0, stability_score_thresh=0.0
+)
+image = np.zeros((*map(int, sys.argv[1:]), 3), np.uint8)
+generator.predictor.set_image(image)
+masks, _, _ = generator.predictor.predict([[0, 0]], [1])
+assert masks.shape == (3, *image.shape[:2])
+assert all(r["segmentation"].shape == image.shape[:2] for r in generator.generate(image))
+print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e3)
+"""
+
+
+@pytest.mark.parametrize("size", [(1, 3_000_000), (3_000_000, 1)])
+def test_thin_pictures_take_memory_for_their_pixels(size):
+    """Three megapixels in a line took 11 GB and half a minute; as a square they take 0.3 GB."""
+    command = [sys.executable, "-c", THIN, *map(str, size)]
+    done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=120)
+    assert float(done.stdout) < 800  # MB
