@@ -23,7 +23,13 @@ from sam_mlx.checkpoints import hugging_face
 from sam_mlx.checkpoints.card import Origin, write_card
 from sam_mlx.checkpoints.locate import resolve
 from sam_mlx.checkpoints.options import LoadOptions
-from sam_mlx.checkpoints.read import from_foreign, read_configs, read_file
+from sam_mlx.checkpoints.read import (
+    from_foreign,
+    read_configs,
+    read_file,
+    read_folder,
+    weight_files,
+)
 from sam_mlx.checkpoints.save import precision, write_checkpoint
 from sam_mlx.checkpoints.wrapping import flatten, unwrap
 from sam_mlx.cli import Help
@@ -193,11 +199,11 @@ def read_state(checkpoint: Path) -> dict[str, torch.Tensor]:
         read_safetensors(checkpoint)  # for its clear errors
         return load_file(checkpoint)
     if checkpoint.is_dir():
-        if files := sorted(checkpoint.glob("*.safetensors")):
-            return {k: v for file in files for k, v in load_file(file).items()}
-        checkpoint = checkpoint / "pytorch_model.bin"
-        if not checkpoint.exists():
-            raise FileNotFoundError(f"{checkpoint.parent} holds no model.safetensors")
+        weights = read_folder(checkpoint)  # the same files as from_pretrained
+        files = weight_files(checkpoint)
+        if files[0].suffix != ".safetensors":
+            return read_pickle(files[0]) if len(files) == 1 else as_torch(weights)
+        return {k: v for file in files for k, v in load_file(file).items()}
     return read_pickle(checkpoint)
 
 

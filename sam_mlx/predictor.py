@@ -207,7 +207,7 @@ class SamPredictor:
             n, masks = self.model.config.mask_size, self.model.config.multimask_outputs
             C = masks if multimask_output else 1
             return mx.zeros((0, C, n, n)), mx.zeros((0, C))
-        groups: dict[tuple[bool, ...], list[int]] = {}
+        groups: dict[tuple[int, bool, bool], list[int]] = {}
         for i, prompt in enumerate(prompts):
             groups.setdefault(prompt.kind, []).append(i)
         results: dict[int, tuple[mx.array, mx.array]] = {}
@@ -255,13 +255,19 @@ def predict_in_parts(
             image_pe,
         )
 
-    slices = decoder_slices(B, image_embedding.size)
+    tokens = 0 if points is None else points[1].shape[1]
+    cells = image_embedding.shape[1] * image_embedding.shape[2]
+    scores = 4 * model.config.decoder_heads * tokens * (tokens + cells)  # of attention, bytes
+    slices = decoder_slices(B, image_embedding.size, scores)
     logits, iou = zip(*spread([partial(predict, part) for part in slices], evaluate=True))
     return mx.concatenate(list(logits)), mx.concatenate(list(iou))
 
 
-def decoder_slices(B: int, embedding_values: int) -> list[slice]:
-    """B prompts on an image embedding of that many values, as parts that fit DECODER_BYTES."""
-    at_once = DECODER_BYTES // width() // (40 * embedding_values)
+def decoder_slices(B: int, embedding_values: int, more: int = 0) -> list[slice]:
+    """B prompts on an image embedding of that many values, as parts that fit DECODER_BYTES.
+
+    more: bytes that each takes beyond its share of the embedding.
+    """
+    at_once = DECODER_BYTES // width() // (40 * embedding_values + more)
     at_once = max(1, min(at_once, -(-B // width())))
     return [slice(i, i + at_once) for i in range(0, B, at_once)]

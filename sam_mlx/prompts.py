@@ -19,6 +19,7 @@ from . import transforms
 from .config import SamConfig
 from .modeling.prompt_encoder import BACKGROUND, EMPTY, FOREGROUND, NOT_A_POINT
 
+MAX_POINTS = 1024  # of one prompt; may be raised
 # Point coordinates (B, N, 2) and labels (B, N), boxes (B, 4), masks (B, 1, n, n): what
 # ``Sam.predict_masks`` takes.
 Stacked = tuple[tuple[mx.array, mx.array] | None, mx.array | None, mx.array | None]
@@ -33,9 +34,12 @@ class Prompt:
     mask: np.ndarray | None  # (1, n, n) logits
 
     @property
-    def kind(self) -> tuple[bool, bool, bool]:
-        """Which parts it has. Prompts of one kind can be stacked."""
-        return self.points is not None, self.box is not None, self.mask is not None
+    def kind(self) -> tuple[int, bool, bool]:
+        """Which parts it has, and how long. Prompts of one kind can be stacked, with at most as
+        many empty slots as points.
+        """
+        length = 0 if self.points is None else len(self.points[1]).bit_length()
+        return length, self.box is not None, self.mask is not None
 
 
 def check_prompt(
@@ -83,6 +87,11 @@ def check_points(coords: ArrayLike, labels: ArrayLike | None) -> tuple[np.ndarra
         raise ValueError(
             f"point_coords has shape {coords.shape}; expected (N, 2), N >= 1: x, y in pixels of "
             "the original image"
+        )
+    if len(coords) > MAX_POINTS:
+        raise ValueError(
+            f"point_coords has {len(coords)} points; a prompt takes up to {MAX_POINTS}, for time "
+            "and memory grow with their square. sam_mlx.prompts.MAX_POINTS is the limit"
         )
     if labels.shape != coords.shape[:1]:
         raise ValueError(

@@ -178,3 +178,33 @@ def test_predict_never_mixes_two_pictures(small, photograph, wide_photograph):
         want = expected[masks.shape[1:]]
         np.testing.assert_allclose(scores, want[1], atol=1e-6)
         np.testing.assert_allclose(logits, want[2], atol=1e-5)
+
+
+def test_a_long_prompt_does_not_make_others_long(predictor, monkeypatch):
+    """99 prompts of a point beside one of 1000 were 100 of 1000."""
+    from sam_mlx import predictor as module
+
+    lengths = []
+    real = module.predict_in_parts
+
+    def noted(model, features, points, *rest):
+        lengths.append(points[1].shape)
+        return real(model, features, points, *rest)
+
+    monkeypatch.setattr(module, "predict_in_parts", noted)
+    numbers = np.random.default_rng(0)
+    counts = [1, 2, 3, 1, 60, 1]
+    coords = [numbers.uniform(0, 100, (n, 2)) for n in counts]
+    masks, scores, _ = predictor.predict_batch(coords, [np.ones(n, int) for n in counts])
+    assert sorted(lengths) == [(1, 60), (2, 3), (3, 1)]
+    for i, n in enumerate(counts):
+        expected = predictor.predict(coords[i], np.ones(n, int))
+        np.testing.assert_allclose(scores[i], expected[1], atol=2e-6)
+        assert (masks[i] != expected[0]).mean() < 1e-4
+
+
+def test_prompts_have_a_longest(predictor, monkeypatch):
+    monkeypatch.setattr("sam_mlx.prompts.MAX_POINTS", 3)
+    predictor.predict(np.ones((3, 2)), [1] * 3)
+    with pytest.raises(ValueError, match="has 4 points; a prompt takes up to 3"):
+        predictor.predict(np.ones((4, 2)), [1] * 4)

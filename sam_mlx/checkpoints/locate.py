@@ -19,6 +19,8 @@ def resolve(path_or_repo: str | Path, revision: str | None = None) -> Path:
     if name == "nano":
         return ASSETS / "nano"
     path = Path(name).expanduser()
+    if path.exists() and not path.is_file() and not path.is_dir():
+        raise ValueError(f"{path} is neither a file nor a folder")
     if path.exists():
         return path
     if name.count("/") != 1 or name[0] in "./~" or path.suffix in (".safetensors", *SUFFIXES):

@@ -70,14 +70,21 @@ def called(name: str, arguments: Any) -> Any:
     if name == "collections.OrderedDict":
         return pickles.pairs([value for pair in (arguments or ((),))[0] for value in pair])
     if name == f"{REBUILD}tensor_v2":
-        storage, offset, shape, strides = arguments[:4]
+        storage, offset, shape, strides, *_ = check_plain(arguments, 6)
         return Tensor(storage, storage.dtype, offset, shape, strides)
     if name == f"{REBUILD}tensor_v3":
-        storage, offset, shape, strides, _, _, dtype = arguments[:7]
+        storage, offset, shape, strides, _, _, dtype, *_ = check_plain(arguments, 7)
         return Tensor(storage, dtype.name.removeprefix("torch."), offset, shape, strides)
     if name in (f"{REBUILD}parameter", f"{REBUILD}parameter_with_state"):
         return arguments[0]
     return Inert(name, arguments)
+
+
+def check_plain(arguments: tuple[Any, ...], metadata: int) -> tuple[Any, ...]:
+    """Raise ValueError for tensors whose values are others than those stored."""
+    if len(arguments) > metadata and arguments[metadata]:
+        raise ValueError(f"a tensor is {arguments[metadata]!r}; save it after resolve_conj()")
+    return arguments
 
 
 def storage_of(key: Any) -> Storage:

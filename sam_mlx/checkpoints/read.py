@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -15,7 +16,7 @@ from ..config import MODEL_TYPE, SamConfig, Weights, check
 from ..files import read_safetensors
 from . import hugging_face, names, pytorch
 from .lora import refuse_adapter
-from .wrapping import flatten, unwrap
+from .wrapping import flatten, shown, unwrap
 
 
 @dataclass(frozen=True)
@@ -101,23 +102,56 @@ def read_folder(folder: Path) -> dict[str, mx.array]:
     files = weight_files(folder)
     if files[0].suffix != ".safetensors":
         return read_pytorch(files)
-    return {name: w for file in files for name, w in read_safetensors(file).items()}
+    weights: dict[str, mx.array] = {}
+    for file in files:
+        part = read_safetensors(file)
+        if twice := sorted(weights.keys() & part.keys()):
+            raise ValueError(f"{file} holds {shown(twice[0])}, which another file holds too")
+        weights |= part
+    return weights
 
 
 def weight_files(folder: Path) -> list[Path]:
-    """The files that a folder's model is in. Raises FileNotFoundError, or ValueError for several
-    models.
+    """The files that a folder's model is in: ``model.safetensors``, the shards that its index
+    names, or the only ones of their kind; of ``torch.save`` where none is of safetensors.
+
+    Raises FileNotFoundError, or ValueError where it is not clear which they are.
     """
-    files = sorted(folder.glob("*.safetensors"))
-    if (folder / "model.safetensors") in files:
-        return [folder / "model.safetensors"]
-    if len(files) > 1 and not all(f.stem.startswith("model-") for f in files):
-        listed = ", ".join(f.name for f in files)
-        raise ValueError(f"{folder} holds several models ({listed}); give the path of one")
-    files = files or sorted(folder.glob("pytorch_model*.bin"))
-    if not files:
-        raise FileNotFoundError(f"{folder} holds no .safetensors file and no pytorch_model.bin")
-    return files
+    for stem, suffix in (("model", ".safetensors"), ("pytorch_model", ".bin")):
+        whole, index = (folder / f"{stem}{suffix}{end}" for end in ("", ".index.json"))
+        own = f"{stem}*{suffix}" if suffix == ".bin" else f"*{suffix}"
+        files = sorted(path for path in folder.glob(own) if path.is_file())
+        if whole in files:
+            return [whole]
+        if index.is_file():
+            return indexed(index, files)
+        if (len(files) > 1 or (files and "-of-" in files[0].stem)) and not are_shards(files, stem):
+            listed = ", ".join(shown(f.name) for f in files)
+            raise ValueError(
+                f"{folder} holds several models, or not all of one ({listed}); give the path of one"
+            )
+        if files:
+            return files
+    raise FileNotFoundError(f"{folder} holds no .safetensors file and no pytorch_model.bin")
+
+
+def indexed(index: Path, there: list[Path]) -> list[Path]:
+    """The shards that an index names, which are all that there are."""
+    values = read_json(index)
+    weight_map = values.get("weight_map") if isinstance(values, dict) else None
+    names = set(weight_map.values()) if isinstance(weight_map, dict) else set()
+    if not names or any(not isinstance(n, str) or Path(n).name != n for n in names):
+        raise ValueError(f"{index} names no files of its own folder")
+    if problem := sorted(names ^ {path.name for path in there}):
+        where = "is not there" if problem[0] in names else "is there beside them"
+        raise ValueError(f"{index} names {len(names)} files, and {shown(problem[0])} {where}")
+    return sorted(index.parent / name for name in names)
+
+
+def are_shards(files: list[Path], stem: str) -> bool:
+    """Whether they are all the parts of one model, by their names."""
+    found = [re.fullmatch(rf"{stem}-(\d+)-of-(\d+)", path.stem) for path in files]
+    return all(m and int(m[1]) == i and int(m[2]) == len(files) for i, m in enumerate(found, 1))
 
 
 def read_json(path: Path) -> Any:

@@ -68,6 +68,12 @@ def test_float64_is_rounded_to_float32():
         read(saved({"a": torch.ones(3).to(torch.float8_e4m3fn)}))
 
 
+def test_values_that_are_to_be_changed_are_refused():
+    """PyTorch conjugates lazily, and saves what is stored with a note."""
+    with pytest.raises(ValueError, match="a tensor is {'conj': True"):
+        read(saved({"a": torch.ones(2, dtype=torch.complex64).conj()}))
+
+
 def test_views_and_shared_storages():
     base = torch.randn(6, 8)
     views = {
