@@ -542,3 +542,43 @@ def test_two_processes_make_again_what_has_changed(files, many, tmp_path, same_f
     with held(tmp_path / "out" / processes.LOCK):
         done = subprocess.run(command, capture_output=True, text=True, timeout=300)
     assert done.stderr.count("another run writes to") == 1 and "segmented" not in done.stdout
+
+
+@pytest.mark.parametrize(
+    ("name", "format"),
+    [("..png", "masks"), ("...png", "masks"), (".settings.png", "sa1b"), (".pictures.png", "masks"),
+     (".partial-0.png", "masks"), (".coco.png", "masks")],
+)  # fmt: skip
+def test_pictures_called_as_files_of_the_command(name, format, many, tmp_path):
+    picture = paint(tmp_path / "in" / "a.png", 1).rename(tmp_path / "in" / name)
+    code, _, error = many(picture, more=["--format", format])
+    assert code == 2 and "a result would be called" in error and error.count("\n") == 1
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_picture_called_as_a_folder(many, tmp_path, monkeypatch):
+    """a.png's masks lay where those of a/b.png do, and were not written."""
+    for name in ("a.png", "a/b.png"):
+        paint(tmp_path / "in" / name, 1)
+    monkeypatch.chdir(tmp_path)
+    assert many("in/**/*.png", more=["--format", "masks"])[0] == 0
+    tables = sorted(str(p.relative_to("out")) for p in Path("out").rglob("metadata.csv"))
+    assert tables == ["a.png/metadata.csv", "a/b/metadata.csv"]
+
+
+def test_damaged_files_of_the_command(many, tmp_path):
+    paint(tmp_path / "in" / "a.png", 1)
+    assert many(tmp_path / "in")[0] == 0
+    part = tmp_path / "out" / ".coco" / "a.json"
+    whole = (tmp_path / "out" / "annotations.json").read_bytes()
+    for text in ("", "{}", "[1]", '{"image": 3}'):
+        part.write_text(text)
+        code, _, error = many(tmp_path / "in")
+        assert code == 2 and f"{part} is damaged; delete it" in error and error.count("\n") == 1
+    part.unlink()
+    assert many(tmp_path / "in")[0] == 0
+    assert (tmp_path / "out" / "annotations.json").read_bytes() == whole
+    for text in ("", "[]", "{"):
+        (tmp_path / "out" / ".settings.json").write_text(text)
+        code, _, error = many(tmp_path / "in")
+        assert code == 2 and ".settings.json is damaged" in error and error.count("\n") == 1

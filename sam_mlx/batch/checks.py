@@ -10,9 +10,11 @@ from itertools import combinations
 from pathlib import Path
 from typing import Any
 
+from ..files import PARTIAL
 from ..formats import Format
 
 SETTINGS = ".settings.json"
+OWN = (".", "..", SETTINGS, ".pictures", ".lock", ".coco")  # names that no result may have
 
 
 def check_formats(formats: Sequence[Format]) -> None:
@@ -25,8 +27,12 @@ def check_formats(formats: Sequence[Format]) -> None:
 
 
 def check_names(pictures: dict[str, Path], output: Path, formats: Sequence[Format]) -> None:
-    """Raise ValueError where two results would have one name."""
+    """Raise ValueError where two results would have one name, or one the command's own."""
     paths = Counter(format.path(output, name) for name in pictures for format in formats)
+    own = {output / name for name in OWN}
+    for path in paths:
+        if path in own or path.relative_to(output).parts[0].startswith(PARTIAL):
+            raise ValueError(f"a result would be called {path}, as a file of this command's own is")
     paths.update(output / format.joined for format in formats if format.joined)
     path, times = paths.most_common(1)[0]
     if times > 1:
@@ -51,7 +57,15 @@ def check_settings(path: Path, settings: dict[str, Any]) -> None:
     """Raise ValueError where results of other settings are."""
     if not path.exists():
         return
-    before = json.loads(path.read_text())
+    try:
+        before = json.loads(path.read_text())
+    except ValueError:
+        before = None
+    if not isinstance(before, dict):
+        raise ValueError(
+            f"{path} is damaged, and says no more what the results here were made with; use "
+            "another folder, or delete this one"
+        )
     changed = sorted(k for k in settings if before.get(k) != settings[k])
     if changed:
         listed = ", ".join(f"{k}={before.get(k)} (now {settings.get(k)})" for k in changed)

@@ -128,7 +128,7 @@ def weight_files(folder: Path) -> list[Path]:
         if (len(files) > 1 or (files and "-of-" in files[0].stem)) and not are_shards(files, stem):
             listed = ", ".join(shown(f.name) for f in files)
             raise ValueError(
-                f"{folder} holds several models, or not all of one ({listed}); give the path of one"
+                f"{folder} holds several models ({listed}), or not all of one; give the path of one"
             )
         if files:
             return files

@@ -26,7 +26,13 @@ class Coco(Format):
         images: list[dict[str, Any]] = []
         annotations: list[dict[str, Any]] = []
         for name, part in parts.items():
-            found = json.loads(part.read_text())
+            try:
+                found = json.loads(part.read_text())
+                found["image"]["file_name"], found["annotations"]
+            except (ValueError, KeyError, TypeError) as error:
+                raise ValueError(
+                    f"{part} is damaged; delete it, and the same command makes it again"
+                ) from error
             number = len(images) + 1
             # The dataset names files as they lie below the folder that was segmented.
             file_name = str(Path(name).with_name(found["image"]["file_name"]))

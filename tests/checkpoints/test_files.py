@@ -66,7 +66,7 @@ def test_shards_that_are_not_the_models(shards, capsys):
     refused(shards, "holds several models", capsys)
     (shards / "model-00003-of-00003.safetensors").unlink()
     (shards / "model-00002-of-00002.safetensors").unlink()
-    refused(shards, "not all of one (model-00001-of-00002.safetensors)", capsys)
+    refused(shards, "(model-00001-of-00002.safetensors), or not all of one", capsys)
 
 
 @pytest.mark.parametrize(
