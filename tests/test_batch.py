@@ -546,7 +546,7 @@ def test_two_processes_make_again_what_has_changed(files, many, tmp_path, same_f
 
 @pytest.mark.parametrize(
     ("name", "format"),
-    [("..png", "masks"), ("...png", "masks"), (".settings.png", "sa1b"), (".pictures.png", "masks"),
+    [("...png", "masks"), (".settings.png", "sa1b"), (".pictures.png", "masks"),
      (".partial-0.png", "masks"), (".coco.png", "masks")],
 )  # fmt: skip
 def test_pictures_called_as_files_of_the_command(name, format, many, tmp_path):
