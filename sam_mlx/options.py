@@ -28,10 +28,14 @@ class Rule:
     fits: Callable[[Any], bool]
 
 
-def whole_number(least: int) -> Rule:
+def whole_number(least: int, most: int | None = None) -> Rule:
     return Rule(
-        f"a whole number from {least}",
-        lambda value: isinstance(value, (int, np.integer)) and bool(value >= least),
+        f"a whole number from {least}" + (f" to {most}" if most else ""),
+        lambda value: (
+            isinstance(value, (int, np.integer))
+            and bool(value >= least)
+            and (most is None or bool(value <= most))
+        ),
     )
 
 

@@ -15,6 +15,8 @@ from ..options import check, number, option, whole_number
 
 OUTPUT_MODES = ("binary_mask", "uncompressed_rle", "coco_rle")
 NUMBER = number("a number")
+# A million points, and 5461 crops: more would be a slip, and run for weeks.
+MOST_POINTS, MOST_LAYERS = 1024, 6
 
 
 @dataclass(eq=False, repr=False)
@@ -22,7 +24,7 @@ class GeneratorOptions:
     """Meta's arguments, in Meta's order. Those with ``selects`` judge answers that are there."""
 
     points_per_side: int | None = option(
-        32, "points along each side of the image", whole_number(1), or_none=True
+        32, "points along each side of the image", whole_number(1, MOST_POINTS), or_none=True
     )
     points_per_batch: int = option(
         64, "points put to the model at once", whole_number(1), changes_results=False
@@ -39,7 +41,9 @@ class GeneratorOptions:
     box_nms_thresh: float = option(
         0.7, "box IoU above which a mask repeats another", NUMBER, selects=True
     )
-    crop_n_layers: int = option(0, "search also in 2^i x 2^i crops, i = 1 to this", whole_number(0))
+    crop_n_layers: int = option(
+        0, "search also in 2^i x 2^i crops, i = 1 to this", whole_number(0, MOST_LAYERS)
+    )
     crop_nms_thresh: float = option(0.7, "as --box-nms-thresh, between crops", NUMBER, selects=True)
     crop_overlap_ratio: float = option(
         512 / 1500,

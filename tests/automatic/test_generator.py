@@ -278,6 +278,8 @@ def test_progress(calibrated, capsys):
         (dict(point_grids=[np.zeros((1, 2))]), "exclude each other"),
         (dict(points_per_batch=0), "points_per_batch is 0"),
         (dict(crop_n_layers=-1), "crop_n_layers is -1"),
+        (dict(crop_n_layers=7), "crop_n_layers is 7; expected a whole number from 0 to 6"),
+        (dict(points_per_side=1025), "points_per_side is 1025; expected .* from 1 to 1024"),
         (dict(crop_overlap_ratio=1.0), "crop_overlap_ratio is 1.0"),
         (dict(output_mode="png"), "output_mode is 'png'"),
         (dict(pred_iou_thresh="high"), "pred_iou_thresh is 'high'"),

@@ -89,3 +89,32 @@ def test_features_of_another_kind_are_refused(shape, dtype, tmp_path):
     save_file({"features": np.zeros(shape, dtype)}, tmp_path / "e", metadata | sizes)
     with pytest.raises(ValueError, match="features are"):
         ImageEmbedding.load(tmp_path / "e")
+
+
+def test_a_progress_function_may_use_the_predictor(generator):
+    """It is called between two batches, and nothing of the call is in the object."""
+    image = squares(80, 100)
+    options = dict(points_per_side=3, points_per_batch=2, pred_iou_thresh=0.0)
+    own = SamAutomaticMaskGenerator(generator.predictor.model, **options)
+    expected = own.generate(image)
+    seen = []
+
+    def report(done: int, total: int) -> None:
+        seen.append((done, total))
+        own.predictor.set_image(squares(50, 40))
+        own.predictor.predict([[5, 5]], [1])
+
+    records = own.generate(image, progress=report)
+    assert seen[-1] == (9, 9) and len(seen) > 3
+    assert len(records) == len(expected) > 0
+    for record, other in zip(records, expected):
+        assert (record["segmentation"] == other["segmentation"]).all()
+
+
+def test_a_progress_function_may_stop_the_run(generator):
+    def stop(done: int, total: int) -> None:
+        raise InterruptedError("enough")
+
+    with pytest.raises(InterruptedError, match="enough"):
+        generator.generate(squares(80, 100), progress=stop)
+    assert isinstance(generator.generate(squares(80, 100)), list)
