@@ -120,8 +120,9 @@ def read_adapter(folder: Path, config: SamConfig) -> Adapter:
             other = f"{module}.lora_B.weight"
             if other not in tensors:
                 raise ValueError(f"{folder / TENSORS} holds {name} without {other}")
+            change = product(tensor, tensors[other], f"{folder / TENSORS}: {name}")
             scale = scaling(values, module, len(tensor), str(folder))
-            changes[rename(f"{module}.weight")] = mx.array(scale * product(tensor, tensors[other]))
+            changes[rename(f"{module}.weight")] = mx.array(scale * change)
         elif kind != "B.weight":
             raise ValueError(f"{folder} holds {name}, which is not merged here; {INSTEAD}")
     return Adapter(str(folder), changes, replacements)
@@ -162,7 +163,8 @@ def renaming(
     names: Iterable[str], values: Mapping[str, Any], config: SamConfig
 ) -> Callable[[str], str]:
     """From the names in an adapter to Meta's: without wrappers, and from those of transformers."""
-    base = (values.get("auto_mapping") or {}).get("base_model_class")
+    mapping = values.get("auto_mapping")
+    base = mapping.get("base_model_class") if isinstance(mapping, dict) else None
     foreign = base == "SamModel" or any(re.search(FOREIGN, name) for name in names)
 
     def last(head: str) -> int:
@@ -183,7 +185,7 @@ def scaling(values: Mapping[str, Any], module: str, rank: int, source: str) -> f
         alpha = pattern_value(values, "alpha_pattern", module, values.get("lora_alpha"))
     except ValueError as error:
         raise ValueError(f"{source}/{CONFIG}: {error}") from error
-    if declared != rank or not rank or not isinstance(alpha, (int, float)):
+    if declared != rank or not isinstance(alpha, (int, float)) or not math.isfinite(alpha):
         raise ValueError(
             f"{source}/{CONFIG} gives {module} the rank {declared!r} and alpha {alpha!r}; its "
             f"tensors have the rank {rank}"
@@ -203,8 +205,13 @@ def pattern_value(values: Mapping[str, Any], field: str, module: str, default: A
         raise ValueError(f"{field} has {error.pattern!r}, no regular expression") from error
 
 
-def product(a: np.ndarray, b: np.ndarray) -> np.ndarray:
-    """B A of two linear layers' weights, or of two convolutions', the second of 1x1."""
+def product(a: np.ndarray, b: np.ndarray, name: str) -> np.ndarray:
+    """B A of two linear layers' weights, or of two convolutions', the second of 1x1.
+
+    Raises ValueError, with ``name``, which is A's, where there is no such product.
+    """
+    if a.ndim < 2 or not a.size or b.shape != (b.shape[:1] + a.shape[:1] + (1,) * (a.ndim - 2)):
+        raise ValueError(f"{name} is {a.shape} and its other half {b.shape}: they have no product")
     return (b.reshape(len(b), -1) @ a.reshape(len(a), -1)).reshape(len(b), *a.shape[1:])
 
 

@@ -35,25 +35,23 @@ def to_meta(weights: Weights) -> dict[str, mx.array]:
     for kind, pattern in OTHERS.items():
         if any(re.search(pattern, name) for name in weights):
             raise ValueError(f"holds micro-sam's {kind}; of its adapters LoRA alone is merged")
-    plain = {re.sub(LORA, ".", n): w for n, w in weights.items() if ".w_a_" not in n}
-    for part in filter(None, (re.match(PART, name) for name in weights)):
+    parts = {name: part for name in weights if (part := re.match(PART, name))}
+    plain = {re.sub(LORA, ".", n): w for n, w in weights.items() if n not in parts}
+    for a, part in parts.items():
         layer, third = LAYERS[part[2]]
-        name, b = f"{part[1]}{layer}.weight", part[0].replace(".w_a_", ".w_b_")
+        name, b = f"{part[1]}{layer}.weight", a.replace(".w_a_", ".w_b_")
         if b not in plain or name not in plain:
-            raise ValueError(f"holds {part[0]} without {b if name in plain else name}")
-        plain[name] = added(
-            plain[name],
-            product(as_float32(weights[part[0]]), as_float32(plain.pop(b))),
-            third,
-            part[0],
-        )
+            raise ValueError(f"holds {a} without {b if name in plain else name}")
+        change = product(as_float32(weights[a]), as_float32(plain.pop(b)), a)
+        plain[name] = added(plain[name], change, third, a)
     return plain
 
 
 def added(weight: mx.array, change: np.ndarray, third: int | None, part: str) -> mx.array:
     """``change`` added to the weight, or to a third of its rows; the type stays."""
     total = as_float32(weight).copy()
-    rows = total if third is None else np.split(total, 3)[third]  # a view
+    n = len(total) // 3
+    rows = total if third is None else total[third * n : (third + 1) * n]  # a view
     if rows.shape != change.shape:
         raise ValueError(f"{part} gives {change.shape}, and what it is added to is {rows.shape}")
     rows += change

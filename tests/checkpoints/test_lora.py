@@ -103,7 +103,7 @@ def base(request, meta, transformers):
     return transformers, of_transformers, run_transformers
 
 
-# Measured: up to 4.2e-6, of embeddings' absolute differences.
+# Measured: up to 4.9e-6, of embeddings' absolute differences.
 @pytest.mark.filterwarnings("ignore:fan_in_fan_out")
 @pytest.mark.parametrize("name", CONFIGS)
 def test_beside_the_adapted_original(name, base, tmp_path, wide_photograph):
@@ -184,11 +184,12 @@ def edit(adapter, **values) -> None:
             {"alpha_pattern": {"(": 3}},
             "adapter_config.json: alpha_pattern has .*, no regular expression",
         ),
+        ({"lora_alpha": float("nan")}, "alpha nan"),
         ({"alpha_pattern": [3]}, r"adapter_config.json: alpha_pattern is \[3\]"),
     ],
 )
 def test_what_is_not_merged_is_named(values, message, meta, adapter):
-    edit(adapter, **values)
+    edit(adapter, auto_mapping=[], **values)
     with pytest.raises(ValueError, match=message) as error:
         Sam.from_pretrained(meta, adapter=adapter)
     assert adapter in str(error.value) and "\n" not in str(error.value)
@@ -200,6 +201,8 @@ def test_other_tensors_are_named(meta, adapter):
     lone = next(name for name in tensors if ".lora_B." in name)
     for changed, message in (
         ({n: w for n, w in tensors.items() if n != lone}, "lora_A.weight without image_encoder"),
+        ({**tensors, lone: torch.ones(3)}, r"and its other half \(3,\): they have no product"),
+        ({**tensors, lone: torch.ones(9, 5)}, r"other half \(9, 5\): they have no product"),
         ({**tensors, "a.lora_magnitude_vector": torch.ones(3)}, "holds a.lora_magnitude_vector"),
         ({**tensors, "a.b": torch.ones(3)}, r"it changes a.b of shape \(3,\), .* no such tensor"),
     ):
@@ -298,7 +301,7 @@ class TestMicroSam:
     def state(self, small):
         return micro_sam_state(small[0].state_dict())
 
-    # Measured: up to 1.1e-6.
+    # Measured: 2.4e-6.
     @pytest.mark.parametrize("prefix", ["", "sam."])
     def test_beside_the_wrapped_original(self, state, prefix, tmp_path, wide_photograph):
         path = tmp_path / "micro_sam.safetensors"

@@ -164,10 +164,33 @@ def test_official_digests_belong_to_known_variants():
     assert {name.removeprefix("sam_").rsplit("_", 1)[0] for name in meta} <= VARIANTS.keys()
 
 
-def test_without_torch_it_says_what_to_install():
-    program = "import sys, runpy; sys.modules['torch'] = None; runpy.run_module('convert')"
+@pytest.mark.parametrize("arguments", [[], ["--help"], ["sam.pth", "out", "--check", "a.png"]])
+def test_without_torch_it_says_what_to_install(arguments):
+    program = (
+        "import sys, runpy; sys.modules['torch'] = None; "
+        "runpy.run_module('convert', run_name='__main__', alter_sys=True)"
+    )
     done = subprocess.run(
-        [sys.executable, "-c", program], capture_output=True, text=True, check=False
+        [sys.executable, "-c", program, *arguments], capture_output=True, text=True, check=False
     )
     assert done.returncode == 1 and done.stderr.count("\n") == 1
     assert "PyTorch is needed here: pip install -e '.[convert]'" in done.stderr
+
+
+@pytest.mark.parametrize("package", ["segment_anything", "transformers", "timm", "peft"])
+def test_without_the_original_check_says_what_to_install(package, monkeypatch):
+    from convert import reference
+
+    monkeypatch.setitem(sys.modules, package, None)
+    monkeypatch.setitem(sys.modules, f"{package}.models.tiny_vit", None)
+    monkeypatch.setitem(sys.modules, f"{package}.utils.import_utils", None)
+    name = "tiny_vit" if package == "timm" else package
+    with pytest.raises(ImportError, match=f"pip install {package.replace('_', '-')}"):
+        getattr(reference, f"import_{name}")()
+
+
+def test_help_names_no_default_that_says_nothing(capsys):
+    with pytest.raises(SystemExit):
+        run("--help")
+    text = capsys.readouterr().out
+    assert "(default: None)" not in text and "--upload-repo" in text
