@@ -10,7 +10,6 @@ from functools import partial
 from pathlib import Path
 
 import mlx.core as mx
-import numpy as np
 
 try:
     import torch
@@ -20,7 +19,7 @@ from safetensors.torch import load_file
 
 from sam_mlx import Sam
 from sam_mlx.checkpoints import hugging_face
-from sam_mlx.checkpoints.card import Origin, write_card
+from sam_mlx.checkpoints.card import Origin
 from sam_mlx.checkpoints.locate import resolve
 from sam_mlx.checkpoints.options import LoadOptions
 from sam_mlx.checkpoints.read import (
@@ -30,9 +29,10 @@ from sam_mlx.checkpoints.read import (
     read_folder,
     weight_files,
 )
-from sam_mlx.checkpoints.save import precision, write_checkpoint
+from sam_mlx.checkpoints.save import write_card, write_checkpoint
 from sam_mlx.checkpoints.wrapping import flatten, unwrap
 from sam_mlx.cli import Help
+from sam_mlx.compat.tensors import to_tensor
 from sam_mlx.files import read_safetensors, refuse_existing, sha256, whole_folder
 from sam_mlx.options import add_flags
 
@@ -144,10 +144,8 @@ def convert(
             report = {"image": Path(image).name, "stages": parity.as_json(rows)}
             (temporary / "parity.json").write_text(json.dumps(report, indent=2) + "\n")
             measured = parity.markdown(rows)
-        weights = precision(model, model.dtype)
         origin = origin_of(checkpoint, options, origin or Origin())
-        card = write_card(name, model.config, weights, origin, measured)
-        (temporary / "README.md").write_text(card, encoding="utf-8")
+        write_card(temporary, name, model, model.config, origin, measured)
     print(f"{output}: SAM {model.config.variant}, {model.dtype}")
     if upload_repo is not None:
         print(upload(output, upload_repo))
@@ -199,11 +197,13 @@ def read_state(checkpoint: Path) -> dict[str, torch.Tensor]:
         read_safetensors(checkpoint)  # for its clear errors
         return load_file(checkpoint)
     if checkpoint.is_dir():
-        weights = read_folder(checkpoint)  # the same files as from_pretrained
-        files = weight_files(checkpoint)
-        if files[0].suffix != ".safetensors":
-            return read_pickle(files[0]) if len(files) == 1 else as_torch(weights)
-        return {k: v for file in files for k, v in load_file(file).items()}
+        files = weight_files(checkpoint)  # the same as from_pretrained's
+        if files[0].suffix == ".safetensors":
+            read_folder(checkpoint)  # for its clear errors; no values are read
+            return {name: tensor for file in files for name, tensor in load_file(file).items()}
+        if len(files) > 1:
+            return as_torch(read_folder(checkpoint))
+        checkpoint = files[0]
     return read_pickle(checkpoint)
 
 
@@ -223,12 +223,7 @@ def read_pickle(checkpoint: Path) -> dict[str, torch.Tensor]:
 
 
 def as_torch(weights: dict[str, mx.array]) -> dict[str, torch.Tensor]:
-    def tensor(w: mx.array) -> torch.Tensor:
-        if w.dtype == mx.bfloat16:  # numpy has no such type
-            return torch.tensor(np.array(w.astype(mx.float32))).bfloat16()
-        return torch.tensor(np.array(w))
-
-    return {name: tensor(w) for name, w in weights.items()}
+    return {name: to_tensor(w) for name, w in weights.items()}
 
 
 def as_mlx(state: dict[str, torch.Tensor]) -> dict[str, mx.array]:

@@ -133,11 +133,12 @@ def named(config: SamConfig) -> SamConfig:
 
 def check(config: SamConfig) -> SamConfig:
     """The config, if every size of it is one. Raises ValueError that names all that are not."""
-    sizes = [*dataclasses.fields(config), *dataclasses.fields(config.encoder)]
-    owners = [config] * len(dataclasses.fields(config))
-    owners += [config.encoder] * (len(sizes) - len(owners))
-    found = [_problem(f, getattr(owner, f.name)) for f, owner in zip(sizes, owners)]
-    problems = [problem for problem in found if problem]
+    problems = [
+        problem
+        for sizes in (config, config.encoder)
+        for f in dataclasses.fields(sizes)
+        if (problem := _problem(f, getattr(sizes, f.name)))
+    ]
     if not problems:
         problems = [*_misfits(config), *getattr(config.encoder, "misfits", list)()]
     if problems:

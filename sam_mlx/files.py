@@ -3,6 +3,7 @@
 import errno
 import fcntl
 import hashlib
+import json
 import os
 import re
 import shutil
@@ -11,7 +12,7 @@ import tempfile
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import TypeVar, cast
+from typing import Any, TypeVar, cast
 
 import mlx.core as mx
 from safetensors import SafetensorError, safe_open
@@ -92,11 +93,12 @@ def temporary_folder(parent: Path) -> Iterator[Path]:
 
 def remove_leftovers(parent: Path) -> None:
     """Folders of writers that were killed: nobody has locked them."""
-    for folder in parent.glob(f"{PARTIAL}*"):
-        if re.fullmatch(r"[a-z0-9_]{8}", folder.name.removeprefix(PARTIAL)):
-            with locked(folder, wait=False) as nobodys:
-                if nobodys:
-                    shutil.rmtree(folder, ignore_errors=True)
+    with suppress(OSError):  # a folder that may be written to and not listed
+        for name in os.listdir(parent):
+            if re.fullmatch(rf"{re.escape(PARTIAL)}[a-z0-9_]{{8}}", name):
+                with locked(parent / name, wait=False) as nobodys:
+                    if nobodys:
+                        shutil.rmtree(parent / name, ignore_errors=True)
 
 
 @contextmanager
@@ -166,6 +168,14 @@ def refuse_existing(path: str | Path) -> Path:
     if path.exists():
         raise FileExistsError(f"{path} exists already; delete it or choose another name")
     return path
+
+
+def read_json(path: Path) -> Any:
+    """What a file holds. Raises ValueError, with its name, when it is no JSON."""
+    try:
+        return json.loads(path.read_text())
+    except ValueError as error:
+        raise ValueError(f"{path}: {error}") from error
 
 
 def read_safetensors(path: Path) -> dict[str, mx.array]:

@@ -12,12 +12,12 @@ import mlx.nn as nn
 import numpy as np
 
 from .checkpoints.adjust import adjust
-from .checkpoints.card import Origin, write_card
+from .checkpoints.card import Origin
 from .checkpoints.load import load
 from .checkpoints.locate import resolve
 from .checkpoints.options import LoadOptions
 from .checkpoints.read import Checkpoint, read_checkpoint
-from .checkpoints.save import precision, write_checkpoint
+from .checkpoints.save import write_card, write_checkpoint
 from .config import VARIANTS, SamConfig, encoder_of
 from .files import whole_folder
 from .modeling import image_encoder, tiny_vit  # noqa: F401  the encoders that register themselves
@@ -187,9 +187,7 @@ class Sam(nn.Module):
         origin = Origin(base_model, license)
         with whole_folder(folder) as temporary:
             write_checkpoint(temporary, self, self.config)
-            weights = precision(self, self.dtype)
-            card = write_card(Path(folder).expanduser().name, self.config, weights, origin)
-            (temporary / "README.md").write_text(card, encoding="utf-8")
+            write_card(temporary, Path(folder).expanduser().name, self, self.config, origin)
 
 
 def check_labels(labels: mx.array) -> None:

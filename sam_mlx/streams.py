@@ -14,7 +14,7 @@ from contextlib import contextmanager
 from functools import partial, wraps
 from itertools import cycle
 from queue import SimpleQueue
-from typing import Any, ParamSpec, TypeVar, cast
+from typing import ParamSpec, TypeVar, cast
 
 import mlx.core as mx
 
@@ -81,20 +81,16 @@ def at_work(compute: Callable[P, T]) -> Callable[P, T]:
     other threads than the main one have one of the package's compute for them, in turn.
     """
 
+    compute = own_memory()(compute)
+
     @wraps(compute)
     def run(*arguments: P.args, **named: P.kwargs) -> T:
         enter()
-        task = partial(_in_own_memory, compute, *arguments, **named)
-        thread = threading.current_thread()
-        worker = None if thread is threading.main_thread() else start_worker()
-        return task() if worker is None or thread is worker.thread else worker.call(task)
+        if threading.current_thread() is threading.main_thread():
+            return compute(*arguments, **named)
+        return start_worker().call(partial(compute, *arguments, **named))
 
     return run
-
-
-def _in_own_memory(compute: Callable[..., T], *arguments: Any, **named: Any) -> T:
-    with own_memory():
-        return compute(*arguments, **named)
 
 
 def apart(build: Callable[[], T]) -> T:
@@ -104,14 +100,13 @@ def apart(build: Callable[[], T]) -> T:
     wait for their predecessors until one is computed.
     """
     enter()
-    worker = start_worker()
 
     def run() -> T:
         made = build()
         mx.eval(list(cast("list[mx.array]", mx.random.state)))
         return made
 
-    return run() if threading.current_thread() is worker.thread else worker.call(run)
+    return start_worker().call(run)
 
 
 def start_worker() -> "Worker":
@@ -134,6 +129,8 @@ class Worker:
         atexit.register(self._end)
 
     def call(self, task: Callable[[], T]) -> T:
+        if threading.current_thread() is self.thread:
+            return task()
         result: Future[T] = Future()
 
         def run() -> None:

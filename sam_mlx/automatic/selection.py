@@ -29,7 +29,7 @@ from ..masks import (
     to_xywh,
 )
 from ..sam import Sam
-from ..streams import enter, spread
+from ..streams import spread
 from ..transforms import THIN, Band, preprocess_shape, upscaling
 from .crops import near_crop_edge
 from .options import GeneratorOptions
@@ -69,7 +69,6 @@ class Candidates:
 
 def select(parts: Iterable[MaskPredictions], options: GeneratorOptions) -> list[dict[str, Any]]:
     """Records from answers of one image that come in parts, crop after crop."""
-    enter()
     finished: list[Candidates] = []
     found: list[Candidates] = []
     crop = 0

@@ -11,10 +11,13 @@ from pathlib import Path
 from typing import Any
 
 from ..files import PARTIAL
-from ..formats import Format
+from ..formats import FORMATS, Format
+from .plan import NOTES
+from .processes import LOCK
 
 SETTINGS = ".settings.json"
-OWN = (".", "..", SETTINGS, ".pictures", ".lock", ".coco")  # names that no result may have
+# Names that no result may have; the last is the folder of COCO's parts.
+OWN = (".", "..", SETTINGS, NOTES, LOCK, Path(FORMATS["coco"].pattern).parts[0])
 
 
 def check_formats(formats: Sequence[Format]) -> None:

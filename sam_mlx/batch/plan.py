@@ -40,6 +40,10 @@ class Plan:
     def write(self, path: Path, write: Callable[[str], object]) -> None:
         write_whole(path, write, self.workspace)
 
+    def write_json(self, path: Path, values: dict[str, Any]) -> None:
+        text = json.dumps(values, indent=2) + "\n"
+        self.write(path, lambda new: Path(new).write_text(text))
+
     def has(self, format: Format, name: str, note: Note | None) -> bool:
         """Whether a result is there, of the content that the note tells of."""
         return (
@@ -108,7 +112,7 @@ def load_note(path: Path) -> Note | None:
 def write_note(plan: Plan, name: str, note: Note) -> None:
     path = note_path(plan.output, name)
     path.parent.mkdir(exist_ok=True)
-    plan.write(path, lambda new: Path(new).write_text(json.dumps(note, indent=2) + "\n"))
+    plan.write_json(path, note)
 
 
 def traits(path: Path) -> Note:

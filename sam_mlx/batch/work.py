@@ -3,13 +3,10 @@
 from __future__ import annotations
 
 import errno
-import json
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
-from pathlib import Path
-from typing import Any
 
 from tqdm import tqdm
 
@@ -37,7 +34,7 @@ def make_results(plan: Plan, generator: Callable[[], SamAutomaticMaskGenerator])
     settings = {**plan.settings, "weights": fingerprint(sam.config, sam)}
     check_settings(plan.output / SETTINGS, settings)
     # Noted once all is known to fit, or a slip in the options would bar their correction.
-    note_settings(plan, settings)
+    plan.write_json(plan.output / SETTINGS, settings)
     failures: list[Failure] = []
     with Bars(len(plan.todo), shown=plan.group.rank() == 0) as bars:
         for name in plan.todo:
@@ -50,11 +47,6 @@ def make_results(plan: Plan, generator: Callable[[], SamAutomaticMaskGenerator])
                 failures.append(failure)
             bars.images()
     return failures
-
-
-def note_settings(plan: Plan, settings: dict[str, Any]) -> None:
-    text = json.dumps(settings, indent=2) + "\n"
-    plan.write(plan.output / SETTINGS, lambda name: Path(name).write_text(text))
 
 
 def tell_of_failures(plan: Plan, failures: Sequence[Failure]) -> None:

@@ -32,7 +32,7 @@ class Origin:
             )
 
 
-def write_card(name: str, config: SamConfig, weights: str, origin: Origin, parity: str = "") -> str:
+def card(name: str, config: SamConfig, weights: str, origin: Origin, parity: str = "") -> str:
     """The card's text. name: what ``from_pretrained`` takes; weights: their type, in words;
     parity: a table in Markdown, and what it is of.
     """

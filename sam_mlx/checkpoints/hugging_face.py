@@ -159,16 +159,15 @@ def preprocessing(values: Mapping[str, Any], config: SamConfig) -> SamConfig:
         )
     if given["resample"] not in RESAMPLE:
         raise ValueError(f"resample is {given['resample']!r}; expected 2 (bilinear) or 3 (bicubic)")
-    found = replace(
+    pixels = tuple(m / factor for m in mean), tuple(s / factor for s in std)
+    own = config.pixel_mean, config.pixel_std
+    mean, std = own if np.allclose(pixels, own) else pixels  # the same, but for rounding
+    return replace(
         config,
         resize=_resize(given, config.image_size),
         resample=RESAMPLE[given["resample"]],
-        pixel_mean=tuple(m / factor for m in mean),
-        pixel_std=tuple(s / factor for s in std),
-    )
-    usual = np.allclose(found.pixel_mean + found.pixel_std, config.pixel_mean + config.pixel_std)
-    return (
-        replace(found, pixel_mean=config.pixel_mean, pixel_std=config.pixel_std) if usual else found
+        pixel_mean=mean,
+        pixel_std=std,
     )
 
 

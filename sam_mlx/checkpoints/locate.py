@@ -19,10 +19,10 @@ def resolve(path_or_repo: str | Path, revision: str | None = None) -> Path:
     if name == "nano":
         return ASSETS / "nano"
     path = Path(name).expanduser()
-    if path.exists() and not path.is_file() and not path.is_dir():
-        raise ValueError(f"{path} is neither a file nor a folder")
-    if path.exists():
+    if path.is_file() or path.is_dir():
         return path
+    if path.exists():
+        raise ValueError(f"{path} is neither a file nor a folder")
     if name.count("/") != 1 or name[0] in "./~" or path.suffix in (".safetensors", *SUFFIXES):
         hint = "" if "/" in name else f"; hub repositories are named owner/name, {RELEASED}"
         raise FileNotFoundError(f"no such file or folder: {name}{hint}")

@@ -7,7 +7,6 @@ sqrt(r) of rank-stabilised LoRA, as in peft's ``tuners/lora``.
 
 from __future__ import annotations
 
-import json
 import math
 import re
 from collections.abc import Callable, Iterable, Mapping
@@ -20,8 +19,10 @@ import mlx.nn as nn
 import numpy as np
 
 from ..config import SamConfig, Weights
-from ..files import read_safetensors
+from ..files import read_json, read_safetensors
+from ..modeling.layers import as_float32
 from . import hugging_face, layouts
+from .wrapping import ROOTS
 
 CONFIG, TENSORS = "adapter_config.json", "adapter_model.safetensors"
 # Fields that are honoured here, and those that say nothing of what the tensors mean. peft leaves
@@ -39,7 +40,6 @@ INSTEAD = "merge it with peft's merge_and_unload(), and convert the merged model
 FOREIGN = r"vision_encoder\.|shared_|\.proj_(in|out)\.|layer_norm|upscale_conv|_embed\.conv"
 # Biases of modules_to_save, which are there under their plain names too.
 SECOND = r"\.(original_module|modules_to_save)\."
-ROOTS = "image_encoder|vision_encoder|prompt_encoder|mask_decoder|shared_image_embedding"
 
 
 @dataclass(frozen=True)
@@ -136,10 +136,7 @@ def read_config(folder: Path) -> dict[str, Any]:
     path = folder / CONFIG
     if not path.is_file():
         raise FileNotFoundError(f"{folder} is no adapter: it holds no {CONFIG}")
-    try:
-        values = json.loads(path.read_text())
-    except ValueError as error:
-        raise ValueError(f"{path}: {error}") from error
+    values = read_json(path)
     if not isinstance(values, dict):
         raise ValueError(f"{path} holds {values!r}; expected an object")
     return values
@@ -172,7 +169,7 @@ def renaming(
 
     def rename(name: str) -> str:
         name = name.replace(".base_layer.", ".")
-        name = re.sub(rf"^.*?\b(?=({ROOTS})\.)", "", name)
+        name = re.sub(rf"^.*?\b(?=({'|'.join(ROOTS)})\.)", "", name)
         return hugging_face.to_meta_name(name, last) if foreign else name
 
     return rename
@@ -213,7 +210,3 @@ def product(a: np.ndarray, b: np.ndarray, name: str) -> np.ndarray:
     if a.ndim < 2 or not a.size or b.shape != (b.shape[:1] + a.shape[:1] + (1,) * (a.ndim - 2)):
         raise ValueError(f"{name} is {a.shape} and its other half {b.shape}: they have no product")
     return (b.reshape(len(b), -1) @ a.reshape(len(a), -1)).reshape(len(b), *a.shape[1:])
-
-
-def as_float32(tensor: mx.array) -> np.ndarray:
-    return np.array(mx.array(tensor).astype(mx.float32))

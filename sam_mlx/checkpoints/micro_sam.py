@@ -12,7 +12,8 @@ import mlx.core as mx
 import numpy as np
 
 from ..config import Weights
-from .lora import as_float32, product
+from ..modeling.layers import as_float32
+from .lora import product
 
 LORA = r"\.(qkv_proj|mlp_layer)\."
 PART = r"^(.*)\.w_a_linear_([qkv12])\.weight$"

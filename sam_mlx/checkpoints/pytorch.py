@@ -11,6 +11,7 @@ import math
 import struct
 import zipfile
 import zlib
+from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Any, BinaryIO
 
@@ -106,7 +107,7 @@ class File:
         except (zipfile.BadZipFile, NotImplementedError, struct.error) as error:
             raise ValueError(other_format(file)) from error
         self.records = {record.filename: record for record in archive.infolist()}
-        (self.root,) = find_root(self.records)
+        self.root = find_root(self.records)
         check_places(archive.infolist())
         self.order = ">" if self.optional("byteorder") == b"big" else "<"
         if self.records[f"{self.root}data.pkl"].file_size > MAX_PICKLE:
@@ -170,7 +171,7 @@ class File:
         return np.frombuffer(self._bytes(info, start, count * dtype.itemsize), dtype)
 
 
-def find_root(names: Any) -> list[str]:
+def find_root(names: Collection[str]) -> str:
     """The folder in the archive, with a slash, that holds the pickle."""
     roots = [name.removesuffix("data.pkl") for name in names if name.endswith("data.pkl")]
     roots = [root for root in roots if root == "" or root.count("/") == 1]
@@ -178,7 +179,7 @@ def find_root(names: Any) -> list[str]:
         raise ValueError("it is a TorchScript program; save the model's state_dict() instead")
     if len(roots) != 1:
         raise ValueError("it is a zip, but not one that torch.save writes")
-    return roots
+    return roots[0]
 
 
 def check_places(records: list[zipfile.ZipInfo]) -> None:

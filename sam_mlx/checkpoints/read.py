@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Mapping
 from contextlib import ExitStack
@@ -13,7 +12,7 @@ from typing import Any
 import mlx.core as mx
 
 from ..config import MODEL_TYPE, SamConfig, Weights, check
-from ..files import read_safetensors
+from ..files import read_json, read_safetensors
 from . import hugging_face, names, pytorch
 from .lora import refuse_adapter
 from .wrapping import flatten, shown, unwrap
@@ -152,13 +151,6 @@ def are_shards(files: list[Path], stem: str) -> bool:
     """Whether they are all the parts of one model, by their names."""
     found = [re.fullmatch(rf"{stem}-(\d+)-of-(\d+)", path.stem) for path in files]
     return all(m and int(m[1]) == i and int(m[2]) == len(files) for i, m in enumerate(found, 1))
-
-
-def read_json(path: Path) -> Any:
-    try:
-        return json.loads(path.read_text())
-    except ValueError as error:
-        raise ValueError(f"{path}: {error}") from error
 
 
 def parse_config(values: Any, source: str = "config") -> SamConfig:

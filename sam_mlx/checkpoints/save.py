@@ -8,9 +8,9 @@ import mlx.core as mx
 import mlx.nn as nn
 
 from ..config import SamConfig
-from ..files import sha256
+from ..files import read_json, sha256
 from ..modeling.layers import QuantizedLinear, is_quantized, weights_of
-from .read import read_json
+from .card import Origin, card
 
 WEIGHTS = "model.safetensors"
 
@@ -27,6 +27,18 @@ def write_checkpoint(folder: Path, model: nn.Module, config: SamConfig) -> None:
         values["quantization"] = quantization(model)
     text = json.dumps(values, indent=2)
     (folder / "config.json").write_text(text + "\n")
+
+
+def write_card(
+    folder: Path, name: str, model: Any, config: SamConfig, origin: Origin, parity: str = ""
+) -> None:
+    """Write ``README.md``, the model card, of a checkpoint that ``from_pretrained`` takes by name.
+
+    parity: a table in Markdown, and what it is of.
+    """
+    weights = precision(model, model.dtype)
+    text = card(name, config, weights, origin, parity)
+    (folder / "README.md").write_text(text, encoding="utf-8")
 
 
 def verify(path: Path) -> str:

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -104,7 +103,7 @@ def prepare(model: Sam | str | Path, options: LoadOptions) -> Sam:
     """The model in the wanted precision, its arrays in a form that MLX exports rightly."""
     if not isinstance(model, Sam):
         model = Sam.from_pretrained(model, **vars(options))
-    elif replace(options, dtype=None) != LoadOptions() or not same_type(options, model):
+    elif options != LoadOptions():
         weights = weights_of(model)
         checkpoint = Checkpoint(model.config, weights, channels_first=False, source="the model")
         model = Sam.from_checkpoint(checkpoint, options)
@@ -116,10 +115,6 @@ def prepare(model: Sam | str | Path, options: LoadOptions) -> Sam:
                 module[name] = mx.contiguous(value)
                 mx.eval(module[name])
     return model
-
-
-def same_type(options: LoadOptions, model: Sam) -> bool:
-    return options.mlx_dtype is None or options.mlx_dtype == model.dtype
 
 
 def write_files(

@@ -11,6 +11,7 @@ import mlx.core as mx
 import numpy as np
 
 from .. import transforms
+from ..modeling.layers import as_float32
 from ..modeling.prompt_encoder import BOTTOM_RIGHT, TOP_LEFT
 from ..predictor import SamPredictor
 from ..sam import Sam
@@ -41,7 +42,7 @@ class Comparison:
 
     def values(self, name: str, ours: mx.array, expected: np.ndarray) -> float:
         """Raise ValueError where they differ; returns the difference that is allowed."""
-        difference = float(np.abs(as_float(ours) - expected).max())
+        difference = float(np.abs(as_float32(ours) - expected).max())
         allowed = self.tolerance * max(1.0, float(np.abs(expected).max()))
         if not difference <= allowed:  # in words that NaN does not pass
             raise ValueError(
@@ -126,7 +127,7 @@ def compare_encoder(
     for dtype in (mx.uint8, mx.float32):
         step(f"check: encode with the file, from {dtype_name(dtype)}")
         (features,) = functions["encoder"](mx.array(square).astype(dtype), input_size)
-        comparison.values("image_embeddings", features, as_float(predictor.features))
+        comparison.values("image_embeddings", features, as_float32(predictor.features))
     return features
 
 
@@ -164,10 +165,6 @@ def compare_upscaler(
     for part in (slice(0, 1), slice(None)):
         measured = functions[upscaler_name(size)](mx.array(low_res[part])[None])
         comparison.masks(measured, logits[part], allowed)
-
-
-def as_float(x: mx.array) -> np.ndarray:
-    return np.array(x.astype(mx.float32))
 
 
 def example_image(side: int) -> np.ndarray:

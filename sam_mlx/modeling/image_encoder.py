@@ -13,6 +13,7 @@ from ..config import Encoder, SamConfig, Weights, register
 from .layers import (
     Linear,
     MLPBlock,
+    as_float32,
     conv_as_matmul,
     cubic_rows,
     interpolate_rows,
@@ -192,8 +193,8 @@ def _fit_table(name: str, table: mx.array, config: SamConfig) -> mx.array:
     length = 2 * (config.grid if is_global else config.encoder.window) - 1
     if len(table) == length:
         return table
-    rows = np.array(mx.array(table).astype(mx.float32))
-    return mx.array(interpolate_rows(rows, length).astype(np.float32)).astype(table.dtype)
+    rows = interpolate_rows(as_float32(table), length).astype(np.float32)
+    return mx.array(rows).astype(table.dtype)
 
 
 def resize_positions(weights: Weights, config: SamConfig) -> dict[str, mx.array]:
@@ -203,7 +204,7 @@ def resize_positions(weights: Weights, config: SamConfig) -> dict[str, mx.array]
     (detectron2's ``get_abs_pos``); the relative ones as the original (``get_rel_pos``).
     """
     name = "image_encoder.pos_embed"
-    table = np.array(mx.array(weights[name]).astype(mx.float32))[0]  # (G, G, C)
+    table = as_float32(weights[name])[0]  # (G, G, C)
     for _ in range(2):  # rows, then columns
         rows = cubic_rows(table.reshape(len(table), -1), config.grid)
         table = rows.reshape(config.grid, *table.shape[1:]).swapaxes(0, 1)

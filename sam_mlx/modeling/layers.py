@@ -112,6 +112,11 @@ def window_unpartition(windows: mx.array, window: int, shape: tuple[int, int]) -
     return x.reshape(B, nH * window, nW * window, C)[:, :H, :W]
 
 
+def as_float32(tensor: mx.array) -> np.ndarray:
+    """A tensor's values for numpy, which has not all of MLX's types."""
+    return np.array(mx.array(tensor).astype(mx.float32))
+
+
 def interpolate_rows(x: np.ndarray, size: int, part: range | None = None) -> np.ndarray:
     """Linear interpolation of a matrix's rows to ``size`` rows, or ``part`` of these, in float64.
 

@@ -13,7 +13,7 @@ import mlx.nn as nn
 import numpy as np
 
 from ..config import Encoder, SamConfig, Weights, register
-from .layers import conv_as_matmul, window_partition, window_unpartition
+from .layers import as_float32, conv_as_matmul, window_partition, window_unpartition
 from .ops import depthwise, gelu
 from .shapes import count, shape_of
 
@@ -271,7 +271,7 @@ def fold_batch_norms(weights: Weights) -> dict[str, mx.array]:
             continue  # loading names what is missing
         dtype = mx.array(weights[names[0]]).dtype
         kernel, scale, shift, mean, variance = (
-            np.array(mx.array(folded.pop(name)).astype(mx.float32), np.float64) for name in names
+            as_float32(folded.pop(name)).astype(np.float64) for name in names
         )
         scale /= np.sqrt(variance + BATCH_NORM_EPS)
         kernel *= scale[:, None, None, None]
