@@ -191,12 +191,7 @@ class SamPredictor:
 
         threshold = None if return_logits else self.model.mask_threshold
         sizes = embedding.input_size, embedding.original_size, self.model.config.image_size
-        # One prompt at a time: logits at full size are large and short-lived.
-        masks = np.empty(
-            (*logits.shape[:2], *embedding.original_size), np.float32 if return_logits else bool
-        )
-        for i, x in enumerate(logits):
-            masks[i] = np.array(transforms.upscale_masks(x, *sizes, threshold=threshold))
+        masks = transforms.enlarge(logits, *sizes, threshold)
         return masks, np.array(scores.astype(mx.float32)), np.array(logits.astype(mx.float32))
 
     def _decode(

@@ -90,6 +90,23 @@ def apply_boxes(boxes: np.ndarray, original_size: tuple[int, int], long_side: in
     return apply_coords(boxes.reshape(-1, 2, 2), original_size, long_side).reshape(boxes.shape)
 
 
+def enlarge(
+    masks: mx.array,
+    input_size: tuple[int, int],
+    original_size: tuple[int, int],
+    image_size: int,
+    threshold: float | None = None,
+) -> np.ndarray:
+    """``upscale_masks`` of (B, C, n, n), a prompt at a time: at full size logits are large."""
+    sizes = input_size, original_size, image_size
+    if len(masks) == 1:  # without a second copy
+        return np.array(upscale_masks(masks, *sizes, threshold))
+    full = np.empty((*masks.shape[:2], *original_size), np.float32 if threshold is None else bool)
+    for i, logits in enumerate(masks):
+        full[i] = np.array(upscale_masks(logits, *sizes, threshold))
+    return full
+
+
 def upscale_masks(
     masks: mx.array,
     input_size: tuple[int, int],

@@ -11,7 +11,7 @@ import numpy as np
 from .. import images
 from .missing import unknown
 from .modeling.sam import Sam
-from .tensors import channels_first, channels_last, to_numpy, to_tensor
+from .tensors import at_work, channels_first, channels_last, to_numpy, to_tensor
 from .utils.transforms import ResizeLongestSide
 
 
@@ -38,7 +38,7 @@ class SamPredictor:
     def features(self) -> Any:
         """The current picture's embedding, (1, C, G, G), or None."""
         if isinstance(self._features, mx.array):
-            self._features = channels_first(self._features, self.device)
+            self._features = at_work(channels_first)(self._features, self.device)
         return self._features
 
     @features.setter
@@ -55,12 +55,14 @@ class SamPredictor:
         self.features = None
         self.orig_h = self.orig_w = self.input_h = self.input_w = None
 
+    @at_work
     def set_image(self, image: np.ndarray, image_format: str = "RGB") -> None:
         """Embed a picture, (H, W, 3) uint8, or whatever ``sam_mlx`` reads."""
         image = images.load_image(image, image_format)
         pixels = mx.array(self.transform.apply_image(image))[None]
         self._embed(pixels.transpose(0, 3, 1, 2), image.shape[:2])
 
+    @at_work
     def set_torch_image(self, transformed_image: Any, original_image_size: Sequence[int]) -> None:
         """Embed a tensor (1, 3, h, w) in the input frame."""
         shape, side = tuple(transformed_image.shape), self.model.image_encoder.img_size
@@ -83,6 +85,7 @@ class SamPredictor:
         self._check()
         return self.features
 
+    @at_work
     def predict(
         self,
         point_coords: np.ndarray | None = None,
@@ -114,6 +117,7 @@ class SamPredictor:
         masks, iou, logits = (np.array(x[0]) if isinstance(x, mx.array) else x[0] for x in found)
         return masks, iou, logits
 
+    @at_work
     def predict_torch(
         self,
         point_coords: Any,

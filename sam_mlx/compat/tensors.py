@@ -8,12 +8,18 @@ from __future__ import annotations
 
 import sys
 import warnings
-from collections.abc import Sequence
-from functools import lru_cache
-from typing import Any
+from collections.abc import Callable, Sequence
+from contextlib import nullcontext
+from functools import lru_cache, wraps
+from typing import Any, ParamSpec, TypeVar
 
 import mlx.core as mx
 import numpy as np
+
+from .. import streams
+
+T = TypeVar("T")
+P = ParamSpec("P")
 
 TRAINING = (
     "sam_mlx.compat runs inference, and PyTorch's gradients do not reach MLX: train with Meta's "
@@ -31,6 +37,23 @@ def import_torch() -> Any:
             "of numpy arrays go without"
         ) from None
     return torch
+
+
+def at_work(compute: Callable[P, T]) -> Callable[P, T]:
+    """``streams.at_work``, with the calling thread's gradient mode of PyTorch."""
+
+    @streams.at_work
+    def run_in_mode(mode: Any, *arguments: P.args, **named: P.kwargs) -> T:
+        with mode:
+            return compute(*arguments, **named)
+
+    @wraps(compute)
+    def run(*arguments: P.args, **named: P.kwargs) -> T:
+        torch = sys.modules.get("torch")
+        mode = torch.set_grad_enabled(torch.is_grad_enabled()) if torch else nullcontext()
+        return run_in_mode(mode, *arguments, **named)
+
+    return run
 
 
 def is_tensor(value: object) -> bool:

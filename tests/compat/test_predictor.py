@@ -2,6 +2,8 @@
 
 import copy
 import pickle
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -214,3 +216,47 @@ def test_errors(predictors):
         ours.predict_torch(POINTS, LABELS, torch.zeros(3, 2, 4))
     with pytest.raises(ValueError, match="differ in number"):
         ours.predict_torch(POINTS, LABELS, None, MASKS[:2])
+
+
+THREADS = """
+import os, threading
+import numpy as np
+import torch
+from sam_mlx.compat import Sam
+from sam_mlx.compat.predictor import SamPredictor
+import sam_mlx
+
+sam = Sam(sam_mlx.Sam.from_pretrained("nano"))
+picture = np.zeros((50, 60, 3), np.uint8)
+tensor = torch.zeros(3, sam.image_encoder.img_size, 200)
+
+@torch.no_grad()
+def request(found):
+    predictor = SamPredictor(sam)
+    predictor.set_image(picture)
+    given = torch.tensor([[5.0, 5.0]], requires_grad=True)
+    _, scores, _ = predictor.predict_torch(given[None], torch.ones(1, 1), multimask_output=True)
+    sparse, dense = sam.prompt_encoder((given[None], torch.ones(1, 1)), None, None)
+    pe = sam.prompt_encoder.get_dense_pe()
+    sam.mask_decoder.predict_masks(predictor.features, pe, sparse, dense)
+    sam.preprocess(tensor)
+    sam.load_state_dict(sam.state_dict())
+    found.append((scores.numpy(), len(os.listdir("/proc/self/task"))))
+
+found = []
+request(found)
+for _ in range(12):
+    thread = threading.Thread(target=request, args=(found,))
+    thread.start()
+    thread.join()
+assert len(found) == 13 and all((scores == found[0][0]).all() for scores, _ in found)
+print(found[-1][1] - found[3][1])
+"""
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="counts threads in /proc")
+def test_a_thread_for_each_request_leaves_nothing():
+    """What needs gradients is refused outside ``no_grad`` alone: the mode is the caller's."""
+    done = subprocess.run([sys.executable, "-c", THREADS], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert int(done.stdout) <= 1 and done.stderr == ""

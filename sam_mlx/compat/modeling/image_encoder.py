@@ -6,6 +6,7 @@ from typing import Any
 
 import mlx.core as mx
 
+from ...streams import clear_cache
 from ..missing import stand_in, unknown
 from ..tensors import channels_first, channels_last
 from .part import Part
@@ -27,7 +28,7 @@ class ImageEncoderViT(Part):
         """(B, S, S, 3) to (B, G, G, C), evaluated."""
         features = self.sam.mlx.encode_image(images)
         mx.eval(features)
-        mx.clear_cache()  # the encoder's temporaries
+        clear_cache()  # the encoder's temporaries
         return features
 
 

@@ -8,9 +8,9 @@ from typing import Any
 import mlx.core as mx
 
 from ...predictor import decoder_slices
-from ...streams import enter, spread
+from ...streams import spread
 from ..missing import stand_in, unknown
-from ..tensors import channels_last, to_mlx, to_tensor
+from ..tensors import at_work, channels_last, to_mlx, to_tensor
 from .part import Part
 
 
@@ -59,6 +59,7 @@ class MaskDecoder(Part):
             image_embeddings, image_pe, sparse_prompt_embeddings, dense_prompt_embeddings, None
         )
 
+    @at_work
     def _forward(self, image: Any, pe: Any, sparse: Any, dense: Any, wanted: bool | None) -> Any:
         dtype = self.sam.mlx.dtype
         logits, iou = self.decode(
@@ -83,7 +84,6 @@ class MaskDecoder(Part):
         What has one entry goes with each prompt. ``dense`` may be (1, 1, 1, C). wanted: the three
         masks, the single one, or with None all.
         """
-        enter()
         decoder = self.sam.mlx.mask_decoder
         sizes = {len(x) for x in (image, sparse, dense)} - {1} or {1}
         if len(sizes) > 1:

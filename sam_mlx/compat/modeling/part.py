@@ -14,7 +14,7 @@ from ...checkpoints.options import LoadOptions
 from ...checkpoints.read import from_foreign
 from ...checkpoints.wrapping import CONSTANTS
 from ...modeling.layers import weights_of
-from ..tensors import TRAINING, frozen, import_torch, to_mlx, to_tensor
+from ..tensors import TRAINING, at_work, frozen, import_torch, to_mlx, to_tensor
 
 BUFFER = "prompt_encoder.pe_layer.positional_encoding_gaussian_matrix"
 
@@ -44,6 +44,7 @@ class Part:
             "to, parameters, state_dict and load_state_dict"
         )
 
+    @at_work
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         return self.forward(*args, **kwargs)
 
@@ -101,6 +102,7 @@ class Part:
     def parameters(self, recurse: bool = True) -> Iterator[Any]:
         return (tensor for _, tensor in self.named_parameters())
 
+    @at_work
     def state_dict(self, *args: Any, **kwargs: Any) -> OrderedDict[str, Any]:
         """Copies of the weights, with Meta's names and layout, on ``device``.
 
@@ -113,6 +115,7 @@ class Part:
             if name.startswith(self.prefix)
         )
 
+    @at_work
     def load_state_dict(
         self, state_dict: Mapping[str, Any], strict: bool = True, assign: bool = False
     ) -> Any:

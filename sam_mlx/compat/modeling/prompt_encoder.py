@@ -8,9 +8,8 @@ import mlx.core as mx
 import numpy as np
 
 from ...modeling.prompt_encoder import BACKGROUND, FOREGROUND, NOT_A_POINT
-from ...streams import enter
 from ..missing import stand_in, unknown
-from ..tensors import channels_first, to_mlx, to_numpy, to_tensor
+from ..tensors import at_work, channels_first, to_mlx, to_numpy, to_tensor
 from .part import Part
 
 Points = tuple[Any, Any] | None  # coordinates (B, N, 2) and labels (B, N)
@@ -36,6 +35,7 @@ class PromptEncoder(Part):
     def mask_input_size(self) -> tuple[int, int]:
         return (self.sam.mlx.config.mask_size,) * 2
 
+    @at_work
     def get_dense_pe(self) -> Any:
         """The positional encoding of the image embedding's cells, (1, C, G, G)."""
         return channels_first(self.sam.mlx.prompt_encoder.get_dense_pe(), self.device)
@@ -57,7 +57,6 @@ class PromptEncoder(Part):
 
     def embed(self, points: Points, boxes: Any, masks: Any) -> tuple[mx.array, mx.array]:
         """Tokens (B, N', C), and (B, G, G, C), or (1, 1, 1, C) without masks."""
-        enter()
         B = self.batch_size(points, boxes, masks)
         sparse = self._tokens(points, None if boxes is None else _flat(to_mlx(boxes), B))
         if len(sparse) != B:  # mask prompts alone

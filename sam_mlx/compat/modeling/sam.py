@@ -15,6 +15,7 @@ from ...modeling.layers import weights_of
 from ..missing import unknown
 from ..tensors import (
     as_size,
+    at_work,
     channels_first,
     is_tensor,
     to_mlx,
@@ -135,22 +136,18 @@ class Sam(Part):
         original_size: Sequence[int],
         threshold: float | None = None,
     ) -> np.ndarray:
-        """(B, C, n, n) to (B, C, H, W): float32, or bool with a threshold. A prompt at a time."""
+        """(B, C, n, n) to (B, C, H, W): float32, or bool with a threshold."""
         sizes = as_size(input_size), as_size(original_size), self.mlx.config.image_size
-        if len(logits) == 1:
-            return np.array(transforms.upscale_masks(logits, *sizes, threshold=threshold))
-        dtype = np.float32 if threshold is None else np.bool_
-        masks = np.empty((*logits.shape[:2], *sizes[1]), dtype)
-        for i, x in enumerate(logits):
-            masks[i] = np.array(transforms.upscale_masks(x, *sizes, threshold=threshold))
-        return masks
+        return transforms.enlarge(logits, *sizes, threshold)
 
+    @at_work
     def postprocess_masks(
         self, masks: Any, input_size: Sequence[int], original_size: Sequence[int]
     ) -> Any:
         """Low-resolution logits (B, C, n, n) to the picture's size, (B, C, H, W)."""
         return to_tensor(self.enlarge(to_mlx(masks), input_size, original_size), self.device)
 
+    @at_work
     def preprocess(self, x: Any) -> Any:
         """Pixels (3, h, w) or (B, 3, h, w), 0 to 255, normalised and padded to (..., 3, S, S)."""
         images = channels_first(self.prepare(x.reshape(-1, *x.shape[-3:])), self.device)
