@@ -22,6 +22,7 @@ from sam_mlx.checkpoints import hugging_face
 from sam_mlx.checkpoints.card import Origin
 from sam_mlx.checkpoints.locate import resolve
 from sam_mlx.checkpoints.options import LoadOptions
+from sam_mlx.checkpoints.pytorch import DTYPES
 from sam_mlx.checkpoints.read import (
     from_foreign,
     read_configs,
@@ -34,6 +35,7 @@ from sam_mlx.checkpoints.wrapping import flatten, unwrap
 from sam_mlx.cli import Help
 from sam_mlx.compat.tensors import to_tensor
 from sam_mlx.files import read_safetensors, refuse_existing, sha256, whole_folder
+from sam_mlx.messages import one_line, shown
 from sam_mlx.options import add_flags
 
 from . import parity
@@ -73,7 +75,7 @@ def main(argv: list[str] | None = None) -> int:
         )
         convert(args.checkpoint, args.output, options, args.check, origin, args.upload_repo)
     except (BoundExceeded, ValueError, OSError, ImportError) as error:
-        print(f"convert: {error}", file=sys.stderr)
+        print(f"convert: {one_line(error)}", file=sys.stderr)
         return 1 if isinstance(error, BoundExceeded) else 2
     return 0
 
@@ -130,7 +132,8 @@ def convert(
     verify_digest(checkpoint)
     state = read_state(checkpoint)
     config, _ = read_configs(checkpoint)
-    model = Sam.from_checkpoint(from_foreign(as_mlx(state), config, str(checkpoint)), options)
+    source = str(checkpoint)
+    model = Sam.from_checkpoint(from_foreign(as_mlx(state, source), config, source), options)
 
     name = upload_repo or output.name
     with whole_folder(output) as temporary:
@@ -226,13 +229,21 @@ def as_torch(weights: dict[str, mx.array]) -> dict[str, torch.Tensor]:
     return {name: to_tensor(w) for name, w in weights.items()}
 
 
-def as_mlx(state: dict[str, torch.Tensor]) -> dict[str, mx.array]:
-    def array(tensor: torch.Tensor) -> mx.array:
+def as_mlx(state: dict[str, torch.Tensor], source: str = "the state") -> dict[str, mx.array]:
+    """Raises ValueError for tensors without dense values of their own."""
+
+    def array(name: str, tensor: torch.Tensor) -> mx.array:
+        is_dense = tensor.layout == torch.strided and not tensor.is_meta and not tensor.is_nested
+        if not is_dense or str(tensor.dtype).removeprefix("torch.") not in DTYPES:
+            raise ValueError(
+                f"{source}: {shown(name)} is {tensor.dtype}, {tensor.layout}, on {tensor.device}; "
+                "expected dense values: save the model in float32, float16 or bfloat16"
+            )
         if tensor.dtype == torch.bfloat16:  # numpy has no such type
             return mx.array(tensor.float().numpy()).astype(mx.bfloat16)
-        return mx.array(tensor.numpy())
+        return mx.array(tensor.resolve_conj().numpy())
 
-    return {name: array(tensor.detach()) for name, tensor in state.items()}
+    return {name: array(name, tensor.detach()) for name, tensor in state.items()}
 
 
 if __name__ == "__main__":

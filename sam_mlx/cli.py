@@ -6,6 +6,7 @@ import argparse
 import sys
 
 from .commands import auto, export, info, predict
+from .messages import one_line
 
 COMMANDS = {"predict": predict, "auto": auto, "info": info, "export": export}
 
@@ -25,7 +26,7 @@ def main(argv: list[str] | None = None) -> int:
         code: int = COMMANDS[args.command].run(args)
         return code
     except (ValueError, OSError, RuntimeError, ImportError) as error:
-        print(f"sam-mlx {args.command}: {' '.join(str(error).split())}", file=sys.stderr)
+        print(f"sam-mlx {args.command}: {one_line(error)}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
         return 130

@@ -11,6 +11,8 @@ from typing import Any
 import mlx.core as mx
 import mlx.nn as nn
 
+from .messages import short
+
 MOST, MOST_BLOCKS = 1 << 16, 1 << 8  # sizes that no model exceeds: bounds what a file can ask for
 MODEL_TYPE = "sam_mlx"  # what config.json names this package's format
 Weights = Mapping[str, mx.array]  # tensors by name
@@ -48,7 +50,7 @@ class SamConfig:
     def __post_init__(self) -> None:
         for name, choices in CHOICES.items():
             if getattr(self, name) not in choices:
-                raise ValueError(f"{name} is {getattr(self, name)!r}; expected one of {choices}")
+                raise ValueError(f"{name} is {short(getattr(self, name))}; expected {choices}")
 
     @property
     def grid(self) -> int:
@@ -148,12 +150,14 @@ def check(config: SamConfig) -> SamConfig:
 
 def _problem(f: dataclasses.Field[Any], value: Any) -> str | None:
     """What is wrong with one field of whole numbers, or of the pictures' values."""
-    shown = repr(value)[:60]
+    found = short(value)
     if f.name in ("pixel_mean", "pixel_std"):
         fits = isinstance(value, tuple) and len(value) == 3
         fits = fits and all(type(x) in (int, float) and math.isfinite(x) for x in value)
         fits = fits and (f.name == "pixel_mean" or min(value) > 0)
-        return None if fits else f"{f.name} is {shown}; expected three numbers, of std above 0"
+        return None if fits else f"{f.name} is {found}; expected three numbers, of std above 0"
+    if f.name == "variant" and not (isinstance(value, str) and len(value) <= 100):
+        return f"variant is {found}; expected a name"
     if "int" not in str(f.type):
         return None
     several = str(f.type).startswith("tuple")
@@ -164,7 +168,7 @@ def _problem(f: dataclasses.Field[Any], value: Any) -> str | None:
     ):
         return None
     kind = "whole numbers" if several else "a whole number"
-    return f"{f.name} is {shown}; expected {kind} from {least} to {most}"
+    return f"{f.name} is {found}; expected {kind} from {least} to {most}"
 
 
 def _misfits(config: SamConfig) -> Iterator[str]:
@@ -178,7 +182,8 @@ def _misfits(config: SamConfig) -> Iterator[str]:
 
 def _build_encoder(values: object) -> Any:
     if not isinstance(values, dict) or values.get("type", "vit") not in ENCODERS:
-        raise ValueError(f"encoder is {values!r}; expected an object with type {list(ENCODERS)}")
+        found = short(values)
+        raise ValueError(f"encoder is {found}; expected an object with type {list(ENCODERS)}")
     values = dict(values)
     return _build(ENCODERS[values.pop("type", "vit")].sizes, values, "encoder")
 
@@ -188,6 +193,8 @@ def _build(kind: type, values: Mapping[str, Any], where: str) -> Any:
     required = {f.name for f in known.values() if f.default is dataclasses.MISSING}
     unknown, missing = sorted(values.keys() - known), sorted(required - values.keys())
     if unknown or missing:
-        raise ValueError(f"{where} does not fit: unknown fields {unknown}, missing {missing}")
+        raise ValueError(
+            f"{where} does not fit: unknown fields {short(unknown)}, missing {missing}"
+        )
     tuples = {k: tuple(v) for k, v in values.items() if isinstance(v, list)}
     return kind(**{**values, **tuples})

@@ -12,7 +12,8 @@ import mlx.nn as nn
 import numpy as np
 
 from .config import SamConfig
-from .files import load_safetensors, load_tagged, save_tagged
+from .files import load_safetensors, load_tagged, parse_json, save_tagged
+from .messages import short
 from .modeling.layers import weights_of
 from .streams import at_work
 
@@ -73,9 +74,9 @@ class ImageEmbedding:
 
 def size_of(text: str) -> tuple[int, int]:
     """Height and width in JSON. Raises ValueError for anything else."""
-    size = json.loads(text)
+    size = parse_json(text)
     if type(size) is not list or len(size) != 2 or any(type(n) is not int or n < 1 for n in size):
-        raise ValueError(f"{text[:60]!r} is no height and width in pixels")
+        raise ValueError(f"{short(text)} is no height and width in pixels")
     return size[0], size[1]
 
 

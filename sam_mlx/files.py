@@ -173,9 +173,17 @@ def refuse_existing(path: str | Path) -> Path:
 def read_json(path: Path) -> Any:
     """What a file holds. Raises ValueError, with its name, when it is no JSON."""
     try:
-        return json.loads(path.read_text())
+        return parse_json(path.read_text())
     except ValueError as error:
         raise ValueError(f"{path}: {error}") from error
+
+
+def parse_json(text: str) -> Any:
+    """Raises ValueError for what is no JSON, or so deep that Python does not follow."""
+    try:
+        return json.loads(text)
+    except RecursionError:
+        raise ValueError("it is nested too deeply") from None
 
 
 def read_safetensors(path: Path) -> dict[str, mx.array]:
@@ -201,6 +209,15 @@ def sha256(path: Path) -> str:
     return digest.hexdigest()
 
 
+@contextmanager
+def writing(path: str | Path) -> Iterator[None]:
+    """Raises OSError where MLX or safetensors cannot write all, say to a full disk."""
+    try:
+        yield
+    except (RuntimeError, SafetensorError) as error:
+        raise OSError(f"cannot write {path}: {error}") from error
+
+
 def save_tagged(
     path: str | Path,
     kind: str,
@@ -209,7 +226,8 @@ def save_tagged(
 ) -> None:
     """Have ``write`` (name, metadata) make a safetensors file that says what it is."""
     metadata = {"format": f"sam_mlx.{kind}", **(texts or {})}
-    write_whole(path, lambda name: write(name, metadata))
+    with writing(path):
+        write_whole(path, lambda name: write(name, metadata))
 
 
 def load_tagged(

@@ -23,6 +23,8 @@ from typing import Any, TypeVar
 import mlx.core as mx
 import numpy as np
 
+from .messages import short
+
 Rle = dict[str, Any]  # size and counts
 Record = dict[str, Any]  # of ``SamAutomaticMaskGenerator``
 Array = TypeVar("Array", bound="mx.array | np.ndarray")
@@ -104,13 +106,13 @@ def decode_rle(rles: Sequence[Rle]) -> np.ndarray:
 def rle_size(rle: Rle) -> tuple[int, int]:
     """Height and width of an RLE."""
     if not isinstance(rle, Mapping) or not {"size", "counts"} <= rle.keys():
-        raise ValueError(f"{str(rle)[:60]} is no RLE; expected size and counts")
+        raise ValueError(f"{short(rle)} is no RLE; expected size and counts")
     try:
         height, width = map(operator.index, rle["size"])
     except (TypeError, ValueError):
         height = width = 0
     if min(height, width) < 1:
-        raise ValueError(f"an RLE has size {rle['size']!r}; expected whole H, W above 0")
+        raise ValueError(f"an RLE has size {short(rle['size'])}; expected whole H, W above 0")
     return height, width
 
 
@@ -123,7 +125,7 @@ def rle_counts(rle: Rle) -> list[int]:
         runs = np.array(math.nan)
     if runs.size and (runs.ndim != 1 or runs.dtype.kind not in "iu" or runs.min() < 0):
         raise ValueError(
-            f"an RLE has counts {str(counts)[:60]!r}; expected lengths of runs, none below 0, "
+            f"an RLE has counts {short(counts)}; expected lengths of runs, none below 0, "
             "or their compressed form"
         )
     return runs.tolist()

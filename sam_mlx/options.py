@@ -14,6 +14,8 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 
+from .messages import short
+
 if TYPE_CHECKING:
     from _typeshed import DataclassInstance
 
@@ -90,7 +92,7 @@ def check(options: DataclassInstance) -> None:
         if rule is None or (value is None and f.metadata["or_none"]):
             continue
         if not rule.fits(value):
-            raise ValueError(f"{f.name} is {value!r}; expected {rule.words}")
+            raise ValueError(f"{f.name} is {short(value)}; expected {rule.words}")
 
 
 def add_flags(

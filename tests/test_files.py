@@ -149,3 +149,38 @@ def test_two_threads_may_write_one_name(tmp_path):
     with ThreadPoolExecutor(4) as pool:
         list(pool.map(write, "abcd"))
     assert [p.name for p in tmp_path.iterdir()] == ["x"]
+
+
+FULL = """
+import resource, signal, sys
+import numpy as np
+from sam_mlx import Sam, SamAutomaticMaskGenerator, SamPredictor
+from sam_mlx.export import export
+
+model = Sam.from_pretrained("nano")
+coins = "examples/images/coins.png"
+predictor = SamPredictor(model)
+predictor.set_image(np.zeros((50, 60, 3), np.uint8))
+found = SamAutomaticMaskGenerator(model, points_per_side=4).predict(coins)
+signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+resource.setrlimit(resource.RLIMIT_FSIZE, (8192, 8192))
+for write in (
+    model.save_pretrained, predictor.get_image_embedding().save, found.save,
+    lambda name: export(model, name),
+):
+    try:
+        write(sys.argv[1] + "/new.safetensors")
+    except OSError as error:
+        assert "partial" not in str(error), error
+    else:
+        raise AssertionError(write)
+"""
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="no limits of files' sizes")
+def test_a_disk_that_takes_no_more(tmp_path):
+    done = subprocess.run(
+        [sys.executable, "-c", FULL, str(tmp_path)], capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stderr
+    assert list(tmp_path.iterdir()) == []

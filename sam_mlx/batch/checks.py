@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 from collections import Counter
 from collections.abc import Sequence
@@ -10,7 +9,7 @@ from itertools import combinations
 from pathlib import Path
 from typing import Any
 
-from ..files import PARTIAL
+from ..files import PARTIAL, read_json
 from ..formats import FORMATS, Format
 from .plan import NOTES
 from .processes import LOCK
@@ -61,7 +60,7 @@ def check_settings(path: Path, settings: dict[str, Any]) -> None:
     if not path.exists():
         return
     try:
-        before = json.loads(path.read_text())
+        before = read_json(path)
     except ValueError:
         before = None
     if not isinstance(before, dict):

@@ -16,7 +16,7 @@ from typing import Any
 
 import mlx.core as mx
 
-from ..files import sha256, write_whole
+from ..files import read_json, sha256, write_whole
 from ..formats import FORMATS, Format
 
 NOTES = ".pictures"
@@ -101,7 +101,7 @@ def read_note(output: Path, name: str) -> Note | None:
 def load_note(path: Path) -> Note | None:
     """None where there is none, and where it is none of ours."""
     try:
-        note = json.loads(path.read_text())
+        note = read_json(path)
     except (OSError, ValueError):
         return None
     if not isinstance(note, dict) or not {"name", "formats", "masks", "sha256"} <= note.keys():

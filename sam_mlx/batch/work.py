@@ -15,6 +15,7 @@ from ..embedding import fingerprint
 from ..files import sha256
 from ..formats import FORMATS, Result
 from ..images import load_image
+from ..messages import one_line
 from .checks import SETTINGS, check_settings
 from .plan import Note, Plan, discard, number_of, traits, write_note
 
@@ -51,8 +52,10 @@ def make_results(plan: Plan, generator: Callable[[], SamAutomaticMaskGenerator])
 
 def tell_of_failures(plan: Plan, failures: Sequence[Failure]) -> None:
     for failure in failures:
-        text = " ".join(str(failure.error).split())
-        print(f"not {failure.what}: {plan.pictures[failure.name]}: {text}", file=sys.stderr)
+        print(
+            f"not {failure.what}: {plan.pictures[failure.name]}: {one_line(failure.error)}",
+            file=sys.stderr,
+        )
 
 
 def segment(plan: Plan, model: SamAutomaticMaskGenerator, name: str, bars: Bars) -> Failure | None:

@@ -9,6 +9,7 @@ import mlx.core as mx
 import numpy as np
 
 from ..config import SamConfig, Weights, named
+from ..messages import short
 from ..modeling.image_encoder import ViTConfig
 
 # Fields that a config.json may leave out have the library's defaults.
@@ -107,7 +108,7 @@ def config_of(values: Mapping[str, Any]) -> SamConfig:
     for section, fields in given.items():
         for key, value in {**EXPECTED[section], **same.get(section, {})}.items():
             if fields.get(key, value) != value:
-                raise ValueError(f"{section}.{key} is {fields[key]!r}; this SAM has {value!r}")
+                raise ValueError(f"{section}.{key} is {short(fields[key])}; this SAM has {value!r}")
     encoder = ViTConfig(
         dim=vision["hidden_size"],
         depth=vision["num_hidden_layers"],
@@ -158,7 +159,9 @@ def preprocessing(values: Mapping[str, Any], config: SamConfig) -> SamConfig:
             "numbers each and a factor above 0, and deviations above 0"
         )
     if given["resample"] not in RESAMPLE:
-        raise ValueError(f"resample is {given['resample']!r}; expected 2 (bilinear) or 3 (bicubic)")
+        raise ValueError(
+            f"resample is {short(given['resample'])}; expected 2 (bilinear) or 3 (bicubic)"
+        )
     pixels = tuple(m / factor for m in mean), tuple(s / factor for s in std)
     own = config.pixel_mean, config.pixel_std
     mean, std = own if np.allclose(pixels, own) else pixels  # the same, but for rounding

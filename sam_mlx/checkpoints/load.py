@@ -7,12 +7,13 @@ import mlx.core as mx
 import mlx.nn as nn
 
 from ..config import Weights, encoder_of
+from ..messages import shown
 from ..modeling.layers import quantize_linears, weights_of
 from ..streams import at_work
 from . import layouts, lora
 from .options import LoadOptions
 from .read import Checkpoint
-from .wrapping import other_model, shown
+from .wrapping import other_model
 
 MOST_LISTED = 20
 Model = TypeVar("Model", bound=nn.Module)

@@ -20,6 +20,7 @@ import numpy as np
 
 from ..config import SamConfig, Weights
 from ..files import read_json, read_safetensors
+from ..messages import short
 from ..modeling.layers import as_float32
 from . import hugging_face, layouts
 from .wrapping import ROOTS
@@ -59,7 +60,7 @@ def refuse_adapter(path: Path) -> None:
     base = read_config(folder).get("base_model_name_or_path") or "BASE"
     raise ValueError(
         f"{folder} is an adapter, not a whole model: from_pretrained(base, adapter=folder), in the "
-        f"shell --model with --adapter; the base that it names: {base!r}"
+        f"shell --model with --adapter; the base that it names: {short(base)}"
     )
 
 
@@ -138,7 +139,7 @@ def read_config(folder: Path) -> dict[str, Any]:
         raise FileNotFoundError(f"{folder} is no adapter: it holds no {CONFIG}")
     values = read_json(path)
     if not isinstance(values, dict):
-        raise ValueError(f"{path} holds {values!r}; expected an object")
+        raise ValueError(f"{path} holds {short(values)}; expected an object")
     return values
 
 
@@ -146,14 +147,16 @@ def check_config(values: Mapping[str, Any], source: str) -> None:
     """Raise ValueError for other kinds of adapters, and for variants of LoRA, by their names."""
     kind = values.get("peft_type")
     if kind != "LORA":
-        raise ValueError(f"{source} is an adapter of type {kind!r}; LORA is merged here: {INSTEAD}")
+        raise ValueError(
+            f"{source} is an adapter of type {short(kind)}; LORA is merged here: {INSTEAD}"
+        )
     unknown = {n: v for n, v in values.items() if v and n not in HONOURED | INERT}
     init = values.get("init_lora_weights", True)
     if init not in INITS:
         unknown["init_lora_weights"] = init
     for name, value in unknown.items():
         called = "DoRA" if name == "use_dora" else "a variant of LoRA"
-        raise ValueError(f"{source} is {called}, {name}={value!r}, not merged here: {INSTEAD}")
+        raise ValueError(f"{source} is {called}, {name}={short(value)}, not merged here: {INSTEAD}")
 
 
 def renaming(
@@ -184,8 +187,8 @@ def scaling(values: Mapping[str, Any], module: str, rank: int, source: str) -> f
         raise ValueError(f"{source}/{CONFIG}: {error}") from error
     if declared != rank or not isinstance(alpha, (int, float)) or not math.isfinite(alpha):
         raise ValueError(
-            f"{source}/{CONFIG} gives {module} the rank {declared!r} and alpha {alpha!r}; its "
-            f"tensors have the rank {rank}"
+            f"{source}/{CONFIG} gives {module} the rank {short(declared)} and alpha "
+            f"{short(alpha)}; its tensors have the rank {rank}"
         )
     return alpha / (math.sqrt(rank) if values.get("use_rslora") else rank)
 
@@ -194,12 +197,12 @@ def pattern_value(values: Mapping[str, Any], field: str, module: str, default: A
     """Of the patterns in a field, the first that is the module's name or its end."""
     patterns = values.get(field) or {}
     if not isinstance(patterns, dict):
-        raise ValueError(f"{field} is {patterns!r}; expected an object")
+        raise ValueError(f"{field} is {short(patterns)}; expected an object")
     try:
         fitting = (v for p, v in patterns.items() if re.match(rf"(.*\.)?({p})$", module))
         return next(fitting, default)
     except re.error as error:
-        raise ValueError(f"{field} has {error.pattern!r}, no regular expression") from error
+        raise ValueError(f"{field} has {short(error.pattern)}, no regular expression") from error
 
 
 def product(a: np.ndarray, b: np.ndarray, name: str) -> np.ndarray:

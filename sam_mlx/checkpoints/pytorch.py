@@ -18,6 +18,7 @@ from typing import Any, BinaryIO
 import mlx.core as mx
 import numpy as np
 
+from ..messages import short
 from . import pickles
 from .pickles import Inert
 
@@ -63,7 +64,9 @@ class Tensor:
         numbers = (self.offset, *self.shape, *self.strides)
         fits = len(self.shape) == len(self.strides) and isinstance(self.storage, Storage)
         if not fits or any(type(n) is not int or n < 0 for n in numbers):
-            raise ValueError(f"a tensor has shape {self.shape!r}, strides {self.strides!r}")
+            raise ValueError(
+                f"a tensor has shape {short(self.shape)}, strides {short(self.strides)}"
+            )
 
 
 def called(name: str, arguments: Any) -> Any:
@@ -84,7 +87,7 @@ def called(name: str, arguments: Any) -> Any:
 def check_plain(arguments: tuple[Any, ...], metadata: int) -> tuple[Any, ...]:
     """Raise ValueError for tensors whose values are others than those stored."""
     if len(arguments) > metadata and arguments[metadata]:
-        raise ValueError(f"a tensor is {arguments[metadata]!r}; save it after resolve_conj()")
+        raise ValueError(f"a tensor is {short(arguments[metadata])}; save it after resolve_conj()")
     return arguments
 
 
@@ -123,18 +126,18 @@ class File:
         data = self._bytes(info, 0, info.file_size)
         # 0 is what torch writes with set_crc32_options(False).
         if info.CRC and zlib.crc32(data) != info.CRC:
-            raise ValueError(f"its record {name!r} is damaged (CRC-32)")
+            raise ValueError(f"its record {short(name)} is damaged (CRC-32)")
         return data
 
     def _bytes(self, info: zipfile.ZipInfo, start: int, count: int) -> bytes:
         self.file.seek(info.header_offset)
         signature, name, extra = LOCAL_HEADER.unpack(self.file.read(LOCAL_HEADER.size))
         if signature != b"PK\3\4":
-            raise ValueError(f"its record {info.filename!r} has no header")
+            raise ValueError(f"its record {short(info.filename)} has no header")
         self.file.seek(info.header_offset + LOCAL_HEADER.size + name + extra + start)
         data = self.file.read(count)
         if len(data) != count:
-            raise ValueError(f"its record {info.filename!r} is cut short")
+            raise ValueError(f"its record {short(info.filename)} is cut short")
         return data
 
     def read(self, tensor: Tensor) -> mx.array:
@@ -143,7 +146,9 @@ class File:
         Raises ValueError for other types, and where it does not lie within its storage.
         """
         if tensor.dtype not in DTYPES:
-            raise ValueError(f"a tensor has dtype {tensor.dtype!r}; expected one of {list(DTYPES)}")
+            raise ValueError(
+                f"a tensor has dtype {short(tensor.dtype)}; expected one of {list(DTYPES)}"
+            )
         code, bits_of = DTYPES[tensor.dtype]
         dtype = np.dtype(self.order + code)
         info = self.records.get(f"{self.root}data/{tensor.storage.key}")
@@ -189,10 +194,10 @@ def check_places(records: list[zipfile.ZipInfo]) -> None:
         stored = record.compress_type == zipfile.ZIP_STORED
         if not stored or record.compress_size != record.file_size or record.flag_bits & 1:
             raise ValueError(
-                f"its record {record.filename!r} is compressed, which torch never does"
+                f"its record {short(record.filename)} is compressed, which torch never does"
             )
         if record.header_offset < end:
-            raise ValueError(f"its record {record.filename!r} overlaps another")
+            raise ValueError(f"its record {short(record.filename)} overlaps another")
         end = record.header_offset + LOCAL_HEADER.size + record.file_size
     if len({record.filename for record in records}) < len(records):
         raise ValueError("it has two records of one name")

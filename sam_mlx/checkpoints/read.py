@@ -13,9 +13,10 @@ import mlx.core as mx
 
 from ..config import MODEL_TYPE, SamConfig, Weights, check
 from ..files import read_json, read_safetensors
+from ..messages import short, shown
 from . import hugging_face, names, pytorch
 from .lora import refuse_adapter
-from .wrapping import flatten, shown, unwrap
+from .wrapping import flatten, unwrap
 
 
 @dataclass(frozen=True)
@@ -166,13 +167,13 @@ def parse_config(values: Any, source: str = "config") -> SamConfig:
 
 def _layout(values: Any) -> Any:
     if not isinstance(values, Mapping):
-        raise ValueError(f"config is {values!r}; expected an object")
+        raise ValueError(f"config is {short(values)}; expected an object")
     model_type = values.get("model_type")
     if model_type == "sam":
         return hugging_face.config_of
     if model_type == MODEL_TYPE:
         return SamConfig.from_dict
     raise ValueError(
-        f"config has model_type {model_type!r}; expected {MODEL_TYPE!r} (this package) "
+        f"config has model_type {short(model_type)}; expected {MODEL_TYPE!r} (this package) "
         "or 'sam' (Hugging Face). SAM 2, SAM 3 and SAM-HQ are other models"
     )

@@ -8,7 +8,7 @@ import mlx.core as mx
 import mlx.nn as nn
 
 from ..config import SamConfig
-from ..files import read_json, sha256
+from ..files import read_json, sha256, writing
 from ..modeling.layers import QuantizedLinear, is_quantized, weights_of
 from .card import Origin, card
 
@@ -21,7 +21,8 @@ def write_checkpoint(folder: Path, model: nn.Module, config: SamConfig) -> None:
     Into a folder that is there.
     """
     weights = weights_of(model)
-    mx.save_safetensors(str(folder / WEIGHTS), weights, metadata={"format": "mlx"})
+    with writing(WEIGHTS):
+        mx.save_safetensors(str(folder / WEIGHTS), weights, {"format": "mlx"})
     values = config.to_dict() | {"sha256": {WEIGHTS: sha256(folder / WEIGHTS)}}
     if is_quantized(model):
         values["quantization"] = quantization(model)

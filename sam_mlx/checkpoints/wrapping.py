@@ -12,6 +12,7 @@ from collections import Counter
 from collections.abc import Iterator, Mapping
 from typing import Any, TypeVar
 
+from ..messages import short, shown
 from .pickles import Inert
 
 T = TypeVar("T")
@@ -52,11 +53,6 @@ def other_model(names: Mapping[str, Any]) -> str | None:
         if any(re.search(pattern, name) for name in names):
             return found
     return None
-
-
-def shown(name: str) -> str:
-    """A name from a file, for a message."""
-    return name[:100] if name.isprintable() else repr(name[:100])
 
 
 def flatten(values: Any, kind: type[T]) -> dict[str, T]:
@@ -142,7 +138,9 @@ def why_none(tensors: Mapping[str, Any], models: Mapping[str, Mapping[str, Any]]
 def tell(whole: list[str], chosen: str, outside: list[str], source: str) -> None:
     if len(whole) > 1:
         others = ", ".join(repr(prefix) for prefix in whole if prefix != chosen)
-        warnings.warn(f"{source}: taken is {chosen!r}; there is also {others}", stacklevel=2)
+        warnings.warn(
+            f"{source}: taken is {short(chosen)}; there is also {short(others)}", stacklevel=2
+        )
     before = f"{chosen}." if chosen else ""
     own = Counter(
         before * name.startswith(before) + name.removeprefix(before).split(".")[0]

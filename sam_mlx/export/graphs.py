@@ -13,6 +13,7 @@ import mlx.core as mx
 
 from .. import transforms
 from ..config import SamConfig
+from ..files import writing
 from ..masks import stability_counts, stability_ratio
 from ..modeling.prompt_encoder import BOTTOM_RIGHT, EMPTY, NOT_A_POINT, TOP_LEFT
 from ..sam import Sam
@@ -108,6 +109,6 @@ def mask_upscaler(config: SamConfig, size: tuple[int, int]) -> Callable[..., tup
 def write_function(
     path: Path, function: Callable[..., tuple[mx.array, ...]], traces: list[Trace]
 ) -> None:
-    with mx.exporter(str(path), function) as exporter:
+    with writing(path.name), mx.exporter(str(path), function) as exporter:
         for trace in traces:
             exporter(*(mx.zeros(t.shape, t.dtype) for t in trace.inputs))

@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from ..files import read_json
 from ..masks import coco_annotations
 from .base import Format, Result
 
@@ -27,7 +28,7 @@ class Coco(Format):
         annotations: list[dict[str, Any]] = []
         for name, part in parts.items():
             try:
-                found = json.loads(part.read_text())
+                found = read_json(part)
                 found["image"]["file_name"], found["annotations"]
             except (ValueError, KeyError, TypeError) as error:
                 raise ValueError(

@@ -125,6 +125,29 @@ def test_no_state_dict(tmp_path, capsys, content):
     assert "holds no tensors by name" in message
 
 
+@pytest.mark.filterwarnings("ignore::UserWarning")  # PyTorch's, of what is deprecated or in beta
+@pytest.mark.parametrize(
+    "change",
+    [
+        torch.Tensor.to_sparse,
+        torch.Tensor.to_sparse_csr,
+        lambda w: w.to("meta"),
+        lambda w: torch.quantize_per_tensor(w, 0.1, 0, torch.qint8),
+        lambda w: w.to(torch.float8_e4m3fn),
+        lambda w: torch.conj(w.to(torch.complex64)),
+        lambda w: w > 0,
+    ],
+    ids=["sparse", "csr", "meta", "quantised", "float8", "conjugate", "bool"],
+)
+def test_tensors_without_plain_values(state, tmp_path, capsys, change):
+    name = "mask_decoder.iou_token.weight"
+    torch.save(state | {name: change(state[name])}, tmp_path / "sam.pth")
+    error = refused(capsys, tmp_path, tmp_path / "sam.pth", tmp_path / "out")
+    assert name in error and error.count("\n") == 1
+    with pytest.raises(ValueError, match=r"iou_token|float8|conj"):
+        Sam.from_pretrained(tmp_path / "sam.pth")
+
+
 def test_not_sam(tmp_path, capsys):
     torch.save({"layer.weight": torch.zeros(3, 3)}, tmp_path / "sam.pth")
     message = refused(capsys, tmp_path, tmp_path / "sam.pth", tmp_path / "out")

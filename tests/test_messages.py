@@ -1,0 +1,117 @@
+"""What errors say stays short and printable, whatever the names and values."""
+
+import json
+import struct
+import subprocess
+import sys
+
+import pytest
+
+from sam_mlx import Sam
+from sam_mlx.config import SamConfig, check
+from sam_mlx.masks import decode_rle
+from sam_mlx.messages import LONGEST_LINE, one_line, short, shown
+from sam_mlx.modeling.layers import weights_of
+
+STEERING = "\x1b[31mred\x07\u202e"
+
+
+def deep(levels: int) -> list:
+    value: list = []
+    for _ in range(levels):
+        value = [value]
+    return value
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        STEERING,
+        "x" * 10**6,
+        b"\x1b" * 10**6,
+        list(range(10**6)),
+        deep(10**5),
+        {STEERING: STEERING},
+        10**4000,
+    ],
+    ids=["steering", "long", "bytes", "list", "deep", "dict", "number"],
+)
+def test_values(value):
+    assert len(short(value)) <= 500 and short(value).isprintable()
+
+
+def test_names():
+    assert shown("mask_decoder.iou") == "mask_decoder.iou" and shown("é") == "é"
+    assert shown(STEERING).isprintable() and len(shown("x" * 10**6)) == 100
+
+
+def test_one_line():
+    assert one_line(ValueError("a\n  b")) == "a b"
+    assert one_line(ValueError(STEERING)) == "\\x1b[31mred\\x07\\u202e"
+    assert len(one_line(OSError("x" * 10**6))) <= LONGEST_LINE + 4
+
+
+MANY = [f"mask_decoder.{i}" for i in range(10**5)]
+
+
+@pytest.mark.parametrize("whole", [True, False])
+@pytest.mark.parametrize(
+    "names",
+    [MANY, ["image_encoder." + STEERING + "x" * 10**5], [STEERING]],
+    ids=["many", "long", "steering"],
+)
+def test_tensor_names(whole, names, tmp_path):
+    """Beside a model's tensors, and alone. These have no values."""
+    own = weights_of(Sam.from_pretrained("nano")) if whole else {}
+    entry = {"dtype": "F32", "shape": [0], "data_offsets": [0, 0]}
+    text = json.dumps(dict.fromkeys([*own, *names], entry)).encode()
+    (tmp_path / "a.safetensors").write_bytes(struct.pack("<Q", len(text)) + text)
+    with pytest.raises(ValueError, match=r"a\.safetensors") as raised:
+        Sam.from_pretrained(tmp_path / "a.safetensors")
+    error = str(raised.value)
+    assert len(error) < LONGEST_LINE and error.replace("\n", "").isprintable()
+
+
+@pytest.mark.parametrize(
+    "name", ["config.json", "preprocessor_config.json", "model.safetensors.index.json"]
+)
+@pytest.mark.parametrize(
+    "text", ["[" * 10**5 + "]" * 10**5, '{"a":' * 10**5 + "1" + "}" * 10**5, "{", "\xff"]
+)
+def test_settings_that_are_no_json(name, text, tmp_path):
+    config = (
+        {"model_type": "sam"}
+        if name.startswith("pre")
+        else Sam.from_pretrained("nano").config.to_dict()
+    )
+    (tmp_path / "config.json").write_text(json.dumps(config))
+    (tmp_path / name).write_text(text)
+    with pytest.raises(ValueError, match=name):
+        Sam.from_pretrained(tmp_path)
+
+
+@pytest.mark.parametrize(
+    "field", ["image_size", "resize", "encoder", "pixel_mean", "variant", STEERING]
+)
+@pytest.mark.parametrize(
+    "value", [STEERING * 1000, deep(900), list(range(10**5))], ids=["text", "deep", "long"]
+)
+def test_settings(field, value):
+    values = Sam.from_pretrained("nano").config.to_dict() | {field: value}
+    with pytest.raises(ValueError, match=".") as raised:
+        check(SamConfig.from_dict(values))
+    assert len(str(raised.value)) < LONGEST_LINE and str(raised.value).isprintable()
+
+
+@pytest.mark.parametrize("counts", [STEERING * 1000, deep(100), [-1] * 10**5])
+def test_run_lengths(counts):
+    with pytest.raises(ValueError, match="RLE") as raised:
+        decode_rle({"size": [3, 3], "counts": counts})
+    assert len(str(raised.value)) < LONGEST_LINE and str(raised.value).isprintable()
+
+
+def test_in_the_shell(tmp_path):
+    command = [sys.executable, "-m", "sam_mlx", "info", STEERING + "/" + "x" * 10**5]
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert done.returncode == 2 and len(done.stderr) < LONGEST_LINE + 100
+    assert done.stderr.rstrip("\n").isprintable()
