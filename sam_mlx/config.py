@@ -181,7 +181,7 @@ def _misfits(config: SamConfig) -> Iterator[str]:
 
 
 def _build_encoder(values: object) -> Any:
-    if not isinstance(values, dict) or values.get("type", "vit") not in ENCODERS:
+    if not isinstance(values, dict) or values.get("type", "vit") not in list(ENCODERS):
         found = short(values)
         raise ValueError(f"encoder is {found}; expected an object with type {list(ENCODERS)}")
     values = dict(values)

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from functools import partial
-from itertools import cycle
+from itertools import chain, cycle
 from pathlib import Path
 
 import mlx.core as mx
@@ -22,6 +22,7 @@ from .streams import at_work, clear_cache, spread, width
 # Activations of the decoder alive at a time. A prompt has about 40 bytes for each value of the
 # image embedding: 42 MB in ViT-B.
 DECODER_BYTES = 320 << 20
+EACH_AT_ONCE = 16  # prompts whose masks predict_each holds: enough for the decoder's full speed
 
 Column = ArrayLike | Sequence[ArrayLike | None] | None  # one part of B prompts
 
@@ -180,15 +181,44 @@ class SamPredictor:
         Returns masks (B, C, H, W), predicted IoU (B, C), low-resolution logits (B, C, 4G, 4G).
         """
         embedding = self.get_image_embedding()
-        parts = {
-            "point_coords": point_coords,
-            "point_labels": point_labels,
-            "boxes": boxes,
-            "mask_inputs": mask_inputs,
-        }
-        prompts = check_prompts(parts, embedding.original_size, self.model.config)
-        logits, scores = self._decode(embedding.features, prompts, multimask_output)
+        prompts = self._check(embedding, point_coords, point_labels, boxes, mask_inputs)
+        return self._predict(embedding, prompts, multimask_output, return_logits)
 
+    def predict_each(
+        self,
+        point_coords: Column = None,
+        point_labels: Column = None,
+        boxes: Column = None,
+        mask_inputs: Column = None,
+        multimask_output: bool = True,
+        return_logits: bool = False,
+    ) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray]]:
+        """What ``predict`` gives for each of B prompts on the image that is current now.
+
+        The arguments are those of ``predict_batch``, whose answer for thousands of prompts would
+        not fit into memory; this holds EACH_AT_ONCE. Bad prompts raise before the first answer.
+        """
+        embedding = self.get_image_embedding()
+        prompts = self._check(embedding, point_coords, point_labels, boxes, mask_inputs)
+        parts = (prompts[i : i + EACH_AT_ONCE] for i in range(0, len(prompts), EACH_AT_ONCE))
+        return chain.from_iterable(
+            zip(*self._predict(embedding, part, multimask_output, return_logits)) for part in parts
+        )
+
+    def _check(self, embedding: ImageEmbedding, *columns: Column) -> list[Prompt]:
+        names = "point_coords", "point_labels", "boxes", "mask_inputs"
+        parts = dict(zip(names, columns, strict=True))
+        return check_prompts(parts, embedding.original_size, self.model.config)
+
+    @at_work
+    def _predict(
+        self,
+        embedding: ImageEmbedding,
+        prompts: Sequence[Prompt],
+        multimask_output: bool,
+        return_logits: bool,
+    ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        logits, scores = self._decode(embedding.features, prompts, multimask_output)
         threshold = None if return_logits else self.model.mask_threshold
         sizes = embedding.input_size, embedding.original_size, self.model.config.image_size
         masks = transforms.enlarge(logits, *sizes, threshold)

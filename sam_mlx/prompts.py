@@ -17,6 +17,7 @@ from numpy.typing import ArrayLike
 
 from . import transforms
 from .config import SamConfig
+from .messages import short
 from .modeling.prompt_encoder import BACKGROUND, EMPTY, FOREGROUND, NOT_A_POINT
 
 MAX_POINTS = 1024  # of one prompt; may be raised
@@ -72,6 +73,9 @@ def check_prompts(parts: dict[str, Any], size: tuple[int, int], config: SamConfi
     """
     if (parts["point_coords"] is None) != (parts["point_labels"] is None):
         raise ValueError("point_coords and point_labels go together: one of them is None")
+    for name, part in parts.items():
+        if part is not None and not (isinstance(part, Sequence) or np.ndim(part)):
+            raise ValueError(f"{name} is {short(part)}; expected a sequence, an entry a prompt")
     sizes = {name: len(part) for name, part in parts.items() if part is not None}
     if len(set(sizes.values())) > 1:
         raise ValueError(f"prompts differ in number: {sizes}; each needs one entry a prompt")
@@ -82,7 +86,7 @@ def check_prompts(parts: dict[str, Any], size: tuple[int, int], config: SamConfi
 
 def check_points(coords: ArrayLike, labels: ArrayLike | None) -> tuple[np.ndarray, np.ndarray]:
     """Point prompts as (N, 2) float64 and (N,) int32; ValueError says what is wrong."""
-    coords, labels = np.asarray(coords), np.asarray(labels)
+    coords, labels = _numbers(coords, "point_coords"), _numbers(labels, "point_labels")
     if coords.ndim != 2 or coords.shape[1] != 2 or len(coords) == 0:
         raise ValueError(
             f"point_coords has shape {coords.shape}; expected (N, 2), N >= 1: x, y in pixels of "
@@ -98,22 +102,22 @@ def check_points(coords: ArrayLike, labels: ArrayLike | None) -> tuple[np.ndarra
             f"point_labels has shape {labels.shape}; expected {coords.shape[:1]}, one a point"
         )
     if not np.isin(labels, (NOT_A_POINT, BACKGROUND, FOREGROUND)).all():
+        held = ", ".join(f"{label:g}" for label in np.unique(labels)[:9])
         raise ValueError(
-            f"point_labels holds {sorted(set(labels.tolist()))}; expected 1 (foreground), "
+            f"point_labels holds {held}; expected 1 (foreground), "
             "0 (background) or -1 (not a point)"
         )
-    return _finite(coords, "point_coords"), labels.astype(np.int32)
+    return coords, labels.astype(np.int32)
 
 
 def check_box(box: ArrayLike) -> np.ndarray:
     """A box prompt, (4,) or (1, 4), as (4,) float64; ValueError says what is wrong."""
-    box = np.asarray(box)
+    box = _numbers(box, "box")
     if box.ndim == 2 and box.shape[1] == 4 and len(box) != 1:
         raise ValueError(f"box has shape {box.shape}; predict_batch(boxes=...) takes several")
     if box.shape not in ((4,), (1, 4)):
         raise ValueError(f"box has shape {box.shape}; expected (4,): x0, y0, x1, y1 in pixels")
     box = box.reshape(4)
-    box = _finite(box, "box")
     if box[2] < box[0] or box[3] < box[1]:
         raise ValueError(f"box is {box.tolist()}; expected x0 <= x1 and y0 <= y1")
     return box
@@ -121,25 +125,31 @@ def check_box(box: ArrayLike) -> np.ndarray:
 
 def check_mask(mask: ArrayLike, size: int) -> np.ndarray:
     """A mask prompt as (1, size, size) float32; ValueError says what is wrong."""
-    mask = np.asarray(mask)
+    mask = _numbers(mask, "mask_input")
     if mask.shape != (1, size, size):
         raise ValueError(
             f"mask_input has shape {mask.shape}; expected {(1, size, size)}: one of the "
             "low-resolution logits that predict returns, as logits[i : i + 1]"
         )
-    return _finite(mask, "mask_input").astype(np.float32)
+    return mask.astype(np.float32)
 
 
-def _finite(values: np.ndarray, name: str) -> np.ndarray:
+def _numbers(values: ArrayLike, name: str) -> np.ndarray:
+    """As float64. Raises ValueError for anything but numbers that are finite in float32, as which
+    the model takes them.
+    """
     try:
-        values = values.astype(float)
-    except (TypeError, ValueError):
-        raise ValueError(f"{name} holds {values.dtype} values; expected numbers") from None
+        array = np.asarray(values)
+        numbers = array.astype(float) if array.dtype.kind in "biufO" else None
+    except (TypeError, ValueError, OverflowError):
+        numbers = None
+    if numbers is None:
+        raise ValueError(f"{name} is {short(values)}; expected numbers, in lists of one length")
     with np.errstate(over="ignore"):
-        finite = np.isfinite(values.astype(np.float32)).all()  # as which the model takes them
+        finite = np.isfinite(numbers.astype(np.float32)).all()
     if not finite:
         raise ValueError(f"{name} holds NaN or infinite values")
-    return values
+    return numbers
 
 
 def stack(prompts: Sequence[Prompt]) -> Stacked:

@@ -1,6 +1,8 @@
 """The predictor's own behaviour; its numbers are compared in test_parity.py."""
 
+import math
 import threading
+import tracemalloc
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
@@ -101,6 +103,35 @@ def test_batch_takes_arrays(predictor):
     masks, scores, logits = predictor.predict_batch(coords, np.ones((3, 1)), multimask_output=False)
     assert masks.shape == (3, 1, *predictor.original_size)
     assert scores.shape == (3, 1) and logits.shape == (3, 1, 64, 64)
+
+
+def test_each_of_many(predictor, monkeypatch):
+    monkeypatch.setattr("sam_mlx.predictor.EACH_AT_ONCE", 3)
+    coords = np.random.default_rng(0).uniform(0, 300, (7, 1, 2))
+    whole = predictor.predict_batch(coords, np.ones((7, 1)), return_logits=True)
+    each = predictor.predict_each(coords, np.ones((7, 1)), return_logits=True)
+    embedding, taken = predictor.get_image_embedding(), [next(each)]
+    predictor.reset_image()
+    taken += each  # of the image that was current when they were asked for
+    predictor.set_image_embedding(embedding)
+    for i in range(3):
+        np.testing.assert_allclose([t[i] for t in taken], whole[i], atol=1e-5)
+    assert list(predictor.predict_each(boxes=np.zeros((0, 4)))) == []
+    with pytest.raises(ValueError, match="point_labels"):
+        predictor.predict_each(coords, np.full((7, 1), 5))
+
+
+def test_each_holds_a_few(predictor, monkeypatch):
+    """Masks of 40 prompts would be more than is ever allocated."""
+    monkeypatch.setattr("sam_mlx.predictor.EACH_AT_ONCE", 2)
+    boxes = np.tile([20.0, 20, 90, 90], (40, 1))
+    one = 3 * 4 * math.prod(predictor.original_size)
+    tracemalloc.start()
+    for _ in predictor.predict_each(boxes=boxes, return_logits=True):
+        pass
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert 2 * one <= peak < 8 * one
 
 
 def test_more_prompts_than_are_decoded_at_once(predictor, monkeypatch):

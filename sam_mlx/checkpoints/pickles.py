@@ -8,9 +8,11 @@ import. PyTorch's files hold their tensors so (``pytorch``).
 from __future__ import annotations
 
 import pickletools
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
+
+from ..messages import shown
 
 Key = str | bytes | int | float | bool | None
 MARK = object()
@@ -53,11 +55,18 @@ def read(
     """
     machine = Machine(call, persistent)
     try:
-        for opcode, argument, _ in pickletools.genops(data):
+        for opcode, argument, _ in opcodes(data):
             machine.step(opcode.name, argument)
         return machine.pop()
     except (IndexError, KeyError, TypeError, AttributeError) as error:
         raise ValueError(f"its pickle is damaged ({type(error).__name__})") from error
+
+
+def opcodes(data: bytes) -> Iterator[tuple[Any, Any, int | None]]:
+    try:
+        yield from pickletools.genops(data)
+    except ValueError as error:
+        raise ValueError(f"its pickle is damaged: {shown(str(error))}") from error
 
 
 class Machine:

@@ -1,4 +1,4 @@
-"""A few of what can be run by hand in thousands: see the two modules."""
+"""A few of what can be run by hand in thousands: see the modules."""
 
 import subprocess
 import sys
@@ -22,3 +22,13 @@ def test_kills():
     done = subprocess.run(command, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     assert len(done.stdout.splitlines()) == 4
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="address space is counted on Linux alone")
+def test_values():
+    """In a process of its own, whose address space is bounded."""
+    command = [sys.executable, "-m", "tests.attack.values", "20"]
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr[-3000:]
+    tried = [line.split() for line in done.stdout.splitlines()]
+    assert len(tried) == 6 and all(int(line[-2]) > 0 or line[0] == "settings:" for line in tried)
