@@ -84,7 +84,7 @@ def check_prompts(parts: dict[str, Any], size: tuple[int, int], config: SamConfi
     return [check_prompt(*prompt, size=size, config=config) for prompt in zip(*columns)]
 
 
-def check_points(coords: ArrayLike, labels: ArrayLike | None) -> tuple[np.ndarray, np.ndarray]:
+def check_points(coords: ArrayLike, labels: Any) -> tuple[np.ndarray, np.ndarray]:
     """Point prompts as (N, 2) float64 and (N,) int32; ValueError says what is wrong."""
     coords, labels = _numbers(coords, "point_coords"), _numbers(labels, "point_labels")
     if coords.ndim != 2 or coords.shape[1] != 2 or len(coords) == 0:
