@@ -15,6 +15,7 @@ from . import transforms
 from .checkpoints.options import LoadOptions
 from .embedding import ImageEmbedding, fingerprint
 from .images import Source
+from .messages import shown
 from .prompts import Prompt, Stacked, check_prompt, check_prompts, stack
 from .sam import Sam
 from .streams import at_work, clear_cache, spread, width
@@ -115,7 +116,7 @@ class SamPredictor:
         """Raise ValueError for an embedding of another encoder's, or one that was altered."""
         if embedding.fingerprint != self.fingerprint:
             raise ValueError(
-                f"the embedding was made by encoder {embedding.fingerprint}, this model's is "
+                f"the embedding was made by encoder {shown(embedding.fingerprint)}, this model's is "
                 f"{self.fingerprint}; embed the image again with set_image"
             )
         config = self.model.config
