@@ -116,8 +116,8 @@ class SamPredictor:
         """Raise ValueError for an embedding of another encoder's, or one that was altered."""
         if embedding.fingerprint != self.fingerprint:
             raise ValueError(
-                f"the embedding was made by encoder {shown(embedding.fingerprint)}, this model's is "
-                f"{self.fingerprint}; embed the image again with set_image"
+                f"the embedding was made by encoder {shown(embedding.fingerprint)}, this model's "
+                f"is {self.fingerprint}; embed the image again with set_image"
             )
         config = self.model.config
         shape = 1, config.grid, config.grid, config.prompt_dim
