@@ -145,7 +145,8 @@ class Worker:
     def _run(self) -> None:
         while task := self.tasks.get():
             task()
-        mx.clear_streams()
+        if hasattr(mx, "clear_streams"):  # since MLX 0.31.2
+            mx.clear_streams()
 
     def _end(self) -> None:
         self.tasks.put(None)

@@ -1,0 +1,183 @@
+import Foundation
+import MLX
+@_exported import SegmentAnythingImaging
+
+/// Segments objects of one picture after another, with the files that `sam-mlx export` wrote.
+///
+/// Encoding a picture takes long and is done once; prompts on it are quick. Any task may call: the
+/// actor answers one call after the other. Calls of several tasks on one segmenter are about the same
+/// picture, the one that was set last.
+public actor Segmenter: Segmenting {
+    /// The version of MLX in the release of mlx-swift that this package names, 0.31.6. Exported
+    /// files are read by the version that wrote them.
+    public static let mlxVersion = "0.31.1"
+
+    /// What the exported folder says of itself.
+    public nonisolated let description: ExportDescription
+    private let encoder: ExportedFunction
+    private let decoder: ExportedFunction
+    private var picture: (features: MLXArray, scaling: MaskScaling)?
+
+    /// Loads an exported folder.
+    ///
+    /// - Parameters:
+    ///   - folder: what `sam-mlx export` wrote.
+    ///   - checksums: compare every file with the checksum in `export.json`, which reads it once
+    ///     more; without, only its length.
+    ///   - cacheLimit: bytes of freed buffers that MLX keeps for the next, for the whole process.
+    ///     Without a limit it would keep the encoder's temporaries, hundreds of megabytes.
+    /// - Throws: a ``SegmentationError`` where folder or file is missing, damaged, of another
+    ///   version of MLX, or for another kind of device than this one.
+    public init(folder: URL, checksums: Bool = true, cacheLimit: Int = 64 << 20) throws {
+        description = try ExportDescription(folder: folder)
+        // Before MLX sees the files: of another version it ends in a memory error.
+        try description.check(mlxVersion: Self.mlxVersion, deviceKind: Self.deviceKind)
+        try description.checkFiles(in: folder, checksums: checksums)
+        Memory.cacheLimit = cacheLimit
+        encoder = try ExportedFunction("encoder.mlxfn", in: folder, description)
+        decoder = try ExportedFunction("decoder.mlxfn", in: folder, description)
+    }
+
+    /// The kind of device that MLX computes on in this process: `cpu`, `metal` or `cuda`.
+    public static var deviceKind: String {
+        guard Device.defaultDevice().deviceType == .gpu else { return "cpu" }
+        #if canImport(Metal)
+            return "metal"
+        #else
+            return "cuda"
+        #endif
+    }
+
+    /// Encodes a picture; prompts are about it from then on.
+    ///
+    /// - Throws: a ``SegmentationError``, or `CancellationError` when the calling task is cancelled
+    ///   before or while it is encoded. The picture before then stays.
+    public func setImage(_ image: RGBImage) throws {
+        try Task.checkCancellation()
+        let frame = try InputFrame(
+            width: image.width, height: image.height, side: description.imageSize)
+        let side = description.imageSize
+        let pixels = MLXArray(frame.square(image), [1, side, side, 3])
+        let outputs = try encoder([pixels, MLXArray(size(of: frame))])
+        try Task.checkCancellation()
+        picture = (outputs[0], MaskScaling(frame: frame, maskSize: description.maskSize))
+    }
+
+    /// Masks for one prompt on the picture.
+    ///
+    /// - Parameters:
+    ///   - points: in pixels of the original picture, also outside it.
+    ///   - box: in pixels of the original picture; it takes two of the decoder's slots.
+    ///   - maskInput: the ``Mask/lowResolution`` of an earlier mask, to be refined.
+    /// - Returns: one mask for a clear prompt; three readings of a single point, which may mean a
+    ///   part or the whole.
+    /// - Throws: a ``SegmentationError``, or `CancellationError`.
+    public func predict(
+        points: [PixelPoint], box: PixelBox? = nil, maskInput: [Float]? = nil
+    ) throws -> Prediction {
+        try predict(points: points, box: box, maskInput: maskInput, keepLogits: false)
+    }
+
+    /// As ``predict(points:box:maskInput:)``; with `keepLogits` masks have their
+    /// ``Mask/logits`` in the picture's pixels, four bytes each.
+    public func predict(
+        points: [PixelPoint], box: PixelBox? = nil, maskInput: [Float]? = nil, keepLogits: Bool
+    ) throws -> Prediction {
+        try Task.checkCancellation()
+        let (features, scaling) = try current()
+        let slots = try description.slots(points: points.count, hasBox: box != nil)
+        let prompt = try scaling.frame.slots(points: points, box: box, slots: slots)
+        var inputs = [
+            features, MLXArray(prompt.coordinates, [1, slots, 2]),
+            MLXArray(prompt.labels, [1, slots]), MLXArray(size(of: scaling.frame)),
+        ]
+        let side = description.maskSize
+        if let maskInput {
+            guard maskInput.count == side * side, maskInput.allSatisfy(\.isFinite) else {
+                throw SegmentationError.logits(maskInput.count, needed: side * side)
+            }
+            inputs.append(MLXArray(maskInput, [1, 1, side, side]))
+        }
+        let outputs = try decoder(inputs)
+        let (scores, logits) = (outputs[1].asArray(Float.self), outputs[4].asArray(Float.self))
+
+        let reason = Prediction.Reason(points: points, box: box, maskInput: maskInput)
+        let masks = try (reason == .clearPrompt ? 0...0 : 1...3).map { i in
+            try scaling.mask(
+                Array(logits[i * side * side..<(i + 1) * side * side]), score: scores[i],
+                threshold: description.threshold, keepLogits: keepLogits)
+        }
+        return Prediction(masks: masks, reason: reason)
+    }
+
+    /// The picture as a value that can be saved, shipped and set again, here or in Python.
+    ///
+    /// - Throws: ``SegmentationError/noImage``.
+    public func embedding() throws -> ImageEmbedding {
+        let (features, scaling) = try current()
+        let stored = features.asData(access: .copy)
+        return ImageEmbedding(
+            features: stored.data, shape: stored.shape, type: try .init(stored.dType),
+            frame: scaling.frame, fingerprint: description.fingerprint)
+    }
+
+    /// Continues with a picture that was encoded earlier, by a model with the same encoder.
+    ///
+    /// - Throws: ``SegmentationError/embeddingOfOtherModel(_:needed:)`` or
+    ///   ``SegmentationError/malformedEmbedding(reason:)``; the picture before then stays.
+    public func setEmbedding(_ embedding: ImageEmbedding) throws {
+        let frame = try embedding.frame(side: description.imageSize)
+        try embedding.check(description)
+        let features = MLXArray(embedding.features, embedding.shape, dtype: embedding.type.dtype)
+        picture = (features, MaskScaling(frame: frame, maskSize: description.maskSize))
+    }
+
+    /// Forgets the picture.
+    public func reset() {
+        picture = nil
+    }
+
+    private func current() throws -> (features: MLXArray, scaling: MaskScaling) {
+        guard let picture else { throw SegmentationError.noImage }
+        return picture
+    }
+
+    private func size(of frame: InputFrame) -> [Int32] {
+        [Int32(frame.height), Int32(frame.width)]
+    }
+}
+
+/// A function in an exported file. Its errors are ``SegmentationError/functionFails(_:reason:)``.
+private struct ExportedFunction {
+    let name: String
+    let function: ImportedFunction
+
+    init(_ name: String, in folder: URL, _ description: ExportDescription) throws {
+        self.name = name
+        function = try Self.catching(name) {
+            try importFunction(from: folder.appendingPathComponent(name))
+        }
+    }
+
+    /// The outputs, computed.
+    func callAsFunction(_ inputs: [MLXArray]) throws -> [MLXArray] {
+        try Self.catching(name) {
+            let outputs =
+                switch inputs.count {  // it takes a list of its own making only
+                case 2: try function(inputs[0], inputs[1])
+                case 4: try function(inputs[0], inputs[1], inputs[2], inputs[3])
+                default: try function(inputs[0], inputs[1], inputs[2], inputs[3], inputs[4])
+                }
+            eval(outputs)
+            return outputs
+        }
+    }
+
+    private static func catching<R>(_ name: String, _ body: () throws -> R) throws -> R {
+        do {
+            return try withError(body)
+        } catch {
+            throw SegmentationError.functionFails(name, reason: error.localizedDescription)
+        }
+    }
+}
