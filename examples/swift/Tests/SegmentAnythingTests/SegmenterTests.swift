@@ -54,7 +54,9 @@ import Testing
             ImageEmbedding(contentsOf: Whole.url("swift.safetensors")))
         #expect(try await segmenter.embedding() == own)
         let ofSwift = try await segmenter.predict(points: expected.points, box: expected.box)
-        #expect(ofSwift == ofPython)
+        #expect(ofSwift.masks.map(\.bits) == ofPython.masks.map(\.bits))
+        let differences = zip(ofSwift.masks, ofPython.masks).map { abs($0.score - $1.score) }
+        #expect(differences.max()! < 1e-6)  // the two MLX compile differently
     }
 
     @Test func memoryStaysFlat() async throws {
