@@ -153,9 +153,9 @@ class Endpoint:
     query: tuple[str, ...] = ()
 
 
-S = "/api/sessions/{session}"
-P = f"{S}/pictures/{{picture}}"
-O = f"{P}/objects/{{object}}"
+SESSION = "/api/sessions/{session}"
+PICTURE = f"{SESSION}/pictures/{{picture}}"
+OBJECT = f"{PICTURE}/objects/{{object}}"
 FILE = "application/octet-stream"
 
 ENDPOINTS = (
@@ -163,38 +163,40 @@ ENDPOINTS = (
              "Begin: a session with the pictures of the command line", 201, "Session"),
     Endpoint("POST", "/api/sessions/file", "open_session",
              "Open a session file again", 201, "Session", FILE),
-    Endpoint("GET", S, "show_session", "The session's pictures and objects", 200, "Pictures"),
-    Endpoint("DELETE", S, "end_session", "End a session and forget its work", 204),
-    Endpoint("GET", f"{S}/file", "save_session", "The session as a file: zip"),
-    Endpoint("GET", f"{S}/export", "export_all", "All pictures in every format: zip"),
-    Endpoint("POST", f"{S}/pictures", "add_picture",
+    Endpoint("GET", SESSION, "show_session", "The session's pictures and objects", 200, "Pictures"),
+    Endpoint("DELETE", SESSION, "end_session", "End a session and forget its work", 204),
+    Endpoint("GET", f"{SESSION}/file", "save_session", "The session as a file: zip"),
+    Endpoint("GET", f"{SESSION}/export", "export_all", "All pictures in every format: zip"),
+    Endpoint("POST", f"{SESSION}/pictures", "add_picture",
              "Send a picture: a file's bytes", 201, "Picture", FILE, ("name",)),
-    Endpoint("GET", P, "show_picture", "A picture's state and objects", 200, "Picture"),
-    Endpoint("DELETE", P, "remove_picture", "Remove a picture and its objects", 204),
-    Endpoint("GET", f"{P}/image", "show_image", "The picture, turned as EXIF says: PNG or JPEG"),
-    Endpoint("GET", f"{P}/thumbnail", "show_thumbnail", "A small JPEG of the picture"),
-    Endpoint("POST", f"{P}/encode", "encode",
+    Endpoint("GET", PICTURE, "show_picture", "A picture's state and objects", 200, "Picture"),
+    Endpoint("DELETE", PICTURE, "remove_picture", "Remove a picture and its objects", 204),
+    Endpoint("GET", f"{PICTURE}/image", "show_image",
+             "The picture, turned as EXIF says: PNG or JPEG"),
+    Endpoint("GET", f"{PICTURE}/thumbnail", "show_thumbnail", "A small JPEG of the picture"),
+    Endpoint("POST", f"{PICTURE}/encode", "encode",
              "Have the picture encoded; ready is true when it is", 202, "Picture"),
-    Endpoint("POST", f"{P}/predict", "predict",
+    Endpoint("POST", f"{PICTURE}/predict", "predict",
              "Masks of points and a box, as low-resolution logits for drawing: one byte each, a "
              "quarter a step, row by row over the whole picture; set is what is above 0",
              200, "Prediction", PREDICT),
-    Endpoint("POST", f"{P}/objects", "add_object",
+    Endpoint("POST", f"{PICTURE}/objects", "add_object",
              "A new object, with its exact mask", 201, "Object", OBJECT_STATE),
-    Endpoint("PUT", O, "change_object", "Change what is given of an object", 200, "Object",
+    Endpoint("PUT", OBJECT, "change_object", "Change what is given of an object", 200, "Object",
              OBJECT_STATE),
-    Endpoint("DELETE", O, "remove_object", "Remove an object", 204),
-    Endpoint("POST", f"{P}/everything", "start_everything",
+    Endpoint("DELETE", OBJECT, "remove_object", "Remove an object", 204),
+    Endpoint("POST", f"{PICTURE}/everything", "start_everything",
              "Search for everything in the picture", 202, "Everything", EVERYTHING),
-    Endpoint("GET", f"{P}/everything", "show_everything",
+    Endpoint("GET", f"{PICTURE}/everything", "show_everything",
              "How far that is, and the masks to choose from", 200, "Everything"),
-    Endpoint("DELETE", f"{P}/everything", "stop_everything", "Stop it, and forget its masks", 204),
-    Endpoint("POST", f"{P}/everything/select", "select",
+    Endpoint("DELETE", f"{PICTURE}/everything", "stop_everything",
+             "Stop it, and forget its masks", 204),
+    Endpoint("POST", f"{PICTURE}/everything/select", "select",
              "The ids that stay with these thresholds; changed has masks that cleaning of small "
              "regions changed", 200, "Selection", SELECT),
-    Endpoint("GET", f"{P}/export/{{format}}", "export",
+    Endpoint("GET", f"{PICTURE}/export/{{format}}", "export",
              "The picture's objects in a format, or one of them: a file", query=("object",)),
-    Endpoint("GET", f"{P}/python", "show_python",
+    Endpoint("GET", f"{PICTURE}/python", "show_python",
              "Lines of Python that give an object's mask: text", query=("object",)),
     Endpoint("GET", "/api/openapi.json", "show_openapi", "This document"),
 )  # fmt: skip

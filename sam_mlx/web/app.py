@@ -67,13 +67,12 @@ class Server:
 
     def app(self, host: str = "127.0.0.1", token: str | None = None) -> Guard:
         routes = [Route("/", self.page), Route("/page/{name}", self.page)]
-        for endpoint in ENDPOINTS:
-            routes.append(Route(endpoint.path, self.handler(endpoint), methods=[endpoint.method]))
+        routes += [Route(e.path, self.handler(e), methods=[e.method]) for e in ENDPOINTS]
         errors: dict[Any, Any] = {
             Refusal: refused, HTTPException: unrouted, Exception: failed,
             ClientDisconnect: left,
         }  # fmt: skip
-        return Guard(Starlette(routes=routes, exception_handlers=errors), host, token)  # type: ignore[arg-type]
+        return Guard(Starlette(routes=routes, exception_handlers=errors), host, token)
 
     def handler(self, endpoint: Endpoint) -> Callable[[Request], Any]:
         do = getattr(self, endpoint.handler)
@@ -137,7 +136,8 @@ class Server:
         made = asyncio.wrap_future(future)
         gone = asyncio.ensure_future(disconnected(request))
         try:
-            await asyncio.wait({made, gone}, return_when=asyncio.FIRST_COMPLETED)
+            both: set[asyncio.Future[Any]] = {made, gone}
+            await asyncio.wait(both, return_when=asyncio.FIRST_COMPLETED)
             if not made.done():
                 self.worker.drop(future)
                 raise ClientDisconnect
@@ -160,10 +160,10 @@ class Server:
             "formats": list(exports.NAMES),
         }
 
-    async def create_session(self, request: Request, _: Endpoint) -> Any:
+    async def create_session(self, request: Request, endpoint: Endpoint) -> Any:
         return self.welcome(self.sessions.create())
 
-    async def open_session(self, request: Request, _: Endpoint) -> Any:
+    async def open_session(self, request: Request, endpoint: Endpoint) -> Any:
         path = await self.upload(request, archive.MOST_BYTES)
         try:
             session = await self.in_thread(archive.load, path, self.store)
@@ -171,20 +171,20 @@ class Server:
             path.unlink(missing_ok=True)
         return self.welcome(self.sessions.create(session))
 
-    async def show_session(self, request: Request, _: Endpoint) -> Any:
+    async def show_session(self, request: Request, endpoint: Endpoint) -> Any:
         session = self.session(request)
         pictures = [self.show(p) for p in session.pictures.values()]
         return {"pictures": pictures, "selected": session.selected}
 
-    async def save_session(self, request: Request, _: Endpoint) -> Any:
+    async def save_session(self, request: Request, endpoint: Endpoint) -> Any:
         data = await self.in_thread(archive.save, self.session(request))
         return download(data, "application/zip", "session.sam-mlx.zip")
 
-    async def end_session(self, request: Request, _: Endpoint) -> Any:
+    async def end_session(self, request: Request, endpoint: Endpoint) -> Any:
         for picture in self.sessions.end(request.path_params["session"]).pictures.values():
             self.forget(picture)
 
-    async def export_all(self, request: Request, _: Endpoint) -> Any:
+    async def export_all(self, request: Request, endpoint: Endpoint) -> Any:
         data = await self.in_thread(exports.everything_of, self.session(request))
         return download(data, "application/zip", "sam-mlx.zip")
 
@@ -203,31 +203,31 @@ class Server:
             "error": content.error, "objects": [o.show() for o in picture.objects.values()],
         }  # fmt: skip
 
-    async def add_picture(self, request: Request, _: Endpoint) -> Any:
+    async def add_picture(self, request: Request, endpoint: Endpoint) -> Any:
         session = self.session(request)
         path = await self.upload(request, self.store.most_bytes)
         content = await self.in_thread(self.store.of_upload, path)
         return self.show(session.add(clean_name(request.query_params.get("name")), content))
 
-    async def show_picture(self, request: Request, _: Endpoint) -> Any:
+    async def show_picture(self, request: Request, endpoint: Endpoint) -> Any:
         return self.show(self.picture(request)[1])
 
-    async def remove_picture(self, request: Request, _: Endpoint) -> Any:
+    async def remove_picture(self, request: Request, endpoint: Endpoint) -> Any:
         session, picture = self.picture(request)
         session.remove(picture.id)
         self.forget(picture)
 
-    async def show_image(self, request: Request, _: Endpoint) -> Any:
+    async def show_image(self, request: Request, endpoint: Endpoint) -> Any:
         data, kind = await self.in_thread(self.picture(request)[1].content.shown)
         return Response(data, media_type=kind, headers={"Cache-Control": "private, max-age=3600"})
 
-    async def show_thumbnail(self, request: Request, _: Endpoint) -> Any:
+    async def show_thumbnail(self, request: Request, endpoint: Endpoint) -> Any:
         data = await self.in_thread(self.picture(request)[1].content.thumbnail)
         return Response(
             data, media_type="image/jpeg", headers={"Cache-Control": "private, max-age=3600"}
         )
 
-    async def encode(self, request: Request, _: Endpoint) -> Any:
+    async def encode(self, request: Request, endpoint: Endpoint) -> Any:
         session, picture = self.picture(request)
         session.selected = picture.id
         content = picture.content
@@ -299,7 +299,7 @@ class Server:
         owner = request.path_params["session"]
         return await self.result(request, self.worker.submit(work, owner))
 
-    async def remove_object(self, request: Request, _: Endpoint) -> Any:
+    async def remove_object(self, request: Request, endpoint: Endpoint) -> Any:
         _, picture = self.picture(request)
         del picture.objects[picture.object(request.path_params["object"]).id]
 
@@ -344,37 +344,38 @@ class Server:
             raise Refusal(409, picture.everything.error)
         return picture.everything
 
-    async def show_everything(self, request: Request, _: Endpoint) -> Any:
+    async def show_everything(self, request: Request, endpoint: Endpoint) -> Any:
         run = self.run_of(self.picture(request)[1])
         masks = None if run.records is None else await self.in_thread(show, run)
         return {"done": run.done, "masks": masks}
 
-    async def stop_everything(self, request: Request, _: Endpoint) -> Any:
+    async def stop_everything(self, request: Request, endpoint: Endpoint) -> Any:
         _, picture = self.picture(request)
         self.forget(picture)
         picture.everything = None
 
     async def select(self, request: Request, endpoint: Endpoint) -> Any:
-        _, picture = self.picture(request)
+        session, picture = self.picture(request)
         given = await self.body(request, endpoint)
-        return await self.in_thread(choose_from, self.run_of(picture), given)
+        work = partial(choose_from, self.run_of(picture), given)
+        return await self.result(request, self.worker.submit(work, session.id))
 
     # Out.
 
-    async def export(self, request: Request, _: Endpoint) -> Any:
+    async def export(self, request: Request, endpoint: Endpoint) -> Any:
         _, picture = self.picture(request)
         chosen = request.query_params.get("object")
         name = request.path_params["format"]
         data, kind, file = await self.in_thread(exports.export, picture, name, chosen)
         return download(data, kind, file)
 
-    async def show_python(self, request: Request, _: Endpoint) -> Any:
+    async def show_python(self, request: Request, endpoint: Endpoint) -> Any:
         _, picture = self.picture(request)
         found = picture.object(request.query_params.get("object", ""))
         lines = exports.python(self.model.name, picture, found)
         return Response(lines, media_type="text/plain; charset=utf-8")
 
-    async def show_openapi(self, request: Request, _: Endpoint) -> Any:
+    async def show_openapi(self, request: Request, endpoint: Endpoint) -> Any:
         return document()
 
     async def page(self, request: Request) -> Response:

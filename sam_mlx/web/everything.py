@@ -6,6 +6,7 @@ from typing import Any
 
 from ..automatic.options import GeneratorOptions
 from ..automatic.selection import choose
+from ..streams import at_work
 from .errors import Refusal
 from .model import LEAST
 from .sessions import Everything, plain
@@ -27,6 +28,7 @@ def show_mask(run: Everything, i: int, record: dict[str, Any]) -> dict[str, Any]
     }  # fmt: skip
 
 
+@at_work
 def choose_from(run: Everything, given: dict[str, Any]) -> dict[str, Any]:
     """The ids that ``select`` would keep with the thresholds given, and the masks it changes."""
     if run.records is None:

@@ -65,7 +65,7 @@ class Guard:
         answer = _with_headers(self._paced(send), scope["path"])
         refused = self.refuse(scope)
         if refused is not None:
-            await refused(scope, receive, answer)  # type: ignore[arg-type]
+            await refused(scope, receive, answer)
             return
         await self.app(scope, self._awaited(receive), answer)
 

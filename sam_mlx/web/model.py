@@ -10,6 +10,7 @@ import base64
 import threading
 from collections import OrderedDict
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import fields, replace
 from typing import Any
 
@@ -27,7 +28,11 @@ from .errors import Refusal
 
 EMBEDDING_BYTES = 1 << 30
 # Everything is found with these, and only filtered afterwards.
-LEAST = {"pred_iou_thresh": 0.5, "stability_score_thresh": 0.5, "box_nms_thresh": 1.0}
+LEAST: dict[str, Any] = {
+    "pred_iou_thresh": 0.5,
+    "stability_score_thresh": 0.5,
+    "box_nms_thresh": 1.0,
+}
 POINTS_AT_ONCE = 16  # a click waits for one batch
 PIXELS_AT_ONCE = 4 << 20  # of masks that are measured, for the same reason
 PER_LOGIT = 4  # steps of the logits that travel
@@ -90,9 +95,9 @@ class Model:
         self.predictor.set_image_embedding(embedding)
         parts = self.predictor.embed_prompt(**prompt)
         model = self.predictor.model
-        logits, scores = model.predict_masks(embedding.features, *parts, multimask)
-        n, side = model.config.mask_size, model.config.image_size
-        logits = over_the_picture(np.array(logits[0].astype(mx.float32)), embedding, n / side)
+        found, scores = model.predict_masks(embedding.features, *parts, multimask)
+        scale = model.config.mask_size / model.config.image_size
+        logits = over_the_picture(np.array(found[0].astype(mx.float32)), embedding, scale)
         H, W = embedding.original_size
         stability = np.nan_to_num(np.array(stability_scores(mx.array(logits))))
         return [
@@ -134,6 +139,8 @@ class Model:
         for i in range(0, len(state.crop), at_once):
             records += generator.select(part_of(state, slice(i, i + at_once)))
             progress(0.6 + 0.4 * i / len(state.crop))
+        with suppress(ImportError):  # or the first choice that cleans regions would wait for it
+            import scipy.ndimage  # noqa: F401
         return sorted(records, key=lambda record: -record["predicted_iou"])
 
     def generator(self, points_per_side: int) -> SamAutomaticMaskGenerator:
