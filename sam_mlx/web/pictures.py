@@ -31,8 +31,9 @@ SMALL = 2_000_000  # pixels of what is shown as PNG; larger ones are shown as JP
 class Content:
     """A picture's file; several sessions share it."""
 
-    def __init__(self, key: str, path: Path, nbytes: int, size: tuple[int, int]):
-        self.key, self.path, self.nbytes, self.size = key, path, nbytes, size
+    def __init__(self, key: str, path: Path, size: tuple[int, int], room: int):
+        self.key, self.path, self.size = key, path, size
+        self.room = room  # bytes of the store's folder
         self.encoding: float | None = None  # since when, or None
         self.error: str | None = None  # why it could not be encoded
         self._thumbnail: bytes | None = None
@@ -132,9 +133,9 @@ class Store:
                 path.unlink()
             return known
         size = self.check(data)
-        content = Content(key, path, len(data), size)
+        content = Content(key, path, size, len(data) if mine else 0)
         with self._lock:
-            if mine and sum(c.nbytes for c in self._contents.values()) + len(data) > self.room:
+            if mine and sum(c.room for c in self._contents.values()) + len(data) > self.room:
                 raise Refusal(413, "the server has no room for more pictures: remove some first")
             self._contents[key] = content
         if mine:
