@@ -94,6 +94,7 @@ def test_quick_work_is_done_in_the_midst_of_long_work(worker):
         order.append("ended")
 
     first = worker.submit(long, "a", W.EVERYTHING)
+    until(lambda: order)
     rest = [
         worker.submit(lambda: order.append("next everything"), "a", W.EVERYTHING),
         worker.submit(lambda: order.append("encoded"), "b", W.ENCODE),
