@@ -41,10 +41,11 @@ def run(args: argparse.Namespace) -> int:
         from ..web.pictures import MOST_PIXELS
         from ..web.server import serve
     except ImportError as error:
-        if error.name not in {"anyio", "starlette", "uvicorn", "h11"}:
+        missing = (error.name or "").partition(".")[0]
+        if missing not in {"anyio", "starlette", "uvicorn", "h11"}:
             raise
         raise ImportError(
-            f'the page needs {error.name}, which is not installed: pip install "sam-mlx[web]"'
+            f'the page needs {missing}, which is not installed: pip install "sam-mlx[web]"'
         ) from None
     pixels = MOST_PIXELS if args.max_pixels is None else args.max_pixels
     allow_pixels(pixels)
