@@ -5,14 +5,12 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import AsyncIterator, Callable
-from concurrent.futures import CancelledError, Future
+from concurrent.futures import CancelledError, Future, ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 from urllib.parse import quote
 
-import anyio
-import anyio.to_thread
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect, Request
@@ -63,7 +61,7 @@ class Server:
         self.encodings: dict[str, Future[None]] = {}  # by the picture's key
         self.seconds_per_encoding = ENCODE_SECONDS
         self.upload_seconds = UPLOAD_SECONDS
-        self._threads: anyio.CapacityLimiter | None = None
+        self.threads = ThreadPoolExecutor(THREADS, "sam_mlx.web.files")
 
     def app(self, host: str = "127.0.0.1", token: str | None = None) -> Guard:
         routes = [Route("/", self.page), Route("/page/{name}", self.page)]
@@ -89,6 +87,7 @@ class Server:
 
     def close(self) -> None:
         self.worker.close()
+        self.threads.shutdown(cancel_futures=True)
         self.store.close()
 
     # What handlers share.
@@ -102,9 +101,8 @@ class Server:
 
     async def in_thread(self, task: Callable[..., T], *arguments: Any) -> T:
         """What takes time and not the model: decoding, compressing."""
-        if self._threads is None:
-            self._threads = anyio.CapacityLimiter(THREADS)
-        return await anyio.to_thread.run_sync(partial(task, *arguments), limiter=self._threads)
+        loop = asyncio.get_running_loop()
+        return await loop.run_in_executor(self.threads, partial(task, *arguments))
 
     async def body(self, request: Request, endpoint: Endpoint) -> dict[str, Any]:
         """The request's JSON, checked; an empty body is an empty object."""
