@@ -48,6 +48,7 @@ def live(server):
 
     listening = bind("127.0.0.1", 0)
     running = uvicorn.Server(configuration(server, "127.0.0.1", None))
+    server.guard = running.config.app
     thread = threading.Thread(target=running.run, args=([listening],), daemon=True)
     thread.start()
     until(lambda: running.started)

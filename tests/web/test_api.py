@@ -12,7 +12,7 @@ from PIL import Image
 
 from tests.support.web import COINS, Page, png  # isort: skip  first: it skips all where it must
 
-from sam_mlx import SamAutomaticMaskGenerator, SamPredictor
+from sam_mlx import Sam, SamAutomaticMaskGenerator, SamPredictor
 from sam_mlx import masks as M
 from sam_mlx.web.api import ENDPOINTS, document
 from sam_mlx.web.model import LEAST, POINTS_AT_ONCE
@@ -178,6 +178,43 @@ def test_edits_are_strokes_on_the_mask(page, tmp_path, monkeypatch):
     np.testing.assert_array_equal(run_lines(page, "o1", tmp_path, monkeypatch), after)
     undone = page.client.put(f"{page.picture}/objects/o1", json={"edits": []}).json()
     np.testing.assert_array_equal(M.decode_rle([undone["mask"]])[0], before)
+
+
+def test_strokes_come_one_after_another_and_go_again(page):
+    """However an object came to its edits, its mask is that of all of them."""
+    page.ready().click()
+    at = f"{page.picture}/objects/o1"
+    more = [*EDITS, {"erase": True, "radius": 2, "path": [[20, 30], [25, 30]]}]
+    for edits in (more[:1], more[:2], more, more[:1], more[1:], [], more, more):
+        put = page.client.put(at, json={"edits": edits}).json()
+        fresh = page.click(edits=edits)
+        assert put["mask"] == fresh["mask"]
+    page.client.put(at, json={"points": [[60, 60]], "labels": [1]})
+    fresh = page.click(points=[[60, 60]], edits=more)
+    assert page.client.get(page.picture).json()["objects"][0]["mask"] == fresh["mask"]
+
+
+def test_strokes_are_bounded(page):
+    wide = {"erase": False, "radius": 10000, "path": [[0, 0], [256, 256]] * 2500}
+    answer = page.client.post(f"{page.picture}/objects", json={"edits": [wide] * 8})
+    assert answer.status_code == 400 and "smaller strokes" in answer.json()["error"]
+
+
+def test_the_python_lines_load_the_model_as_the_server_did(nano, tmp_path, monkeypatch):
+    from starlette.testclient import TestClient
+
+    from sam_mlx.web.app import Server
+
+    options = {"image_size": 240, "dtype": None}
+    model = Sam.from_pretrained("nano", **options)
+    server = Server(model, "nano", [COINS, tmp_path, Path(__file__)], options=options)
+    with TestClient(server.app(), base_url="http://localhost") as client:
+        page = Page(client)
+        added = page.ready().click()
+        lines = run_lines(page, "o1", tmp_path, monkeypatch)
+        np.testing.assert_array_equal(lines, M.decode_rle([added["mask"]])[0])
+    server.close()
+    assert [line.partition(":")[0] for line in server.left_out] == [str(tmp_path), __file__]
 
 
 def test_an_object_of_the_brush_alone(page, tmp_path, monkeypatch):

@@ -1,5 +1,6 @@
 """A server on a socket: clients that are slow, vanish, are many, or send what nobody expects."""
 
+import contextlib
 import json
 import os
 import socket
@@ -9,9 +10,10 @@ import threading
 import time
 
 import httpx
+import numpy as np
 import pytest
 
-from tests.support.web import COINS, Page, until  # isort: skip  first: it skips all where it must
+from tests.support.web import COINS, Page, png, until  # isort: skip  first: it skips all where it must
 
 from sam_mlx.web.server import Protocol, address_of, bind
 
@@ -44,21 +46,11 @@ def test_an_upload_that_is_cut_off_leaves_nothing(live, page, server):
 
 
 def test_a_body_that_stops_coming_is_given_up(live, page, server):
-    app = server_guard(live)
-    app.seconds = 0.3
+    server.guard.seconds = 0.3
     client = connected(live)
     client.sendall(head(f"{page.session}/pictures", 1000) + b"x")
     assert client.recv(100).startswith(b"HTTP/1.1 408")
     assert not list(server.store.folder.iterdir())
-
-
-def server_guard(port):
-    """The outermost layer of the application that listens there."""
-    import gc
-
-    from sam_mlx.web.guard import Guard
-
-    return [g for g in gc.get_objects() if isinstance(g, Guard)][-1]
 
 
 def test_a_head_that_does_not_come_is_given_up(monkeypatch, live):
@@ -84,6 +76,23 @@ def test_who_reads_nothing_holds_nobody_up(live, page):
     assert time.monotonic() - start < 5
     for client in slow:
         client.close()
+
+
+def test_who_takes_no_more_of_an_answer_is_left(live, page, server):
+    noise = np.random.default_rng(0).integers(0, 255, (1200, 1600, 3))
+    added = page.add(png(noise)).json()
+    server.guard.seconds = 0.5
+    client = socket.socket()
+    client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+    client.connect(("127.0.0.1", live))
+    client.settimeout(20)
+    client.sendall(head(f"{page.session}/pictures/{added['id']}/image", 0, "GET"))
+    time.sleep(2)  # takes nothing, while the server compresses and sends
+    count = 0
+    with contextlib.suppress(ConnectionError):
+        while part := client.recv(1 << 20):
+            count += len(part)
+    assert 0 < count < 5_000_000 < noise.size
 
 
 def test_a_vanished_client_is_not_computed_for(live, page, server):
@@ -138,6 +147,12 @@ def test_a_port_that_is_taken(live):
         bind("127.0.0.1", live)
     with pytest.raises(OSError, match="cannot listen on 203.0.113.1 port 0"):
         bind("203.0.113.1", 0)
+
+
+def test_small_answers_do_not_wait_for_others():
+    """asyncio switches Nagle's algorithm off for sockets that say that they are TCP."""
+    with bind("127.0.0.1", 0) as listening:
+        assert listening.proto == socket.IPPROTO_TCP
 
 
 def test_addresses():
