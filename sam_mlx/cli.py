@@ -5,10 +5,10 @@ from __future__ import annotations
 import argparse
 import sys
 
-from .commands import auto, export, info, predict
+from .commands import auto, export, info, predict, web
 from .messages import one_line
 
-COMMANDS = {"predict": predict, "auto": auto, "info": info, "export": export}
+COMMANDS = {"predict": predict, "auto": auto, "info": info, "export": export, "web": web}
 
 
 class Help(argparse.ArgumentDefaultsHelpFormatter):
