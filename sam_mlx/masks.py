@@ -123,7 +123,7 @@ def rle_counts(rle: Rle) -> list[int]:
         runs = _parse_counts(counts) if isinstance(counts, (str, bytes)) else np.asarray(counts)
     except ValueError:  # too long for a number, or lists of several lengths
         runs = np.array(math.nan)
-    if runs.ndim != 1 or runs.size and (runs.dtype.kind not in "iu" or runs.min() < 0):
+    if runs.ndim != 1 or (runs.size and (runs.dtype.kind not in "iu" or runs.min() < 0)):
         raise ValueError(
             f"an RLE has counts {short(counts)}; expected lengths of runs, none below 0, "
             "or their compressed form"

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from ..checkpoints.options import LoadOptions
 from ..export import export
+from ..export.readers import READERS
 from ..options import add_flags, from_flags
 from .common import MODEL
 
@@ -28,6 +29,10 @@ def add(parser: argparse.ArgumentParser) -> None:
         "--sizes", nargs="+", type=image_size, default=[], metavar="HEIGHTxWIDTH",
         help="sizes of original images to write masks_HEIGHTxWIDTH.mlxfn for",
     )  # fmt: skip
+    parser.add_argument(
+        "--for", dest="reader", choices=list(READERS),
+        help="what is to load the files: stops before any work where its MLX is of another version",
+    )  # fmt: skip
     add_flags(parser, LoadOptions)
 
 
@@ -42,7 +47,9 @@ def image_size(text: str) -> tuple[int, int]:
 
 def run(args: argparse.Namespace) -> int:
     options = vars(from_flags(args, LoadOptions))
-    written = export(args.model, args.output, points=args.points, sizes=args.sizes, **options)
+    written = export(
+        args.model, args.output, points=args.points, sizes=args.sizes, reader=args.reader, **options
+    )
     for name, file in written["files"].items():
         print(f"{Path(args.output) / name}  {file['bytes'] / 1e6:.1f} MB")
     print(Path(args.output) / "export.json")

@@ -23,6 +23,7 @@ from ..sam import Sam
 from . import graphs, schema
 from .check import check
 from .manifest import describe
+from .readers import check_reader
 from .steps import Step, Steps
 
 
@@ -38,22 +39,25 @@ def export(
     adapter: str | Path | None = None,
     image_size: int | None = None,
     preprocess: str | None = None,
+    reader: str | None = None,
 ) -> dict[str, Any]:
     """Write ``encoder.mlxfn``, ``decoder.mlxfn`` and ``export.json`` into a new folder.
 
     model: a model, or what ``Sam.from_pretrained`` takes; dtype, quantize, revision and adapter
     are that function's; all but revision change a given model too. points: prompt slots of the
     decoder, one number or several; a box takes two. sizes: (height, width) in pixels of original
-    images for which ``masks_HEIGHTxWIDTH.mlxfn`` is written too. ``export.json`` describes every
-    file; ``examples/cpp`` and ``examples/ios`` use them.
+    images for which ``masks_HEIGHTxWIDTH.mlxfn`` is written too. reader: "swift" where an app on
+    mlx-swift is to load the files. ``export.json`` describes every file; ``examples/cpp`` and
+    ``examples/swift`` use them.
 
     The files are loaded again and compared with ``SamPredictor`` on a test image; the folder
     appears only when they agree. They run on the device kind they were traced on.
 
     Returns what ``export.json`` holds. Raises FileExistsError when the folder exists already,
     OSError when it cannot be written, ValueError for arguments out of range, RuntimeError when
-    the files differ from the model or do not run here.
+    the files differ from the model or do not run here, or the reader has another MLX than this.
     """
+    check_reader(reader)
     folder = refuse_existing(out_folder)
     points = check_slots(points)
     sizes = [check_size(size) for size in sizes]

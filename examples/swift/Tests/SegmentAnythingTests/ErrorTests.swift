@@ -43,6 +43,20 @@ import Testing
         }
     }
 
+    @Test func whatMLXCannotRead() throws {
+        let name = "encoder.mlxfn"
+        try withCopy { copy in
+            let url = copy.appendingPathComponent(name)
+            let length = try Data(contentsOf: url).count
+            try Data(repeating: 0x41, count: length).write(to: url)
+        } _: { copy in
+            let error = #expect(throws: SegmentationError.self) {
+                try Segmenter(folder: copy, checksums: false)
+            }
+            #expect(error?.description.hasPrefix("MLX cannot run encoder.mlxfn") == true)
+        }
+    }
+
     @Test(arguments: [
         ("\"version\": \"\(Segmenter.mlxVersion)\"", "\"version\": \"0.32.4\"", "0.32.4"),
         ("\"kind\": \"\(Segmenter.deviceKind)\"", "\"kind\": \"quantum\"", "quantum"),
