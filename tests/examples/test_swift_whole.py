@@ -25,6 +25,7 @@ from tests.support.source import ROOT
 PACKAGE = ROOT / "examples" / "swift"
 SOURCES = os.environ.get("MLX_SWIFT")
 MLX = READERS["swift"][-1].mlx
+SUITES = "SegmentAnythingTests"
 
 pytestmark = [
     pytest.mark.skipif(shutil.which("swift") is None, reason="not installed: swift"),
