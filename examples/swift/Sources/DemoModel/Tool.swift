@@ -1,0 +1,9 @@
+/// What a touch on the picture means.
+public enum Tool: String, CaseIterable, Sendable {
+    /// A tap sets a point on the object.
+    case object
+    /// A tap sets a point on what does not belong to it.
+    case beside
+    /// A drag draws a box around the object.
+    case box
+}

@@ -1,0 +1,3 @@
+import Testing
+@testable import DemoModel
+@Test func placeholder() {}
