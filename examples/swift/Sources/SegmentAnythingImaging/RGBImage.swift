@@ -45,6 +45,12 @@ public struct RGBImage: Sendable, Equatable {
         bytes = Self.packed(buffer, width, height, stride, channels)
     }
 
+    /// Of bytes that are known to fit.
+    init(packed bytes: [UInt8], width: Int, height: Int) {
+        assert(bytes.count == width * height * 3)
+        (self.bytes, self.width, self.height) = (bytes, width, height)
+    }
+
     /// Bytes of a picture; throws ``SegmentationError/pictureSize(width:height:)`` where there are
     /// none or too many to count.
     static func byteCount(width: Int, height: Int, channels: Int) throws -> Int {
