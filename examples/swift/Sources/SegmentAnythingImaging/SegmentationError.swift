@@ -80,9 +80,9 @@ extension SegmentationError: LocalizedError, CustomStringConvertible {
         case .fileMissing(let path):
             "there is no file \(path); copy the whole folder that sam-mlx export wrote"
         case .fileUnreadable(let path, let reason):
-            "\(path) cannot be read: \(reason)"
+            "\(path) cannot be read: \(reason); check who may read it"
         case .fileUnwritable(let path, let reason):
-            "\(path) cannot be written: \(reason)"
+            "\(path) cannot be written: \(reason); choose a folder of your own"
         case .fileCutShort(let path, let bytes, let expected):
             "\(path) has \(bytes) bytes of \(expected); copy it again"
         case .checksumDiffers(let path):
