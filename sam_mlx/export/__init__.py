@@ -46,7 +46,7 @@ def export(
     are that function's; all but revision change a given model too. points: prompt slots of the
     decoder, one number or several; a box takes two. sizes: (height, width) in pixels of original
     images for which ``masks_HEIGHTxWIDTH.mlxfn`` is written too. ``export.json`` describes every
-    file; ``examples/cpp`` and ``examples/ios`` use them.
+    file; ``examples/cpp`` and ``examples/swift`` use them.
 
     The files are loaded again and compared with ``SamPredictor`` on a test image; the folder
     appears only when they agree. They run on the device kind they were traced on.
