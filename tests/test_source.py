@@ -19,8 +19,7 @@ PROJECT = (ROOT / "pyproject.toml").read_text()
 
 # A module imports only from its own layer and from those above it.
 LAYERS = [
-    {"_linux", "messages"},
-    {"options"},
+    {"_linux", "messages", "options"},
     {"config", "files", "streams"},
     {"modeling"},
     {"checkpoints"},

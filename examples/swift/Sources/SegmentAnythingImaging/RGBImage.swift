@@ -53,7 +53,7 @@ public struct RGBImage: Sendable, Equatable {
 
     /// Bytes of a picture; throws ``SegmentationError/pictureSize(width:height:)`` where there are
     /// none or too many to count.
-    static func byteCount(width: Int, height: Int, channels: Int) throws -> Int {
+    package static func byteCount(width: Int, height: Int, channels: Int) throws -> Int {
         let (pixels, overflow) = width.multipliedReportingOverflow(by: height)
         // Half of what can be counted leaves room for sums of two pictures.
         guard width > 0, height > 0, !overflow, pixels < Int.max / 2 / channels else {

@@ -12,7 +12,7 @@ extension RGBImage {
 
     /// The picture at another size, in pixels, 1 or more: bilinear with antialiasing, equal to
     /// Pillow's to the bit. (Pillow 13 begins with the height in some pictures that are more than
-    /// twice as high as wide, where a byte may differ by 1 or 2.)
+    /// twice as high as wide, where a byte may differ by 1.)
     public func resized(width newWidth: Int, height newHeight: Int) -> RGBImage {
         precondition(newWidth > 0 && newHeight > 0, "a picture has pixels")
         // The width first, and rounded to bytes between the two, as Pillow has it up to 12.

@@ -1,0 +1,6 @@
+import DemoViews
+import SwiftUI
+
+@main struct SegmentDemoApp: App {
+    var body: some Scene { DemoScene() }
+}

@@ -1,0 +1,10 @@
+// An encoded picture as a file. Compiled where MLX is, parsed elsewhere.
+#if canImport(SegmentAnything)
+    import Foundation
+    import SegmentAnything
+
+    func keep(_ segmenter: Segmenter, at file: URL) async throws {
+        try await segmenter.embedding().write(to: file)
+        try await segmenter.setEmbedding(ImageEmbedding(contentsOf: file))
+    }
+#endif

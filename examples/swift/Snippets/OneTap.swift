@@ -1,0 +1,12 @@
+// From an exported folder to a mask. Compiled where MLX is, parsed elsewhere.
+#if canImport(SegmentAnything)
+    import Foundation
+    import SegmentAnything
+
+    func mask(at place: PixelPoint, in picture: RGBImage, model folder: URL) async throws -> Mask {
+        let segmenter = try Segmenter(folder: folder)  // once
+        try await segmenter.setImage(picture)  // once a picture
+        let prediction = try await segmenter.predict(points: [place])
+        return prediction.masks[prediction.recommended]
+    }
+#endif
