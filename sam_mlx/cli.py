@@ -5,9 +5,9 @@ from __future__ import annotations
 import argparse
 import sys
 
-from .commands import auto, export, info, predict
+from .commands import auto, export, info, predict, web
 
-COMMANDS = {"predict": predict, "auto": auto, "info": info, "export": export}
+COMMANDS = {"predict": predict, "auto": auto, "info": info, "export": export, "web": web}
 
 
 class Help(argparse.ArgumentDefaultsHelpFormatter):

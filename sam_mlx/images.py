@@ -22,6 +22,7 @@ TURNS = {
     7: Image.Transpose.TRANSVERSE,
     8: Image.Transpose.ROTATE_90,
 }
+ACROSS = {TURNS[i] for i in (5, 6, 7, 8)}  # those that exchange the sides
 SAMPLES_PER_PIXEL = 277  # the TIFF tag
 # What Pillow lists among pictures but only writes, or reads no pixels of.
 NO_PICTURES = {"PDF", "MPEG", "FLI", "BUFR", "GRIB", "HDF5", "WMF"}
@@ -199,6 +200,20 @@ def _open(file: BinaryIO) -> Image.Image:
         raise ValueError(_unknown(file, head)) from None
 
 
+def look(data: bytes) -> tuple[str, tuple[int, int]]:
+    """What a file's bytes are, without decoding pixels: the format, as Pillow names it, and the
+    height and width that ``load_image`` gives.
+
+    Raises ValueError for what is no picture, or has more pixels than Pillow is allowed.
+    """
+    with _as_value_error(f"the {len(data)} bytes"), _open(io.BytesIO(data)) as image:
+        if 0 in image.size:
+            raise ValueError(f"image has size {image.size}: it holds no pixels")
+        width, height = image.size
+        turned = TURNS.get(_orientation(image)) in ACROSS
+        return str(image.format), (width, height) if turned else (height, width)
+
+
 def picture_endings() -> set[str]:
     """The endings of the files that ``load_image`` reads, as ".jpg"."""
     endings = Image.registered_extensions()
@@ -278,11 +293,16 @@ def _turned(image: Image.Image) -> Image.Image:
 
     ``ImageOps.exif_transpose`` writes all tags anew, and fails where one has an odd type.
     """
+    turn = TURNS.get(_orientation(image))
+    return image if turn is None else image.transpose(turn)
+
+
+def _orientation(image: Image.Image) -> int:
+    """The EXIF tag, 1 (as it is) where there is none."""
     try:
         orientation = image.getexif().get(ORIENTATION)
     except MemoryError:
         raise
     except Exception:  # tags that cannot be read say nothing of the pixels
-        return image
-    turn = TURNS.get(orientation) if isinstance(orientation, int) else None
-    return image if turn is None else image.transpose(turn)
+        return 1
+    return orientation if isinstance(orientation, int) else 1

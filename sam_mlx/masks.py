@@ -391,6 +391,38 @@ def polygons(mask: np.ndarray) -> tuple[list[np.ndarray], list[np.ndarray]]:
     return outer, holes
 
 
+def outlines(mask: np.ndarray) -> list[list[np.ndarray]]:
+    """The regions of a mask (H, W), each as its outline and then those of its holes.
+
+    Rings (K, 2) are those of ``polygons``: pixels that are inside one of a region's rings an odd
+    number of times are set, and drawn so all regions give the mask back.
+    """
+    outer, holes = polygons(mask)
+    regions = [[ring] for ring in outer]
+    by_size = sorted(range(len(outer)), key=lambda i: _ring_area(outer[i]))
+    lows, highs = (
+        np.array([f(ring, axis=0) for ring in outer]).reshape(-1, 2) for f in (np.min, np.max)
+    )
+    for hole in holes:
+        point = hole[0] + (0.5, -0.5)  # the middle of the pixel above, which is set
+        near = ((lows < point) & (point < highs)).all(axis=1)
+        owner = next(i for i in by_size if near[i] and _is_inside(point, outer[i]))
+        regions[owner].append(hole)
+    return regions
+
+
+def _ring_area(ring: np.ndarray) -> float:
+    x, y = ring.T
+    return abs(float(x @ np.roll(y, -1) - y @ np.roll(x, -1))) / 2
+
+
+def _is_inside(point: np.ndarray, ring: np.ndarray) -> bool:
+    """Whether a ray to the right crosses the ring's upright edges an odd number of times."""
+    (x, y), (_, after) = ring.T, np.roll(ring, -1, axis=0).T
+    crossed = (np.minimum(y, after) < point[1]) & (point[1] < np.maximum(y, after))
+    return bool(np.count_nonzero(crossed & (x > point[0])) % 2)
+
+
 def _corners(padded: np.ndarray) -> tuple[np.ndarray, ...]:
     """The corners of a mask's outlines, row by row: x, y, and for the points where two outlines
     touch, which are listed twice, whether it is the second of the two and how the pixels lie.
@@ -418,6 +450,36 @@ def partners(order: np.ndarray) -> np.ndarray:
     partner = np.empty(len(order), int)
     partner[order[::2]], partner[order[1::2]] = order[1::2], order[::2]
     return partner
+
+
+def brush(
+    mask: np.ndarray, path: Sequence[Sequence[float]], radius: float, erase: bool = False
+) -> np.ndarray:
+    """A mask (H, W) after a stroke of a round brush, or eraser, along a path of x, y (N, 2).
+
+    Set are the pixels whose middle is at most ``radius`` from the path: pixel (0, 0) has its middle
+    at 0.5, 0.5, as in ``polygons``. A path of one point is a disc.
+    """
+    mask = check_mask(mask).copy()
+    corners = np.asarray(path, float).reshape(-1, 2)
+    ends = corners[1:] if len(corners) > 1 else corners
+    for start, end in zip(corners, ends):
+        _stroke(mask, start, end, radius, not erase)
+    return mask
+
+
+def _stroke(
+    mask: np.ndarray, start: np.ndarray, end: np.ndarray, radius: float, value: bool
+) -> None:
+    """Set the pixels near a line, in place."""
+    low = np.floor(np.minimum(start, end) - radius - 0.5).clip(0, mask.shape[::-1]).astype(int)
+    high = np.ceil(np.maximum(start, end) + radius + 0.5).clip(0, mask.shape[::-1]).astype(int)
+    x = np.arange(low[0], high[0]) + 0.5 - start[0]
+    y = (np.arange(low[1], high[1]) + 0.5 - start[1])[:, None]
+    dx, dy = end - start
+    along = ((x * dx + y * dy) / max(dx * dx + dy * dy, 1e-12)).clip(0, 1)
+    near = (x - along * dx) ** 2 + (y - along * dy) ** 2 <= radius**2
+    mask[low[1] : high[1], low[0] : high[0]][near] = value
 
 
 def label_map(masks: Sequence[np.ndarray], size: tuple[int, int]) -> np.ndarray:

@@ -31,6 +31,7 @@ LAYERS = [
     {"formats"},
     {"batch"},
     {"export"},
+    {"web"},
     {"commands", "compat"},
     {"cli"},
     {"__main__"},
@@ -103,7 +104,7 @@ TYPES_ONLY = {"_typeshed"}
 @pytest.mark.parametrize(
     ("folder", "sections"),
     [
-        ("sam_mlx", ["dependencies", "regions", "heic", "compat"]),
+        ("sam_mlx", ["dependencies", "regions", "heic", "web", "compat"]),
         ("convert", ["dependencies", "convert"]),
         ("tests", ["dependencies", "test"]),
         ("examples", ["dependencies", "test"]),

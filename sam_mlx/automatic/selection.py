@@ -90,6 +90,45 @@ def select(parts: Iterable[MaskPredictions], options: GeneratorOptions) -> list[
     return records(kept, part, options)
 
 
+def choose(
+    found: Sequence[dict[str, Any]], options: GeneratorOptions
+) -> tuple[list[int], dict[int, dict[str, Any]]]:
+    """Which of the records ``found`` stricter options keep: their indices, and those that cleaning
+    small regions changed, by index.
+
+    found: what ``select`` gives, as RLE, of one crop, with ``box_nms_thresh=1`` and lower
+    thresholds; the masks and their order are then those that ``select`` gives with the options.
+    """
+    scores, stability = (
+        np.array([r[name] for r in found], np.float32)
+        for name in ("predicted_iou", "stability_score")
+    )
+    boxes = np.array([r["bbox"] for r in found], int).reshape(-1, 4)
+    boxes[:, 2:] += boxes[:, :2]
+    index = above(scores, options.pred_iou_thresh)
+    if options.stability_score_thresh > 0:
+        index = index[stability[index] >= np.float32(options.stability_score_thresh)]
+    index = index[nms(boxes[index], scores[index], options.box_nms_thresh)]
+    if options.min_mask_region_area <= 0 or not len(index):
+        return index.tolist(), {}
+    rles = [found[i]["segmentation"] for i in index]
+    before = list(rles)
+    threshold = max(options.box_nms_thresh, options.crop_nms_thresh)
+    corners = boxes[index]
+    order = clean_regions(rles, corners, options.min_mask_region_area, threshold)
+    changed = {
+        int(index[i]): {
+            **found[index[i]],
+            "segmentation": rles[i],
+            "area": rle_area(rles[i]),
+            "bbox": to_xywh(corners[i]).tolist(),
+        }
+        for i in order
+        if rles[i] is not before[i]
+    }
+    return index[order].tolist(), changed
+
+
 def best_of(parts: list[Candidates], nms_thresh: float) -> list[Candidates]:
     """One crop's candidates without duplicates, best first; nothing of nothing."""
     if not parts:

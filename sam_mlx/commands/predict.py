@@ -5,17 +5,20 @@ from __future__ import annotations
 import argparse
 import sys
 import time
+from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
 
+import mlx.core as mx
 import numpy as np
 
-from ..files import write_whole
-from ..formats import FORMATS, Result
+from ..batch.checks import check_formats
+from ..files import temporary_folder, write_whole
+from ..formats import FORMATS, Format, Result
 from ..formats.masks import save_mask
 from ..images import load_image
-from ..masks import compress_rle, encode_rle
+from ..masks import compress_rle, encode_rle, mask_boxes, stability_scores, to_xywh
 from ..predictor import SamPredictor
 from ..prompts import check_box, check_points
 from .common import add_image_flags, add_model_flags, apply_image_flags, load_model, report
@@ -27,6 +30,7 @@ DESCRIPTION = (
     "the highest predicted IoU is written; --multimask writes all three, and draws them. What an "
     "earlier prediction left in the folder is replaced."
 )
+MORE = {name: f for name, f in FORMATS.items() if name not in ("masks", "overlay")}
 MASKS = ("mask.png", "mask_0.png", "mask_1.png", "mask_2.png")
 WRITTEN = (*MASKS, "overlay.png", "logits.npy")
 # nano gives a coin or a plate that it finds 0.8 and more, nine of ten clicks on photographs less
@@ -51,6 +55,11 @@ def add(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--mask-input", metavar="FILE", help="logits.npy of an earlier prediction")
     parser.add_argument("--multimask", action="store_true", help="write all three masks")
     parser.add_argument("-o", "--output", required=True, metavar="OUT", help="folder to write to")
+    parser.add_argument(
+        "--format", nargs="+", default=[], choices=MORE, metavar="FORMAT",
+        help="write also, beside those: "
+        + "; ".join(f"{name}: {MORE[name].help}" for name in MORE),
+    )  # fmt: skip
     add_image_flags(parser)
     add_model_flags(parser)
 
@@ -79,6 +88,10 @@ def run(args: argparse.Namespace) -> int:
     write_overlay(output / "overlay.png", image, masks[shown], prompt)
     write_whole(output / "logits.npy", lambda path: np.save(path, logits[best : best + 1]))
     print(f"{output / 'overlay.png'}")
+    if args.format:
+        records = records_of(masks[shown], scores[shown], logits[shown], prompt)
+        result = Result(Path(args.image).name, 1, image, records)
+        write_formats(output, [FORMATS[name] for name in args.format], result)
     if args.model == "nano" and scores[best] < LOW_SCORE:
         print(
             f"nano is unsure of this mask: its predicted IoU is below {LOW_SCORE}. It knows drawn "
@@ -94,9 +107,17 @@ def check_output(args: argparse.Namespace) -> Path:
     if output.exists() and not output.is_dir():
         raise NotADirectoryError(f"{output} is a file; -o takes a folder")
     image = Path(args.image).expanduser().resolve()
-    if image in {(output / name).resolve() for name in WRITTEN}:
+    formats = [FORMATS[name] for name in args.format]
+    check_formats(formats)
+    written = {output / name for name in WRITTEN} | {path_of(output, f) for f in formats}
+    if image in {path.resolve() for path in written}:
         raise ValueError(f"{args.image} would be replaced by a result; choose another folder")
     return output
+
+
+def path_of(output: Path, format: Format) -> Path:
+    """Where --format writes."""
+    return output / format.joined if format.joined else format.path(output, "object")
 
 
 def check_inside(prompt: dict[str, Any], size: tuple[int, ...]) -> None:
@@ -159,6 +180,43 @@ def read_logits(path: str) -> np.ndarray:
         raise FileNotFoundError(f"no such mask input: {path}") from None
     except (ValueError, EOFError, OSError) as error:
         raise ValueError(f"{path} is not a .npy array, as predict writes in logits.npy") from error
+
+
+def records_of(
+    masks: np.ndarray, scores: np.ndarray, logits: np.ndarray, prompt: dict[str, Any]
+) -> list[dict[str, Any]]:
+    """What was written, as the output formats take it."""
+    height, width = masks.shape[1:]
+    boxes = to_xywh(mask_boxes(masks))
+    middles = boxes[:, :2] + boxes[:, 2:] / 2
+    points = [np.asarray(prompt.get("point_coords", [middle])).tolist() for middle in middles]
+    columns = {
+        "segmentation": compress_rle(encode_rle(masks)),
+        "area": [int(mask.sum()) for mask in masks],
+        "bbox": boxes.tolist(),
+        "predicted_iou": scores.tolist(),
+        "point_coords": points,
+        "stability_score": np.array(stability_scores(mx.array(logits))).tolist(),
+        "crop_box": [[0, 0, width, height]] * len(masks),
+    }
+    return [dict(zip(columns, row)) for row in zip(*columns.values())]
+
+
+def write_formats(output: Path, formats: Sequence[Format], result: Result) -> None:
+    for format in formats:
+        path = path_of(output, format)
+        write_whole(path, partial(write_format, format, result))
+        print(path)
+
+
+def write_format(format: Format, result: Result, name: str) -> None:
+    """One file, also where a format has one for all pictures."""
+    if not format.joined:
+        format.write(result, name)
+        return
+    with temporary_folder(Path(name).parent) as folder:
+        format.write(result, str(folder / "part"))
+        format.finish({result.file_name: folder / "part"}, name)
 
 
 def write_overlay(

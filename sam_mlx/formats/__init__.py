@@ -3,10 +3,13 @@
 from .base import Format, Result
 from .coco import Coco
 from .masks import MaskImages
-from .pictures import LabelMap, Overlay
+from .outlines import GeoJson, Svg
+from .pictures import Cutout, LabelMap, Overlay
 from .records import Records, Sa1b
 
-ALL: tuple[Format, ...] = (MaskImages(), Coco(), Sa1b(), LabelMap(), Overlay(), Records())
+ALL: tuple[Format, ...] = (
+    MaskImages(), Coco(), Sa1b(), LabelMap(), Overlay(), Cutout(), Svg(), GeoJson(), Records(),
+)  # fmt: skip
 FORMATS = {format.name: format for format in ALL}
 
 __all__ = ["FORMATS", "Format", "Result"]

@@ -1,5 +1,6 @@
-"""Pictures, one for each: a map of labels, and masks as tints."""
+"""Pictures, one for each: a map of labels, masks as tints, and what is in them alone."""
 
+import numpy as np
 from PIL import Image
 
 from ..masks import label_map
@@ -24,3 +25,16 @@ class Overlay(Format):
     def write(self, result: Result, path: str) -> None:
         by_size = sorted(result.records, key=lambda record: -record["area"])
         draw_overlay(result.image, Masks(by_size), **result.prompt).save(path)
+
+
+class Cutout(Format):
+    name = "cutout"
+    help = "the picture as a PNG, transparent where no mask is"
+    pattern = "{}_cutout.png"
+
+    def write(self, result: Result, path: str) -> None:
+        alpha = np.zeros(result.image.shape[:2], bool)
+        for mask in result.masks:
+            alpha |= mask
+        channels = np.dstack([result.image, alpha * np.uint8(255)])
+        Image.fromarray(channels).save(path)

@@ -1,0 +1,71 @@
+"""``sam-mlx web``: a page to click in."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from ..images import allow_pixels, picture_endings
+from .common import add_image_flags, add_model_flags, load_model
+
+HELP = "open a page in which a click gives a mask"
+DESCRIPTION = (
+    "Start a server on this machine and open its page: pictures to click in, everything in them, "
+    "and the masks as files. Without a picture it opens on one of the package's. With a --host "
+    "that others can reach, the address that is printed has a token, without which nothing is "
+    "answered; the connection is not encrypted."
+)
+COINS = Path(__file__).parents[1] / "assets" / "coins.png"
+
+
+def add(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "picture", nargs="*", metavar="PICTURE", help="picture files, or folders of pictures"
+    )
+    parser.add_argument("--host", default="127.0.0.1", help="address to listen on")
+    parser.add_argument("--port", type=port_number, default=8000, help="0: one that is free")
+    parser.add_argument("--no-open", action="store_true", help="do not open a browser")
+    add_image_flags(parser)
+    add_model_flags(parser)
+
+
+def port_number(text: str) -> int:
+    if not text.isdecimal() or int(text) > 65535:
+        raise argparse.ArgumentTypeError(f"{text!r} is no port; expected 0 to 65535")
+    return int(text)
+
+
+def run(args: argparse.Namespace) -> int:
+    try:
+        from ..web.app import Server
+        from ..web.pictures import MOST_PIXELS
+        from ..web.server import serve
+    except ImportError as error:
+        if error.name not in {"anyio", "starlette", "uvicorn", "h11"}:
+            raise
+        raise ImportError(
+            f'the page needs {error.name}, which is not installed: pip install "sam-mlx[web]"'
+        ) from None
+    pixels = MOST_PIXELS if args.max_pixels is None else args.max_pixels
+    allow_pixels(pixels)
+    pictures = find(args.picture)
+    server = Server(load_model(args), args.model, pictures, max_pixels=pixels)
+    serve(server, args.host, args.port, not args.no_open, lambda text: print(text, flush=True))
+    return 0
+
+
+def find(given: list[str]) -> list[Path]:
+    """The pictures of files and folders, in the order of their names; the coins of nothing."""
+    found: list[Path] = []
+    for name in given:
+        path = Path(name).expanduser()
+        if path.is_dir():
+            inside = sorted(p for p in path.iterdir() if p.suffix.lower() in picture_endings())
+            if not inside:
+                raise FileNotFoundError(f"no pictures in {path}; give another folder, or files")
+            found += inside
+        elif path.is_file():
+            found.append(path)
+        else:
+            raise FileNotFoundError(f"no such picture or folder: {path}")
+    return found or [COINS]

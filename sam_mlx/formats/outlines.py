@@ -1,0 +1,78 @@
+"""Exact outlines, one file a picture: for drawing programs, and for those that know polygons.
+
+Coordinates are pixels of the picture: the first covers 0 to 1 in both, y goes down.
+"""
+
+import json
+from html import escape
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ..masks import outlines
+from ..overlay import palette
+from .base import Format, Result
+
+
+def named(result: Result, i: int) -> tuple[str, str]:
+    """A mask's name and colour: its own, or its number and one of the palette."""
+    record = result.records[i]
+    r, g, b = palette(i + 1)[-1].tolist()
+    own = f"#{r:02x}{g:02x}{b:02x}"
+    return record.get("name", f"mask {i}"), record.get("colour", own)
+
+
+class Svg(Format):
+    name = "svg"
+    help = "an SVG file for each picture, a path a mask"
+    pattern = "{}.svg"
+
+    def write(self, result: Result, path: str) -> None:
+        height, width = result.image.shape[:2]
+        lines = [
+            f'<svg xmlns="http://www.w3.org/2000/svg" width="{width}" height="{height}" '
+            f'viewBox="0 0 {width} {height}" fill-rule="evenodd">'
+        ]
+        for i, mask in enumerate(result.masks):
+            name, colour = (escape(text) for text in named(result, i))
+            drawn = "".join(map(drawing, (ring for region in outlines(mask) for ring in region)))
+            lines.append(f'<path fill="{colour}" d="{drawn}"><title>{name}</title></path>')
+        Path(path).write_text("\n".join([*lines, "</svg>\n"]), encoding="utf-8")
+
+
+def drawing(ring: np.ndarray) -> str:
+    """A ring as a path: edges go across and down by turns."""
+    x, y = ring[0].tolist()
+    steps = np.diff(ring, axis=0).tolist()
+    return f"M{x} {y}" + "".join(f"h{dx}" if dx else f"v{dy}" for dx, dy in steps) + "z"
+
+
+class GeoJson(Format):
+    name = "geojson"
+    help = "a GeoJSON file for each picture, a feature a mask, in pixels"
+    pattern = "{}.geojson"
+
+    def write(self, result: Result, path: str) -> None:
+        features = [feature(result, i, mask) for i, mask in enumerate(result.masks)]
+        collection = {"type": "FeatureCollection", **result.describe(), "features": features}
+        Path(path).write_text(json.dumps(collection))
+
+
+def feature(result: Result, i: int, mask: np.ndarray) -> dict[str, Any]:
+    regions = [[closed(ring) for ring in region] for region in outlines(mask)]
+    if len(regions) == 1:
+        geometry = {"type": "Polygon", "coordinates": regions[0]}
+    else:
+        geometry = {"type": "MultiPolygon", "coordinates": regions}
+    name, colour = named(result, i)
+    record = result.records[i]
+    scores = {k: record[k] for k in ("area", "predicted_iou", "stability_score")}
+    properties = {"name": name, "colour": colour, **scores}
+    return {"type": "Feature", "id": i, "properties": properties, "geometry": geometry}
+
+
+def closed(ring: np.ndarray) -> list[list[int]]:
+    """A ring that ends where it begins, as GeoJSON has it."""
+    corners: list[list[int]] = ring.tolist()
+    return [*corners, corners[0]]

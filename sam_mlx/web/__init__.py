@@ -1,0 +1,1 @@
+"""A page to click in, and the server behind it: ``sam-mlx web``."""

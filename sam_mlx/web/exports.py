@@ -1,0 +1,173 @@
+"""What is taken home: files in the shell's formats, and lines of Python."""
+
+from __future__ import annotations
+
+import io
+import json
+import tempfile
+import zipfile
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ..formats import FORMATS, Format, Result
+from ..formats.masks import save_mask
+from ..masks import decode_rle
+from .errors import Refusal
+from .model import LEAST, POINTS_AT_ONCE
+from .sessions import MaskObject, Picture, Session
+
+NAMES = ("masks", "cutout", "coco", "labelmap", "svg", "geojson")
+TYPES = {".png": "image/png", ".json": "application/json", ".svg": "image/svg+xml",
+         ".geojson": "application/geo+json", ".zip": "application/zip"}  # fmt: skip
+WITH_PICTURE = {"cutout"}  # formats that need its pixels
+
+
+def export(picture: Picture, name: str, chosen: str | None) -> tuple[bytes, str, str]:
+    """A file, its type and its name, of all objects of a picture or of one."""
+    if name not in NAMES:
+        raise Refusal(404, f"there is no such format; there are {', '.join(NAMES)}")
+    objects = list(picture.objects.values()) if chosen is None else [picture.object(chosen)]
+    if not objects:
+        raise Refusal(404, "the picture has no objects: click on one first")
+    stem = Path(picture.name).stem or "picture"
+    if name == "masks" and len(objects) == 1:
+        return mask_png(objects[0]), TYPES[".png"], f"{stem}_mask.png"
+    with tempfile.TemporaryDirectory() as folder:
+        written = write(Path(folder), picture, objects, FORMATS[name])
+        if written.is_dir():
+            data = zipped(sorted(written.rglob("*")), written)
+            return data, TYPES[".zip"], f"{stem}_masks.zip"
+        ending = written.suffix
+        return written.read_bytes(), TYPES[ending], f"{stem}_{name}{ending}"
+
+
+def mask_png(found: MaskObject) -> bytes:
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "mask.png"
+        save_mask(decode_rle([found.mask])[0], str(path))
+        return path.read_bytes()
+
+
+def result_of(picture: Picture, objects: list[MaskObject], with_picture: bool) -> Result:
+    size = picture.size
+    image = picture.content.pixels() if with_picture else np.empty((*size, 3), np.uint8)
+    return Result(picture.name, 1, image, [found.record() for found in objects])
+
+
+def write(folder: Path, picture: Picture, objects: list[MaskObject], format: Format) -> Path:
+    """One picture's result in a format; what all pictures share is of this one."""
+    result = result_of(picture, objects, format.name in WITH_PICTURE)
+    path = format.path(folder, "picture")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    format.write(result, str(path))
+    if not format.joined:
+        return path
+    format.finish({picture.name: path}, str(folder / format.joined))
+    return folder / format.joined
+
+
+def everything_of(session: Session) -> bytes:
+    """A zip of all pictures' objects in every format."""
+    pictures = [p for p in session.pictures.values() if p.objects]
+    if not pictures:
+        raise Refusal(404, "no picture has objects: click on one first")
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        names = unique([Path(p.name).stem for p in pictures])
+        for stem, picture in zip(names, pictures):
+            objects = list(picture.objects.values())
+            result = result_of(picture, objects, with_picture=True)
+            for format in (FORMATS[n] for n in NAMES):
+                path = format.path(folder, stem)
+                path.parent.mkdir(parents=True, exist_ok=True)
+                format.write(result, str(path))
+        coco = FORMATS["coco"]
+        parts = {p.name: coco.path(folder, stem) for stem, p in zip(names, pictures)}
+        if len(parts) < len(pictures):  # two pictures of one name
+            parts = {stem: coco.path(folder, stem) for stem in names}
+        coco.finish(parts, str(folder / coco.joined))
+        files = [p for p in sorted(folder.rglob("*")) if ".coco" not in p.parts]
+        return zipped(files, folder)
+
+
+def unique(names: list[str]) -> list[str]:
+    """Names in one folder, also where capitals count for nothing."""
+    taken: set[str] = set()
+    found = []
+    for name in names:
+        new, i = name, 2
+        while new.lower() in taken:
+            new, i = f"{name} {i}", i + 1
+        taken.add(new.lower())
+        found.append(new)
+    return found
+
+
+def zipped(files: list[Path], folder: Path) -> bytes:
+    target = io.BytesIO()
+    with zipfile.ZipFile(target, "w", zipfile.ZIP_DEFLATED) as archive:
+        for file in files:
+            if file.is_file():
+                archive.write(file, file.relative_to(folder).as_posix())
+    return target.getvalue()
+
+
+def python(model: str, picture: Picture, found: MaskObject) -> str:
+    """Lines which, run beside the picture, give the object's mask as ``mask``."""
+    lines = ["import numpy as np"] if not found.prompt and found.everything is None else []
+    if found.everything is not None:
+        lines += of_everything(model, picture, found.everything)
+    elif found.prompt:
+        lines += of_prompt(model, picture, found)
+    else:
+        lines.append(f"mask = np.zeros({picture.size}, bool)")
+    tools = []
+    if found.min_mask_region_area > 0 and found.base is not None:
+        tools.append("remove_small_regions")
+        for mode in ("holes", "islands"):
+            area = found.min_mask_region_area
+            lines.append(f'mask, _ = remove_small_regions(mask, {area!r}, "{mode}")')
+    if found.edits:
+        tools.append("brush")
+    for edit in found.edits:
+        erase = ", erase=True" if edit["erase"] else ""
+        lines.append(f"mask = brush(mask, {edit['path']!r}, {edit['radius']!r}{erase})")
+    if tools:
+        lines.insert(1, f"from sam_mlx.masks import {', '.join(sorted(tools))}")
+    return "\n".join(lines) + "\n"
+
+
+def of_prompt(model: str, picture: Picture, found: MaskObject) -> list[str]:
+    arguments = [f"{k}={v!r}" for k, v in found.prompt.items()]
+    arguments.append(f"multimask_output={found.asks_for_three}")
+    chosen = "scores.argmax()" if found.choice is None else str(found.choice)
+    chosen = chosen if found.asks_for_three else "0"
+    return [
+        "from sam_mlx import SamPredictor",
+        "",
+        f"predictor = SamPredictor.from_pretrained({quoted(model)})",
+        f"predictor.set_image({quoted(picture.name)})",
+        f"masks, scores, _ = predictor.predict({', '.join(arguments)})",
+        f"mask = masks[{chosen}]",
+    ]
+
+
+def of_everything(model: str, picture: Picture, name: str) -> list[str]:
+    side, _, index = name.split("-")
+    arguments: dict[str, Any] = {"points_per_side": int(side), "points_per_batch": POINTS_AT_ONCE}
+    listed = ", ".join(f"{k}={v!r}" for k, v in {**arguments, **LEAST}.items())
+    return [
+        "from sam_mlx import SamAutomaticMaskGenerator",
+        "",
+        "generator = SamAutomaticMaskGenerator.from_pretrained(",
+        f"    {quoted(model)}, {listed}",
+        ")",
+        f"records = generator.generate({quoted(picture.name)})",
+        f'mask = records[{index}]["segmentation"]',
+    ]
+
+
+def quoted(text: str) -> str:
+    return json.dumps(text, ensure_ascii=False)

@@ -1,0 +1,192 @@
+"""Pictures as files of the server's own, and checked before their pixels are made."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import os
+import tempfile
+import threading
+import unicodedata
+import warnings
+import weakref
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from ..images import load_image, look
+from .errors import Refusal
+
+# By content. What Pillow opens besides is rare, or starts other programs.
+FORMATS = {"JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "MPO", "HEIF", "AVIF", "PPM", "JPEG2000"}
+MOST_BYTES = 100 << 20  # of one picture
+MOST_PIXELS = 50_000_000  # of one picture: phones have 48 million
+STORE_BYTES = 4 << 30  # of all pictures that were sent
+THUMBNAIL = 160  # pixels of the longer side
+SMALL = 2_000_000  # pixels of what is shown as PNG; larger ones are shown as JPEG
+
+
+class Content:
+    """A picture's file; several sessions share it."""
+
+    def __init__(self, key: str, path: Path, nbytes: int, size: tuple[int, int]):
+        self.key, self.path, self.nbytes, self.size = key, path, nbytes, size
+        self.encoding: float | None = None  # since when, or None
+        self.error: str | None = None  # why it could not be encoded
+        self._thumbnail: bytes | None = None
+
+    def read(self) -> bytes:
+        try:
+            return self.path.read_bytes()
+        except OSError:
+            raise Refusal(404, "the picture's file is not there any more") from None
+
+    def pixels(self) -> np.ndarray:
+        """(H, W, 3) uint8, as ``load_image`` gives it."""
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            return decode(self.read())
+
+    def shown(self) -> tuple[bytes, str]:
+        """The picture as browsers can show it, and its type."""
+        pixels = self.pixels()
+        png = pixels.shape[0] * pixels.shape[1] <= SMALL
+        return compressed(Image.fromarray(pixels), png), "image/png" if png else "image/jpeg"
+
+    def thumbnail(self) -> bytes:
+        if self._thumbnail is None:
+            picture = Image.fromarray(self.pixels())
+            picture.thumbnail((THUMBNAIL, THUMBNAIL))
+            self._thumbnail = compressed(picture, png=False)
+        return self._thumbnail
+
+
+def compressed(picture: Image.Image, png: bool) -> bytes:
+    file = io.BytesIO()
+    if png:
+        picture.save(file, "PNG", compress_level=1)
+    else:
+        picture.save(file, "JPEG", quality=92)
+    return file.getvalue()
+
+
+def decode(data: bytes) -> np.ndarray:
+    try:
+        return load_image(data)
+    except ValueError as error:
+        raise Refusal(415, str(error)) from None
+
+
+class Store:
+    """All pictures, those that were sent in a folder that ends with the server."""
+
+    def __init__(self, most_pixels: int = MOST_PIXELS, most_bytes: int = MOST_BYTES):
+        self.most_pixels, self.most_bytes = most_pixels, most_bytes
+        self.room = STORE_BYTES
+        self._folder = tempfile.TemporaryDirectory(
+            prefix="sam_mlx-web-", ignore_cleanup_errors=True
+        )
+        self._contents: weakref.WeakValueDictionary[str, Content] = weakref.WeakValueDictionary()
+        self._count = 0
+        self._lock = threading.Lock()
+
+    @property
+    def folder(self) -> Path:
+        return Path(self._folder.name)
+
+    def close(self) -> None:
+        self._folder.cleanup()
+
+    def new_file(self) -> Path:
+        """A name that no client has chosen."""
+        with self._lock:
+            self._count += 1
+            return self.folder / f"{self._count}"
+
+    def of_file(self, path: Path) -> Content:
+        """A picture of the command line, which stays where it is."""
+        data = path.read_bytes()
+        return self._keep(data, path, mine=False)
+
+    def of_upload(self, path: Path) -> Content:
+        """A picture that was sent and lies in the folder. Raises Refusal for what is none."""
+        try:
+            return self._keep(path.read_bytes(), path, mine=True)
+        except BaseException:
+            path.unlink(missing_ok=True)
+            raise
+
+    def of_bytes(self, data: bytes) -> Content:
+        path = self.new_file()
+        path.write_bytes(data)
+        return self.of_upload(path)
+
+    def _keep(self, data: bytes, path: Path, mine: bool) -> Content:
+        key = hashlib.sha256(data).hexdigest()
+        with self._lock:
+            known = self._contents.get(key)
+        if known is not None:
+            if mine:
+                path.unlink()
+            return known
+        size = self.check(data)
+        content = Content(key, path, len(data), size)
+        with self._lock:
+            if mine and sum(c.nbytes for c in self._contents.values()) + len(data) > self.room:
+                raise Refusal(413, "the server has no room for more pictures: remove some first")
+            self._contents[key] = content
+        if mine:
+            weakref.finalize(content, _remove, path)
+        return content
+
+    def check(self, data: bytes) -> tuple[int, int]:
+        """Height and width of a picture. Raises Refusal for what is none, or is too large."""
+        try:
+            form, (height, width) = look(data)
+        except ValueError as error:
+            raise Refusal(415, str(error)) from None
+        if form not in FORMATS:
+            raise Refusal(415, f"the file is {form}; expected {', '.join(sorted(FORMATS))}")
+        if height * width > self.most_pixels:
+            raise Refusal(
+                413,
+                f"the picture has {width} x {height} pixels; this server takes up to "
+                f"{self.most_pixels} in all: make it smaller, or start it with --max-pixels",
+            )
+        return height, width
+
+
+def _remove(path: Path) -> None:
+    path.unlink(missing_ok=True)
+
+
+async def receive(
+    chunks: AsyncIterator[bytes], store: Store, declared: str | None, most: int
+) -> Path:
+    """What a client sends as a file in the store's folder, given up as soon as it is too long."""
+    too_long = Refusal(413, f"the file has more than {most} bytes, which this server takes")
+    if declared is not None and declared.isdecimal() and int(declared) > most:
+        raise too_long
+    path, count = store.new_file(), 0
+    try:
+        with path.open("wb") as file:
+            async for chunk in chunks:
+                count += len(chunk)
+                if count > most:
+                    raise too_long
+                file.write(chunk)
+        if not count:
+            raise Refusal(400, "the request has no body; expected a file's bytes")
+    except BaseException:
+        path.unlink(missing_ok=True)
+        raise
+    return path
+
+
+def clean_name(name: str | None, fallback: str = "picture") -> str:
+    """A client's name for something, for showing and for names in archives: no path."""
+    name = os.path.basename((name or "").replace("\\", "/"))
+    kept = "".join(c for c in name if unicodedata.category(c)[0] != "C" and c not in '<>:"|?*/')
+    return kept.strip(" .")[:100] or fallback

@@ -1,0 +1,89 @@
+"""The server as a process: the address, the browser, uvicorn."""
+
+from __future__ import annotations
+
+import secrets
+import socket
+import threading
+import webbrowser
+from collections.abc import Callable
+from typing import Any
+
+import uvicorn
+from uvicorn.protocols.http.h11_impl import H11Protocol
+
+from .app import Server
+from .guard import ANY_ADDRESS, is_loopback
+
+HEAD_SECONDS = 15.0  # for a client to say what it wants
+MOST_CONNECTIONS = 512
+
+
+class Protocol(H11Protocol):
+    """uvicorn's, which waits for ever for a client that says nothing, or says it slowly."""
+
+    head_seconds = HEAD_SECONDS
+
+    def connection_made(self, transport: Any) -> None:
+        super().connection_made(transport)
+        self._seen: Any = None
+        self._timer = self.loop.call_later(self.head_seconds, self._look)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._timer.cancel()
+        super().connection_lost(exc)
+
+    def _look(self) -> None:
+        """Close a connection on which no request has begun since the last look."""
+        idle = self.cycle is None or self.cycle.response_complete
+        if idle and self.cycle is self._seen:
+            self.transport.close()
+            return
+        self._seen = self.cycle
+        self._timer = self.loop.call_later(self.head_seconds, self._look)
+
+
+def bind(host: str, port: int) -> socket.socket:
+    """A listening socket. Raises OSError with what to do."""
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    found = socket.socket(family)
+    found.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        found.bind((host, port))
+    except (OSError, OverflowError) as error:
+        found.close()
+        why = getattr(error, "strerror", None) or str(error)
+        raise OSError(
+            f"cannot listen on {host} port {port}: {why}; choose another --port"
+        ) from None
+    return found
+
+
+def serve(server: Server, host: str, port: int, browser: bool, say: Callable[[str], None]) -> None:
+    """Answer until the process is interrupted."""
+    token = None if is_loopback(host) else secrets.token_urlsafe(24)
+    listening = bind(host, port)
+    address = address_of(host, listening.getsockname()[1], token)
+    say(f"{address}\nCtrl+C ends the server, and what was not saved.")
+    running = uvicorn.Server(configuration(server, host, token))
+    if browser:
+        threading.Timer(0.5, webbrowser.open, [address]).start()
+    try:
+        running.run([listening])
+    finally:
+        server.close()
+
+
+def configuration(server: Server, host: str, token: str | None) -> uvicorn.Config:
+    return uvicorn.Config(
+        server.app(host, token), http=Protocol, ws="none", lifespan="off", log_level="warning",
+        access_log=False, server_header=False, limit_concurrency=MOST_CONNECTIONS,
+        timeout_keep_alive=10, timeout_graceful_shutdown=2, proxy_headers=False,
+    )  # fmt: skip
+
+
+def address_of(host: str, port: int, token: str | None) -> str:
+    """What to open: the page's address, with the token where one is needed."""
+    name = socket.gethostname() if host in ANY_ADDRESS else host
+    name = f"[{name}]" if ":" in name else name
+    return f"http://{name}:{port}/" + (f"?token={token}" if token else "")
