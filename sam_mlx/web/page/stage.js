@@ -2,7 +2,7 @@
 
 import { rgba, rgbOf } from "./colours.js";
 import { drawLogits } from "./logits.js";
-import { answerOf, resultOf } from "./work.js";
+import { answerOf } from "./work.js";
 
 const EXACT_FROM = 8; // screen pixels a pixel, from which the pixels' own edges are drawn
 const WHITE = [255, 255, 255];
@@ -93,7 +93,7 @@ export class Stage {
     if (!scene) return;
     if (scene.active) {
       this.#object(context, scene.active, scene.hover ? scene.opacity * 0.7 : scene.opacity);
-      this.#strokes(context, scene.active, scene.pending, scene.opacity);
+      this.#strokes(context, scene.active, [...scene.active.shown.strokes, ...scene.strokes], scene.opacity);
     }
     if (scene.hover) this.#logits(context, scene.hover.field, scene.hover.colour, scene.opacity * 0.75, WHITE);
     if (scene.active && !scene.active.hidden) this.#prompt(context, scene.active.prompt.question);
@@ -105,8 +105,8 @@ export class Stage {
   #object(context, object, opacity) {
     if (object.hidden) return;
     const { prompt, colour } = object;
-    const field = prompt.edits.length ? null : fieldOf(prompt);
-    const result = resultOf(prompt) ?? object.shown;
+    const { result, strokes } = object.shown;
+    const field = prompt.edits.length > strokes.length ? null : fieldOf(prompt);
     // At most a pixel lies between them: small logits are smooth, the exact mask has its pixels.
     if (field && this.view.scale < EXACT_FROM) this.#logits(context, field, colour, opacity);
     else if (result) this.#exact(context, result, colour, opacity);
@@ -138,7 +138,7 @@ export class Stage {
     for (const { erase, radius, path } of strokes) {
       context.globalCompositeOperation = erase ? "destination-out" : "source-over";
       context.strokeStyle = erase ? "#000" : rgba(colour, opacity);
-      context.lineWidth = 2 * radius + 1;
+      context.lineWidth = 2 * radius;
       const line = new Path2D();
       path.forEach(([x, y], i) => (i ? line.lineTo(x, y) : line.moveTo(x, y)));
       if (path.length === 1) line.lineTo(path[0][0] + 0.001, path[0][1]);
@@ -155,7 +155,8 @@ export class Stage {
     if (!question) return;
     this.#inStage(context);
     if (question.box) this.#rubber(context, question.box);
-    question.points.forEach((point, i) => this.#dot(context, this.view.toStage(point), question.labels[i]));
+    // Points name pixels: they are drawn in their middle.
+    question.points.forEach(([x, y], i) => this.#dot(context, this.view.toStage([x + 0.5, y + 0.5]), question.labels[i]));
   }
 
   #dot(context, [x, y], label) {
@@ -176,7 +177,7 @@ export class Stage {
   #rubber(context, [x0, y0, x1, y1]) {
     this.#inStage(context);
     const [ax, ay] = this.view.toStage([x0, y0]);
-    const [bx, by] = this.view.toStage([x1, y1]);
+    const [bx, by] = this.view.toStage([x1 + 1, y1 + 1]);
     const rectangle = [Math.min(ax, bx), Math.min(ay, by), Math.abs(bx - ax), Math.abs(by - ay)];
     context.lineWidth = 3;
     context.strokeStyle = "rgba(0, 0, 0, 0.35)";
@@ -194,7 +195,7 @@ export class Stage {
       context.strokeStyle = colour;
       context.setLineDash(erase ? [4, 4] : []);
       context.beginPath();
-      context.arc(x, y, Math.max((radius + 0.5) * this.view.scale, 2), 0, 2 * Math.PI);
+      context.arc(x, y, Math.max(radius * this.view.scale, 2), 0, 2 * Math.PI);
       context.stroke();
     }
     context.setLineDash([]);
@@ -202,7 +203,7 @@ export class Stage {
 
   #crosshair(context, at) {
     this.#inStage(context);
-    const [x, y] = this.view.toStage(at);
+    const [x, y] = this.view.toStage([at[0] + 0.5, at[1] + 0.5]);
     for (const [width, colour] of [[4, "rgba(0, 0, 0, 0.5)"], [1.5, "#fff"]]) {
       context.lineWidth = width;
       context.strokeStyle = colour;

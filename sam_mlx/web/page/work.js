@@ -39,6 +39,7 @@ export class Work extends EventTarget {
     this.api = api;
     this.picture = picture;
     this.saved = new Map(); // by key: {id, object} as the server has it
+    this.latest = new Map(); // by key: the prompt whose mask was computed last
     this.past = [];
     this.future = [];
     this.state = { objects: picture.objects.map((found) => this.#adopt(found)), active: null };
@@ -57,6 +58,15 @@ export class Work extends EventTarget {
     return this.objects.find((object) => object.key === key) ?? null;
   }
 
+  /** An object's mask, or its last one and the strokes that are not yet in it. */
+  shown(object) {
+    const { prompt } = object;
+    if (resultOf(prompt)) return { result: resultOf(prompt), strokes: [] };
+    const before = this.latest.get(object.key);
+    const known = before?.question === prompt.question ? before.edits.length : 0;
+    return { result: before && resultOf(before), strokes: prompt.edits.slice(known) };
+  }
+
   idOf(object) {
     return this.saved.get(object.key)?.id;
   }
@@ -69,11 +79,11 @@ export class Work extends EventTarget {
     this.#put({ ...active, prompt: change(active.prompt) });
   }
 
-  /** A new object that is finished at once. */
-  add(prompt) {
-    const object = { ...this.#fresh(), prompt };
-    this.#step({ objects: [...this.objects, object], active: this.state.active });
-    return object;
+  /** New objects that are finished at once. */
+  add(...prompts) {
+    const objects = prompts.map((prompt) => ({ ...this.#fresh(), prompt }));
+    this.#step({ ...this.state, objects: [...this.objects, ...objects] });
+    return objects;
   }
 
   edit(key, properties) {
@@ -188,6 +198,7 @@ export class Work extends EventTarget {
       : await this.api.addObject(this.picture.id, body);
     this.saved.set(object.key, { id: found.id, object });
     keep(object.prompt, found);
+    this.latest.set(object.key, object.prompt);
     this.dispatchEvent(new Event("result"));
   }
 
@@ -202,6 +213,7 @@ export class Work extends EventTarget {
     const { name, colour, hidden } = found;
     const object = { key: crypto.randomUUID(), name, colour, hidden, prompt };
     keep(prompt, found);
+    this.latest.set(object.key, prompt);
     this.saved.set(object.key, { id: found.id, object });
     return object;
   }
