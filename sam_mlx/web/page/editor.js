@@ -5,8 +5,6 @@ import { Latest } from "./latest.js";
 import { decodeLogits } from "./logits.js";
 import { EMPTY, answerOf, isAmbiguous, remember, withBox, withPoint } from "./work.js";
 
-const HOVER_COLOUR = "#0a84ff";
-
 /** Emits "shown" on the stage's element when a hover's mask is on the screen. */
 export class Editor {
   constructor(app) {
@@ -51,6 +49,7 @@ export class Editor {
         ? { at: this.view.toPicture(...this.lastAt), radius: this.radius, erase: this.tool === "eraser" }
         : null,
       opacity: this.opacity,
+      outlinesOnly: this.app.everything.open,
     };
   }
 
@@ -69,7 +68,7 @@ export class Editor {
   move(at, event) {
     this.lastAt = at;
     this.lastBeside = event?.altKey ?? false;
-    if (this.crosshair) this.crosshair = null;
+    this.#forgetCrosshair();
     this.preview(event?.timeStamp);
     this.app.stage.draw("top");
   }
@@ -105,7 +104,7 @@ export class Editor {
 
   #showHover({ question, since, work }, answer) {
     if (work !== this.work) return;
-    this.hover = { field: answer.masks[answer.best].field, colour: work.active?.colour ?? HOVER_COLOUR, question };
+    this.hover = { field: answer.masks[answer.best].field, colour: work.active?.colour ?? work.nextColour, question };
     this.app.stage.drawNow("top");
     afterPaint(() => this.app.stage.root.dispatchEvent(new CustomEvent("shown", { detail: { since, at: question.points.at(-1) } })));
   }
@@ -240,8 +239,14 @@ export class Editor {
   }
 
   hideCrosshair() {
-    this.crosshair = this.corner = null;
+    if (!this.crosshair) return;
+    this.#forgetCrosshair();
     this.leave();
+  }
+
+  #forgetCrosshair() {
+    this.crosshair = this.corner = null;
+    this.app.stage.root.classList.remove("by-keyboard");
   }
 
   #middle() {
@@ -252,6 +257,7 @@ export class Editor {
   }
 
   #look() {
+    this.app.stage.root.classList.add("by-keyboard");
     const [x, y] = this.crosshair;
     const at = this.view.toStage([x + 0.5, y + 0.5]);
     const outX = Math.min(at[0] - 40, 0) || Math.max(at[0] + 40 - this.view.width, 0);

@@ -160,7 +160,9 @@ export class EverythingPanel {
   /** What is drawn: the large ones first, so that small ones lie on top. */
   visible() {
     if (!this.open || !this.run) return [];
-    return this.run.kept.map((mask) => ({ ...mask, paths: mask.paths, chosen: mask === this.chosen }));
+    const taken = new Set(this.app.work.objects.map(({ prompt }) => prompt.everything));
+    const left = this.run.kept.filter(({ id }) => !taken.has(id));
+    return left.map((mask) => ({ ...mask, paths: mask.paths, chosen: mask === this.chosen }));
   }
 
   /** The mask on top at a pixel. */

@@ -54,7 +54,7 @@ class App {
       zoom: (factor, x, y) => this.zoom(factor, x, y),
     });
     $("stage").addEventListener("focus", () => $("stage").matches(":focus-visible") && editor.showCrosshair());
-    $("stage").addEventListener("blur", () => editor.crosshair && editor.hideCrosshair());
+    $("stage").addEventListener("blur", () => editor.hideCrosshair());
     $("undo").onclick = () => this.work?.undo();
     $("redo").onclick = () => this.work?.redo();
     $("zoom-in").onclick = () => this.zoom(1.25);

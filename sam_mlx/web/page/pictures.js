@@ -142,6 +142,7 @@ export class Pictures {
     const picture = this.app.work?.picture;
     const busy = Boolean(picture && !picture.ready && this.encodings.has(picture.id));
     $("progress").hidden = !busy;
+    $("stage").toggleAttribute("data-ready", Boolean(picture?.ready));
     if (busy) $("progress-bar").value = picture.done ?? 0;
   }
 }

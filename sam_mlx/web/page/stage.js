@@ -84,7 +84,7 @@ export class Stage {
     if (!scene) return;
     for (const found of scene.everything) this.#exact(context, found, found.colour, scene.opacity, found.chosen);
     for (const object of scene.others) {
-      this.#object(context, object, scene.opacity);
+      this.#object(context, object, scene.outlinesOnly ? 0 : scene.opacity);
     }
   }
 

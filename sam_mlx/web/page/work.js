@@ -54,6 +54,10 @@ export class Work extends EventTarget {
     return this.find(this.state.active);
   }
 
+  get nextColour() {
+    return colourAt(this.count);
+  }
+
   find(key) {
     return this.objects.find((object) => object.key === key) ?? null;
   }
