@@ -200,13 +200,15 @@ def _open(file: BinaryIO) -> Image.Image:
         raise ValueError(_unknown(file, head)) from None
 
 
-def look(data: bytes) -> tuple[str, tuple[int, int]]:
-    """What a file's bytes are, without decoding pixels: the format, as Pillow names it, and the
-    height and width that ``load_image`` gives.
+def look(file: bytes | BinaryIO) -> tuple[str, tuple[int, int]]:
+    """What a file, or its bytes, are without decoding pixels: the format, as Pillow names it, and
+    the height and width that ``load_image`` gives.
 
     Raises ValueError for what is no picture, or has more pixels than Pillow is allowed.
     """
-    with _as_value_error(f"the {len(data)} bytes"), _open(io.BytesIO(data)) as image:
+    name = f"the {len(file)} bytes" if isinstance(file, bytes) else "the file"
+    file = io.BytesIO(file) if isinstance(file, bytes) else file
+    with _as_value_error(name), _open(file) as image:
         if 0 in image.size:
             raise ValueError(f"image has size {image.size}: it holds no pixels")
         width, height = image.size

@@ -1,5 +1,6 @@
 """The shell command, run as a user runs it but within this process."""
 
+import json
 import subprocess
 import sys
 from pathlib import Path
@@ -10,6 +11,7 @@ from PIL import Image
 
 from sam_mlx import SamPredictor
 from sam_mlx.cli import COMMANDS, main
+from sam_mlx.masks import decode_rle
 
 
 @pytest.fixture(scope="module")
@@ -91,6 +93,63 @@ def test_the_overlay_of_three_masks_shows_three(files, tmp_path, photograph):
     changed = (np.asarray(Image.open(tmp_path / "out" / "overlay.png")) != photograph).any(2)
     for mask in masks:
         assert changed[mask].mean() > 0.95
+
+
+def test_predict_in_the_output_formats(files, tmp_path, capsys):
+    formats = "coco", "svg", "geojson", "cutout", "labelmap", "rle"
+    assert run(files, tmp_path, "--point", 200, 130, "--format", *formats) == 0
+    out = tmp_path / "out"
+    names = ("annotations.json", "object.geojson", "object.json", "object.svg",
+             "object_cutout.png", "object_labels.png")  # fmt: skip
+    assert sorted(p.name for p in out.iterdir()) == [
+        names[0], "logits.npy", "mask.png", *names[1:], "overlay.png",
+    ]  # fmt: skip
+    told = capsys.readouterr().out
+    assert all(str(out / name) in told for name in names)
+    mask = np.asarray(Image.open(out / "mask.png")) > 0
+    np.testing.assert_array_equal(
+        np.asarray(Image.open(out / "object_cutout.png"))[..., 3] > 0, mask
+    )
+    np.testing.assert_array_equal(np.asarray(Image.open(out / "object_labels.png")) == 1, mask)
+    dataset = json.loads((out / "annotations.json").read_text())
+    assert dataset["images"][0]["file_name"] == "photograph.png"
+    (annotation,) = dataset["annotations"]
+    np.testing.assert_array_equal(decode_rle([annotation["segmentation"]])[0], mask)
+    assert json.loads((out / "object.json").read_text())[0]["point_coords"] == [[200, 130]]
+    assert run(files, tmp_path, "--box", 9, 9, 300, 300, "--multimask", "--format", "svg") == 0
+    assert (out / "object.svg").read_text().count("<path") == 3
+    assert run(files, tmp_path, "--point", 5, 5, "--format", "sa1b", "rle") == 2
+    assert "files of the same names" in capsys.readouterr().err
+
+
+def test_web_needs_its_extra(monkeypatch, capsys):
+    for name in [n for n in sys.modules if n.startswith("sam_mlx.web")]:
+        monkeypatch.delitem(sys.modules, name)
+    monkeypatch.setitem(sys.modules, "starlette", None)
+    assert main(["web", "--no-open"]) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.endswith('starlette, which is not installed: pip install "sam-mlx[web]"')
+
+
+def test_web_opens_files_and_folders_and_else_the_coins(tmp_path):
+    from sam_mlx.commands.web import COINS, find
+
+    for name in ("b.png", "a.JPG", "text.txt"):
+        (tmp_path / name).touch()
+    assert find([]) == [COINS] and COINS.is_file()
+    assert [p.name for p in find([str(tmp_path)])] == ["a.JPG", "b.png"]
+    assert find([str(tmp_path / "text.txt")]) == [tmp_path / "text.txt"]
+    (tmp_path / "none").mkdir()
+    for given, words in [("none", "no pictures in"), ("nothing", "no such picture or folder")]:
+        with pytest.raises(FileNotFoundError, match=words):
+            find([str(tmp_path / given)])
+
+
+@pytest.mark.parametrize("port", ["-1", "65536", "x"])
+def test_web_refuses_what_is_no_port(port, capsys):
+    with pytest.raises(SystemExit):
+        main(["web", f"--port={port}"])
+    assert "is no port" in capsys.readouterr().err
 
 
 def test_the_picture_is_not_replaced_by_a_result(files, tmp_path, photograph, capsys):

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 from PIL import Image, ImageOps
 
-from sam_mlx.images import allow_pixels, load_image
+from sam_mlx.images import allow_pixels, load_image, look
 
 
 def encoded(picture, format, **options):
@@ -487,3 +487,19 @@ def test_a_real_heic_file(photograph):
     heif = pytest.importorskip("pillow_heif")
     heif.register_heif_opener()
     assert load_image(encoded(Image.fromarray(photograph), "HEIF")).shape == photograph.shape
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_what_a_file_is_without_its_pixels(orientation, monkeypatch):
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    data = encoded(Image.new("RGB", (30, 20)), "JPEG", exif=exif)
+    expected = load_image(data).shape[:2]
+    monkeypatch.setattr(Image.Image, "load", None)
+    assert look(data) == ("JPEG", expected)
+
+
+def test_what_is_no_picture_is_not_looked_at():
+    for data in (b"", b"text", b"\x89PNG\r\n\x1a\n"):
+        with pytest.raises(ValueError, match=f"cannot read the {len(data)} bytes as a picture"):
+            look(data)

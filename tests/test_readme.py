@@ -28,10 +28,12 @@ COMMANDS = [
     line
     for line in SHELL
     if line.startswith(("sam-mlx", "mlx.launch", "python -m sam_mlx.compat -c"))
+    and not line.startswith("sam-mlx web")
 ]
 # What the other lines are, and where they run.
 ELSEWHERE = {
     "pip install": ".ci/run, a fresh environment",
+    "sam-mlx web": "tests/web: ends when it is interrupted",
     "python -m sam_mlx.compat": "tests/compat: a program of the reader's",
     "python -m convert": "tests/convert: needs a released checkpoint",
     "python examples/benchmarks/run.py": "tests/examples/test_benchmarks.py: hours, and a clone",

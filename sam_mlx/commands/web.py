@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import argparse
+import sys
 from pathlib import Path
 
+from ..checkpoints.options import LoadOptions
 from ..images import allow_pixels, picture_endings
+from ..options import from_flags
 from .common import add_image_flags, add_model_flags, load_model
 
 HELP = "open a page in which a click gives a mask"
@@ -41,15 +44,22 @@ def run(args: argparse.Namespace) -> int:
         from ..web.pictures import MOST_PIXELS
         from ..web.server import serve
     except ImportError as error:
-        if error.name not in {"anyio", "starlette", "uvicorn", "h11"}:
+        missing = (error.name or "").partition(".")[0]
+        if missing not in {"anyio", "starlette", "uvicorn", "h11"}:
             raise
         raise ImportError(
-            f'the page needs {error.name}, which is not installed: pip install "sam-mlx[web]"'
+            f'the page needs {missing}, which is not installed: pip install "sam-mlx[web]"'
         ) from None
     pixels = MOST_PIXELS if args.max_pixels is None else args.max_pixels
     allow_pixels(pixels)
     pictures = find(args.picture)
-    server = Server(load_model(args), args.model, pictures, max_pixels=pixels)
+    options = vars(from_flags(args, LoadOptions))
+    server = Server(load_model(args), args.model, pictures, max_pixels=pixels, options=options)
+    for line in server.left_out:
+        print(f"left out: {line}", file=sys.stderr)
+    if not server.sessions.first_pictures:
+        server.close()
+        raise ValueError("none of the pictures could be read; give others")
     serve(server, args.host, args.port, not args.no_open, lambda text: print(text, flush=True))
     return 0
 

@@ -251,3 +251,11 @@ def operation(endpoint: Endpoint) -> dict[str, Any]:
         content = {"application/json": {"schema": endpoint.body}}
         described["requestBody"] = {"required": False, "content": content}
     return described
+
+
+if __name__ == "__main__":
+    import json
+    import sys
+
+    json.dump(document(), sys.stdout, indent=1)
+    sys.stdout.write("\n")

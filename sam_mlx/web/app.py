@@ -5,14 +5,12 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import AsyncIterator, Callable
-from concurrent.futures import CancelledError, Future
+from concurrent.futures import CancelledError, Future, ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 from urllib.parse import quote
 
-import anyio
-import anyio.to_thread
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect, Request
@@ -54,16 +52,24 @@ class Server:
         *,
         max_pixels: int = MOST_PIXELS,
         max_bytes: int = MOST_BYTES,
+        options: dict[str, Any] | None = None,
     ):
         self.store = Store(max_pixels, max_bytes)
-        self.model = Model(model, name)
+        self.model = Model(model, name, options or {})
         self.worker = Worker()
-        first = [(clean_name(path.name), self.store.of_file(path)) for path in pictures]
-        self.sessions = Sessions(first)
-        self.encodings: dict[str, Future[None]] = {}  # by the picture's key
+        self.left_out: list[str] = []  # pictures of the command line, and why
+        self.sessions = Sessions([one for path in pictures for one in self.first_picture(path)])
         self.seconds_per_encoding = ENCODE_SECONDS
         self.upload_seconds = UPLOAD_SECONDS
-        self._threads: anyio.CapacityLimiter | None = None
+        self.threads = ThreadPoolExecutor(THREADS, "sam_mlx.web.files")
+
+    def first_picture(self, path: Path) -> list[tuple[str, Content]]:
+        """A picture of the command line; what is none is left out."""
+        try:
+            return [(clean_name(path.name), self.store.of_file(path))]
+        except (Refusal, OSError) as error:
+            self.left_out.append(f"{path}: {error}")
+            return []
 
     def app(self, host: str = "127.0.0.1", token: str | None = None) -> Guard:
         routes = [Route("/", self.page), Route("/page/{name}", self.page)]
@@ -89,6 +95,7 @@ class Server:
 
     def close(self) -> None:
         self.worker.close()
+        self.threads.shutdown(cancel_futures=True)
         self.store.close()
 
     # What handlers share.
@@ -102,9 +109,8 @@ class Server:
 
     async def in_thread(self, task: Callable[..., T], *arguments: Any) -> T:
         """What takes time and not the model: decoding, compressing."""
-        if self._threads is None:
-            self._threads = anyio.CapacityLimiter(THREADS)
-        return await anyio.to_thread.run_sync(partial(task, *arguments), limiter=self._threads)
+        loop = asyncio.get_running_loop()
+        return await loop.run_in_executor(self.threads, partial(task, *arguments))
 
     async def body(self, request: Request, endpoint: Endpoint) -> dict[str, Any]:
         """The request's JSON, checked; an empty body is an empty object."""
@@ -194,8 +200,8 @@ class Server:
         content = picture.content
         height, width = content.size
         done = None
-        if content.encoding is not None and content.key in self.encodings:
-            passed = time.monotonic() - content.encoding
+        if (since := content.encoding) is not None:
+            passed = time.monotonic() - since
             done = {"done": min(passed / self.seconds_per_encoding, 0.95)}
         return {
             "id": picture.id, "name": picture.name, "width": width, "height": height,
@@ -231,25 +237,21 @@ class Server:
         session, picture = self.picture(request)
         session.selected = picture.id
         content = picture.content
-        if content.key not in self.model.embeddings and content.key not in self.encodings:
-            content.error, content.encoding = None, time.monotonic()
+        if content.key not in self.model.embeddings and content.encoding is None:
             work = partial(self.encode_now, content)
-            self.encodings[content.key] = self.worker.submit(work, session.id, ENCODE)
-            self.encodings[content.key].add_done_callback(partial(self.encoded, content))
+            future = self.worker.submit(work, session.id, ENCODE)
+            content.error, content.encoding = None, time.monotonic()
+            future.add_done_callback(partial(encoded, content))
         return self.show(picture)
 
     def encode_now(self, content: Content) -> None:
         """In the worker's thread."""
         pixels = content.pixels()
+        if content.key in self.model.embeddings:  # the same file was sent, too
+            return
         content.encoding = start = time.monotonic()
         self.model.encode(content.key, pixels)
         self.seconds_per_encoding = max(time.monotonic() - start, 0.01)
-
-    def encoded(self, content: Content, future: Future[None]) -> None:
-        self.encodings.pop(content.key, None)
-        content.encoding = None
-        if not future.cancelled() and (error := future.exception()):
-            content.error = said(error)
 
     def forget(self, picture: Picture) -> None:
         if picture.everything:
@@ -289,7 +291,7 @@ class Server:
         self, request: Request, picture: Picture, before: Any, given: dict[str, Any]
     ) -> Any:
         """An object after a change; where its mask changes, the worker makes it."""
-        after, what = change(before, given)
+        after, what = change(before, given, picture.size)
         if not what:
             return after
         embedding = None
@@ -372,7 +374,7 @@ class Server:
     async def show_python(self, request: Request, endpoint: Endpoint) -> Any:
         _, picture = self.picture(request)
         found = picture.object(request.query_params.get("object", ""))
-        lines = exports.python(self.model.name, picture, found)
+        lines = exports.python(self.model.arguments, picture, found)
         return Response(lines, media_type="text/plain; charset=utf-8")
 
     async def show_openapi(self, request: Request, endpoint: Endpoint) -> Any:
@@ -385,6 +387,12 @@ class Server:
         if path is None or path.suffix not in TYPES:
             raise Refusal(404, "there is no such file of the page")
         return Response(path.read_bytes(), media_type=TYPES[path.suffix])
+
+
+def encoded(content: Content, future: Future[None]) -> None:
+    content.encoding = None
+    if not future.cancelled() and (error := future.exception()):
+        content.error = said(error)
 
 
 async def disconnected(request: Request) -> None:

@@ -114,6 +114,7 @@ def opened_object(picture: Picture, state: dict[str, Any]) -> MaskObject:
     found = picture.new_object()
     for name, value in state.items():
         setattr(found, name, value)
+    found.painted = len(found.edits)
     check_colour(found.colour)
     check_prompt(found.points, found.labels, found.box)
     for rle in (found.mask, found.base):

@@ -5,12 +5,16 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
+import numpy as np
+
 from ..embedding import ImageEmbedding
 from ..masks import compress_rle, decode_rle, encode_rle, remove_small_regions
 from ..prompts import check_box
 from .errors import Refusal
 from .model import Model
 from .sessions import PROMPT, MaskObject, Picture
+
+STROKE_PIXELS = 1e9  # that all strokes of a change may cover, each of their parts by itself
 
 
 def record_of(given: dict[str, Any]) -> dict[str, Any]:
@@ -35,7 +39,9 @@ def check_prompt(points: list[Any], labels: list[int] | None, box: list[float] |
             raise Refusal(400, str(error)) from None
 
 
-def change(before: MaskObject, given: dict[str, Any]) -> tuple[MaskObject, set[str]]:
+def change(
+    before: MaskObject, given: dict[str, Any], size: tuple[int, int]
+) -> tuple[MaskObject, set[str]]:
     """An object with what is given, and what has to be made anew: its base, its edits."""
     given = {k: v for k, v in given.items() if k not in ("name", "colour") or v}
     if "colour" in given:
@@ -49,7 +55,23 @@ def change(before: MaskObject, given: dict[str, Any]) -> tuple[MaskObject, set[s
         what.add("base")
     if after.edits != before.edits:
         what.add("edits")
+        if after.edits[: before.painted] != before.edits[: before.painted]:
+            after.painted = 0
+    if what:
+        start = 0 if "base" in what else after.painted
+        check_strokes(after.edits[start:], size)
     return after, what
+
+
+def check_strokes(edits: list[dict[str, Any]], size: tuple[int, int]) -> None:
+    """Refuse what would keep the server busy for long."""
+    most, work = size[0] * size[1], 0.0
+    for edit in edits:
+        corners = np.array(edit["path"])
+        lengths = np.abs(np.diff(corners, axis=0)).sum(axis=1) if len(corners) > 1 else np.zeros(1)
+        work += float(np.minimum((2 * edit["radius"] + lengths + 1) ** 2, most).sum())
+    if work > STROKE_PIXELS:
+        raise Refusal(400, "the edits are too many, or too large: make fewer or smaller strokes")
 
 
 def check_colour(colour: str) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import json
 import tempfile
 import zipfile
 from pathlib import Path
@@ -115,7 +114,10 @@ def zipped(files: list[Path], folder: Path) -> bytes:
 
 
 def python(model: str, picture: Picture, found: MaskObject) -> str:
-    """Lines which, run beside the picture, give the object's mask as ``mask``."""
+    """Lines which, run beside the picture, give the object's mask as ``mask``.
+
+    model: the arguments of ``from_pretrained``.
+    """
     lines = ["import numpy as np"] if not found.prompt and found.everything is None else []
     if found.everything is not None:
         lines += of_everything(model, picture, found.everything)
@@ -147,8 +149,8 @@ def of_prompt(model: str, picture: Picture, found: MaskObject) -> list[str]:
     return [
         "from sam_mlx import SamPredictor",
         "",
-        f"predictor = SamPredictor.from_pretrained({quoted(model)})",
-        f"predictor.set_image({quoted(picture.name)})",
+        f"predictor = SamPredictor.from_pretrained({model})",
+        f"predictor.set_image({picture.name!r})",
         f"masks, scores, _ = predictor.predict({', '.join(arguments)})",
         f"mask = masks[{chosen}]",
     ]
@@ -162,12 +164,8 @@ def of_everything(model: str, picture: Picture, name: str) -> list[str]:
         "from sam_mlx import SamAutomaticMaskGenerator",
         "",
         "generator = SamAutomaticMaskGenerator.from_pretrained(",
-        f"    {quoted(model)}, {listed}",
+        f"    {model}, {listed}",
         ")",
-        f"records = generator.generate({quoted(picture.name)})",
+        f"records = generator.generate({picture.name!r})",
         f'mask = records[{index}]["segmentation"]',
     ]
-
-
-def quoted(text: str) -> str:
-    return json.dumps(text, ensure_ascii=False)

@@ -51,6 +51,10 @@ def is_loopback(host: str) -> bool:
         return False
 
 
+class Left(Exception):
+    """A client takes nothing any more."""
+
+
 class Guard:
     """The outermost layer of the application."""
 
@@ -67,7 +71,10 @@ class Guard:
         if refused is not None:
             await refused(scope, receive, answer)
             return
-        await self.app(scope, self._awaited(receive), answer)
+        try:
+            await self.app(scope, self._awaited(receive), answer)
+        except Left:
+            return  # uvicorn closes the connection of an answer that has no end
 
     def refuse(self, scope: Message) -> Response | None:
         """An answer to who may not ask; to the page's address with its token, the page's own."""
@@ -135,16 +142,22 @@ class Guard:
     def _paced(self, send: Send) -> Send:
         """Answers are sent in parts; a client that takes none for too long is left."""
 
+        async def bounded(message: Message) -> None:
+            try:
+                await asyncio.wait_for(send(message), self.seconds)
+            except asyncio.TimeoutError:
+                raise Left from None
+
         async def paced(message: Message) -> None:
             body = message.get("body", b"")
             if message["type"] != "http.response.body" or len(body) <= CHUNK:
-                await asyncio.wait_for(send(message), self.seconds)
+                await bounded(message)
                 return
             more = message.get("more_body", False)
             for i in range(0, len(body), CHUNK):
                 last = i + CHUNK >= len(body)
                 part = {**message, "body": body[i : i + CHUNK], "more_body": more or not last}
-                await asyncio.wait_for(send(part), self.seconds)
+                await bounded(part)
 
         return paced
 

@@ -75,14 +75,20 @@ class Embeddings:
 class Model:
     """A model and what is asked of it."""
 
-    def __init__(self, model: Sam, name: str, embedding_bytes: int = EMBEDDING_BYTES):
-        self.name = name
+    def __init__(self, model: Sam, name: str, options: dict[str, Any]):
+        self.name, self.options = name, options
         self.predictor = SamPredictor(model)
-        self.embeddings = Embeddings(embedding_bytes)
+        self.embeddings = Embeddings()
 
     def describe(self) -> dict[str, str]:
         dtype = str(self.predictor.model.dtype).removeprefix("mlx.core.")
         return {"name": self.name, "device": mx.default_device().type.name, "dtype": dtype}
+
+    @property
+    def arguments(self) -> str:
+        """Those of ``from_pretrained``, in Python."""
+        given = [f", {name}={value!r}" for name, value in self.options.items() if value is not None]
+        return repr(self.name) + "".join(given)
 
     def encode(self, key: str, image: np.ndarray) -> None:
         self.embeddings.put(key, self.predictor.embed(image))

@@ -8,10 +8,10 @@ import os
 import tempfile
 import threading
 import unicodedata
-import warnings
 import weakref
 from collections.abc import AsyncIterator
 from pathlib import Path
+from typing import BinaryIO
 
 import numpy as np
 from PIL import Image
@@ -31,8 +31,9 @@ SMALL = 2_000_000  # pixels of what is shown as PNG; larger ones are shown as JP
 class Content:
     """A picture's file; several sessions share it."""
 
-    def __init__(self, key: str, path: Path, nbytes: int, size: tuple[int, int]):
-        self.key, self.path, self.nbytes, self.size = key, path, nbytes, size
+    def __init__(self, key: str, path: Path, size: tuple[int, int], room: int):
+        self.key, self.path, self.size = key, path, size  # the key is its embedding's
+        self.room = room  # bytes of the store's folder
         self.encoding: float | None = None  # since when, or None
         self.error: str | None = None  # why it could not be encoded
         self._thumbnail: bytes | None = None
@@ -44,10 +45,10 @@ class Content:
             raise Refusal(404, "the picture's file is not there any more") from None
 
     def pixels(self) -> np.ndarray:
-        """(H, W, 3) uint8, as ``load_image`` gives it."""
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            return decode(self.read())
+        """(H, W, 3) uint8, as ``load_image`` gives it. From now on the key is of the content."""
+        data = self.read()
+        self.key = digest(data)
+        return decode(data)
 
     def shown(self) -> tuple[bytes, str]:
         """The picture as browsers can show it, and its type."""
@@ -70,6 +71,10 @@ def compressed(picture: Image.Image, png: bool) -> bytes:
     else:
         picture.save(file, "JPEG", quality=92)
     return file.getvalue()
+
+
+def digest(data: bytes) -> str:
+    return hashlib.sha256(data).hexdigest()
 
 
 def decode(data: bytes) -> np.ndarray:
@@ -106,14 +111,14 @@ class Store:
             return self.folder / f"{self._count}"
 
     def of_file(self, path: Path) -> Content:
-        """A picture of the command line, which stays where it is."""
-        data = path.read_bytes()
-        return self._keep(data, path, mine=False)
+        """A picture of the command line, which stays where it is, and is read when it is needed."""
+        with path.open("rb") as file:
+            return Content(str(path), path, self.check(file), 0)
 
     def of_upload(self, path: Path) -> Content:
         """A picture that was sent and lies in the folder. Raises Refusal for what is none."""
         try:
-            return self._keep(path.read_bytes(), path, mine=True)
+            return self._keep(path.read_bytes(), path)
         except BaseException:
             path.unlink(missing_ok=True)
             raise
@@ -123,25 +128,22 @@ class Store:
         path.write_bytes(data)
         return self.of_upload(path)
 
-    def _keep(self, data: bytes, path: Path, mine: bool) -> Content:
-        key = hashlib.sha256(data).hexdigest()
+    def _keep(self, data: bytes, path: Path) -> Content:
+        key = digest(data)
         with self._lock:
             known = self._contents.get(key)
         if known is not None:
-            if mine:
-                path.unlink()
+            path.unlink()
             return known
-        size = self.check(data)
-        content = Content(key, path, len(data), size)
+        content = Content(key, path, self.check(data), len(data))
         with self._lock:
-            if mine and sum(c.nbytes for c in self._contents.values()) + len(data) > self.room:
+            if sum(c.room for c in self._contents.values()) + len(data) > self.room:
                 raise Refusal(413, "the server has no room for more pictures: remove some first")
             self._contents[key] = content
-        if mine:
-            weakref.finalize(content, _remove, path)
+        weakref.finalize(content, _remove, path)
         return content
 
-    def check(self, data: bytes) -> tuple[int, int]:
+    def check(self, data: bytes | BinaryIO) -> tuple[int, int]:
         """Height and width of a picture. Raises Refusal for what is none, or is too large."""
         try:
             form, (height, width) = look(data)

@@ -46,7 +46,8 @@ class Protocol(H11Protocol):
 def bind(host: str, port: int) -> socket.socket:
     """A listening socket. Raises OSError with what to do."""
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    found = socket.socket(family)
+    # Of a socket that does not say TCP, asyncio lets small answers wait 40 ms for others.
+    found = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
     found.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
         found.bind((host, port))

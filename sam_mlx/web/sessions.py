@@ -44,6 +44,7 @@ class MaskObject:
     min_mask_region_area: float = 0
     base: Rle | None = None  # the mask before the edits, as compressed RLE; None: empty
     mask: Rle = field(default_factory=dict)
+    painted: int = 0  # how many of the edits are in it
     score: float = 0.0
     stability: float = 0.0
 
@@ -68,20 +69,25 @@ class MaskObject:
         self.base = record and record["segmentation"]
         self.score = record["predicted_iou"] if record else 0.0
         self.stability = record["stability_score"] if record else 0.0
+        self.painted = 0
         self.paint(size)
 
     def paint(self, size: tuple[int, int]) -> None:
-        if self.base is not None and not self.edits:
-            self.mask = self.base
+        """Bring the mask up to date: strokes that came last go on top of what is there."""
+        start = self.mask if self.painted else self.base
+        new = self.edits[self.painted :]
+        self.painted = len(self.edits)
+        if start is not None and not new:
+            self.mask = start
             return
-        mask = np.zeros(size, bool) if self.base is None else decode_rle([self.base])[0]
-        for edit in self.edits:
+        mask = np.zeros(size, bool) if start is None else decode_rle([start])[0]
+        for edit in new:
             mask = brush(mask, edit["path"], edit["radius"], edit["erase"])
         self.mask = compress_rle(encode_rle(mask[None]))[0]
 
     def show(self) -> dict[str, Any]:
         shown = asdict(self)
-        del shown["base"]
+        del shown["base"], shown["painted"]
         return shown | {"mask": plain(self.mask), "area": self.area}
 
     def record(self) -> dict[str, Any]:
@@ -104,7 +110,14 @@ class MaskObject:
         return (int(x[0]), int(y[0])), (int(x[-1] - x[0]), int(y[-1] - y[0]))
 
 
-STATE = {f.name for f in fields(MaskObject)} - {"id", "base", "mask", "score", "stability"}
+STATE = {f.name for f in fields(MaskObject)} - {
+    "id",
+    "base",
+    "mask",
+    "painted",
+    "score",
+    "stability",
+}
 PROMPT = ("points", "labels", "box", "multimask", "choice", "everything", "min_mask_region_area")
 
 

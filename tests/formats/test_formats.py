@@ -1,8 +1,10 @@
 """What every output format keeps to; what is in the files: test_batch.py."""
 
 import json
+import re
 from itertools import combinations
 from pathlib import Path
+from xml.etree import ElementTree
 
 import numpy as np
 import pytest
@@ -10,6 +12,8 @@ from PIL import Image
 
 from sam_mlx import masks as M
 from sam_mlx.formats import ALL, FORMATS, Format, Result
+
+COUNTED = {".json": '"segmentation"', ".svg": "<path ", ".geojson": '"Feature"'}
 
 
 def result(count: int) -> Result:
@@ -46,8 +50,8 @@ def test_every_format_writes_what_it_is_given(format: Format, count: int, tmp_pa
     format.write(result(count), str(path))
     if path.is_dir():
         assert len(list(path.glob("*.png"))) == count
-    elif path.suffix == ".json":
-        assert path.read_text().count('"segmentation"') == count
+    elif path.suffix in COUNTED:
+        assert path.read_text().count(COUNTED[path.suffix]) == count
     else:
         assert Image.open(path).size == (20, 12)
     if format.joined:
@@ -75,3 +79,53 @@ def test_a_folder_with_something_else_is_not_removed(tmp_path: Path):
 def test_masks_are_decoded_one_at_a_time():
     masks = result(3).masks
     assert len(masks) == 3 and [int(mask.sum()) for mask in masks] == [54, 54, 54]
+
+
+def rings_of(text: str) -> list[np.ndarray]:
+    """The closed lines of an SVG's path, by its letters."""
+    rings = []
+    for ring in text.strip("Mz").split("zM"):
+        start, *steps = re.findall(r"^[\d]+ [\d]+|[hv]-?\d+", ring)
+        corners = [np.array(start.split(), int)]
+        for step in steps:
+            corners.append(corners[-1] + np.array([step[0] == "h", step[0] == "v"]) * int(step[1:]))
+        rings.append(np.array(corners))
+    return rings
+
+
+def filled(rings: list[np.ndarray], size: tuple[int, int]) -> np.ndarray:
+    """Pixels whose middle is inside an odd number of times: what is drawn with evenodd."""
+    crossings = np.zeros((size[0], size[1] + 1), int)
+    for ring in rings:
+        for (x, y0), (after, y1) in zip(ring, np.roll(ring, -1, axis=0)):
+            if x == after:
+                crossings[min(y0, y1) : max(y0, y1), x] += 1
+    return np.cumsum(crossings, axis=1)[:, :-1] % 2 == 1
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_drawn_outlines_give_the_masks_back(seed: int, tmp_path: Path):
+    rng = np.random.default_rng(seed)
+    masks = rng.random((3, 17, 23)) < [[[0.5]], [[0.9]], [[0.0]]]
+    base = result(3)
+    rles = M.compress_rle(M.encode_rle(masks))
+    records = [{**r, "segmentation": rle, "name": 'a <"&'} for r, rle in zip(base.records, rles)]
+    given = Result("x.png", 1, np.zeros((17, 23, 3), np.uint8), records)
+    for name in ("svg", "geojson", "cutout"):
+        FORMATS[name].write(given, str(FORMATS[name].path(tmp_path, "x")))
+    svg = ElementTree.parse(tmp_path / "x.svg").getroot()
+    for path, mask in zip(svg, masks):
+        drawn = rings_of(path.get("d")) if mask.any() else []
+        np.testing.assert_array_equal(filled(drawn, mask.shape), mask)
+        assert path[0].text == 'a <"&'
+    for found, mask in zip(json.loads((tmp_path / "x.geojson").read_text())["features"], masks):
+        regions = found["geometry"]["coordinates"]
+        regions = [regions] if found["geometry"]["type"] == "Polygon" else regions
+        rings = [np.array(ring) for region in regions for ring in region]
+        assert all((ring[0] == ring[-1]).all() for ring in rings)
+        np.testing.assert_array_equal(filled([r[:-1] for r in rings], mask.shape), mask)
+        for first, *holes in regions:  # each region alone: within its first ring
+            alone = filled([np.array(r)[:-1] for r in (first, *holes)], mask.shape)
+            assert (mask | ~alone).all() and alone.any()
+    alpha = np.asarray(Image.open(tmp_path / "x_cutout.png"))[..., 3]
+    np.testing.assert_array_equal(alpha > 0, masks.any(axis=0))

@@ -1,0 +1,65 @@
+"""What a page does, for tests of its server. Without the extra ``web`` they are skipped."""
+
+import io
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+for package in ("starlette", "uvicorn", "httpx"):
+    pytest.importorskip(package, reason=f"{package} is missing, which the extra web or test brings")
+
+COINS = Path(__file__).parents[2] / "examples" / "images" / "coins.png"
+CLICK = {"points": [[138, 53]], "labels": [1]}
+
+
+class Page:
+    """What a page does, in short."""
+
+    def __init__(self, client):
+        self.client = client
+        self.session = f"/api/sessions/{client.post('/api/sessions').json()['session']}"
+        self.picture = f"{self.session}/pictures/p1"
+
+    def ready(self):
+        self.client.post(f"{self.picture}/encode")
+        until(lambda: self.client.get(self.picture).json()["ready"])
+        return self
+
+    def add(self, data, name="picture.png"):
+        return self.client.post(f"{self.session}/pictures?name={name}", content=data)
+
+    def predict(self, **given):
+        return self.client.post(f"{self.picture}/predict", json=CLICK | given)
+
+    def click(self, **given):
+        answer = self.client.post(f"{self.picture}/objects", json=CLICK | given)
+        assert answer.status_code == 201, answer.text
+        return answer.json()
+
+    def export(self, name, chosen=None):
+        query = f"?object={chosen}" if chosen else ""
+        return self.client.get(f"{self.picture}/export/{name}{query}")
+
+    def everything(self, **given):
+        self.client.post(f"{self.picture}/everything", json={"points_per_side": 8} | given)
+        return until(lambda: self.client.get(f"{self.picture}/everything").json()["masks"])
+
+    def select(self, **given):
+        return self.client.post(f"{self.picture}/everything/select", json=given)
+
+
+def until(true, seconds=60):
+    end = time.monotonic() + seconds
+    while not (found := true()):
+        assert time.monotonic() < end, "it took too long"
+        time.sleep(0.01)
+    return found
+
+
+def png(pixels, form="PNG", **options) -> bytes:
+    file = io.BytesIO()
+    Image.fromarray(np.asarray(pixels, np.uint8)).save(file, form, **options)
+    return file.getvalue()

@@ -1,0 +1,81 @@
+"""A thousand requests that schemathesis makes of the API's document, and none that the server
+cannot answer.
+"""
+
+import httpx
+import pytest
+
+from tests.support.web import Page  # isort: skip  first: it skips all where it must
+
+schemathesis = pytest.importorskip("schemathesis", reason="schemathesis is missing (extra test)")
+
+from hypothesis import HealthCheck, Phase, given, settings  # noqa: E402
+from schemathesis.generation import GenerationMode  # noqa: E402
+
+from sam_mlx.web.api import ENDPOINTS, document  # noqa: E402
+from sam_mlx.web.sessions import MOST_SESSIONS  # noqa: E402
+
+SCHEMA = schemathesis.openapi.from_dict(document())
+EACH = 60  # a few endpoints have fewer different requests
+FUZZ = settings(
+    max_examples=EACH, deadline=None, database=None, derandomize=True,
+    phases=[Phase.generate], suppress_health_check=list(HealthCheck),
+)  # fmt: skip
+counted: list[int] = []
+
+
+@pytest.fixture
+def places(live):
+    """The parts of an address that lead to something, made anew where a request removed it."""
+
+    def current():
+        page = current.page
+        if client.get(f"{page.picture}/objects/o1").status_code == 404 and "o1" not in names(page):
+            page = current.page = Page(client).ready()
+            page.click()
+        session = page.session.rpartition("/")[2]
+        return {"session": session, "picture": "p1", "object": "o1", "format": "svg"}
+
+    def names(page):
+        found = client.get(page.picture).json()
+        return [o["id"] for o in found.get("objects", ())]
+
+    with httpx.Client(base_url=f"http://127.0.0.1:{live}") as client:
+        current.page = Page(client)
+        yield current
+
+
+@pytest.mark.parametrize("endpoint", ENDPOINTS, ids=lambda e: e.handler)
+def test_no_request_is_too_much(live, server, places, endpoint):
+    operation = SCHEMA[endpoint.path][endpoint.method]
+    strategy = operation.as_strategy()
+    if endpoint.body is not None:
+        strategy |= operation.as_strategy(generation_mode=GenerationMode.NEGATIVE)
+    count = 0
+
+    @FUZZ
+    @given(strategy)
+    def ask(case):
+        nonlocal count
+        count += 1
+        if count % 4:  # or nearly all would end at addresses where nothing is
+            case.path_parameters = {**(case.path_parameters or {}), **fitting(places())}
+        if len(server.sessions) > MOST_SESSIONS - 20:
+            server.sessions._kept.clear()
+        answer = case.call(base_url=f"http://127.0.0.1:{live}")
+        assert answer.status_code != 500, answer.text
+        if answer.status_code >= 400:
+            assert len(answer.json()["error"]) < 400
+        counted.append(answer.status_code)
+
+    def fitting(found):
+        return {k: v for k, v in found.items() if f"{{{k}}}" in endpoint.path}
+
+    ask()
+
+
+def test_it_was_a_thousand_and_many_were_answered():
+    if len({*counted}) < 2:
+        pytest.skip("of these tests only this one was run")
+    assert len(counted) >= 1000
+    assert sum(status < 300 for status in counted) > 300

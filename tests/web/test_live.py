@@ -1,0 +1,161 @@
+"""A server on a socket: clients that are slow, vanish, are many, or send what nobody expects."""
+
+import contextlib
+import json
+import os
+import socket
+import subprocess
+import sys
+import threading
+import time
+
+import httpx
+import numpy as np
+import pytest
+
+from tests.support.web import COINS, Page, png, until  # isort: skip  first: it skips all where it must
+
+from sam_mlx.web.server import Protocol, address_of, bind
+
+
+@pytest.fixture
+def page(live):
+    with httpx.Client(base_url=f"http://127.0.0.1:{live}") as client:
+        yield Page(client)
+
+
+def connected(port):
+    found = socket.create_connection(("127.0.0.1", port), timeout=20)
+    found.settimeout(20)
+    return found
+
+
+def head(path, length, method="POST"):
+    lines = f"{method} {path} HTTP/1.1", "Host: 127.0.0.1", f"Content-Length: {length}"
+    return "\r\n".join([*lines, "", ""]).encode()
+
+
+def test_an_upload_that_is_cut_off_leaves_nothing(live, page, server):
+    data = COINS.read_bytes()
+    client = connected(live)
+    client.sendall(head(f"{page.session}/pictures?name=x", len(data)) + data[:5000])
+    until(lambda: list(server.store.folder.iterdir()))
+    client.close()
+    until(lambda: not list(server.store.folder.iterdir()))
+    assert len(page.client.get(page.session).json()["pictures"]) == 1
+
+
+def test_a_body_that_stops_coming_is_given_up(live, page, server):
+    server.guard.seconds = 0.3
+    client = connected(live)
+    client.sendall(head(f"{page.session}/pictures", 1000) + b"x")
+    assert client.recv(100).startswith(b"HTTP/1.1 408")
+    assert not list(server.store.folder.iterdir())
+
+
+def test_a_head_that_does_not_come_is_given_up(monkeypatch, live):
+    monkeypatch.setattr(Protocol, "head_seconds", 0.2)
+    clients = [connected(live) for _ in range(5)]
+    clients[0].sendall(b"GET / HTTP/1.1\r\nHost: 127")
+    clients[1].sendall(head("/api/openapi.json", 0, "GET"))
+    assert clients[1].recv(100).startswith(b"HTTP/1.1 200")
+    start = time.monotonic()
+    for client in (clients[0], *clients[2:]):
+        assert client.recv(100) == b""
+    assert time.monotonic() - start < 5
+
+
+def test_who_reads_nothing_holds_nobody_up(live, page):
+    page.ready()
+    slow = [connected(live) for _ in range(20)]
+    for client in slow:
+        client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1024)
+        client.sendall(head(f"{page.picture}/image", 0, "GET") * 20)
+    start = time.monotonic()
+    assert page.predict().status_code == 200
+    assert time.monotonic() - start < 5
+    for client in slow:
+        client.close()
+
+
+def test_who_takes_no_more_of_an_answer_is_left(live, page, server):
+    noise = np.random.default_rng(0).integers(0, 255, (1200, 1600, 3))
+    added = page.add(png(noise)).json()
+    server.guard.seconds = 0.5
+    client = socket.socket()
+    client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+    client.connect(("127.0.0.1", live))
+    client.settimeout(20)
+    client.sendall(head(f"{page.session}/pictures/{added['id']}/image", 0, "GET"))
+    time.sleep(2)  # takes nothing, while the server compresses and sends
+    count = 0
+    with contextlib.suppress(ConnectionError):
+        while part := client.recv(1 << 20):
+            count += len(part)
+    assert 0 < count < 5_000_000 < noise.size
+
+
+def test_a_vanished_client_is_not_computed_for(live, page, server):
+    page.ready()
+    go = threading.Event()
+    server.worker.submit(lambda: go.wait(10), "busy")
+    body = json.dumps({"points": [[1, 1]], "labels": [1]}).encode()
+    client = connected(live)
+    client.sendall(head(f"{page.picture}/predict", len(body)) + body)
+    until(lambda: server.worker.waiting() == 1)
+    client.close()
+    until(lambda: server.worker.waiting() == 0)
+    go.set()
+    assert page.predict().status_code == 200
+
+
+@pytest.mark.parametrize(
+    "data", [b"\0" * 100, b"GET / HTTP/9.9\r\n\r\n", b"POST /api/sessions HTTP/1.1\r\n\r\n",
+             b"GET " + b"a" * 100_000, b"GET / HTTP/1.1\r\nHost: a\r\nHost: b\r\n\r\n",
+             b"POST /api/sessions HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Length: -1\r\n\r\n",
+             b"GET /%ff%00 HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n"]
+)  # fmt: skip
+def test_what_is_no_request(live, page, data):
+    client = connected(live)
+    client.sendall(data)
+    assert client.recv(100)[:10] in (b"HTTP/1.1 4", b"")
+    assert page.client.get(page.session).status_code == 200
+
+
+def test_fifty_clients(live):
+    from examples.benchmarks.web_clients import run
+
+    found = run(f"http://127.0.0.1:{live}", clients=50, seconds=4)
+    assert found.errors == {} and found.answers > 200
+    assert found.sessions == 50
+
+
+def test_the_command_says_where_it_is_and_answers(tmp_path):
+    command = [sys.executable, "-m", "sam_mlx", "web", str(COINS), "--no-open", "--port", "0"]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=dict(os.environ))
+    try:
+        address = process.stdout.readline().strip()
+        assert address.startswith("http://127.0.0.1:")
+        assert httpx.post(f"{address}api/sessions").status_code == 201
+    finally:
+        process.terminate()
+        process.wait(20)
+
+
+def test_a_port_that_is_taken(live):
+    with pytest.raises(OSError, match=r"port \d+: Address already in use; choose another --port"):
+        bind("127.0.0.1", live)
+    with pytest.raises(OSError, match="cannot listen on 203.0.113.1 port 0"):
+        bind("203.0.113.1", 0)
+
+
+def test_small_answers_do_not_wait_for_others():
+    """asyncio switches Nagle's algorithm off for sockets that say that they are TCP."""
+    with bind("127.0.0.1", 0) as listening:
+        assert listening.proto == socket.IPPROTO_TCP
+
+
+def test_addresses():
+    assert address_of("127.0.0.1", 80, None) == "http://127.0.0.1:80/"
+    assert address_of("::1", 80, None) == "http://[::1]:80/"
+    assert address_of("0.0.0.0", 80, "t") == f"http://{socket.gethostname()}:80/?token=t"
