@@ -76,7 +76,14 @@ export class Stage {
     this.#inPicture(context);
     context.imageSmoothingEnabled = this.view.scale < EXACT_FROM;
     context.imageSmoothingQuality = "high";
-    context.drawImage(this.image, 0, 0, this.view.picture.width, this.view.picture.height);
+    const { width, height } = this.view.picture;
+    context.shadowColor = "rgba(0, 0, 0, 0.3)";
+    context.shadowBlur = 16 * this.ratio;
+    context.shadowOffsetY = 2 * this.ratio;
+    context.fillRect(0, 0, width, height);
+    context.shadowColor = "transparent";
+    context.clearRect(0, 0, width, height);
+    context.drawImage(this.image, 0, 0, width, height);
   }
 
   #objects(scene) {
