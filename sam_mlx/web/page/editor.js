@@ -12,6 +12,7 @@ export class Editor {
     this.tool = "point";
     this.radius = 6;
     this.opacity = 0.45;
+    this.asking = 0; // questions on their way
     this.reset();
     this.hovers = new Latest((question) => this.#askHover(question), (...found) => this.#showHover(...found));
     app.stage.scene = () => this.#scene();
@@ -153,12 +154,14 @@ export class Editor {
   async answer(question) {
     const work = this.work;
     if (!question || answerOf(question)) return this.app.changed();
+    this.asking++;
     try {
       await this.app.ready(work.picture);
       await this.#ask(work, question);
     } catch (error) {
       toast(error.message, true);
     }
+    this.asking--;
     this.app.changed();
   }
 

@@ -210,6 +210,7 @@ class App {
 
   /** Something is other than it was: draw all that depends on it, once. */
   changed() {
+    if (this.work?.syncing) $("stage").setAttribute("data-unsaved", "");
     if (this.changing) return;
     this.changing = true;
     queueMicrotask(() => {
@@ -227,6 +228,7 @@ class App {
       this.choices.update();
     }
     this.tools.update();
+    $("stage").toggleAttribute("data-unsaved", Boolean(work?.syncing || editor.asking));
     const idle = work && !work.active && !work.objects.length;
     $("hint").textContent = this.everything.open || (editor.tool === "point" && !idle) ? "" : HINTS[editor.tool];
     this.stage.draw();

@@ -148,8 +148,8 @@ export class Work extends EventTarget {
   }
 
   #changed() {
-    this.dispatchEvent(new Event("change"));
     this.sync();
+    this.dispatchEvent(new Event("change"));
   }
 
   // The server's copies.
