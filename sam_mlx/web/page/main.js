@@ -42,7 +42,7 @@ class App {
 
   #listen() {
     const { editor } = this;
-    new Pointer($("stage"), {
+    const pointer = new Pointer($("stage"), {
       mode: (event) => this.#mode(event),
       hover: (at, event) => editor.move(at, event),
       leave: () => editor.leave(),
@@ -53,7 +53,9 @@ class App {
       pan: (dx, dy) => this.pan(dx, dy),
       zoom: (factor, x, y) => this.zoom(factor, x, y),
     });
-    $("stage").addEventListener("focus", () => $("stage").matches(":focus-visible") && editor.showCrosshair());
+    $("stage").addEventListener("focus", () => {
+      if ($("stage").matches(":focus-visible") && !pointer.pressed.size) editor.showCrosshair();
+    });
     $("stage").addEventListener("blur", () => editor.hideCrosshair());
     $("undo").onclick = () => this.work?.undo();
     $("redo").onclick = () => this.work?.redo();

@@ -33,7 +33,7 @@ export class Out {
     const hadFocus = this.menu.contains(document.activeElement);
     this.menu.hidden = !open;
     this.button.setAttribute("aria-expanded", String(open));
-    if (open) this.menu.querySelector("button").focus();
+    if (open) this.menu.querySelector("button:not(:disabled)").focus();
     else if (hadFocus) this.button.focus();
   }
 
@@ -48,7 +48,7 @@ export class Out {
     const line = () => make("div", { className: "menu-line", role: "separator" });
     const one = work?.active ?? (work?.objects.length === 1 ? work.objects[0] : null);
     this.menu.replaceChildren(
-      ...formats.map((name) => item(...(FORMATS[name] ?? [name, ""]), () => this.save(name), none)),
+      ...formats.map((name) => item(...this.#label(name), () => this.save(name), none)),
       item("All pictures, all formats", "ZIP", () => this.#download("/export"), !pictures.all.length),
       line(),
       item("Copy the mask", "⇧⌘C", () => this.copyMask(), none),
@@ -57,6 +57,11 @@ export class Out {
       item("Save the session…", "⌘S", () => this.saveSession()),
       item("Open a session…", "", () => $("session-file").click()),
     );
+  }
+
+  #label(format) {
+    const [label, note] = FORMATS[format] ?? [format, ""];
+    return format === "masks" && this.app.work?.objects.length > 1 ? ["Masks", "PNG, ZIP"] : [label, note];
   }
 
   #run(task) {

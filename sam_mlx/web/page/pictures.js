@@ -90,6 +90,7 @@ export class Pictures {
 
   async remove(picture) {
     const i = this.all.indexOf(picture);
+    picture.removed = true;
     await attempt(async () => {
       await this.app.api.removePicture(picture.id);
       this.all.splice(i, 1);
@@ -132,6 +133,7 @@ export class Pictures {
       picture.done = state.encoding?.done ?? 0;
       this.showProgress();
       await wait(POLL);
+      if (picture.removed) return;
       state = await this.app.api.picture(picture.id);
       if (!state.ready && !state.encoding && !state.error) state = await this.app.api.encode(picture.id);
     }

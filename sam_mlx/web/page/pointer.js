@@ -30,11 +30,11 @@ export class Pointer {
   }
 
   #down(event) {
-    this.element.focus({ preventScroll: true });
     if (event.button === 1) event.preventDefault();
     this.element.setPointerCapture(event.pointerId);
     const at = this.#at(event);
     this.pressed.set(event.pointerId, at);
+    this.element.focus({ preventScroll: true });
     if (this.pressed.size > 1) {
       this.#drop();
       this.gesture = { kind: "pinch" };
