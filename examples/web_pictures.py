@@ -13,7 +13,7 @@ from playwright.sync_api import Page, sync_playwright
 
 IMAGES = Path(__file__).parent / "images"
 CLICKS = [(65, 50), (108, 122), (234, 44), (203, 178), (110, 209), (30, 187)]  # on coins.png
-LAST, HOVER = (180, 78), (158, 120)
+LAST = (180, 78)
 MARGIN = 24  # around the picture
 
 
@@ -27,9 +27,9 @@ def main() -> None:
                     executable_path="/usr/bin/chromium", args=["--no-sandbox"]
                 )
                 for scheme in ("light", "dark"):
-                    window = {"width": 1180, "height": 760}
+                    window = {"width": 1080, "height": 700}
                     page = browser.new_page(
-                        viewport=window, device_scale_factor=1.5, color_scheme=scheme
+                        viewport=window, color_scheme=scheme
                     )
                     page.goto(address)
                     save(page, IMAGES / f"web_{scheme}.png")
@@ -49,13 +49,12 @@ def save(page: Page, path: Path) -> None:
     page.mouse.click(*place(page, LAST))
     page.wait_for_selector("#choices:not([hidden])")
     page.wait_for_selector("#stage:not([data-unsaved])")
-    page.mouse.move(*place(page, HOVER))
+    page.mouse.move(2, 2)
     page.wait_for_timeout(500)
     page.screenshot(path=path)
     # Few colours: the picture in README should come at once.
-    Image.open(path).convert("RGB").quantize(256, dither=Image.Dither.FLOYDSTEINBERG).save(
-        path, optimize=True
-    )
+    few = Image.open(path).convert("RGB").quantize(256, kmeans=4)
+    few.save(path, optimize=True)
     print(path, path.stat().st_size)
 
 
