@@ -55,3 +55,66 @@ def live(server):
     yield listening.getsockname()[1]
     running.should_exit = True
     thread.join(10)
+
+
+# The page in a browser: one server and one browser for all tests, a window for each.
+
+
+@pytest.fixture(scope="session")
+def site(nano):
+    """A server for the browser: (server, address)."""
+    import uvicorn
+
+    from sam_mlx.web.app import Server
+    from sam_mlx.web.server import bind, configuration
+    from tests.support.web import COINS, until
+
+    server = Server(nano, "nano", [COINS])
+    listening = bind("127.0.0.1", 0)
+    running = uvicorn.Server(configuration(server, "127.0.0.1", None))
+    thread = threading.Thread(target=running.run, args=([listening],), daemon=True)
+    thread.start()
+    until(lambda: running.started)
+    yield server, f"http://127.0.0.1:{listening.getsockname()[1]}/"
+    running.should_exit = True
+    thread.join(10)
+    server.close()
+
+
+@pytest.fixture(scope="session")
+def chromium():
+    from tests.support.browser import find_chromium, sync_api
+
+    path = find_chromium()
+    if path is None:
+        pytest.skip("Chromium is missing: apt-get install chromium, or set CHROMIUM to its path")
+    with sync_api.sync_playwright() as play:
+        browser = play.chromium.launch(executable_path=path, args=["--no-sandbox"])
+        yield browser
+        browser.close()
+
+
+@pytest.fixture
+def window(site, chromium):
+    """Opens the page in a window of its own; none may ask another host or log an error."""
+    from tests.support.browser import Tab
+
+    server, address = site
+    opened = []
+
+    def open_page(**options):
+        options = {"viewport": {"width": 1100, "height": 760}, "reduced_motion": "reduce"} | options
+        context = chromium.new_context(**options)
+        opened.append(Tab(context.new_page(), server))
+        return opened[-1].open(address)
+
+    yield open_page
+    for tab in opened:
+        tab.page.context.close()
+        assert tab.errors == []
+        assert tab.hosts <= {address.split("/")[2]}
+
+
+@pytest.fixture
+def tab(window):
+    return window()

@@ -1,0 +1,65 @@
+// The server's API: one method a request, errors as sentences.
+
+export class ApiError extends Error {
+  constructor(status, sentence) {
+    super(sentence);
+    this.status = status;
+  }
+}
+
+async function request(method, path, body, signal) {
+  const options = { method, signal };
+  if (body instanceof Blob) options.body = body;
+  else if (body !== undefined) {
+    options.body = JSON.stringify(body);
+    options.headers = { "Content-Type": "application/json" };
+  }
+  let answer;
+  try {
+    answer = await fetch(path, options);
+  } catch (error) {
+    if (error.name === "AbortError") throw error;
+    throw new ApiError(0, "The server does not answer: is sam-mlx web still running?");
+  }
+  if (answer.ok) return answer;
+  const said = await answer.json().catch(() => ({}));
+  throw new ApiError(answer.status, sentence(said.error ?? `The server answered ${answer.status}`));
+}
+
+const json = async (...parts) => (await request(...parts)).json();
+const sentence = (text) => text[0].toUpperCase() + text.slice(1);
+
+/** One session's requests. */
+export class Api {
+  constructor(welcome) {
+    this.session = welcome.session;
+    this.root = `/api/sessions/${welcome.session}`;
+  }
+
+  static create = () => json("POST", "/api/sessions");
+  static open = (file) => json("POST", "/api/sessions/file", file);
+
+  show = () => json("GET", this.root);
+  addPicture = (file, name) => json("POST", `${this.root}/pictures?name=${encodeURIComponent(name)}`, file);
+  removePicture = (id) => request("DELETE", this.pictureUrl(id));
+  picture = (id) => json("GET", this.pictureUrl(id));
+  encode = (id) => json("POST", `${this.pictureUrl(id)}/encode`, {});
+  predict = (id, body) => json("POST", `${this.pictureUrl(id)}/predict`, body);
+
+  addObject = (id, body) => json("POST", `${this.pictureUrl(id)}/objects`, body);
+  changeObject = (id, object, body) => json("PUT", `${this.pictureUrl(id)}/objects/${object}`, body);
+  removeObject = (id, object) => request("DELETE", `${this.pictureUrl(id)}/objects/${object}`);
+
+  startEverything = (id) => json("POST", `${this.pictureUrl(id)}/everything`, {});
+  everything = (id) => json("GET", `${this.pictureUrl(id)}/everything`);
+  stopEverything = (id) => request("DELETE", `${this.pictureUrl(id)}/everything`);
+  select = (id, thresholds) => json("POST", `${this.pictureUrl(id)}/everything/select`, thresholds);
+
+  python = async (id, object) =>
+    (await request("GET", `${this.pictureUrl(id)}/python?object=${object}`)).text();
+  file = (path) => request("GET", this.root + path);
+
+  pictureUrl = (id) => `${this.root}/pictures/${id}`;
+  imageUrl = (id) => `${this.pictureUrl(id)}/image`;
+  thumbnailUrl = (id) => `${this.pictureUrl(id)}/thumbnail`;
+}

@@ -1,0 +1,144 @@
+// The keyboard: what each key does, and the sheet that says so.
+
+import { $, make } from "./dom.js";
+
+const APPLE = /Mac|iPhone|iPad/.test(navigator.platform);
+const COMMAND = APPLE ? "⌘" : "Ctrl ";
+const OPTION = APPLE ? "⌥" : "Alt ";
+
+/** Groups of the sheet: rows of keys and what they do. */
+const SHEET = [
+  ["Pointing", [
+    ["Move", "See the mask that a click would give"],
+    ["Click", "A point on the object"],
+    [`${OPTION}click, right click`, "A point beside it"],
+    ["Drag", "A box around it"],
+    ["Wheel, pinch", "Zoom"],
+    ["Space drag, two fingers", "Move the picture"],
+    ["Long press", "A point beside it, with a finger"],
+  ]],
+  ["Object", [
+    ["1 2 3", "One of the three masks"],
+    ["N, Enter", "Finish the object, begin a new one"],
+    ["Backspace", "Delete the chosen object"],
+    ["[ ]", "Choose the object before, after"],
+    ["H", "Hide or show it"],
+    [`${COMMAND}Z, ⇧${COMMAND}Z`, "Undo, redo"],
+    ["Esc", "Let go; close"],
+  ]],
+  ["Tools", [
+    ["V", "Points on the object"],
+    ["X", "Points beside it"],
+    ["B", "Brush"],
+    ["E", "Eraser"],
+    ["M", "Move the picture"],
+    ["- + 0", "Zoom out, in, fit"],
+    [", .", "Brush smaller, larger"],
+    ["A", "Everything"],
+    ["D", "Light or dark"],
+  ]],
+  ["Without a mouse", [
+    ["Arrows", "Move the crosshair; with ⇧ further"],
+    ["Space", "Click there"],
+    [`${OPTION}Space, Q`, "A point beside"],
+    ["⇧Space", "Corners of a box"],
+    ["Page up, Page down", "Picture before, after"],
+    [`⇧${COMMAND}C`, "Copy the mask"],
+    [`${COMMAND}S, ${COMMAND}O`, "Save the session, open pictures"],
+    ["?", "This sheet"],
+  ]],
+];
+
+export class Keys {
+  constructor(app) {
+    this.app = app;
+    this.spaceHeld = false; // for dragging
+    this.sheet = $("sheet");
+    $("shortcuts").append(...SHEET.map(group));
+    $("help").onclick = () => this.sheet.showModal();
+    $("sheet-close").onclick = () => this.sheet.close();
+    this.sheet.onclick = (event) => event.target === this.sheet && this.sheet.close();
+    document.addEventListener("keydown", (event) => this.#down(event));
+    document.addEventListener("keyup", (event) => this.#up(event));
+    window.addEventListener("blur", () => (this.spaceHeld = false));
+  }
+
+  #down(event) {
+    if (this.sheet.open || isTyping(event.target)) return;
+    const command = event.metaKey || event.ctrlKey;
+    const onStage = event.target === this.app.stage.root || event.target === document.body;
+    const call = command ? this.#withCommand(event) : this.#plain(event) ?? (onStage ? this.#onStage(event) : null);
+    if (!call) return;
+    event.preventDefault();
+    call();
+  }
+
+  #withCommand(event) {
+    const { work, out } = this.app;
+    return {
+      z: () => (event.shiftKey ? work?.redo() : work?.undo()),
+      y: () => work?.redo(),
+      s: () => out.saveSession(),
+      o: () => $("files").click(),
+      c: event.shiftKey ? () => out.copyMask().catch(() => {}) : undefined,
+    }[event.key.toLowerCase()];
+  }
+
+  #plain({ key, target }) {
+    const { app } = this;
+    const { editor, work } = app;
+    const pressesButton = key === "Enter" && target.closest("button, summary, a");
+    return pressesButton ? null : {
+      1: () => editor.choice(0), 2: () => editor.choice(1), 3: () => editor.choice(2),
+      n: () => editor.finish(), enter: () => editor.finish(),
+      backspace: () => work?.active && work.remove(work.active.key),
+      delete: () => work?.active && work.remove(work.active.key),
+      "[": () => app.stepObject(-1), "]": () => app.stepObject(1),
+      h: () => work?.active && app.toggleHidden(work.active.key),
+      escape: () => editor.escape(),
+      v: () => app.setTool("point"), x: () => app.setTool("beside"), b: () => app.setTool("brush"),
+      e: () => app.setTool("eraser"), m: () => app.setTool("pan"),
+      ",": () => editor.setRadius(editor.radius / 1.25), ".": () => editor.setRadius(editor.radius * 1.25),
+      "+": () => app.zoom(1.25), "=": () => app.zoom(1.25), "-": () => app.zoom(0.8), 0: () => app.fit(),
+      a: () => (app.everything.open ? app.everything.close() : app.everything.start()),
+      d: () => $("theme").click(),
+      "?": () => this.sheet.showModal(),
+      pageup: () => app.pictures.step(-1), pagedown: () => app.pictures.step(1),
+    }[key.toLowerCase()];
+  }
+
+  #onStage(event) {
+    const { editor } = this.app;
+    const step = event.shiftKey ? 24 : 4;
+    const move = { ArrowLeft: [-1, 0], ArrowRight: [1, 0], ArrowUp: [0, -1], ArrowDown: [0, 1] }[event.key];
+    if (move) return () => editor.moveCrosshair(move[0] * step, move[1] * step);
+    if (event.key.toLowerCase() === "q") return () => editor.pressCrosshair(true, false);
+    if (event.code !== "Space") return null;
+    return () => {
+      if (event.repeat) return;
+      if (editor.crosshair || event.shiftKey || event.altKey) editor.pressCrosshair(event.altKey, event.shiftKey);
+      else this.#holdSpace(true);
+    };
+  }
+
+  #up(event) {
+    if (event.code === "Space" && this.spaceHeld) this.#holdSpace(false);
+  }
+
+  #holdSpace(held) {
+    this.spaceHeld = held;
+    this.app.stage.root.classList.toggle("panning", held);
+  }
+}
+
+function isTyping(target) {
+  return target.matches("textarea, select, input:not([type=range], [type=color])");
+}
+
+function group([title, rows]) {
+  const list = make("dl", {});
+  for (const [keys, what] of rows) {
+    list.append(make("div", {}, make("dt", {}, make("kbd", {}, keys)), make("dd", {}, what)));
+  }
+  return make("section", {}, make("h3", {}, title), list);
+}

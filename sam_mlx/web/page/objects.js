@@ -1,0 +1,97 @@
+// The list of objects: chosen, renamed, coloured, hidden, deleted.
+
+import { $, iconButton, make } from "./dom.js";
+import { rgba } from "./colours.js";
+
+const SIDE = 36;
+
+export class ObjectList {
+  constructor(app) {
+    this.app = app;
+    this.root = $("objects");
+    this.rows = new Map(); // by key
+    $("clear").onclick = () => app.work.clear();
+    $("new-object").onclick = () => app.editor.finish();
+  }
+
+  update() {
+    const work = this.app.work;
+    const objects = work?.objects ?? [];
+    const keys = new Set(objects.map((o) => o.key));
+    for (const [key, row] of this.rows) {
+      if (keys.has(key)) continue;
+      row.item.remove();
+      this.rows.delete(key);
+    }
+    objects.forEach((object, i) => this.#place(object, i));
+    $("no-objects").hidden = objects.length > 0;
+    $("clear").disabled = !objects.length;
+    $("new-object").disabled = !work?.active;
+  }
+
+  #place(object, i) {
+    if (!this.rows.has(object.key)) this.rows.set(object.key, this.#row(object.key));
+    const row = this.rows.get(object.key);
+    if (this.root.children[i] !== row.item) this.root.insertBefore(row.item, this.root.children[i] ?? null);
+    const active = this.app.work.state.active === object.key;
+    row.item.classList.toggle("active", active);
+    row.item.classList.toggle("is-hidden", object.hidden);
+    row.choose.setAttribute("aria-pressed", String(active));
+    row.choose.setAttribute("aria-label", `Choose ${object.name}`);
+    if (document.activeElement !== row.name) row.name.value = object.name;
+    row.colour.value = object.colour;
+    row.hide.replaceWith((row.hide = this.#hideButton(object)));
+    row.remove.setAttribute("aria-label", `Delete ${object.name}`);
+    this.#thumbnail(row, object);
+  }
+
+  #row(key) {
+    const work = this.app.work;
+    const find = () => work.find(key);
+    const canvas = make("canvas", { width: SIDE * 2, height: SIDE * 2, "aria-hidden": "true" });
+    const choose = make("button", { type: "button", className: "object-picture", onclick: () => this.app.choose(work.state.active === key ? null : key) }, canvas);
+    const name = make("input", { type: "text", className: "object-name", maxLength: 200, "aria-label": "Name", spellcheck: false, autocomplete: "off" });
+    name.onchange = () => work.edit(key, { name: name.value.trim() || find().name });
+    name.onkeydown = (event) => {
+      if (event.key === "Escape") name.value = find().name;
+      if (event.key === "Escape" || event.key === "Enter") name.blur();
+    };
+    const colour = make("input", { type: "color", className: "object-colour", "aria-label": "Colour" });
+    colour.onchange = () => work.edit(key, { colour: colour.value });
+    const hide = this.#hideButton(find());
+    const remove = iconButton("delete", "Delete", () => work.remove(key));
+    remove.classList.add("small");
+    const item = make("li", { className: "object" }, choose, colour, name, hide, remove);
+    return { item, choose, canvas, name, colour, hide, remove, drawn: null };
+  }
+
+  #hideButton({ key, name, hidden }) {
+    const button = iconButton(hidden ? "hidden" : "eye", `${hidden ? "Show" : "Hide"} ${name}`,
+                              () => this.app.toggleHidden(key));
+    button.classList.add("small");
+    if (document.activeElement?.dataset?.hides === key) queueMicrotask(() => button.focus());
+    button.dataset.hides = key;
+    return button;
+  }
+
+  /** The object cut out of the picture. */
+  #thumbnail(row, object) {
+    const { result } = this.app.work.shown(object);
+    const image = this.app.stage.image;
+    if (!result || !image || (row.drawn === result && row.colourDrawn === object.colour)) return;
+    row.drawn = result;
+    row.colourDrawn = object.colour;
+    const context = row.canvas.getContext("2d");
+    context.setTransform(1, 0, 0, 1, 0, 0);
+    context.clearRect(0, 0, SIDE * 2, SIDE * 2);
+    if (!result.box) return;
+    const [x0, y0, x1, y1] = result.box;
+    const scale = (SIDE * 2 - 8) / Math.max(x1 - x0, y1 - y0);
+    context.fillStyle = rgba(object.colour, 0.25);
+    context.fillRect(0, 0, SIDE * 2, SIDE * 2);
+    context.setTransform(scale, 0, 0, scale, SIDE - ((x0 + x1) / 2) * scale, SIDE - ((y0 + y1) / 2) * scale);
+    context.clip(result.paths.smooth, "evenodd");
+    const { width, height } = this.app.view.picture;
+    context.drawImage(image, 0, 0, width, height);
+  }
+}

@@ -1,0 +1,147 @@
+// The export menu: files, the clipboard, the session.
+
+import { $, attempt, make, toast } from "./dom.js";
+import { decodeRle } from "./rle.js";
+
+const FORMATS = {
+  masks: ["Mask", "PNG"],
+  cutout: ["Cut-out with transparency", "PNG"],
+  coco: ["COCO annotations", "JSON"],
+  labelmap: ["Label map", "PNG, 16 bit"],
+  svg: ["Outlines", "SVG"],
+  geojson: ["Outlines", "GeoJSON"],
+};
+
+export class Out {
+  constructor(app) {
+    this.app = app;
+    this.button = $("export");
+    this.menu = $("export-menu");
+    this.button.onclick = () => this.toggle();
+    this.menu.addEventListener("keydown", (event) => this.#key(event));
+    document.addEventListener("pointerdown", (event) => {
+      if (!event.target.closest(".menu-holder")) this.toggle(false);
+    });
+    $("session-file").onchange = (event) => {
+      if (event.target.files[0]) app.openSession(event.target.files[0]);
+      event.target.value = "";
+    };
+  }
+
+  toggle(open = this.menu.hidden) {
+    if (open) this.#build();
+    const hadFocus = this.menu.contains(document.activeElement);
+    this.menu.hidden = !open;
+    this.button.setAttribute("aria-expanded", String(open));
+    if (open) this.menu.querySelector("button:not(:disabled)").focus();
+    else if (hadFocus) this.button.focus();
+  }
+
+  #build() {
+    const { work, formats, pictures } = this.app;
+    const none = !work?.objects.length;
+    const item = (label, note, run, disabled = false) => make(
+      "button",
+      { type: "button", className: "menu-item", role: "menuitem", tabIndex: -1, disabled, onclick: () => this.#run(run) },
+      make("span", {}, label), make("span", { className: "quiet" }, note),
+    );
+    const line = () => make("div", { className: "menu-line", role: "separator" });
+    const one = work?.active ?? (work?.objects.length === 1 ? work.objects[0] : null);
+    this.menu.replaceChildren(
+      ...formats.map((name) => item(...this.#label(name), () => this.save(name), none)),
+      item("All pictures, all formats", "ZIP", () => this.#download("/export"), !pictures.all.length),
+      line(),
+      item("Copy the mask", "⇧⌘C", () => this.copyMask(), none),
+      item("Copy Python lines", one ? one.name : "of the chosen object", () => this.copyPython(one), !one),
+      line(),
+      item("Save the session…", "⌘S", () => this.saveSession()),
+      item("Open a session…", "", () => $("session-file").click()),
+    );
+  }
+
+  #label(format) {
+    const [label, note] = FORMATS[format] ?? [format, ""];
+    return format === "masks" && this.app.work?.objects.length > 1 ? ["Masks", "PNG, ZIP"] : [label, note];
+  }
+
+  #run(task) {
+    this.toggle(false);
+    attempt(task);
+  }
+
+  #key(event) {
+    const items = [...this.menu.querySelectorAll("button:not(:disabled)")];
+    const i = items.indexOf(document.activeElement);
+    const to = { ArrowDown: i + 1, ArrowUp: i - 1, Home: 0, End: -1 }[event.key];
+    if (event.key === "Escape" || event.key === "Tab") this.toggle(false);
+    else if (to !== undefined) items.at(to % items.length).focus();
+    else return;
+    event.preventDefault();
+    event.stopPropagation();
+  }
+
+  save(format) {
+    return this.#download(`/pictures/${this.app.work.picture.id}/export/${format}`);
+  }
+
+  saveSession() {
+    return this.#download("/file");
+  }
+
+  async #download(path) {
+    await this.app.saveAll();
+    const answer = await this.app.api.file(path);
+    const blob = await answer.blob();
+    const link = make("a", { href: URL.createObjectURL(blob), download: nameIn(answer.headers) });
+    link.click();
+    setTimeout(() => URL.revokeObjectURL(link.href), 10_000);
+    toast(`Saved ${link.download}`);
+  }
+
+  // The clipboard.
+
+  /** All visible objects' masks in one picture, white on black. */
+  async copyMask() {
+    if (!navigator.clipboard?.write) throw new Error("The browser copies pictures only from https or this machine.");
+    // Safari wants the promise within the click.
+    await navigator.clipboard.write([new ClipboardItem({ "image/png": this.#maskPng() })]);
+    toast("The mask was copied");
+  }
+
+  async #maskPng() {
+    const { work, view } = this.app;
+    await work.sync();
+    const { width, height } = view.picture;
+    const image = new ImageData(width, height);
+    const pixels = new Uint32Array(image.data.buffer).fill(0xff000000);
+    for (const object of work.objects.filter((o) => !o.hidden)) {
+      const { result } = work.shown(object);
+      if (result) decodeRle(result.rle).data.forEach((set, i) => set && (pixels[i] = 0xffffffff));
+    }
+    const canvas = make("canvas", { width, height });
+    canvas.getContext("2d").putImageData(image, 0, 0);
+    return new Promise((done) => canvas.toBlob(done, "image/png"));
+  }
+
+  async copyPython(object) {
+    const { work } = this.app;
+    await work.sync();
+    await copyText(await this.app.api.python(work.picture.id, work.idOf(object)));
+    toast("Python lines were copied");
+  }
+}
+
+async function copyText(text) {
+  if (navigator.clipboard) return navigator.clipboard.writeText(text);
+  const area = make("textarea", { value: text, className: "unseen" });
+  document.body.append(area);
+  area.select();
+  document.execCommand("copy"); // all there is outside https and this machine
+  area.remove();
+}
+
+function nameIn(headers) {
+  const said = headers.get("Content-Disposition") ?? "";
+  const encoded = /filename\*=UTF-8''([^;]+)/.exec(said);
+  return encoded ? decodeURIComponent(encoded[1]) : (/filename="([^"]+)"/.exec(said)?.[1] ?? "sam_mlx");
+}

@@ -1,0 +1,92 @@
+// Outlines of exact masks, as paths in pixels of the picture.
+//
+// A mask's outline is followed along the edges of its pixels, the mask on the right. Close to the
+// picture these edges are shown; from afar a smoothed line within a pixel of them.
+
+import { decodeRle } from "./rle.js";
+
+const STEPS = [[1, 0], [0, 1], [-1, 0], [0, -1]]; // right, down, left, up
+
+/** {exact, smooth}: paths to fill by the even-odd rule, and to stroke. */
+export function pathsOf(rle) {
+  const exact = new Path2D(), smooth = new Path2D();
+  for (const ring of follow(decodeRle(rle))) {
+    draw(exact, corners(ring));
+    draw(smooth, smoothed(ring));
+  }
+  return { exact, smooth };
+}
+
+function draw(path, points) {
+  for (let i = 0; i < points.length; i += 2) {
+    if (i) path.lineTo(points[i], points[i + 1]);
+    else path.moveTo(points[0], points[1]);
+  }
+  path.closePath();
+}
+
+/** Rings of directions, with where they begin. */
+function* follow({ width, height, data }) {
+  const set = (x, y) => x >= 0 && y >= 0 && x < width && y < height && data[y * width + x] === 1;
+  const seen = new Uint8Array(width * height); // the upper edges that were followed
+  for (let i = 0; i < data.length; i++) {
+    if (!data[i] || seen[i] || (i >= width && data[i - width])) continue;
+    yield ringFrom(i % width, Math.floor(i / width), width, set, seen);
+  }
+}
+
+function ringFrom(x0, y0, width, set, seen) {
+  const turns = [];
+  let [x, y, direction] = [x0, y0, 0];
+  do {
+    if (direction === 0) seen[y * width + x] = 1;
+    turns.push(direction);
+    x += STEPS[direction][0];
+    y += STEPS[direction][1];
+    direction = next(x, y, direction, set);
+  } while (x !== x0 || y !== y0 || direction !== 0);
+  return { x: x0, y: y0, turns };
+}
+
+function next(x, y, direction, set) {
+  // The pixels ahead, right and left of the way, by the direction in which one goes.
+  const [rx, ry] = [[0, 0], [-1, 0], [-1, -1], [0, -1]][direction];
+  const [lx, ly] = [[0, -1], [0, 0], [-1, 0], [-1, -1]][direction];
+  if (!set(x + rx, y + ry)) return (direction + 1) % 4;
+  return set(x + lx, y + ly) ? (direction + 3) % 4 : direction;
+}
+
+function corners({ x, y, turns }) {
+  const points = [];
+  turns.forEach((direction, i) => {
+    if (direction !== turns.at(i - 1)) points.push(x, y);
+    x += STEPS[direction][0];
+    y += STEPS[direction][1];
+  });
+  return points;
+}
+
+const WEIGHTS = [1, 3, 5, 6, 5, 3, 1].map((weight) => weight / 24);
+
+/** The edges' midpoints, each the mean of its neighbours; short rings stay as they are. */
+function smoothed({ x, y, turns }) {
+  const middles = [];
+  for (const direction of turns) {
+    const [dx, dy] = STEPS[direction];
+    middles.push(x + dx / 2, y + dy / 2);
+    x += dx;
+    y += dy;
+  }
+  if (turns.length < 24) return middles;
+  const n = turns.length, points = [];
+  for (let i = 0; i < n; i++) {
+    let sumX = 0, sumY = 0;
+    for (let k = 0; k < 7; k++) {
+      const j = ((i + k - 3 + n) % n) * 2;
+      sumX += WEIGHTS[k] * middles[j];
+      sumY += WEIGHTS[k] * middles[j + 1];
+    }
+    points.push(sumX, sumY);
+  }
+  return points;
+}

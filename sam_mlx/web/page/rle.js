@@ -1,0 +1,42 @@
+// COCO's uncompressed run lengths: lengths of alternating runs of unset and set pixels, column by
+// column, beginning with unset ones.
+
+/** {size: [H, W], counts} as {width, height, data}: a byte a pixel, row by row, 1 where set. */
+export function decodeRle({ size: [height, width], counts }) {
+  const data = new Uint8Array(width * height);
+  eachRun(counts, (start, end) => {
+    for (let i = start, x = Math.floor(start / height), y = start % height; i < end; i++) {
+      data[y * width + x] = 1;
+      if (++y === height) [x, y] = [x + 1, 0];
+    }
+  });
+  return { width, height, data };
+}
+
+/** Call with the first and the last-but-one index of each set run. */
+function eachRun(counts, call) {
+  for (let i = 0, at = 0; i < counts.length; i++) {
+    if (i % 2) call(at, at + counts[i]);
+    at += counts[i];
+  }
+}
+
+/** Set `value` at a mask's pixels in `labels`, which lie column by column. */
+export function paintLabel(labels, { counts }, value) {
+  eachRun(counts, (start, end) => labels.fill(value, start, end));
+}
+
+/** The box of a mask: [x0, y0, x1, y1], x1 and y1 after the last pixel; null when it is empty. */
+export function boxOf({ size: [height, width], counts }) {
+  let x0 = width, y0 = height, x1 = 0, y1 = 0;
+  eachRun(counts, (start, end) => {
+    if (end <= start) return;
+    const first = Math.floor(start / height), last = Math.floor((end - 1) / height);
+    x0 = Math.min(x0, first);
+    x1 = Math.max(x1, last + 1);
+    const whole = last > first; // over the end of a column, so it touches bottom and top
+    y0 = Math.min(y0, whole ? 0 : start % height);
+    y1 = Math.max(y1, whole ? height : ((end - 1) % height) + 1);
+  });
+  return x1 > x0 ? [x0, y0, x1, y1] : null;
+}

@@ -1,0 +1,231 @@
+// Drawing: the picture, the objects, and on top what is being done.
+
+import { rgba, rgbOf } from "./colours.js";
+import { drawLogits } from "./logits.js";
+import { answerOf } from "./work.js";
+
+const EXACT_FROM = 8; // screen pixels a pixel, from which the pixels' own edges are drawn
+const WHITE = [255, 255, 255];
+const LINE = 2; // CSS pixels
+
+export class Stage {
+  constructor(root, view) {
+    this.root = root;
+    this.view = view;
+    [this.below, this.middle, this.top] = [...root.querySelectorAll("canvas")].map((c) => c.getContext("2d"));
+    this.image = null;
+    this.scene = () => null;
+    this.dirty = new Set();
+    new ResizeObserver(() => this.resize()).observe(root);
+    this.resize();
+  }
+
+  resize() {
+    const { clientWidth, clientHeight } = this.root;
+    this.ratio = Math.min(window.devicePixelRatio || 1, 2);
+    for (const { canvas } of [this.below, this.middle, this.top]) {
+      canvas.width = Math.round(clientWidth * this.ratio);
+      canvas.height = Math.round(clientHeight * this.ratio);
+    }
+    this.view.resize(clientWidth, clientHeight);
+    this.drawNow("picture", "objects", "top");
+  }
+
+  /** Draw with the next frame; what: of picture, objects, top; all when left out. */
+  draw(...what) {
+    if (!this.dirty.size) requestAnimationFrame(() => this.#frame());
+    for (const part of what.length ? what : ["picture", "objects", "top"]) this.dirty.add(part);
+  }
+
+  drawNow(...what) {
+    for (const part of what) this.dirty.add(part);
+    this.#frame();
+  }
+
+  #frame() {
+    const scene = this.scene();
+    const dirty = [...this.dirty];
+    this.dirty.clear();
+    if (dirty.includes("picture")) this.#picture();
+    if (dirty.includes("objects")) this.#objects(scene);
+    if (dirty.includes("top")) this.#top(scene);
+  }
+
+  #begin(context) {
+    context.setTransform(1, 0, 0, 1, 0, 0);
+    context.clearRect(0, 0, context.canvas.width, context.canvas.height);
+    return context;
+  }
+
+  /** From here on the context's unit is a pixel of the picture. */
+  #inPicture(context) {
+    const { scale, x, y } = this.view;
+    const r = this.ratio;
+    context.setTransform(scale * r, 0, 0, scale * r, x * r, y * r);
+  }
+
+  get frame() {
+    const { scale, x, y, picture } = this.view;
+    const r = this.ratio;
+    return { x: x * r, y: y * r, width: picture.width * scale * r, height: picture.height * scale * r };
+  }
+
+  #picture() {
+    const context = this.#begin(this.below);
+    if (!this.image) return;
+    this.#inPicture(context);
+    context.imageSmoothingEnabled = this.view.scale < EXACT_FROM;
+    context.imageSmoothingQuality = "high";
+    const { width, height } = this.view.picture;
+    context.shadowColor = "rgba(0, 0, 0, 0.3)";
+    context.shadowBlur = 16 * this.ratio;
+    context.shadowOffsetY = 2 * this.ratio;
+    context.fillRect(0, 0, width, height);
+    context.shadowColor = "transparent";
+    context.clearRect(0, 0, width, height);
+    context.drawImage(this.image, 0, 0, width, height);
+  }
+
+  #objects(scene) {
+    const context = this.#begin(this.middle);
+    if (!scene) return;
+    for (const found of scene.everything) this.#exact(context, found, found.colour, scene.opacity, found.chosen);
+    for (const object of scene.others) {
+      this.#object(context, object, scene.outlinesOnly ? 0 : scene.opacity);
+    }
+  }
+
+  #top(scene) {
+    const context = this.#begin(this.top);
+    if (!scene) return;
+    if (scene.active) {
+      this.#object(context, scene.active, scene.hover ? scene.opacity * 0.7 : scene.opacity);
+      this.#strokes(context, scene.active, [...scene.active.shown.strokes, ...scene.strokes], scene.opacity);
+    }
+    if (scene.hover) this.#logits(context, scene.hover.field, scene.hover.colour, scene.opacity * 0.75, WHITE);
+    if (scene.active && !scene.active.hidden) this.#prompt(context, scene.active.prompt.question);
+    if (scene.rubber) this.#rubber(context, scene.rubber);
+    if (scene.brush) this.#ring(context, scene.brush);
+    if (scene.crosshair) this.#crosshair(context, scene.crosshair);
+  }
+
+  #object(context, object, opacity) {
+    if (object.hidden) return;
+    const { prompt, colour } = object;
+    const { result, strokes } = object.shown;
+    const field = prompt.edits.length > strokes.length ? null : fieldOf(prompt);
+    // At most a pixel lies between them: small logits are smooth, the exact mask has its pixels.
+    if (field && this.view.scale < EXACT_FROM) this.#logits(context, field, colour, opacity);
+    else if (result) this.#exact(context, result, colour, opacity);
+    else if (field) this.#logits(context, field, colour, opacity);
+  }
+
+  #logits(context, field, colour, opacity, outline) {
+    context.setTransform(1, 0, 0, 1, 0, 0);
+    const rgb = rgbOf(colour);
+    drawLogits(context, field, this.frame, { colour: rgb, opacity, outline: outline ?? rgb, line: LINE * this.ratio });
+  }
+
+  #exact(context, result, colour, opacity, chosen = false) {
+    this.#inPicture(context);
+    const path = this.view.scale < EXACT_FROM ? result.paths.smooth : result.paths.exact;
+    context.fillStyle = rgba(colour, chosen ? Math.min(opacity + 0.25, 0.9) : opacity);
+    context.fill(path, "evenodd");
+    context.strokeStyle = chosen ? "#fff" : colour;
+    context.lineWidth = LINE / this.view.scale;
+    context.lineJoin = "round";
+    context.stroke(path);
+  }
+
+  /** Strokes that the server has not yet painted. */
+  #strokes(context, { colour, hidden }, strokes, opacity) {
+    if (hidden) return;
+    this.#inPicture(context);
+    context.lineCap = context.lineJoin = "round";
+    for (const { erase, radius, path } of strokes) {
+      context.globalCompositeOperation = erase ? "destination-out" : "source-over";
+      context.strokeStyle = erase ? "#000" : rgba(colour, opacity);
+      context.lineWidth = 2 * radius;
+      const line = new Path2D();
+      path.forEach(([x, y], i) => (i ? line.lineTo(x, y) : line.moveTo(x, y)));
+      if (path.length === 1) line.lineTo(path[0][0] + 0.001, path[0][1]);
+      context.stroke(line);
+    }
+    context.globalCompositeOperation = "source-over";
+  }
+
+  #inStage(context) {
+    context.setTransform(this.ratio, 0, 0, this.ratio, 0, 0);
+  }
+
+  #prompt(context, question) {
+    if (!question) return;
+    this.#inStage(context);
+    if (question.box) this.#rubber(context, question.box);
+    // Points name pixels: they are drawn in their middle.
+    question.points.forEach(([x, y], i) => this.#dot(context, this.view.toStage([x + 0.5, y + 0.5]), question.labels[i]));
+  }
+
+  #dot(context, [x, y], label) {
+    const circle = (radius, colour) => {
+      context.fillStyle = colour;
+      context.beginPath();
+      context.arc(x, y, radius, 0, 2 * Math.PI);
+      context.fill();
+    };
+    circle(8.5, "rgba(0, 0, 0, 0.35)");
+    circle(7.5, "#fff");
+    circle(5.75, label ? "#1f9d45" : "#d92d3a");
+    context.fillStyle = "#fff";
+    context.fillRect(x - 3, y - 0.75, 6, 1.5);
+    if (label) context.fillRect(x - 0.75, y - 3, 1.5, 6);
+  }
+
+  #rubber(context, [x0, y0, x1, y1]) {
+    this.#inStage(context);
+    const [ax, ay] = this.view.toStage([x0, y0]);
+    const [bx, by] = this.view.toStage([x1 + 1, y1 + 1]);
+    const rectangle = [Math.min(ax, bx), Math.min(ay, by), Math.abs(bx - ax), Math.abs(by - ay)];
+    context.lineWidth = 3;
+    context.strokeStyle = "rgba(0, 0, 0, 0.35)";
+    context.strokeRect(...rectangle);
+    context.lineWidth = 1.5;
+    context.strokeStyle = "#fff";
+    context.strokeRect(...rectangle);
+  }
+
+  #ring(context, { at, radius, erase }) {
+    this.#inStage(context);
+    const [x, y] = this.view.toStage(at);
+    for (const [width, colour] of [[3, "rgba(0, 0, 0, 0.4)"], [1.5, "#fff"]]) {
+      context.lineWidth = width;
+      context.strokeStyle = colour;
+      context.setLineDash(erase ? [4, 4] : []);
+      context.beginPath();
+      context.arc(x, y, Math.max(radius * this.view.scale, 2), 0, 2 * Math.PI);
+      context.stroke();
+    }
+    context.setLineDash([]);
+  }
+
+  #crosshair(context, at) {
+    this.#inStage(context);
+    const [x, y] = this.view.toStage([at[0] + 0.5, at[1] + 0.5]);
+    for (const [width, colour] of [[4, "rgba(0, 0, 0, 0.5)"], [1.5, "#fff"]]) {
+      context.lineWidth = width;
+      context.strokeStyle = colour;
+      context.beginPath();
+      for (const [dx, dy] of [[1, 0], [-1, 0], [0, 1], [0, -1]]) {
+        context.moveTo(x + dx * 4, y + dy * 4);
+        context.lineTo(x + dx * 16, y + dy * 16);
+      }
+      context.stroke();
+    }
+  }
+}
+
+/** The logits of a prompt's chosen mask, once they are here. */
+export function fieldOf(prompt) {
+  const answer = answerOf(prompt.question);
+  return answer && answer.masks[prompt.choice ?? answer.best].field;
+}

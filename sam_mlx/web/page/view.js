@@ -1,0 +1,70 @@
+// Where the picture is on the screen: zoom, pan, fit. All in CSS pixels of the stage.
+
+import { clamp } from "./dom.js";
+
+const MARGIN = 24;
+const MOST = 64; // screen pixels a pixel
+
+export class View {
+  constructor() {
+    this.width = this.height = 1; // the stage
+    this.picture = { width: 1, height: 1 };
+    this.scale = 1;
+    this.x = this.y = 0; // the picture's corner
+    this.fitted = true;
+  }
+
+  get fitScale() {
+    const w = Math.max(this.width - 2 * MARGIN, 32), h = Math.max(this.height - 2 * MARGIN, 32);
+    return Math.min(w / this.picture.width, h / this.picture.height);
+  }
+
+  resize(width, height) {
+    const [dx, dy] = [(width - this.width) / 2, (height - this.height) / 2];
+    Object.assign(this, { width, height });
+    if (this.fitted) this.fit();
+    else this.pan(dx, dy);
+  }
+
+  show(picture) {
+    this.picture = picture;
+    this.fit();
+  }
+
+  fit() {
+    this.scale = this.fitScale;
+    this.x = (this.width - this.picture.width * this.scale) / 2;
+    this.y = (this.height - this.picture.height * this.scale) / 2;
+    this.fitted = true;
+  }
+
+  pan(dx, dy) {
+    this.fitted = false;
+    // Some of the picture always stays in sight.
+    const [w, h] = [this.picture.width * this.scale, this.picture.height * this.scale];
+    this.x = clamp(this.x + dx, 48 - w, this.width - 48);
+    this.y = clamp(this.y + dy, 48 - h, this.height - 48);
+  }
+
+  /** Zoom by a factor; what is at (x, y) of the stage stays there. */
+  zoom(factor, x = this.width / 2, y = this.height / 2) {
+    const scale = clamp(this.scale * factor, Math.min(this.fitScale, 1) / 2, MOST);
+    const by = scale / this.scale;
+    this.x = x - (x - this.x) * by;
+    this.y = y - (y - this.y) * by;
+    this.scale = scale;
+    this.pan(0, 0);
+  }
+
+  toPicture(x, y) {
+    return [(x - this.x) / this.scale, (y - this.y) / this.scale];
+  }
+
+  toStage([x, y]) {
+    return [x * this.scale + this.x, y * this.scale + this.y];
+  }
+
+  contains([x, y]) {
+    return x >= 0 && y >= 0 && x < this.picture.width && y < this.picture.height;
+  }
+}

@@ -1,0 +1,138 @@
+"""The page of ``sam-mlx web`` in headless Chromium, for tests. Without one they are skipped."""
+
+import io
+import json
+import os
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+sync_api = pytest.importorskip("playwright.sync_api", reason="playwright is missing (extra test)")
+
+from sam_mlx.masks import decode_rle  # noqa: E402
+
+COINS = Path(__file__).parents[2] / "examples" / "images" / "coins.png"
+MARGIN = 24  # around a picture that is fitted
+NAMES = "chromium", "chromium-browser", "google-chrome"
+
+
+def find_chromium() -> str | None:
+    given = os.environ.get("CHROMIUM")
+    return given or next(filter(None, map(shutil.which, NAMES)), None)
+
+
+class Tab:
+    """What somebody does in the page, and what they see."""
+
+    def __init__(self, page, server):
+        self.page = page
+        self.server = server
+        self.errors: list[str] = []
+        self.hosts: set[str] = set()
+        page.on("console", lambda said: said.type == "error" and self.errors.append(said.text))
+        page.on("pageerror", lambda error: self.errors.append(str(error)))
+        page.on("request", lambda request: self.hosts.add(request.url.split("/")[2]))
+
+    def open(self, address: str):
+        self.page.goto(address)
+        return self.ready()
+
+    def ready(self):
+        self.page.wait_for_selector("#stage[data-ready]")
+        self.page.wait_for_selector("body[data-ready]")
+        return self
+
+    # What somebody does.
+
+    def at(self, x: float, y: float) -> tuple[float, float]:
+        """Where the middle of a pixel of the picture is, while it is fitted."""
+        box = self.page.locator("#stage").bounding_box()
+        height, width = self.picture.size
+        scale = min((box["width"] - 2 * MARGIN) / width, (box["height"] - 2 * MARGIN) / height)
+        left = box["x"] + (box["width"] - width * scale) / 2
+        top = box["y"] + (box["height"] - height * scale) / 2
+        return left + (x + 0.5) * scale, top + (y + 0.5) * scale
+
+    def move(self, x: float, y: float):
+        self.page.mouse.move(*self.at(x, y))
+
+    def click(self, x: float, y: float, **options):
+        """Returns when the server has what came of it."""
+        self.page.mouse.click(*self.at(x, y), **options)
+        return self.settled()
+
+    def drag(self, *corners: tuple[float, float]):
+        self.move(*corners[0])
+        self.page.mouse.down()
+        for corner in corners[1:]:
+            self.page.mouse.move(*self.at(*corner), steps=4)
+        self.page.mouse.up()
+        return self.settled()
+
+    def press(self, *keys: str):
+        for key in keys:
+            self.page.keyboard.press(key)
+        return self.settled()
+
+    def settled(self):
+        """The page has nothing left to send, and has drawn what it has."""
+        self.page.wait_for_selector("#stage:not([data-unsaved])")
+        self.page.evaluate("() => new Promise((done) => requestAnimationFrame(() => setTimeout(done)))")
+        return self
+
+    def set(self, slider: str, value: float):
+        self.page.locator(f"#{slider}").fill(str(value))
+
+    def download(self, label: str) -> tuple[str, bytes]:
+        """Take an entry of the export menu: the file's name and its bytes."""
+        self.page.click("#export")
+        with self.page.expect_download() as found:
+            self.page.get_by_role("menuitem", name=label).click()
+        return found.value.suggested_filename, Path(found.value.path()).read_bytes()
+
+    # What they see.
+
+    def text(self, selector: str) -> str:
+        return self.page.locator(selector).inner_text()
+
+    def names(self) -> list[str]:
+        """In the list of objects."""
+        return [row.input_value() for row in self.page.locator(".object-name").all()]
+
+    def ink(self, x: float, y: float) -> list[int]:
+        """The masks' colour, (R, G, B, A), over a pixel; the one on top, or of what is below."""
+        script = """([x, y]) => {
+          const stage = document.getElementById("stage").getBoundingClientRect();
+          const found = [...document.querySelectorAll("#stage canvas")].slice(1).reverse().map((c) => {
+            const r = c.width / stage.width;
+            return [...c.getContext("2d").getImageData((x - stage.left) * r, (y - stage.top) * r, 1, 1).data];
+          });
+          return found.find((colour) => colour[3]) ?? found[0];
+        }"""
+        return self.page.evaluate(script, list(self.at(x, y)))
+
+    # What the server has.
+
+    @property
+    def session(self):
+        kept = self.page.evaluate("() => sessionStorage.getItem('session')")
+        return self.server.sessions.get(json.loads(kept)["session"])
+
+    @property
+    def picture(self):
+        return self.session.picture(self.page.evaluate("() => sessionStorage.getItem('picture')"))
+
+    @property
+    def objects(self) -> list:
+        return list(self.picture.objects.values())
+
+    @property
+    def masks(self) -> list[np.ndarray]:
+        return [decode_rle([found.mask])[0] for found in self.objects]
+
+
+def pixels(data: bytes) -> np.ndarray:
+    return np.array(Image.open(io.BytesIO(data)))

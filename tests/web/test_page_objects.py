@@ -1,0 +1,242 @@
+"""The page in a browser: the list of objects, everything, export, sessions, several pictures."""
+
+import io
+import zipfile
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from tests.support.browser import COINS, pixels  # isort: skip  first: it skips all where it must
+from sam_mlx.masks import decode_rle
+
+
+@pytest.fixture
+def two(tab):
+    """Two finished objects."""
+    return tab.click(138, 53).press("n").click(65, 50).press("Enter")
+
+
+def test_objects_are_listed_chosen_renamed_hidden_and_deleted(two):
+    tab = two
+    assert tab.names() == ["Object 1", "Object 2"]
+    assert len({found.colour for found in tab.objects}) == 2
+    name = tab.page.locator(".object-name").first
+    name.fill("penny")
+    name.press("Enter")
+    tab.page.get_by_role("button", name="Hide penny").click()
+    tab.settled()
+    assert [(o.name, o.hidden) for o in tab.objects] == [("penny", True), ("Object 2", False)]
+    assert tab.ink(138, 53)[3] == 0 < tab.ink(65, 50)[3]
+    tab.page.get_by_role("button", name="Show penny").click()
+    tab.page.get_by_role("button", name="Choose penny").click()
+    tab.click(138, 45)
+    assert [len(o.points) for o in tab.objects] == [2, 1]
+    tab.page.get_by_role("button", name="Delete Object 2").click()
+    tab.settled()
+    assert tab.names() == ["penny"] == [o.name for o in tab.objects]
+    tab.press("Backspace")
+    assert tab.objects == []
+
+
+def test_an_objects_colour_is_changed(two):
+    two.page.locator(".object-colour").first.evaluate("""(input) => {
+      input.value = "#112233";
+      input.dispatchEvent(new Event("change"));
+    }""")
+    two.settled()
+    assert two.objects[0].colour == "#112233"
+    assert two.ink(138, 53)[:3] == pytest.approx([0x11, 0x22, 0x33], abs=2)
+
+
+def test_opacity_is_set(two):
+    two.set("opacity", 1)
+    two.settled()
+    assert two.ink(138, 53)[3] == 255
+
+
+def kept(tab) -> int:
+    tab.page.wait_for_timeout(300)
+    return int(tab.text("#everything-count").split()[0])
+
+
+def test_everything_is_filtered_by_sliders_and_taken_over(tab):
+    tab.page.evaluate("""() => {
+      const ask = window.fetch;
+      window.paths = [];
+      window.fetch = (path, options) => {
+        paths.push(path.split("/").pop());
+        return ask(path, options);
+      };
+    }""")
+    tab.page.click("#find-everything")
+    assert tab.page.locator("#everything-progress").is_visible()
+    tab.page.wait_for_selector("#everything-count", timeout=120_000)
+    tab.page.wait_for_selector("text=/^[1-9]\\d* of/")
+    many = kept(tab)
+    searched = tab.page.evaluate("() => paths.length = 0")
+    tab.set("box_nms_thresh", 0.95)
+    more = kept(tab)
+    tab.set("pred_iou_thresh", 0.95)
+    fewest = kept(tab)
+    assert more > many > fewest > 0 == searched
+    assert set(tab.page.evaluate("() => paths")) == {"select"}  # nothing was searched again
+    tab.click(65, 50)
+    (found,) = tab.objects
+    run = tab.picture.everything
+    record = run.records[run.index_of(found.everything)]
+    np.testing.assert_array_equal(tab.masks[0], decode_rle([record["segmentation"]])[0])
+    assert tab.masks[0][50, 65]
+    tab.press("Escape")
+    assert tab.page.locator("#find-everything").is_visible() and tab.names() == ["Object 1"]
+    tab.press("a")
+    tab.page.get_by_role("button", name="Take all").click()
+    tab.settled()
+    assert len(tab.objects) == fewest + 1
+    tab.press("Control+z")
+    assert len(tab.objects) == 1
+
+
+def test_everything_is_stopped(tab):
+    tab.page.click("#find-everything")
+    tab.page.get_by_role("button", name="Stop").click()
+    tab.page.wait_for_selector("#find-everything")
+    tab.page.wait_for_timeout(400)
+    assert tab.picture.everything is None
+    assert tab.click(138, 53).names() == ["Object 1"]
+
+
+FILES = {
+    "Masks PNG": "coins_masks.zip",
+    "Cut-out with transparency": "coins_cutout.png",
+    "COCO annotations": "coins_coco.json",
+    "Label map": "coins_labelmap.png",
+    "Outlines SVG": "coins_svg.svg",
+    "Outlines GeoJSON": "coins_geojson.geojson",
+    "All pictures": "sam-mlx.zip",
+}
+
+
+def test_every_format_is_exported(two):
+    found = {label: two.download(label) for label in FILES}
+    assert {label: name for label, (name, _) in found.items()} == FILES
+    labels = pixels(found["Label map"][1])
+    np.testing.assert_array_equal(labels > 0, two.masks[0] | two.masks[1])
+    np.testing.assert_array_equal(pixels(found["Cut-out with transparency"][1])[..., 3] > 0, labels > 0)
+    assert len(zipfile.ZipFile(io.BytesIO(found["All pictures"][1])).namelist()) >= len(FILES) - 1
+
+
+def test_without_objects_there_is_nothing_to_export(tab):
+    tab.page.click("#export")
+    assert tab.page.get_by_role("menuitem", name="COCO").is_disabled()
+    tab.page.keyboard.press("Escape")
+    assert not tab.page.locator("#export-menu").is_visible()
+
+
+def test_a_mask_and_python_lines_are_copied(window, tmp_path, monkeypatch):
+    tab = window(permissions=["clipboard-read", "clipboard-write"])
+    tab.click(138, 53)
+    tab.page.click("#export")
+    tab.page.get_by_role("menuitem", name="Copy Python").click()
+    tab.page.wait_for_selector("text=Python lines were copied")
+    lines = tab.page.evaluate("() => navigator.clipboard.readText()")
+    Image.open(COINS).save(tmp_path / "coins.png")
+    monkeypatch.chdir(tmp_path)
+    names: dict = {}
+    exec(lines, names)
+    np.testing.assert_array_equal(names["mask"], tab.masks[0])
+    tab.press("Control+Shift+C")
+    tab.page.wait_for_selector("text=The mask was copied")
+    data = tab.page.evaluate("""async () => {
+      const [item] = await navigator.clipboard.read();
+      return [...new Uint8Array(await (await item.getType("image/png")).arrayBuffer())];
+    }""")
+    np.testing.assert_array_equal(pixels(bytes(data))[..., 0] > 0, tab.masks[0])
+
+
+def test_reloading_gives_the_work_back(two):
+    masks = two.masks
+    two.page.reload()
+    two.ready()
+    assert two.names() == ["Object 1", "Object 2"]
+    assert two.ink(138, 53)[3] > 0 and two.ink(65, 50)[3] > 0
+    two.page.get_by_role("button", name="Choose Object 1").click()
+    two.page.wait_for_selector("#choices:not([hidden])")  # the three masks are offered again
+    two.click(138, 45)
+    assert [len(o.points) for o in two.objects] == [2, 1]
+    np.testing.assert_array_equal(two.masks[1], masks[1])
+
+
+def test_another_window_has_its_own_work(two, window):
+    assert window().names() == [] and two.names() == ["Object 1", "Object 2"]
+
+
+def test_a_session_is_saved_and_opened_again(two, window):
+    masks = two.masks
+    name, data = two.download("Save the session")
+    other = window()
+    other.page.locator("#session-file").set_input_files(
+        {"name": name, "mimeType": "application/zip", "buffer": data}
+    )
+    other.page.wait_for_selector("text=The session was opened")
+    other.ready()
+    assert other.names() == ["Object 1", "Object 2"]
+    np.testing.assert_array_equal(other.masks, masks)
+
+
+def picture(width: int, height: int, value: int) -> dict:
+    file = io.BytesIO()
+    Image.new("RGB", (width, height), (value, 90, 40)).save(file, "PNG")
+    return {"name": f"{value}.png", "mimeType": "image/png", "buffer": file.getvalue()}
+
+
+def test_several_pictures_become_a_strip(two):
+    tab = two
+    assert not tab.page.locator("#strip").is_visible()
+    tab.page.locator("#files").set_input_files([picture(300, 200, 10), picture(90, 200, 20)])
+    tab.page.wait_for_selector("#thumbnails li:nth-child(3)")
+    tab.ready()
+    assert tab.text("#picture-name") == "10.png" and tab.names() == []
+    tab.press("PageUp")
+    assert tab.text("#picture-name") == "coins.png" and len(tab.names()) == 2
+    tab.page.get_by_role("button", name="20.png", exact=True).click()
+    assert tab.text("#picture-name") == "20.png"
+    tab.page.get_by_role("button", name="Remove 20.png").click()
+    tab.page.wait_for_selector("#thumbnails li:nth-child(3)", state="detached")
+    assert tab.text("#picture-name") == "10.png"
+    assert [p.name for p in tab.session.pictures.values()] == ["coins.png", "10.png"]
+
+
+DROP = """([bytes, name]) => {
+  const data = new DataTransfer();
+  data.items.add(new File([new Uint8Array(bytes)], name, { type: "image/png" }));
+  return data;
+}"""
+
+
+@pytest.mark.parametrize("how", ["drop", "paste"])
+def test_pictures_are_dropped_and_pasted(tab, how):
+    given = picture(120, 80, 30)
+    data = tab.page.evaluate_handle(DROP, [list(given["buffer"]), given["name"]])
+    if how == "drop":
+        tab.page.dispatch_event("#stage", "dragenter", {"dataTransfer": data})
+        assert tab.page.locator("#drop").is_visible()
+        tab.page.dispatch_event("#stage", "drop", {"dataTransfer": data})
+    else:
+        tab.page.evaluate(
+            "(data) => document.dispatchEvent(new ClipboardEvent('paste', { clipboardData: data }))",
+            data,
+        )
+    tab.page.wait_for_selector("text=30.png")
+    assert not tab.page.locator("#drop").is_visible()
+    assert tab.ready().picture.size == (80, 120)
+
+
+def test_what_is_no_picture_is_refused_with_a_sentence(window, site):
+    tab = window()
+    tab.page.locator("#files").set_input_files(
+        {"name": "notes.png", "mimeType": "image/png", "buffer": b"no picture"}
+    )
+    tab.page.wait_for_selector("#toast.error.shown")
+    assert "picture" in tab.text("#toast") and tab.text("#picture-name") == "coins.png"
+    assert len(tab.errors) == 1 and "415" in tab.errors.pop()  # Chromium's own, of the answer
