@@ -77,6 +77,7 @@ def test_small_regions_equal_the_original(opencv, mode, area):
     rng = np.random.default_rng(area)
     for density in (0, 0.1, 0.2, 0.35, 0.5, 0.7, 0.9, 1) * 8:
         mask = rng.random(rng.integers(1, 24, 2)) < density
+        mask = np.pad(mask, rng.integers(0, 9, (2, 2)) * rng.integers(0, 2))
         cleaned, changed = M.remove_small_regions(mask, area, mode)
         expected, expected_changed = amg.remove_small_regions(mask, area, mode)
         assert changed == expected_changed

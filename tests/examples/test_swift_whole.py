@@ -13,6 +13,7 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -57,18 +58,22 @@ def test_the_sources_are_of_that_mlx():
 
 def test_equals_sam_predictor(folder):
     build = os.environ.get("SWIFT_BUILD", str(folder / "build"))
+    env = os.environ | {"SAM_WHOLE": str(folder), "SPM_CUDA": "0"}
+    quietly: dict[str, Any] = {"env": env, "capture_output": True, "text": True}
     command = ["swift", "test", "--package-path", str(PACKAGE), "--scratch-path", build]
     done = subprocess.run(
         [
             *command,
             *["-c", "release", "-Xswiftc", "-enable-testing", "--filter", "SegmentAnythingTests"],
         ],
-        env=os.environ | {"SAM_WHOLE": str(folder), "SPM_CUDA": "0"},
-        capture_output=True,
-        text=True,
+        **quietly,
     )
     assert done.returncode == 0, done.stdout[-6000:] + done.stderr[-3000:]
     assert "Test run with 12 tests" in done.stdout  # none of them skipped
+
+    # README's blocks and the command line.
+    built = subprocess.run(["swift", "build", *command[2:], "-c", "release"], **quietly)
+    assert built.returncode == 0, built.stdout[-6000:]
 
     # What Swift saved is read here.
     whole = json.loads((folder / "whole.json").read_text())
