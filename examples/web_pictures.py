@@ -28,9 +28,7 @@ def main() -> None:
                 )
                 for scheme in ("light", "dark"):
                     window = {"width": 1080, "height": 700}
-                    page = browser.new_page(
-                        viewport=window, color_scheme=scheme
-                    )
+                    page = browser.new_page(viewport=window, color_scheme=scheme)
                     page.goto(address)
                     save(page, IMAGES / f"web_{scheme}.png")
         finally:

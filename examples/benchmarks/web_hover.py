@@ -1,8 +1,8 @@
 """From the mouse to the mask, in a browser: python examples/benchmarks/web_hover.py
 
-The page of ``sam-mlx web`` is opened in headless Chromium and the mouse is moved over the picture. A
-move's time ends when a mask of its place, or of a later one, is on the screen: moves that the page
-leaves out since newer ones came count with the mask that they waited for.
+The page of ``sam-mlx web`` is opened in headless Chromium and the mouse is moved over the picture.
+A move's time ends when a mask of its place, or of a later one, is on the screen: moves that the
+page leaves out since newer ones came count with the mask that they waited for.
 """
 
 import argparse

@@ -80,7 +80,7 @@ class Tab:
     def settled(self):
         """The page has nothing left to send, and has drawn what it has."""
         self.page.wait_for_selector("#stage:not([data-unsaved])")
-        self.page.evaluate("() => new Promise((done) => requestAnimationFrame(() => setTimeout(done)))")
+        self.page.evaluate("() => new Promise((done) => requestAnimationFrame(done))")
         return self
 
     def set(self, slider: str, value: float):
@@ -106,9 +106,11 @@ class Tab:
         """The masks' colour, (R, G, B, A), over a pixel; the one on top, or of what is below."""
         script = """([x, y]) => {
           const stage = document.getElementById("stage").getBoundingClientRect();
-          const found = [...document.querySelectorAll("#stage canvas")].slice(1).reverse().map((c) => {
-            const r = c.width / stage.width;
-            return [...c.getContext("2d").getImageData((x - stage.left) * r, (y - stage.top) * r, 1, 1).data];
+          const masks = [...document.querySelectorAll("#stage canvas")].slice(1).reverse();
+          const found = masks.map((canvas) => {
+            const r = canvas.width / stage.width;
+            const at = [(x - stage.left) * r, (y - stage.top) * r];
+            return [...canvas.getContext("2d").getImageData(...at, 1, 1).data];
           });
           return found.find((colour) => colour[3]) ?? found[0];
         }"""

@@ -186,16 +186,17 @@ LOGITS = """async ([shape, data, side]) => {
   const { decodeLogits, drawLogits } = await import("/page/logits.js");
   const context = new OffscreenCanvas(side, side).getContext("2d");
   const style = { colour: [0, 0, 255], outline: [0, 0, 255], opacity: 1, line: 0 };
-  drawLogits(context, decodeLogits({ shape, data }), { x: 0, y: 0, width: side, height: side }, style);
+  const frame = { x: 0, y: 0, width: side, height: side };
+  drawLogits(context, decodeLogits({ shape, data }), frame, style);
   return [...context.getImageData(0, 0, side, side).data].filter((_, i) => i % 4 === 3);
 }"""
 
 
 def test_logits_are_drawn_where_they_are_above_0(tab, nano):
     """The mask on the screen, of small logits, is the predictor's but at its very edge."""
-    from tests.support.browser import COINS
     from sam_mlx import SamPredictor
     from sam_mlx.web.model import packed
+    from tests.support.browser import COINS
 
     predictor = SamPredictor(nano)
     predictor.set_image(COINS)
