@@ -1,7 +1,7 @@
 /// Brings low-resolution logits of one picture to the picture's own pixels, as `SamPredictor` does:
 /// they are enlarged to the encoder's square, cropped to the picture, and resized, each bilinear.
-/// That is linear along each axis, so each output takes three or four inputs of a row, then of a
-/// column. Any thread may use it.
+/// That is linear along each axis, so an output takes three inputs of a column, then of a row. Any
+/// thread may use it.
 public struct MaskScaling: Sendable {
     /// The picture that masks are for.
     public let frame: InputFrame
@@ -10,10 +10,9 @@ public struct MaskScaling: Sendable {
     private let rows: [Blend]
     private let columns: [Blend]
 
-    /// `maskSize`: the side of the logits, from 1 to the frame's side, which asks for no
-    /// enlargement before cropping.
+    /// `maskSize`: the side of the logits, from 1 to the side of the frame's square.
     public init(frame: InputFrame, maskSize: Int) {
-        precondition(maskSize > 0, "logits have a side")
+        precondition(maskSize > 0 && maskSize <= frame.side, "logits are no larger than the square")
         (self.frame, self.maskSize) = (frame, maskSize)
         rows = Blend.all(maskSize, frame.side, frame.height, frame.originalHeight)
         columns = Blend.all(maskSize, frame.side, frame.width, frame.originalWidth)
@@ -41,8 +40,8 @@ public struct MaskScaling: Sendable {
         var logits: [Float] = []
         var (inner, outer) = (0, 0)
         try eachRow(lowResolution) { row in
+            bits += row.lazy.map { $0 > threshold }
             for value in row {
-                bits.append(value > threshold)
                 inner += value > threshold + 1 ? 1 : 0
                 outer += value > threshold - 1 ? 1 : 0
             }
@@ -58,94 +57,74 @@ public struct MaskScaling: Sendable {
         guard logits.count == maskSize * maskSize else {
             throw SegmentationError.logits(logits.count, needed: maskSize * maskSize)
         }
-        // Of a picture above 16 times as high as wide the columns come first: as Python does, for
-        // a sum in another order may round to another sign.
-        let isThin = frame.originalHeight > 16 * frame.originalWidth
-        let narrowed = isThin ? narrow(logits) : []
-        var line = [Float](repeating: 0, count: isThin ? frame.originalWidth : maskSize)
+        // Two rows and two values more, which the last blends multiply by 0.
+        let padded = logits + [Float](repeating: 0, count: 2 * maskSize)
+        var line = [Float](repeating: 0, count: maskSize + 2)
         var row = [Float](repeating: 0, count: frame.originalWidth)
-        for blend in rows {
-            blend.blendRows(of: isThin ? narrowed : logits, into: &line)
-            if !isThin { Blend.blend(line, columns, into: &row) }
-            (isThin ? line : row).withUnsafeBufferPointer(use)
-        }
-    }
-
-    /// Logits of `maskSize` rows, each of the picture's width.
-    private func narrow(_ logits: [Float]) -> [Float] {
-        var row = [Float](repeating: 0, count: frame.originalWidth)
-        return (0..<maskSize).flatMap { y in
-            Blend.blend(Array(logits[y * maskSize..<(y + 1) * maskSize]), columns, into: &row)
-            return row
+        padded.withUnsafeBufferPointer { padded in
+            line.withUnsafeMutableBufferPointer { line in
+                row.withUnsafeMutableBufferPointer { row in
+                    for blend in rows {
+                        for x in 0..<maskSize {
+                            line[x] = blend.of(padded, from: x, step: maskSize)
+                        }
+                        for (x, blend) in columns.enumerated() {
+                            row[x] = blend.of(UnsafeBufferPointer(line), from: 0, step: 1)
+                        }
+                        use(UnsafeBufferPointer(row))
+                    }
+                }
+            }
         }
     }
 }
 
-/// One output as a weighted sum of up to four neighbouring inputs.
+/// One output as a weighted sum of three neighbouring inputs.
 private struct Blend {
-    var first = 0
-    var weights: [Float] = []
+    let first: Int
+    let weights: (Float, Float, Float)
 
-    /// A bilinear sample with half-pixel centres, edges clamped: (1 - share) of input `low` and
-    /// share of `high`.
-    private struct Sample {
-        let low: Int
-        let high: Int
-        let share: Double
-
-        init(_ output: Int, from size: Int, to newSize: Int) {
-            let centre = max((Double(output) + 0.5) * (Double(size) / Double(newSize)) - 0.5, 0)
-            low = min(Int(centre), size - 1)
-            high = min(low + 1, size - 1)
-            share = centre - Double(low)
-        }
-
-        func weight(of input: Int) -> Double {
-            (input == low ? 1 - share : 0) + (input == high ? share : 0)
-        }
+    /// Rounded once for each product and sum, as matrix products are: logits are then equal to
+    /// Python's, and not only masks.
+    @inline(__always)
+    func of(_ values: UnsafeBufferPointer<Float>, from start: Int, step: Int) -> Float {
+        let place = start + first * step
+        return (weights.0 * values[place])
+            .addingProduct(weights.1, values[place + step])
+            .addingProduct(weights.2, values[place + 2 * step])
     }
 
     /// Along one axis: `size` values enlarged to `square`, cropped to `inner`, resized to `outer`.
     static func all(_ size: Int, _ square: Int, _ inner: Int, _ outer: Int) -> [Blend] {
         (0..<outer).map { output in
             let sample = Sample(output, from: inner, to: outer)
+            // Neighbours in the square, so at most one input apart: three inputs in all.
             let low = Sample(sample.low, from: size, to: square)
             let high = Sample(sample.high, from: size, to: square)
-            // In float64, and rounded once.
-            let weights = (low.low...high.high).map { input in
-                let rest = low.weight(of: input) * (1 - sample.share)
-                return Float(rest + high.weight(of: input) * sample.share)
+            let weights = (0..<3).map { k in
+                let rest = low.weight(of: low.low + k) * (1 - sample.share)
+                return Float(rest + high.weight(of: low.low + k) * sample.share)
             }
-            return Blend(first: low.low, weights: weights)
+            return Blend(first: low.low, weights: (weights[0], weights[1], weights[2]))
         }
     }
+}
 
-    /// A blend of whole rows of `line.count` values.
-    func blendRows(of values: [Float], into line: inout [Float]) {
-        let width = line.count
-        values.withUnsafeBufferPointer { values in
-            line.withUnsafeMutableBufferPointer { line in
-                line.update(repeating: 0)
-                for (k, weight) in weights.enumerated() {
-                    let start = (first + k) * width
-                    for x in 0..<width {
-                        line[x] = line[x].addingProduct(weight, values[start + x])
-                    }
-                }
-            }
-        }
+/// A bilinear sample with half-pixel centres, edges clamped: (1 - share) of input `low` and share
+/// of `high`; in float64.
+private struct Sample {
+    let low: Int
+    let high: Int
+    let share: Double
+
+    init(_ output: Int, from size: Int, to newSize: Int) {
+        let centre = max((Double(output) + 0.5) * (Double(size) / Double(newSize)) - 0.5, 0)
+        low = min(Int(centre), size - 1)
+        high = min(low + 1, size - 1)
+        share = centre - Double(low)
     }
 
-    /// Every one of `blends` of one row's values.
-    static func blend(_ line: [Float], _ blends: [Blend], into row: inout [Float]) {
-        line.withUnsafeBufferPointer { line in
-            for (x, blend) in blends.enumerated() {
-                var sum: Float = 0
-                for (k, weight) in blend.weights.enumerated() {
-                    sum = sum.addingProduct(weight, line[blend.first + k])
-                }
-                row[x] = sum
-            }
-        }
+    func weight(of input: Int) -> Double {
+        (input == low ? 1 - share : 0) + (input == high ? share : 0)
     }
 }
