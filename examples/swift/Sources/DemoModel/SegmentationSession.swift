@@ -155,8 +155,8 @@ import SegmentAnythingImaging
         return "Selected: \(percent) percent of the picture\(reading)"
     }
 
-    /// Returns when nothing is being computed.
-    public func settle() async {
+    /// Returns when nothing is being computed: for tests.
+    func settle() async {
         while let task = predicting ?? encoding {
             await task.value
             if predicting == task { predicting = nil } else if encoding == task { encoding = nil }

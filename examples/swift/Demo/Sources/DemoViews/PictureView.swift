@@ -60,8 +60,10 @@ struct PictureView: View {
                 .keyboardShortcut("z", modifiers: [.command, .shift])
             Button("Clear", systemImage: "xmark.circle") { session.clear() }
                 .disabled(session.prompt.isEmpty)
-            if let cutOut = session.cutOut() {
-                ShareLink(item: CutOutFile(layer: cutOut), preview: SharePreview("Cut-out"))
+            if let picture = session.picture, let mask = session.mask, mask.area > 0 {
+                ShareLink(
+                    item: CutOutFile(picture: picture, mask: mask),
+                    preview: SharePreview("Cut-out"))
             }
         }
     }
@@ -137,12 +139,15 @@ struct ReadingsView: View {
     }
 }
 
-/// The cut-out as a file to share or save, written when it is asked for.
+/// The cut-out as a file to share or save, made when it is asked for.
 struct CutOutFile: Transferable {
-    let layer: Layer
+    let picture: RGBImage
+    let mask: Mask
 
     static var transferRepresentation: some TransferRepresentation {
-        DataRepresentation(exportedContentType: .png) { $0.layer.png }
-            .suggestedFileName("cut-out.png")
+        DataRepresentation(exportedContentType: .png) { file in
+            Layer.cutOut(of: file.picture, mask: file.mask)?.png ?? Data()
+        }
+        .suggestedFileName("cut-out.png")
     }
 }
