@@ -330,7 +330,7 @@ def remove_small_regions(mask: np.ndarray, min_area: float, mode: str) -> tuple[
     if mode not in ("holes", "islands"):
         raise ValueError(f"mode is {mode!r}; expected 'holes' or 'islands'")
     mask = check_mask(mask)
-    (rows, above), (columns, beside) = (_around(mask.any(axis)) for axis in (1, 0))
+    (rows, above), (columns, beside) = (_around(np.any(mask, axis)) for axis in (1, 0))
     part = mask[rows, columns]
     weights = np.outer(above, beside)
     labels, sizes = _regions(part if mode == "islands" else ~part, weights)
