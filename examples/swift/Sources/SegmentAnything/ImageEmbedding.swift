@@ -145,7 +145,7 @@ extension ImageEmbedding {
         guard shape.count == 4, shape.allSatisfy({ (1...1 << 14).contains($0) }),
             header.features.offsets == [0, features.count],
             features.count == shape.reduce(type.dtype.size, *)
-        else { throw malformed("features of shape \(shape.prefix(9)) have \(features.count) bytes") }
+        else { throw malformed("features of \(shape.prefix(9)) have \(features.count) bytes") }
         (self.shape, self.type, fingerprint) = (shape, type, header.texts.fingerprint)
         originalSize = try Self.size(header.texts.originalSize)
         inputSize = try Self.size(header.texts.inputSize)
@@ -167,7 +167,8 @@ extension ImageEmbedding {
         let texts = Header.Texts(
             format: Self.format, fingerprint: fingerprint, originalSize: "\(originalSize)",
             inputSize: "\(inputSize)")
-        let tensor = Header.Tensor(dtype: type.rawValue, shape: shape, offsets: [0, features.count])
+        let tensor = Header.Tensor(
+            dtype: type.rawValue, shape: shape, offsets: [0, features.count])
         var header = try JSONEncoder().encode(Header(texts: texts, features: tensor))
         header.append(contentsOf: [UInt8](repeating: 0x20, count: (8 - header.count % 8) % 8))
         let length = (0..<8).map { UInt8(header.count >> (8 * $0) & 255) }
