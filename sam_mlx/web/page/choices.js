@@ -38,7 +38,7 @@ export class Choices {
   #button(mask, i, colour, frame) {
     const canvas = make("canvas", { width: SIDE * 2, height: SIDE * 2, "aria-hidden": "true" });
     const context = canvas.getContext("2d");
-    context.drawImage(this.app.stage.image, frame.x, frame.y, frame.width, frame.height);
+    context.drawImage(this.app.stage.small, frame.x, frame.y, frame.width, frame.height);
     const style = { colour: rgbOf(colour), outline: rgbOf(colour), opacity: 0.55, line: 3 };
     drawLogits(context, mask.field, frame, style);
     const score = `${Math.round(mask.score * 100)}%`;

@@ -42,6 +42,7 @@ export class Editor {
       active,
       others: shown.filter((o) => o !== active),
       everything: this.app.everything.visible(),
+      pointed: this.app.everything.chosen,
       hover: this.hover,
       strokes: this.strokes,
       rubber: this.rubber,

@@ -149,7 +149,7 @@ export class EverythingPanel {
     run.labels = null;
     this.chosen = null;
     this.#showCount();
-    this.app.stage.draw("objects");
+    this.app.stage.draw("objects", "top");
   }
 
   #showCount() {
@@ -162,7 +162,7 @@ export class EverythingPanel {
     if (!this.open || !this.run) return [];
     const taken = new Set(this.app.work.objects.map(({ prompt }) => prompt.everything));
     const left = this.run.kept.filter(({ id }) => !taken.has(id));
-    return left.map((mask) => ({ ...mask, paths: mask.paths, chosen: mask === this.chosen }));
+    return left;
   }
 
   /** The mask on top at a pixel. */
@@ -180,7 +180,7 @@ export class EverythingPanel {
     const found = this.open && pixel ? this.#at(pixel) : null;
     if (found === this.chosen) return;
     this.chosen = found;
-    this.app.stage.draw("objects");
+    this.app.stage.draw("top");
   }
 
   take(pixel) {

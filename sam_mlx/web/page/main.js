@@ -148,8 +148,10 @@ class App {
     await image.decode().catch(() => {
       throw new Error(`${picture.name} cannot be shown`);
     });
+    // Browsers decode a large picture again for each small drawing of it: those are of this one.
+    const small = await createImageBitmap(image, smallSize(picture));
     if (this.work?.picture !== picture) return;
-    this.stage.image = image;
+    Object.assign(this.stage, { image, small });
     this.#viewChanged();
   }
 
@@ -273,6 +275,14 @@ class App {
   #showZoom() {
     $("zoom-fit").textContent = `${Math.round(this.view.scale * 100)}%`;
   }
+}
+
+const SMALL = 2048; // pixels of the longer side
+
+function smallSize({ width, height }) {
+  const share = Math.min(SMALL / Math.max(width, height), 1);
+  const [resizeWidth, resizeHeight] = [width, height].map((side) => Math.max(Math.round(side * share), 1));
+  return { resizeWidth, resizeHeight, resizeQuality: "high" };
 }
 
 const app = new App();

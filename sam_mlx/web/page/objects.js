@@ -77,7 +77,7 @@ export class ObjectList {
   /** The object cut out of the picture. */
   #thumbnail(row, object) {
     const { result } = this.app.work.shown(object);
-    const image = this.app.stage.image;
+    const image = this.app.stage.small;
     if (!result || !image || (row.drawn === result && row.colourDrawn === object.colour)) return;
     row.drawn = result;
     row.colourDrawn = object.colour;

@@ -3,14 +3,17 @@
 // A mask's outline is followed along the edges of its pixels, the mask on the right. Close to the
 // picture these edges are shown; from afar a smoothed line within a pixel of them.
 
-import { decodeRle } from "./rle.js";
+import { boxOf, decodeRle } from "./rle.js";
 
 const STEPS = [[1, 0], [0, 1], [-1, 0], [0, -1]]; // right, down, left, up
 
 /** {exact, smooth}: paths to fill by the even-odd rule, and to stroke. */
 export function pathsOf(rle) {
   const exact = new Path2D(), smooth = new Path2D();
-  for (const ring of follow(decodeRle(rle))) {
+  const box = boxOf(rle);
+  for (const ring of box ? follow(decodeRle(rle, box)) : []) {
+    ring.x += box[0];
+    ring.y += box[1];
     draw(exact, corners(ring));
     draw(smooth, smoothed(ring));
   }

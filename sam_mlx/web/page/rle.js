@@ -1,16 +1,20 @@
 // COCO's uncompressed run lengths: lengths of alternating runs of unset and set pixels, column by
 // column, beginning with unset ones.
 
-/** {size: [H, W], counts} as {width, height, data}: a byte a pixel, row by row, 1 where set. */
-export function decodeRle({ size: [height, width], counts }) {
-  const data = new Uint8Array(width * height);
+/**
+ * {size: [H, W], counts} as {width, height, data}: a byte a pixel, row by row, 1 where set. box: the
+ * part that is wanted, [x0, y0, x1, y1], which holds all that is set; all when left out.
+ */
+export function decodeRle({ size: [height, width], counts }, box = [0, 0, width, height]) {
+  const [x0, y0] = box, w = box[2] - x0, h = box[3] - y0;
+  const data = new Uint8Array(w * h);
   eachRun(counts, (start, end) => {
     for (let i = start, x = Math.floor(start / height), y = start % height; i < end; i++) {
-      data[y * width + x] = 1;
+      data[(y - y0) * w + x - x0] = 1;
       if (++y === height) [x, y] = [x + 1, 0];
     }
   });
-  return { width, height, data };
+  return { width: w, height: h, data };
 }
 
 /** Call with the first and the last-but-one index of each set run. */

@@ -13,7 +13,7 @@ export class Stage {
     this.root = root;
     this.view = view;
     [this.below, this.middle, this.top] = [...root.querySelectorAll("canvas")].map((c) => c.getContext("2d"));
-    this.image = null;
+    this.image = this.small = null; // of one picture, the second for small drawings
     this.scene = () => null;
     this.dirty = new Set();
     new ResizeObserver(() => this.resize()).observe(root);
@@ -89,7 +89,7 @@ export class Stage {
   #objects(scene) {
     const context = this.#begin(this.middle);
     if (!scene) return;
-    for (const found of scene.everything) this.#exact(context, found, found.colour, scene.opacity, found.chosen);
+    for (const found of scene.everything) this.#exact(context, found, found.colour, scene.opacity);
     for (const object of scene.others) {
       this.#object(context, object, scene.outlinesOnly ? 0 : scene.opacity);
     }
@@ -98,6 +98,7 @@ export class Stage {
   #top(scene) {
     const context = this.#begin(this.top);
     if (!scene) return;
+    if (scene.pointed) this.#exact(context, scene.pointed, scene.pointed.colour, scene.opacity, "#fff");
     if (scene.active) {
       this.#object(context, scene.active, scene.hover ? scene.opacity * 0.7 : scene.opacity);
       this.#strokes(context, scene.active, [...scene.active.shown.strokes, ...scene.strokes], scene.opacity);
@@ -126,12 +127,12 @@ export class Stage {
     drawLogits(context, field, this.frame, { colour: rgb, opacity, outline: outline ?? rgb, line: LINE * this.ratio });
   }
 
-  #exact(context, result, colour, opacity, chosen = false) {
+  #exact(context, result, colour, opacity, outline = colour) {
     this.#inPicture(context);
     const path = this.view.scale < EXACT_FROM ? result.paths.smooth : result.paths.exact;
-    context.fillStyle = rgba(colour, chosen ? Math.min(opacity + 0.25, 0.9) : opacity);
+    context.fillStyle = rgba(colour, opacity);
     context.fill(path, "evenodd");
-    context.strokeStyle = chosen ? "#fff" : colour;
+    context.strokeStyle = outline;
     context.lineWidth = LINE / this.view.scale;
     context.lineJoin = "round";
     context.stroke(path);
