@@ -5,8 +5,10 @@ import SwiftUI
 
 /// The app's only window: first the model, then pictures.
 public struct DemoScene: Scene {
+    /// The scene of the app, with the stored model if there is one.
     public init() {}
 
+    /// One window.
     public var body: some Scene {
         WindowGroup("Segment") { ModelView() }
     }
