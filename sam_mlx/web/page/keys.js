@@ -1,6 +1,6 @@
 // The keyboard: what each key does, and the sheet that says so.
 
-import { $, make } from "./dom.js";
+import { $, attempt, make } from "./dom.js";
 
 const APPLE = /Mac|iPhone|iPad/.test(navigator.platform);
 const COMMAND = APPLE ? "⌘" : "Ctrl ";
@@ -78,9 +78,9 @@ export class Keys {
     return {
       z: () => (event.shiftKey ? work?.redo() : work?.undo()),
       y: () => work?.redo(),
-      s: () => out.saveSession(),
+      s: () => attempt(() => out.saveSession()),
       o: () => $("files").click(),
-      c: event.shiftKey ? () => out.copyMask().catch(() => {}) : undefined,
+      c: event.shiftKey ? () => attempt(() => out.copyMask()) : undefined,
     }[event.key.toLowerCase()];
   }
 
