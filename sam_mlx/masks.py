@@ -58,30 +58,25 @@ def encode_rle(masks: Array) -> list[Rle]:
     """Uncompressed RLE of masks (N, H, W) (``mask_to_rle_pytorch``)."""
     masks = check_masks(masks)
     N, H, W = masks.shape
-    if N == 0:
-        return []
-    if H * W == 0:
+    if N and H * W == 0:
         raise ValueError(f"masks has shape {tuple(masks.shape)}: it holds no pixels")
-    pixels = masks.swapaxes(1, 2).reshape(N, H * W)
-    changes = np.array(pixels[:, 1:] != pixels[:, :-1])
-    row, column = np.divmod(np.flatnonzero(changes), max(H * W - 1, 1))
-    # Every run's end, the last of each mask included; a run's length is the way from the last end.
-    per_mask = np.bincount(row, minlength=N)
-    last = np.cumsum(per_mask + 1) - 1
-    ends = np.empty(len(row) + N, np.int64)
-    inner = np.ones(len(ends), bool)
-    inner[last] = False
-    ends[inner], ends[last] = column + 1, H * W
-    lengths = np.diff(ends, prepend=0)
-    first = last - per_mask
-    lengths[first] = ends[first]
+    return [run_lengths(mask, (0, 0), (H, W)) for mask in np.asarray(masks)]
 
-    starts_set = np.array(pixels[:, 0]).tolist()
-    runs = np.split(lengths, last[:-1] + 1)
-    return [
-        {"size": [H, W], "counts": [0] * is_set + counts.tolist()}
-        for is_set, counts in zip(starts_set, runs)
-    ]
+
+def run_lengths(part: np.ndarray, corner: tuple[int, int], size: tuple[int, int]) -> Rle:
+    """Uncompressed RLE of a mask of ``size``, H and W, that is set within ``part`` alone, (h, w),
+    whose upper left pixel is at ``corner``, y and x.
+    """
+    (top, left), (H, W) = corner, size
+    columns = np.pad(part.T, ((0, 0), (1, 1)))  # so that all begin and end unset
+    column, row = np.divmod(np.flatnonzero(columns[:, 1:] != columns[:, :-1]), len(part) + 1)
+    ends = (column + left) * H + row + top
+    # Where a run reaches a column's end and the next begins with the next column, they are one.
+    meets = np.flatnonzero(ends[1:] == ends[:-1])
+    ends = np.delete(ends, np.concatenate([meets, meets + 1]))
+    if len(ends) == 0 or ends[-1] < H * W:
+        ends = np.append(ends, H * W)
+    return {"size": [H, W], "counts": np.diff(ends, prepend=0).tolist()}
 
 
 def decode_rle(rles: Sequence[Rle]) -> np.ndarray:

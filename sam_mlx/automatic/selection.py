@@ -24,6 +24,7 @@ from ..masks import (
     profile_boxes,
     remove_small_regions,
     rle_area,
+    run_lengths,
     stability_counts,
     stability_ratio,
     to_xywh,
@@ -39,6 +40,7 @@ from .predictions import MaskPredictions
 # comes fresh from the system each time, at a page fault per 4 KB.
 PIXELS_AT_ONCE = 8 << 20
 THRESHOLD = Sam.mask_threshold
+ROUNDING = 1e-3  # of logits; more than float32 has of any that are drawn
 
 
 @dataclass(frozen=True)
@@ -186,19 +188,36 @@ def measure_all(
 def measure(
     logits: mx.array, rows: list[Band], columns: list[Band], offset: float
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Stability scores (N,) and boxes (N, 4) of masks at the crop's size, strip by strip."""
+    """Stability scores (N,) and boxes (N, 4) of masks at the crop's size, strip by strip, each of
+    the masks that reach into it.
+    """
+    # A pixel is a mean of logits, up to rounding.
+    reaches = np.array((logits > THRESHOLD - abs(offset) - ROUNDING).any(axis=-1))
+    members = [np.flatnonzero(reaches[:, band].any(axis=1)) for band, _ in rows]
 
-    def measured(row_band: Band) -> tuple[mx.array, ...]:
-        x = strip(logits, row_band, columns)
+    def measured(row_band: Band, index: np.ndarray) -> tuple[mx.array, ...]:
+        x = strip(logits[mx.array(index)], row_band, columns)
         is_set = x > THRESHOLD
         counts = stability_counts(x, THRESHOLD, offset)
         return is_set.sum(axis=1), is_set.sum(axis=2), *counts
 
-    strips = spread([partial(measured, band) for band in rows], evaluate=True)
-    in_columns, in_rows, inner, outer = zip(*strips)
-    boxes = profile_boxes(sum(in_columns), mx.concatenate(list(in_rows), axis=1))
+    height, width = (sum(len(matrix) for _, matrix in bands) for bands in (rows, columns))
+    in_columns, in_rows = (np.zeros((len(logits), n), np.int32) for n in (width, height))
+    inner, outer = (np.zeros(len(logits), np.int32) for _ in range(2))
+    work = [(band, index) for band, index in zip(rows, members) if len(index)]
+    strips = iter(spread([partial(measured, *task) for task in work], evaluate=True))
+    y = 0
+    for (_, matrix), index in zip(rows, members):
+        if len(index):
+            columns_set, rows_set, above, below = map(np.array, next(strips))
+            in_columns[index] += columns_set
+            in_rows[index, y : y + len(matrix)] = rows_set
+            inner[index] += above
+            outer[index] += below
+        y += len(matrix)
+    boxes = profile_boxes(mx.array(in_columns), mx.array(in_rows))
     with mx.stream(mx.cpu):  # a GPU may round the ratio across the threshold
-        scores = stability_ratio(sum(inner), sum(outer))
+        scores = stability_ratio(mx.array(inner), mx.array(outer))
     return np.array(scores), np.array(boxes)
 
 
@@ -254,17 +273,43 @@ def in_mode(rles: list[dict[str, Any]], output_mode: str) -> Sequence[Any]:
 def encode(kept: Candidates, part: MaskPredictions) -> tuple[list[dict[str, Any]], np.ndarray]:
     """RLEs of the masks in the image, and their boxes (N, 4)."""
     H, W = part.image_size.tolist()
-    at_once = max(1, PIXELS_AT_ONCE // (H * W))
-    rles, boxes = [], [np.zeros((0, 4), int)]
+    rles: list[dict[str, Any]] = []
     for index in runs_of_equal_rows(kept.crop_boxes):
-        x0, y0, x1, y1 = kept.crop_boxes[index[0]].tolist()
-        rows, columns = bands(part, kept.crop_boxes[index[0]])
-        for i in range(0, len(index), at_once):
-            logits = kept.logits[mx.array(index[i : i + at_once])]
-            masks = mx.concatenate([strip(logits, r, columns) > THRESHOLD for r in rows], axis=1)
-            boxes.append(np.array(mask_boxes(masks)) + np.array([x0, y0, x0, y0]))
-            rles += encode_rle(mx.pad(masks, [(0, 0), (y0, H - y1), (x0, W - x1)]))
-    return rles, np.concatenate(boxes)
+        x0, y0, *_ = kept.crop_boxes[index[0]].tolist()
+        sides = bands(part, kept.crop_boxes[index[0]])
+        boxes = kept.boxes[index] - (x0, y0, x0, y0)
+        for some in in_memory(boxes):
+            logits = kept.logits[mx.array(index[some])]
+            for box, mask in zip(boxes[some].tolist(), cut(logits, boxes[some], *sides)):
+                rles.append(run_lengths(mask, (box[1] + y0, box[0] + x0), (H, W)))
+    return rles, kept.boxes.copy()
+
+
+def in_memory(boxes: np.ndarray) -> list[np.ndarray]:
+    """Indices of boxes, in parts of few pixels."""
+    before = np.cumsum((boxes[:, 2:] - boxes[:, :2] + 1).prod(axis=1)) // PIXELS_AT_ONCE
+    return np.split(np.arange(len(boxes)), np.flatnonzero(np.diff(before)) + 1)
+
+
+def cut(
+    logits: mx.array, boxes: np.ndarray, rows: list[Band], columns: list[Band]
+) -> list[np.ndarray]:
+    """Each mask within its box, inclusive, at the crop's size."""
+    masks = [np.zeros((y1 - y0 + 1, x1 - x0 + 1), bool) for x0, y0, x1, y1 in boxes.tolist()]
+    width = sum(len(matrix) for _, matrix in columns)
+    y = 0
+    for band, matrix in rows:
+        end = y + len(matrix)
+        index = np.flatnonzero((boxes[:, 1] < end) & (boxes[:, 3] >= y))
+        at_once = max(1, PIXELS_AT_ONCE // (len(matrix) * width))
+        for some in np.split(index, range(at_once, len(index), at_once)):
+            found = strip(logits[mx.array(some)], (band, matrix), columns) > THRESHOLD
+            for i, is_set in zip(some, np.array(found)):
+                x0, y0, x1, y1 = boxes[i]
+                top, bottom = max(y0, y), min(y1 + 1, end)
+                masks[i][top - y0 : bottom - y0] = is_set[top - y : bottom - y, x0 : x1 + 1]
+        y = end
+    return masks
 
 
 def runs_of_equal_rows(table: np.ndarray) -> list[np.ndarray]:
