@@ -50,7 +50,9 @@ class SamConfig:
     def __post_init__(self) -> None:
         for name, choices in CHOICES.items():
             if getattr(self, name) not in choices:
-                raise ValueError(f"{name} is {short(getattr(self, name))}; expected {choices}")
+                raise ValueError(
+                    f"{name} is {short(getattr(self, name))}; expected one of {choices}"
+                )
 
     @property
     def grid(self) -> int:
@@ -182,8 +184,8 @@ def _misfits(config: SamConfig) -> Iterator[str]:
 
 def _build_encoder(values: object) -> Any:
     if not isinstance(values, dict) or values.get("type", "vit") not in list(ENCODERS):
-        found = short(values)
-        raise ValueError(f"encoder is {found}; expected an object with type {list(ENCODERS)}")
+        kind = values.get("type") if isinstance(values, dict) else values
+        raise ValueError(f"encoder is {short(kind)}; expected an object with type {list(ENCODERS)}")
     values = dict(values)
     return _build(ENCODERS[values.pop("type", "vit")].sizes, values, "encoder")
 

@@ -137,10 +137,8 @@ def why_none(tensors: Mapping[str, Any], models: Mapping[str, Mapping[str, Any]]
 
 def tell(whole: list[str], chosen: str, outside: list[str], source: str) -> None:
     if len(whole) > 1:
-        others = ", ".join(repr(prefix) for prefix in whole if prefix != chosen)
-        warnings.warn(
-            f"{source}: taken is {short(chosen)}; there is also {short(others)}", stacklevel=2
-        )
+        others = ", ".join(short(prefix) for prefix in whole if prefix != chosen)
+        warnings.warn(f"{source}: taken is {short(chosen)}; there is also {others}", stacklevel=2)
     before = f"{chosen}." if chosen else ""
     own = Counter(
         before * name.startswith(before) + name.removeprefix(before).split(".")[0]

@@ -250,5 +250,5 @@ def test_short_and_in_the_readme(script):
 def test_links_of_the_readme():
     text = (FOLDER / "README.md").read_text()
     links = [part.partition(")")[0] for part in text.split("](")[1:]]
-    assert {"cpp", "ios", "benchmarks", "nano"} <= set(links)
+    assert {"cpp", "swift", "benchmarks", "nano"} <= set(links)
     assert [link for link in links if not (FOLDER / link).exists()] == []

@@ -1,4 +1,4 @@
-"""Pictures of the page of ``sam-mlx web``, light and dark: python examples/web_pictures.py
+"""The page of ``sam-mlx web``, light and dark: python examples/benchmarks/web_pictures.py
 
 They are written to examples/images/. Needs playwright and a Chromium.
 """
@@ -11,7 +11,7 @@ from pathlib import Path
 from PIL import Image
 from playwright.sync_api import Page, sync_playwright
 
-IMAGES = Path(__file__).parent / "images"
+IMAGES = Path(__file__).parents[1] / "images"
 CLICKS = [(65, 50), (108, 122), (234, 44), (203, 178), (110, 209), (30, 187)]  # on coins.png
 LAST = (180, 78)
 MARGIN = 24  # around the picture
