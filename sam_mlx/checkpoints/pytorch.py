@@ -131,7 +131,8 @@ class File:
 
     def _bytes(self, info: zipfile.ZipInfo, start: int, count: int) -> bytes:
         self.file.seek(info.header_offset)
-        signature, name, extra = LOCAL_HEADER.unpack(self.file.read(LOCAL_HEADER.size))
+        header = self.file.read(LOCAL_HEADER.size).ljust(LOCAL_HEADER.size)
+        signature, name, extra = LOCAL_HEADER.unpack(header)
         if signature != b"PK\3\4":
             raise ValueError(f"its record {short(info.filename)} has no header")
         self.file.seek(info.header_offset + LOCAL_HEADER.size + name + extra + start)

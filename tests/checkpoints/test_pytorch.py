@@ -401,3 +401,15 @@ def test_hub_repositories_that_hold_only_a_pickle(small, tmp_path, monkeypatch):
     monkeypatch.setattr("huggingface_hub.snapshot_download", download)
     equal(Sam.from_pretrained("owner/name"), model)
     assert [any(p.endswith(".bin") for p in patterns) for patterns in asked] == [False, True]
+
+
+@pytest.mark.parametrize("place", [b"\xff\xff\xff\x00", b"\xe0\xff\x00\x00", b"\x03\x00\x00\x00"])
+def test_a_record_elsewhere_than_its_directory_says(place):
+    """The pickle's, whose place is at bytes 42 to 46 of its entry."""
+    whole = io.BytesIO()
+    torch.save({"a": torch.ones(3)}, whole)
+    data = bytearray(whole.getvalue())
+    entry = data.index(b"PK\1\2")
+    data[entry + 42 : entry + 46] = place
+    with pytest.raises(ValueError, match=r"has no header|overlaps"):
+        read(io.BytesIO(data))
