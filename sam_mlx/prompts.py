@@ -146,9 +146,10 @@ def _numbers(values: ArrayLike, name: str) -> np.ndarray:
     if numbers is None:
         raise ValueError(f"{name} is {short(values)}; expected numbers, in lists of one length")
     with np.errstate(over="ignore"):
-        finite = np.isfinite(numbers.astype(np.float32)).all()
+        # With room for the factors of the positional encoding, which would overflow.
+        finite = np.isfinite((numbers * 1e6).astype(np.float32)).all()
     if not finite:
-        raise ValueError(f"{name} holds NaN or infinite values")
+        raise ValueError(f"{name} holds NaN or infinite values, or some beyond 1e32")
     return numbers
 
 

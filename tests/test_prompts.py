@@ -56,3 +56,12 @@ def test_what_minus_one_means_at_each_border():
     assert tokens.tolist() == [[prompt_encoder.EMPTY, 1, prompt_encoder.NOT_A_POINT]]
     _, filled = stack_points([(coords, labels), (np.zeros((2, 2)), np.array([1, 0]))])
     assert filled.tolist() == [[-1, prompt_encoder.EMPTY], [1, 0]]
+
+
+@pytest.mark.parametrize("value", [6.4e37, -1e33])
+def test_coordinates_that_would_overflow_in_the_model(predictor, value):
+    """They gave scores of NaN."""
+    box = sorted([0.0, value])
+    with pytest.raises(ValueError, match="beyond 1e32"):
+        predictor.predict(box=[box[0], 0, box[1], 1])
+    assert np.isfinite(predictor.predict([[value * 1e-6, 0]], [1])[1]).all()
