@@ -17,6 +17,7 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
+from ..messages import one_line
 from ..sam import Sam
 from . import archive, exports
 from .api import ENDPOINTS, Endpoint, document
@@ -412,7 +413,7 @@ def said(error: BaseException) -> str:
     if isinstance(error, Stopped):
         return "it was stopped"
     known = isinstance(error, (Refusal, ValueError, ImportError))
-    return " ".join(str(error).split()) if known else "the server failed; its terminal says why"
+    return one_line(error) if known else "the server failed; its terminal says why"
 
 
 async def refused(request: Request, error: Refusal) -> Response:
