@@ -75,10 +75,9 @@ def ours(model: str, options: dict):
 
 
 def original(model: str, options: dict):
-    from tests.references import segment_anything
-
     from sam_mlx import Sam
-    from tests.automatic import original_of
+    from tests.support.automatic import original_of
+    from tests.support.originals import segment_anything
 
     return segment_anything.SamAutomaticMaskGenerator(
         original_of(Sam.from_pretrained(model)), **options

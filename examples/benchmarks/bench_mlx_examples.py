@@ -32,7 +32,7 @@ def main():
     dtype = getattr(mx, args.dtype)
 
     def measure(work, finish=mx.eval):
-        loop.report(args, work, finish, mx.get_peak_memory)
+        loop.report(args, work, finish, mx.get_peak_memory if mx.cuda.is_available() else None)
 
     def load():
         model = load_model(args.model)

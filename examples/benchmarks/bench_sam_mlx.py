@@ -22,7 +22,7 @@ def main():
     import mlx.core as mx
 
     def measure(work, finish=mx.eval):
-        loop.report(args, work, finish, mx.get_peak_memory)
+        loop.report(args, work, finish, mx.get_peak_memory if mx.cuda.is_available() else None)
 
     def load():
         return Sam.from_pretrained(args.model, dtype=args.dtype)

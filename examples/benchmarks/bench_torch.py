@@ -36,7 +36,9 @@ def main():
         if args.dtype != "float32":  # which the original supports in this way only
             half = torch.autocast(device, getattr(torch, args.dtype))
         with torch.no_grad(), half:
-            loop.report(args, work, finish)
+            loop.report(
+                args, work, finish, torch.cuda.max_memory_allocated if device == "cuda" else None
+            )
 
     def load():
         return package.sam_model_registry["vit_b"](args.model).to(device)

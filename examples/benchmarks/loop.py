@@ -107,13 +107,14 @@ def report(
     args: argparse.Namespace,
     work: Callable[[], object],
     finish: Callable[[object], object] = lambda _: None,
-    mlx_peak: Callable[[], int] | None = None,
+    gpu_peak: Callable[[], int] | None = None,
 ) -> None:
     """Run ``work`` as often as the arguments say and print the figures as JSON.
 
     ``finish`` waits until a result is computed; work that returns seconds is that of a child.
     The first run does not count, but for automatic masks, which take long and are warm already.
-    Peak memory is the largest resident size of the process, with libraries and weights.
+    Peak memory is ``gpu_peak()``, in bytes, of a GPU with memory of its own; otherwise the largest
+    resident size of the process, with libraries and weights.
     """
     warm = args.measurement == "automatic"
     if not warm:
@@ -127,12 +128,11 @@ def report(
         masks = len(result) if args.measurement == "automatic" else None
         who = resource.RUSAGE_CHILDREN if isinstance(result, float) else resource.RUSAGE_SELF
         del result
-    peak = resource.getrusage(who).ru_maxrss
+    peak = resource.getrusage(who).ru_maxrss / (1e6 if sys.platform == "darwin" else 1e3)
     figures = {
         "seconds": statistics.median(times),
         "repeats": len(times),
-        "peak_mb": peak / (1e6 if sys.platform == "darwin" else 1e3),
-        "mlx_peak_mb": mlx_peak() / 1e6 if mlx_peak else None,
+        "peak_mb": gpu_peak() / 1e6 if gpu_peak else peak,
         "masks": masks,
     }
     print(json.dumps(figures))

@@ -2,8 +2,8 @@
 
     python -m examples.benchmarks.optimisations
 
-The sizes are ViT-B's. ``tests/test_optimisations.py`` compares the results of the two forms at
-small sizes.
+The sizes are ViT-B's. ``tests/examples/test_optimisations.py`` compares the results of the two
+forms at small sizes.
 """
 
 import argparse

@@ -11,6 +11,7 @@ import importlib.metadata
 import json
 import os
 import platform
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -93,7 +94,7 @@ def about(args: argparse.Namespace) -> str:
     versions = [f"{name} {version}" for name in packages if (version := version_of(name))]
     where = f"{platform.system()} {platform.machine()}, {processor()}, {os.cpu_count()} cores"
     return (
-        f"{datetime.date.today()}; {where}; Python {platform.python_version()}, "
+        f"{datetime.date.today()}; {where}{gpu()}; Python {platform.python_version()}, "
         f"{', '.join(versions)}; ViT-B, {args.dtype}; medians of {args.repeats} runs, or of as "
         f"many as begin within {args.seconds:g} s; automatic masks of {args.points_per_side} "
         "points a side."
@@ -113,6 +114,14 @@ def processor() -> str:
         return subprocess.run(command, stdout=subprocess.PIPE, text=True).stdout.strip()
     lines = Path("/proc/cpuinfo").read_text().splitlines()
     return next((x.partition(": ")[2] for x in lines if x.startswith("model name")), "unknown")
+
+
+def gpu() -> str:
+    command = ["nvidia-smi", "--query-gpu=name", "--format=csv,noheader"]
+    if shutil.which(command[0]) is None:
+        return ""
+    names = subprocess.run(command, stdout=subprocess.PIPE, text=True).stdout.strip()
+    return f", {names}" if names else ""
 
 
 def table(names: list[str], sides: list[str], figures: dict) -> list[str]:
