@@ -20,7 +20,7 @@ from .layers import (
     window_partition,
     window_unpartition,
 )
-from .ops import attend, gelu, tokenwise
+from .ops import attend, conv3x3, gelu, tokenwise
 from .shapes import count, shape_of
 
 
@@ -146,7 +146,7 @@ class ImageEncoderViT(nn.Module):
         for block in self.blocks:
             x = block(x)
         conv1, norm1, conv2, norm2 = self.neck
-        return norm2(conv2(norm1(conv_as_matmul(conv1, x))))
+        return norm2(conv3x3(norm1(conv_as_matmul(conv1, x)), conv2.weight))
 
 
 def recognises(weights: Weights) -> bool:

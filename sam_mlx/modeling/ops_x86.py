@@ -72,6 +72,11 @@ def depthwise(x: mx.array, weight: mx.array, bias: mx.array, stride: int) -> mx.
     return _weighted_sum(bias, shifted, list(weight.reshape(C, 9).T))
 
 
+def conv3x3(x: mx.array, weight: mx.array) -> mx.array:
+    """MLX's own, of any CPU: in float16 products alone take ten times as long there."""
+    return mx.conv2d(x, weight, padding=1)
+
+
 @mx.compile
 def _weighted_sum(total: mx.array, terms: list[mx.array], weights: list[mx.array]) -> mx.array:
     for term, weight in zip(terms, weights):

@@ -14,7 +14,7 @@ import numpy as np
 
 from ..config import Encoder, SamConfig, Weights, register
 from .layers import as_float32, conv_as_matmul, window_partition, window_unpartition
-from .ops import depthwise, gelu
+from .ops import conv3x3, depthwise, gelu
 from .shapes import count, shape_of
 
 
@@ -210,7 +210,7 @@ class TinyViT(nn.Module):
         for stage in self.layers:
             x = stage(x)
         conv1, norm1, conv2, norm2 = self.neck
-        return norm2(conv2(norm1(conv_as_matmul(conv1, x))))
+        return norm2(conv3x3(norm1(conv_as_matmul(conv1, x)), conv2.weight))
 
 
 def stage_blocks(vit: TinyViTConfig, i: int) -> list[nn.Module]:

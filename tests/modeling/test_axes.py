@@ -1,4 +1,4 @@
-"""No array of an encoder has more than five axes."""
+"""What an encoder computes with: no array of more than five axes, no convolution by Winograd."""
 
 from dataclasses import replace
 
@@ -44,3 +44,26 @@ def test_a_six_axis_partition_is_caught():
 
     found = above_rank(traced_shapes(partition, mx.zeros((1, 133, 133, 8))))
     assert ("Reshape", (1, 19, 7, 19, 7, 8)) in found
+
+
+@pytest.mark.parametrize("name", ["nano", "vit_b", "vit_t"])
+def test_no_convolution_that_metal_computes_by_winograd(name: str, plain):
+    """Its error in half precision is many times a product's, and differs with the batch."""
+    plain()
+    config = shallow_vit_b() if name == "vit_b" else VARIANTS[name]
+    encoder = Sam(config).image_encoder
+    mx.eval(encoder.parameters())
+    images = mx.zeros((4, config.image_size, config.image_size, 3))
+    assert by_winograd(traced_shapes(encoder, images)) == []
+
+
+def test_a_convolution_by_winograd_is_caught():
+    weight = mx.zeros((128, 3, 3, 128))
+    shapes = traced_shapes(lambda x: mx.conv2d(x, weight, padding=1), mx.zeros((1, 64, 64, 128)))
+    assert by_winograd(shapes) == [(128, 3, 3, 128)]
+
+
+def by_winograd(shapes: list[tuple[str, tuple[int, ...]]]) -> list[tuple[int, ...]]:
+    """Weights of 3x3 convolutions that meet Metal's conditions, its stride 1 aside (conv.cpp)."""
+    weights = [s for name, s in shapes if name == "Convolution" and s[1:3] == (3, 3)]
+    return [s for s in weights if s[0] % 32 == s[3] % 32 == 0 and s[0] + s[3] >= 256]
