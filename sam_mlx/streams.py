@@ -34,15 +34,19 @@ def spread(tasks: Sequence[Callable[[], T]], *, evaluate: bool = False) -> list[
     """The results of tasks that do not depend on each other, begun on one stream after another.
 
     ``evaluate`` computes them a round at a time, one on each stream, so that no more of their
-    temporaries live at once; without it they are arrays like others, computed when needed. A
-    task that spreads work in turn keeps it on its own stream.
+    temporaries live at once; on one stream two rounds do, for the next is put together while one
+    is computed. Without it they are arrays like others, computed when needed. A task that spreads
+    work in turn keeps it on its own stream.
     """
     streams = _streams()
     done: list[T] = []
     for task, stream in zip(tasks, cycle(streams)):
         with mx.stream(stream), _within_task():
             done.append(task())
-        if evaluate and stream == streams[-1]:
+        if evaluate and len(streams) == 1:
+            mx.async_eval(done[-1])
+            mx.eval(done[-2:-1])
+        elif evaluate and stream == streams[-1]:
             mx.eval(done[-len(streams) :])
     if evaluate:
         mx.eval(done)

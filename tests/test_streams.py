@@ -66,6 +66,22 @@ def test_one_stream_only():
     assert streams.width() == width
 
 
+def test_on_one_stream_two_rounds_are_alive():
+    def task() -> mx.array:
+        return mx.exp(mx.ones((1 << 20,))).max()  # of 4 MB
+
+    mx.eval(task())
+    before, width = mx.get_active_memory(), streams.width()
+    streams.use_one()
+    mx.reset_peak_memory()
+    try:
+        results = streams.spread([task] * 20, evaluate=True)
+    finally:
+        streams.use_one(width == 1)
+    np.testing.assert_allclose(np.array(results), np.e, rtol=1e-6)
+    assert mx.get_peak_memory() - before <= 9e6  # 8.4 measured; all of them are 84
+
+
 def test_in_another_thread():
     """MLX refuses a stream that another thread has made."""
     x = mx.ones((4, 3))
