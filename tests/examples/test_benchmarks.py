@@ -3,6 +3,7 @@
 import json
 import subprocess
 import sys
+from ast import literal_eval
 
 import pytest
 
@@ -90,3 +91,19 @@ def test_compat():
     )
     names = [line.split("  ")[0] for line in done.stdout.splitlines()[1:]]
     assert names == ["sam_mlx", "sam_mlx.compat", "features as a tensor", "predict_torch"]
+
+
+def test_automatic_masks_of_both_sides():
+    """The benchmark runs, and both sides find the same."""
+    command = [sys.executable, "-m", "examples.benchmarks.automatic_masks"]
+    command += ["examples/images/plate.png", "--points-per-side", "4"]
+    done = subprocess.run(
+        [*command, "--pred-iou-thresh", "0.3", "--stability-score-thresh", "0.3"],
+        stdout=subprocess.PIPE,
+        text=True,
+        check=True,
+    )
+    sides = [literal_eval(line.split(maxsplit=1)[1]) for line in done.stdout.splitlines()]
+    assert len(sides) == 2 and all(0 < side["seconds"] < 60 for side in sides)
+    assert sides[0]["masks"] == sides[1]["masks"] > 0
+    assert sides[0]["area"] == sides[1]["area"]
