@@ -30,15 +30,17 @@ from ..masks import (
     to_xywh,
 )
 from ..sam import Sam
-from ..streams import spread
+from ..streams import on_cpu, spread
 from ..transforms import THIN, Band, preprocess_shape, upscaling
 from .crops import near_crop_edge
 from .options import GeneratorOptions
 from .predictions import MaskPredictions
 
-# Pixels of logits at the image's size held at a time: 32 MB. On x86, memory of larger buffers
+# Pixels at the image's size held at a time: 32 MB of logits. On x86, memory of larger buffers
 # comes fresh from the system each time, at a page fault per 4 KB.
 PIXELS_AT_ONCE = 8 << 20
+# The same on a CPU: few masks stay near the caches, and together reach less of a large picture.
+PIXELS_IN_CACHE = 1 << 20
 THRESHOLD = Sam.mask_threshold
 ROUNDING = 1e-3  # of logits; more than float32 has of any that are drawn
 
@@ -175,7 +177,7 @@ def measure_all(
     rows, columns = bands(part, crop_box)
     # Of each a band of rows is alive, and in the end the sums along both sides.
     largest = max(len(rows[0][1]) * (x1 - x0), 4 * (y1 - y0))
-    at_once = max(1, PIXELS_AT_ONCE // largest)
+    at_once = masks_at_once(largest)
     stability, boxes = [np.zeros(0, np.float32)], [np.zeros((0, 4), int)]
     for i in range(0, len(index), at_once):
         logits = part.logits[mx.array(index[i : i + at_once])]
@@ -185,36 +187,46 @@ def measure_all(
     return np.concatenate(stability), np.concatenate(boxes)
 
 
+def masks_at_once(pixels: int) -> int:
+    """How many masks, of that many pixels each, are worked on together."""
+    most = min(PIXELS_AT_ONCE, PIXELS_IN_CACHE) if on_cpu() else PIXELS_AT_ONCE
+    return max(1, most // pixels)
+
+
 def measure(
     logits: mx.array, rows: list[Band], columns: list[Band], offset: float
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Stability scores (N,) and boxes (N, 4) of masks at the crop's size, strip by strip, each of
-    the masks that reach into it.
+    """Stability scores (N,) and boxes (N, 4) of masks at the crop's size, strip by strip: of each
+    the masks that reach into it, from the first band of columns that one of them reaches to the
+    last.
     """
     # A pixel is a mean of logits, up to rounding.
-    reaches = np.array((logits > THRESHOLD - abs(offset) - ROUNDING).any(axis=-1))
-    members = [np.flatnonzero(reaches[:, band].any(axis=1)) for band, _ in rows]
+    reaches = logits > THRESHOLD - abs(offset) - ROUNDING
+    down, across = (np.array(reaches.any(axis=axis)) for axis in (2, 1))  # (N, n) each
+    y, x = (edges(bands) for bands in (rows, columns))
 
-    def measured(row_band: Band, index: np.ndarray) -> tuple[mx.array, ...]:
-        x = strip(logits[mx.array(index)], row_band, columns)
-        is_set = x > THRESHOLD
-        counts = stability_counts(x, THRESHOLD, offset)
+    def measured(row: int, index: np.ndarray, part: slice) -> tuple[mx.array, ...]:
+        some = strip(logits[mx.array(index)], rows[row], columns, part)
+        is_set = some > THRESHOLD
+        counts = stability_counts(some, THRESHOLD, offset)
         return is_set.sum(axis=1), is_set.sum(axis=2), *counts
 
-    height, width = (sum(len(matrix) for _, matrix in bands) for bands in (rows, columns))
-    in_columns, in_rows = (np.zeros((len(logits), n), np.int32) for n in (width, height))
+    work = []
+    for row, (band, _) in enumerate(rows):
+        index = np.flatnonzero(down[:, band].any(axis=1))
+        reached = [i for i, (band, _) in enumerate(columns) if across[index, band].any()]
+        if reached:
+            work.append((row, index, slice(reached[0], reached[-1] + 1)))
+    strips = spread([partial(measured, *task) for task in work], evaluate=True)
+
+    in_columns, in_rows = (np.zeros((len(logits), ends[-1]), np.int32) for ends in (x, y))
     inner, outer = (np.zeros(len(logits), np.int32) for _ in range(2))
-    work = [(band, index) for band, index in zip(rows, members) if len(index)]
-    strips = iter(spread([partial(measured, *task) for task in work], evaluate=True))
-    y = 0
-    for (_, matrix), index in zip(rows, members):
-        if len(index):
-            columns_set, rows_set, above, below = map(np.array, next(strips))
-            in_columns[index] += columns_set
-            in_rows[index, y : y + len(matrix)] = rows_set
-            inner[index] += above
-            outer[index] += below
-        y += len(matrix)
+    for (row, index, part), found in zip(work, strips):
+        columns_set, rows_set, above, below = map(np.array, found)
+        in_columns[index, x[part.start] : x[part.stop]] += columns_set
+        in_rows[index, y[row] : y[row + 1]] = rows_set
+        inner[index] += above
+        outer[index] += below
     boxes = profile_boxes(mx.array(in_columns), mx.array(in_rows))
     with mx.stream(mx.cpu):  # a GPU may round the ratio across the threshold
         scores = stability_ratio(mx.array(inner), mx.array(outer))
@@ -230,14 +242,21 @@ def bands(part: MaskPredictions, crop_box: np.ndarray) -> tuple[list[Band], list
     return upscaling(n, side, height, size[0]), upscaling(n, side, width, size[1])
 
 
-def strip(logits: mx.array, rows: Band, columns: list[Band]) -> mx.array:
-    """One band of rows of masks (N, n, n) at full size: (N, h, W) float32."""
+def edges(bands: list[Band]) -> np.ndarray:
+    """Where bands begin, in pixels, and at last where they end."""
+    return np.cumsum([0, *(len(matrix) for _, matrix in bands)])
+
+
+def strip(logits: mx.array, rows: Band, columns: list[Band], part: slice) -> mx.array:
+    """One band of rows of masks (N, n, n) at full size, of the bands ``part`` of the columns:
+    (N, h, w) float32.
+    """
     band, matrix = rows
     x = logits[:, band].astype(mx.float32)
-    if THIN * sum(len(m) for _, m in columns) < x.shape[-1]:  # rows first would be many times more
-        return matrix @ mx.concatenate([x[..., part] @ m.T for part, m in columns], axis=-1)
+    if THIN * edges(columns)[-1] < x.shape[-1]:  # rows first would be many times more
+        return matrix @ mx.concatenate([x[..., c] @ m.T for c, m in columns[part]], axis=-1)
     x = matrix @ x
-    return mx.concatenate([x[..., part] @ m.T for part, m in columns], axis=-1)
+    return mx.concatenate([x[..., c] @ m.T for c, m in columns[part]], axis=-1)
 
 
 def records(
@@ -296,19 +315,22 @@ def cut(
 ) -> list[np.ndarray]:
     """Each mask within its box, inclusive, at the crop's size."""
     masks = [np.zeros((y1 - y0 + 1, x1 - x0 + 1), bool) for x0, y0, x1, y1 in boxes.tolist()]
-    width = sum(len(matrix) for _, matrix in columns)
-    y = 0
-    for band, matrix in rows:
-        end = y + len(matrix)
-        index = np.flatnonzero((boxes[:, 1] < end) & (boxes[:, 3] >= y))
-        at_once = max(1, PIXELS_AT_ONCE // (len(matrix) * width))
+    x, y = edges(columns), edges(rows)
+    for row, start, end in zip(rows, y, y[1:]):
+        index = np.flatnonzero((boxes[:, 1] < end) & (boxes[:, 3] >= start))
+        at_once = masks_at_once((end - start) * x[-1])
         for some in np.split(index, range(at_once, len(index), at_once)):
-            found = strip(logits[mx.array(some)], (band, matrix), columns) > THRESHOLD
+            if not len(some):
+                continue
+            reached = np.flatnonzero(
+                (x[:-1] <= boxes[some, 2].max()) & (x[1:] > boxes[some, 0].min())
+            )
+            part = slice(reached[0], reached[-1] + 1)
+            found = strip(logits[mx.array(some)], row, columns, part) > THRESHOLD
             for i, is_set in zip(some, np.array(found)):
-                x0, y0, x1, y1 = boxes[i]
-                top, bottom = max(y0, y), min(y1 + 1, end)
-                masks[i][top - y0 : bottom - y0] = is_set[top - y : bottom - y, x0 : x1 + 1]
-        y = end
+                x0, y0, x1, y1 = boxes[i] - np.tile((x[part.start], start), 2)
+                top, bottom = max(y0, 0), min(y1 + 1, end - start)
+                masks[i][top - y0 : bottom - y0] = is_set[top:bottom, x0 : x1 + 1]
     return masks
 
 
