@@ -21,7 +21,7 @@ from .sam import Sam
 from .streams import at_work, clear_cache, spread, width
 
 # Activations of the decoder alive at a time. A prompt has about 40 bytes for each value of the
-# image embedding: 42 MB in ViT-B.
+# image embedding: 42 MB in ViT-B. On a GPU twice as many live: see ``streams.spread``.
 DECODER_BYTES = 320 << 20
 EACH_AT_ONCE = 16  # prompts whose masks predict_each holds: enough for the decoder's full speed
 

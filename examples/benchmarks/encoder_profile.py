@@ -14,6 +14,7 @@ import mlx.core as mx
 from examples.benchmarks.optimisations import measure
 from sam_mlx.config import VARIANTS
 from sam_mlx.modeling.image_encoder import ImageEncoderViT
+from sam_mlx.modeling.layers import apply_neck
 from sam_mlx.modeling.ops import tokenwise
 
 
@@ -37,7 +38,6 @@ def main() -> None:
 
     T, D, window = G * G, vit.dim, vit.window
     padded = (-(-G // window) * window) ** 2
-    conv1, norm1, conv2, norm2 = encoder.neck
     local, whole = encoder.blocks[0], encoder.blocks[vit.global_blocks[0]]
     n_whole = len(vit.global_blocks)
     linear = 2 * T * D * 4 * D  # qkv and proj
@@ -57,7 +57,7 @@ def main() -> None:
         (
             "neck",
             1,
-            lambda: norm2(conv2(norm1(conv1(x)))),
+            lambda: apply_neck(encoder.neck, x),
             2 * T * C * (D + 9 * C),
         ),
         ("all", 1, lambda: encoder(image), 0),

@@ -3,7 +3,7 @@
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import mlx.core as mx
 import mlx.nn as nn
@@ -13,14 +13,16 @@ from ..config import Encoder, SamConfig, Weights, register
 from .layers import (
     Linear,
     MLPBlock,
+    apply_neck,
     as_float32,
     conv_as_matmul,
     cubic_rows,
     interpolate_rows,
+    make_neck,
     window_partition,
     window_unpartition,
 )
-from .ops import attend, conv3x3, gelu, tokenwise
+from .ops import attend, gelu, tokenwise
 from .shapes import count, shape_of
 
 
@@ -134,19 +136,13 @@ class ImageEncoderViT(nn.Module):
         self.blocks = [
             Block(vit.dim, vit.heads, vit.mlp_dim, grid, window=window) for window in windows
         ]
-        self.neck: list[Any] = [
-            nn.Conv2d(vit.dim, dim, 1, bias=False),
-            nn.LayerNorm(dim, eps=1e-6),
-            nn.Conv2d(dim, dim, 3, padding=1, bias=False),
-            nn.LayerNorm(dim, eps=1e-6),
-        ]
+        self.neck = make_neck(vit.dim, dim)
 
     def __call__(self, x: mx.array) -> mx.array:
         x = self.patch_embed(x) + self.pos_embed
         for block in self.blocks:
             x = block(x)
-        conv1, norm1, conv2, norm2 = self.neck
-        return norm2(conv3x3(norm1(conv_as_matmul(conv1, x)), conv2.weight))
+        return apply_neck(self.neck, x)
 
 
 def recognises(weights: Weights) -> bool:

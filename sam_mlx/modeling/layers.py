@@ -2,13 +2,14 @@
 
 from collections.abc import Callable
 from functools import partial
+from typing import Any
 
 import mlx.core as mx
 import mlx.nn as nn
 import numpy as np
 from mlx.utils import tree_flatten, tree_map_with_path
 
-from .ops import tokenwise
+from .ops import conv3x3, tokenwise
 
 
 def conv_as_matmul(conv: nn.Conv2d, x: mx.array) -> mx.array:
@@ -23,6 +24,24 @@ def conv_as_matmul(conv: nn.Conv2d, x: mx.array) -> mx.array:
         x = x.reshape(B, H // k, W // k, k * k * C)
     x = x @ conv.weight.reshape(out, -1).T
     return x + conv.bias if "bias" in conv else x
+
+
+def make_neck(width: int, dim: int) -> list[Any]:
+    """The layers that end every encoder, from its width to the embedding's (original:
+    ``ImageEncoderViT.neck``).
+    """
+    return [
+        nn.Conv2d(width, dim, 1, bias=False),
+        nn.LayerNorm(dim, eps=1e-6),
+        nn.Conv2d(dim, dim, 3, padding=1, bias=False),
+        nn.LayerNorm(dim, eps=1e-6),
+    ]
+
+
+def apply_neck(neck: list[Any], x: mx.array) -> mx.array:
+    """(B, G, G, width) to (B, G, G, dim)."""
+    conv1, norm1, conv2, norm2 = neck
+    return norm2(conv3x3(norm1(conv_as_matmul(conv1, x)), conv2.weight))
 
 
 class Linear(nn.Linear):

@@ -13,8 +13,15 @@ import mlx.nn as nn
 import numpy as np
 
 from ..config import Encoder, SamConfig, Weights, register
-from .layers import as_float32, conv_as_matmul, window_partition, window_unpartition
-from .ops import conv3x3, depthwise, gelu
+from .layers import (
+    apply_neck,
+    as_float32,
+    conv_as_matmul,
+    make_neck,
+    window_partition,
+    window_unpartition,
+)
+from .ops import depthwise, gelu
 from .shapes import count, shape_of
 
 
@@ -198,19 +205,13 @@ class TinyViT(nn.Module):
                 cell *= stride
                 downsample = PatchMerging(width, vit.dims[i + 1], stride)
             self.layers.append(Stage(blocks, downsample))
-        self.neck: list[Any] = [
-            nn.Conv2d(vit.dims[-1], dim, 1, bias=False),
-            nn.LayerNorm(dim, eps=1e-6),
-            nn.Conv2d(dim, dim, 3, padding=1, bias=False),
-            nn.LayerNorm(dim, eps=1e-6),
-        ]
+        self.neck = make_neck(vit.dims[-1], dim)
 
     def __call__(self, x: mx.array) -> mx.array:
         x = self.patch_embed(x)
         for stage in self.layers:
             x = stage(x)
-        conv1, norm1, conv2, norm2 = self.neck
-        return norm2(conv3x3(norm1(conv_as_matmul(conv1, x)), conv2.weight))
+        return apply_neck(self.neck, x)
 
 
 def stage_blocks(vit: TinyViTConfig, i: int) -> list[nn.Module]:

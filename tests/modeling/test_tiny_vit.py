@@ -19,6 +19,7 @@ from convert.reference import import_segment_anything
 from sam_mlx import Sam, SamPredictor, sam_model_registry
 from sam_mlx.checkpoints.read import from_foreign
 from sam_mlx.config import VARIANTS, SamConfig
+from sam_mlx.modeling.layers import apply_neck
 from sam_mlx.modeling.tiny_vit import fold_batch_norms
 from tests.support.mobile_sam import mobile_sam_state
 
@@ -114,14 +115,8 @@ def our_taps(encoder: nn.Module, x: mx.array) -> dict[str, mx.array]:
             x = taps[f"layers.{i}.blocks.{j}"] = block(x)
         if "downsample" in stage:
             x = taps[f"layers.{i}.downsample"] = stage.downsample(x)
-    taps["neck"] = neck(encoder, x)
+    taps["neck"] = apply_neck(encoder.neck, x)
     return taps
-
-
-def neck(encoder: nn.Module, x: mx.array) -> mx.array:
-    for layer in encoder.neck:
-        x = layer(x)
-    return x
 
 
 def test_every_block_equals_the_original_at_1024(model, original):
@@ -167,7 +162,7 @@ def test_epsilon_of_the_neck(model, original):
     x = torch.randn(1, 320, 16, 16)
 
     def error() -> float:
-        embedding = neck(ours, mx.array(channels_last(x))).transpose(0, 3, 1, 2)
+        embedding = apply_neck(ours.neck, mx.array(channels_last(x))).transpose(0, 3, 1, 2)
         return relative_error_in_float64(theirs, x, embedding)
 
     assert error() < 2e-6
