@@ -203,6 +203,7 @@ def measure(
     # A pixel is a mean of logits, up to rounding.
     reaches = logits > THRESHOLD - abs(offset) - ROUNDING
     down, across = (np.array(reaches.any(axis=axis)) for axis in (2, 1))  # (N, n) each
+    in_band = np.stack([across[:, band].any(axis=1) for band, _ in columns], axis=1)
     y, x = (edges(bands) for bands in (rows, columns))
 
     def measured(row: int, index: np.ndarray, part: slice) -> tuple[mx.array, ...]:
@@ -214,8 +215,8 @@ def measure(
     work = []
     for row, (band, _) in enumerate(rows):
         index = np.flatnonzero(down[:, band].any(axis=1))
-        reached = [i for i, (band, _) in enumerate(columns) if across[index, band].any()]
-        if reached:
+        reached = np.flatnonzero(in_band[index].any(axis=0))
+        if len(reached):
             work.append((row, index, slice(reached[0], reached[-1] + 1)))
     strips = spread([partial(measured, *task) for task in work], evaluate=True)
 
@@ -319,18 +320,17 @@ def cut(
     for row, start, end in zip(rows, y, y[1:]):
         index = np.flatnonzero((boxes[:, 1] < end) & (boxes[:, 3] >= start))
         at_once = masks_at_once((end - start) * x[-1])
-        for some in np.split(index, range(at_once, len(index), at_once)):
-            if not len(some):
-                continue
+        for i in range(0, len(index), at_once):
+            some = index[i : i + at_once]
             reached = np.flatnonzero(
                 (x[:-1] <= boxes[some, 2].max()) & (x[1:] > boxes[some, 0].min())
             )
             part = slice(reached[0], reached[-1] + 1)
             found = strip(logits[mx.array(some)], row, columns, part) > THRESHOLD
-            for i, is_set in zip(some, np.array(found)):
-                x0, y0, x1, y1 = boxes[i] - np.tile((x[part.start], start), 2)
+            for k, is_set in zip(some, np.array(found)):
+                x0, y0, x1, y1 = boxes[k] - np.tile((x[part.start], start), 2)
                 top, bottom = max(y0, 0), min(y1 + 1, end - start)
-                masks[i][top - y0 : bottom - y0] = is_set[top:bottom, x0 : x1 + 1]
+                masks[k][top - y0 : bottom - y0] = is_set[top:bottom, x0 : x1 + 1]
     return masks
 
 
