@@ -69,7 +69,7 @@ def main() -> None:
 
 def run(command: list, stdout) -> str | None:
     script, *arguments = map(str, command)
-    paths = [str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])]
+    paths = filter(None, [str(ROOT), os.environ.get("PYTHONPATH")])
     env = {**os.environ, "PYTHONPATH": os.pathsep.join(paths)}
     command = [sys.executable, str(HERE / script), *arguments]
     return subprocess.run(command, stdout=stdout, env=env, check=True, text=True).stdout
