@@ -196,15 +196,9 @@ def masks_at_once(pixels: int) -> int:
 def measure(
     logits: mx.array, rows: list[Band], columns: list[Band], offset: float
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Stability scores (N,) and boxes (N, 4) of masks at the crop's size, strip by strip: of each
-    the masks that reach into it, from the first band of columns that one of them reaches to the
-    last.
-    """
+    """Stability scores (N,) and boxes (N, 4) of masks at the crop's size, strip by strip."""
     # A pixel is a mean of logits, up to rounding.
-    reaches = logits > THRESHOLD - abs(offset) - ROUNDING
-    down, across = (np.array(reaches.any(axis=axis)) for axis in (2, 1))  # (N, n) each
-    in_band = np.stack([across[:, band].any(axis=1) for band, _ in columns], axis=1)
-    y, x = (edges(bands) for bands in (rows, columns))
+    work = where_they_reach(logits > THRESHOLD - abs(offset) - ROUNDING, rows, columns)
 
     def measured(row: int, index: np.ndarray, part: slice) -> tuple[mx.array, ...]:
         some = strip(logits[mx.array(index)], rows[row], columns, part)
@@ -212,14 +206,8 @@ def measure(
         counts = stability_counts(some, THRESHOLD, offset)
         return is_set.sum(axis=1), is_set.sum(axis=2), *counts
 
-    work = []
-    for row, (band, _) in enumerate(rows):
-        index = np.flatnonzero(down[:, band].any(axis=1))
-        reached = np.flatnonzero(in_band[index].any(axis=0))
-        if len(reached):
-            work.append((row, index, slice(reached[0], reached[-1] + 1)))
     strips = spread([partial(measured, *task) for task in work], evaluate=True)
-
+    y, x = edges(rows), edges(columns)
     in_columns, in_rows = (np.zeros((len(logits), ends[-1]), np.int32) for ends in (x, y))
     inner, outer = (np.zeros(len(logits), np.int32) for _ in range(2))
     for (row, index, part), found in zip(work, strips):
@@ -232,6 +220,24 @@ def measure(
     with mx.stream(mx.cpu):  # a GPU may round the ratio across the threshold
         scores = stability_ratio(mx.array(inner), mx.array(outer))
     return np.array(scores), np.array(boxes)
+
+
+def where_they_reach(
+    above: mx.array, rows: list[Band], columns: list[Band]
+) -> list[tuple[int, np.ndarray, slice]]:
+    """Of each band of rows that a mask (N, n, n) is above in: its number, which masks these are,
+    and the bands of columns from the first to the last that one of them is above in.
+    """
+    down, across = (np.array(above.any(axis=axis)) for axis in (2, 1))  # (N, n) each
+    in_rows = [down[:, band].any(axis=1) for band, _ in rows]
+    in_columns = np.stack([across[:, band].any(axis=1) for band, _ in columns])  # (bands, N)
+    work = []
+    for row, members in enumerate(in_rows):
+        index = np.flatnonzero(members)
+        reached = np.flatnonzero(in_columns[:, index].any(axis=1))
+        if len(reached):
+            work.append((row, index, slice(reached[0], reached[-1] + 1)))
+    return work
 
 
 def bands(part: MaskPredictions, crop_box: np.ndarray) -> tuple[list[Band], list[Band]]:
