@@ -1,1 +1,1 @@
-import sam_mlx  # noqa: F401  first: on Linux it must come before mlx.core, see sam_mlx/_linux.py
+import sam_mlx  # noqa: F401  first: on Linux it must come before mlx.core, see sam_mlx/machine/linux.py

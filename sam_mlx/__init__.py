@@ -1,6 +1,7 @@
 """Segment Anything, natively in MLX."""
 
-from . import _linux  # noqa: F401  before anything imports mlx.core
+from .machine import linux  # noqa: F401, I001  before anything imports mlx.core
+
 from .automatic.generator import SamAutomaticMaskGenerator
 from .automatic.predictions import MaskPredictions
 from .embedding import ImageEmbedding

@@ -13,9 +13,9 @@ import numpy as np
 
 from .config import SamConfig
 from .files import load_safetensors, load_tagged, parse_json, save_tagged
+from .machine.streams import at_work
 from .messages import short
 from .modeling.layers import weights_of
-from .streams import at_work
 
 
 @dataclass(frozen=True, eq=False)

@@ -15,10 +15,10 @@ from . import transforms
 from .checkpoints.options import LoadOptions
 from .embedding import ImageEmbedding, fingerprint
 from .images import Source
+from .machine.streams import at_work, clear_cache, spread, width
 from .messages import shown
 from .prompts import Prompt, Stacked, check_prompt, check_prompts, stack
 from .sam import Sam
-from .streams import at_work, clear_cache, spread, width
 
 # Activations of the decoder alive at a time. A prompt has about 40 bytes for each value of the
 # image embedding: 42 MB in ViT-B. On a GPU twice as many live: see ``streams.spread``.

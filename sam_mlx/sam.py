@@ -20,6 +20,7 @@ from .checkpoints.read import Checkpoint, read_checkpoint
 from .checkpoints.save import write_card, write_checkpoint
 from .config import VARIANTS, SamConfig, encoder_of
 from .files import whole_folder
+from .machine.streams import apart, enter, on_cpu
 from .modeling import image_encoder, tiny_vit  # noqa: F401  the encoders that register themselves
 from .modeling.mask_decoder import MaskDecoder
 from .modeling.prompt_encoder import (
@@ -29,7 +30,6 @@ from .modeling.prompt_encoder import (
     NOT_A_POINT,
     PromptEncoder,
 )
-from .streams import apart, enter, on_cpu
 
 
 class Sam(nn.Module):

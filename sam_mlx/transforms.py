@@ -12,8 +12,8 @@ from PIL import Image
 
 from .config import SamConfig
 from .images import load_image as load_image  # beside what takes its arrays
+from .machine.streams import spread
 from .modeling.layers import interpolate_rows
-from .streams import spread
 
 THIN = 16  # times as high as wide
 Band = tuple[slice, mx.array]  # the inputs that some outputs depend on, and by how much

@@ -4,7 +4,7 @@ import os
 
 os.environ.setdefault("MLX_ENABLE_TF32", "0")  # before MLX loads: bounds are those of float32
 
-import sam_mlx  # noqa: F401, I001  first: on Linux it must come before mlx.core, see sam_mlx/_linux.py
+import sam_mlx  # noqa: F401, I001  first: on Linux it must come before mlx.core, see sam_mlx/machine/linux.py
 
 import mlx.core as mx
 import numpy as np

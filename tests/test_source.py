@@ -19,8 +19,8 @@ PROJECT = (ROOT / "pyproject.toml").read_text()
 
 # A module imports only from its own layer and from those above it.
 LAYERS = [
-    {"_linux", "messages", "options"},
-    {"config", "files", "streams"},
+    {"machine", "messages", "options"},
+    {"config", "files"},
     {"modeling"},
     {"checkpoints"},
     {"sam"},

@@ -8,7 +8,7 @@ def main():
     kind = args.measurement.partition("_")[0]
     if kind == "import":
         # With the libraries that sam_mlx loads before MLX: they belong to MLX's own time.
-        before = f"import runpy; runpy.run_path({str(loop.ROOT / 'sam_mlx/_linux.py')!r})\n"
+        before = f"import runpy; runpy.run_path({str(loop.ROOT / 'sam_mlx/machine/linux.py')!r})\n"
         return loop.report(
             args, lambda: loop.seconds_of(before + "import mlx.core", "import sam_mlx")
         )

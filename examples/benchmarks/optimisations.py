@@ -19,8 +19,9 @@ import mlx.core as mx
 import mlx.nn as nn
 import numpy as np
 
-from sam_mlx import streams, transforms
+from sam_mlx import transforms
 from sam_mlx.config import VARIANTS, SamConfig
+from sam_mlx.machine import streams
 from sam_mlx.modeling import ops
 from sam_mlx.modeling.image_encoder import Block, ViTConfig
 from sam_mlx.modeling.layers import conv_as_matmul, interpolate_rows

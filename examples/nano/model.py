@@ -10,7 +10,8 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-# Before sam_mlx, which would otherwise halve torch's threads on Linux (see sam_mlx/_linux.py).
+# Before sam_mlx, which would otherwise halve torch's threads on Linux: see
+# sam_mlx/machine/linux.py.
 # The trainer's processes set theirs themselves and are as fast in either order.
 import torch
 import torch.nn.functional as F

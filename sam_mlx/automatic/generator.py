@@ -16,10 +16,10 @@ from .. import transforms
 from ..checkpoints.options import LoadOptions
 from ..embedding import ImageEmbedding
 from ..images import Source
+from ..machine.streams import at_work, clear_cache
 from ..modeling.prompt_encoder import FOREGROUND
 from ..predictor import SamPredictor, predict_in_parts
 from ..sam import Sam
-from ..streams import at_work, clear_cache
 from .crops import check_point_grids, generate_crop_boxes, layered_point_grids
 from .options import DEFAULTS, SELECTING, GeneratorOptions
 from .predictions import MaskPredictions

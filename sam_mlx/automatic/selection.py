@@ -14,6 +14,7 @@ from typing import Any
 import mlx.core as mx
 import numpy as np
 
+from ..machine.streams import on_cpu, spread
 from ..masks import (
     box_area,
     compress_rle,
@@ -30,7 +31,6 @@ from ..masks import (
     to_xywh,
 )
 from ..sam import Sam
-from ..streams import on_cpu, spread
 from ..transforms import THIN, Band, preprocess_shape, upscaling
 from .crops import near_crop_edge
 from .options import GeneratorOptions

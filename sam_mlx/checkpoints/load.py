@@ -7,9 +7,9 @@ import mlx.core as mx
 import mlx.nn as nn
 
 from ..config import Weights, encoder_of
+from ..machine.streams import at_work
 from ..messages import shown
 from ..modeling.layers import quantize_linears, weights_of
-from ..streams import at_work
 from . import layouts, lora
 from .options import LoadOptions
 from .read import Checkpoint

@@ -16,7 +16,7 @@ from typing import Any, ParamSpec, TypeVar
 import mlx.core as mx
 import numpy as np
 
-from .. import streams
+from ..machine import streams
 
 T = TypeVar("T")
 P = ParamSpec("P")

@@ -13,7 +13,7 @@ from typing import Any, TypeVar, cast
 import mlx.core as mx
 import mlx.nn as nn
 
-from .. import streams
+from ..machine import streams
 from . import ops_x86
 
 Operation = TypeVar("Operation", bound=Callable[..., mx.array])

@@ -8,7 +8,7 @@ from functools import partial
 
 import mlx.core as mx
 
-from ..streams import spread
+from ..machine.streams import spread
 
 # Attention scores alive at a time, near the caches: ViT-B's global attention takes 1.1 s, against
 # 1.3 with 2 MB and 1.6 with 1.

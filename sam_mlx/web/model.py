@@ -20,10 +20,10 @@ import numpy as np
 from ..automatic.generator import SamAutomaticMaskGenerator
 from ..automatic.predictions import MaskPredictions
 from ..embedding import ImageEmbedding
+from ..machine.streams import at_work
 from ..masks import compress_rle, encode_rle, stability_scores
 from ..predictor import SamPredictor
 from ..sam import Sam
-from ..streams import at_work
 from .errors import Refusal
 
 EMBEDDING_BYTES = 1 << 30

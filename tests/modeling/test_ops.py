@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from scipy.special import erf
 
-from sam_mlx import streams
+from sam_mlx.machine import streams
 from sam_mlx.modeling import ops, ops_x86
 
 

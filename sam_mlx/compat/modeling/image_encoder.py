@@ -6,7 +6,7 @@ from typing import Any
 
 import mlx.core as mx
 
-from ...streams import clear_cache
+from ...machine.streams import clear_cache
 from ..missing import stand_in, unknown
 from ..tensors import channels_first, channels_last
 from .part import Part

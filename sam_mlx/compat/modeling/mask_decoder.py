@@ -7,8 +7,8 @@ from typing import Any
 
 import mlx.core as mx
 
+from ...machine.streams import spread
 from ...predictor import decoder_slices
-from ...streams import spread
 from ..missing import stand_in, unknown
 from ..tensors import at_work, channels_last, to_mlx, to_tensor
 from .part import Part

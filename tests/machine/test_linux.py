@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from sam_mlx import _linux
+from sam_mlx.machine import linux
 
 MKL = list(Path(sys.prefix, "lib").glob("libmkl_rt.so*"))
 PROGRAM = """
@@ -94,14 +94,14 @@ def test_where_mlx_cannot_compile_it_computes_and_says_so(name, value, reason):
 
 def test_a_folder_without_programs_is_recognised(monkeypatch):
     """A mount with noexec, which only the system's owner can make."""
-    assert _linux.why_not_compile() is None
+    assert linux.why_not_compile() is None
 
     def refuse(*arguments):
         raise PermissionError(errno.EPERM, "Operation not permitted")
 
     monkeypatch.setattr(mmap, "mmap", refuse)
     monkeypatch.setenv("TMPDIR", "")
-    assert "/tmp, the folder" in _linux.why_not_compile()
+    assert "/tmp, the folder" in linux.why_not_compile()
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="pip installs a backend elsewhere")

@@ -10,7 +10,8 @@ import mlx.core as mx
 import numpy as np
 import pytest
 
-from sam_mlx import SamPredictor, streams
+from sam_mlx import SamPredictor
+from sam_mlx.machine import streams
 
 
 def tasks(x: mx.array) -> list:

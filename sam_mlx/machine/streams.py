@@ -18,7 +18,7 @@ from typing import ParamSpec, TypeVar, cast
 
 import mlx.core as mx
 
-from ._linux import own_memory, why_not_compile
+from .linux import own_memory, why_not_compile
 
 T = TypeVar("T")
 P = ParamSpec("P")

@@ -1,0 +1,1 @@
+"""The machine that the model runs on: its processor, threads and memory."""
