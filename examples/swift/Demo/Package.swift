@@ -11,7 +11,7 @@ let package = Package(
     products: [
         .library(name: "DemoViews", targets: ["DemoViews"])
     ],
-    dependencies: [.package(name: "SegmentAnything", path: "..")],
+    dependencies: [.package(name: "SegmentAnything", path: "../../..")],
     targets: [
         .target(
             name: "DemoViews",
