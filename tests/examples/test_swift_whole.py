@@ -23,7 +23,6 @@ from sam_mlx import ImageEmbedding, SamPredictor
 from sam_mlx.export.readers import READERS
 from tests.support.source import ROOT
 
-PACKAGE = ROOT / "examples" / "swift"
 SOURCES = os.environ.get("MLX_SWIFT")
 MLX = READERS["swift"][-1].mlx
 SUITES = "SegmentAnythingTests"
@@ -60,7 +59,7 @@ def test_equals_sam_predictor(folder):
     build = os.environ.get("SWIFT_BUILD", str(folder / "build"))
     env = os.environ | {"SAM_WHOLE": str(folder), "SPM_CUDA": "0"}
     quietly: dict[str, Any] = {"env": env, "capture_output": True, "text": True}
-    command = ["swift", "test", "--package-path", str(PACKAGE), "--scratch-path", build]
+    command = ["swift", "test", "--package-path", str(ROOT), "--scratch-path", build]
     done = subprocess.run(
         [
             *command,

@@ -38,6 +38,6 @@ def test_the_documents_and_the_package_name_the_same():
         assert f"| {release.name} | {release.mlx} |" in page
     source = (ROOT / "examples/swift/Sources/SegmentAnything/Segmenter.swift").read_text()
     assert f'mlxVersion = "{CURRENT.mlx}"' in source
-    manifest = (ROOT / "examples/swift/Package.swift").read_text()
+    manifest = (ROOT / "Package.swift").read_text()
     assert f'exact: "{CURRENT.name.split()[-1]}"' in manifest
     assert f'"mlx>={CURRENT.mlx}"' in (ROOT / "pyproject.toml").read_text()
