@@ -191,3 +191,4 @@ def test_the_sdist_can_run_its_tests(tmp_path):
     there = {path.relative_to(folder) for path in folder.rglob("*.py")}
     for ours in ("tests", "examples"):
         assert {path.relative_to(ROOT) for path in Path(ROOT, ours).rglob("*.py")} <= there
+    assert (folder / "Package.swift").exists()
