@@ -13,7 +13,7 @@ import numpy as np
 
 from .config import SamConfig
 from .files import load_safetensors, load_tagged, parse_json, save_tagged
-from .machine.streams import at_work
+from .machine.worker import at_work
 from .messages import short
 from .modeling.layers import weights_of
 

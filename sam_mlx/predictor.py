@@ -15,7 +15,8 @@ from . import transforms
 from .checkpoints.options import LoadOptions
 from .embedding import ImageEmbedding, fingerprint
 from .images import Source
-from .machine.streams import at_work, clear_cache, spread, width
+from .machine.streams import clear_cache, spread, width
+from .machine.worker import at_work
 from .messages import shown
 from .prompts import Prompt, Stacked, check_prompt, check_prompts, stack
 from .sam import Sam

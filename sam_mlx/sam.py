@@ -20,7 +20,8 @@ from .checkpoints.read import Checkpoint, read_checkpoint
 from .checkpoints.save import write_card, write_checkpoint
 from .config import VARIANTS, SamConfig, encoder_of
 from .files import whole_folder
-from .machine.streams import apart, enter, on_cpu
+from .machine.streams import enter, on_cpu
+from .machine.worker import apart, at_work
 from .modeling import image_encoder, tiny_vit  # noqa: F401  the encoders that register themselves
 from .modeling.mask_decoder import MaskDecoder
 from .modeling.prompt_encoder import (
@@ -157,7 +158,7 @@ class Sam(nn.Module):
         or the adapter is not of it.
         """
         options = LoadOptions.of(dtype, quantize, revision, adapter, image_size, preprocess)
-        model = cls.from_checkpoint(read_checkpoint(resolve(path_or_repo, revision)), options)
+        model = cls._load(resolve(path_or_repo, revision), options)
         if model.dtype != mx.float32 and on_cpu():
             warnings.warn(
                 f"{model.dtype} on a CPU: MLX computes it far slower there than float32, and in "
@@ -167,6 +168,12 @@ class Sam(nn.Module):
         return model
 
     @classmethod
+    @at_work
+    def _load(cls, path: Path, options: LoadOptions) -> Sam:
+        return cls.from_checkpoint(read_checkpoint(path), options)
+
+    @classmethod
+    @at_work
     def from_checkpoint(cls, checkpoint: Checkpoint, options: LoadOptions | None = None) -> Sam:
         """A model with exactly these weights; ValueError names every misfit."""
         options = options or LoadOptions()

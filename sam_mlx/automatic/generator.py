@@ -16,7 +16,8 @@ from .. import transforms
 from ..checkpoints.options import LoadOptions
 from ..embedding import ImageEmbedding
 from ..images import Source
-from ..machine.streams import at_work, clear_cache
+from ..machine.streams import clear_cache
+from ..machine.worker import at_work
 from ..modeling.prompt_encoder import FOREGROUND
 from ..predictor import SamPredictor, predict_in_parts
 from ..sam import Sam

@@ -7,7 +7,7 @@ import mlx.core as mx
 import mlx.nn as nn
 
 from ..config import Weights, encoder_of
-from ..machine.streams import at_work
+from ..machine.worker import at_work
 from ..messages import shown
 from ..modeling.layers import quantize_linears, weights_of
 from . import layouts, lora

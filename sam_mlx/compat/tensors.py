@@ -16,7 +16,7 @@ from typing import Any, ParamSpec, TypeVar
 import mlx.core as mx
 import numpy as np
 
-from ..machine import streams
+from ..machine import worker
 
 T = TypeVar("T")
 P = ParamSpec("P")
@@ -40,9 +40,9 @@ def import_torch() -> Any:
 
 
 def at_work(compute: Callable[P, T]) -> Callable[P, T]:
-    """``streams.at_work``, with the calling thread's gradient mode of PyTorch."""
+    """``worker.at_work``, with the calling thread's gradient mode of PyTorch."""
 
-    @streams.at_work
+    @worker.at_work
     def run_in_mode(mode: Any, *arguments: P.args, **named: P.kwargs) -> T:
         with mode:
             return compute(*arguments, **named)

@@ -1,6 +1,6 @@
 """Make MLX's CPU backend fast on Linux x86. Imported before ``mlx.core``; does nothing elsewhere.
 
-Users of the package run Metal; this is for development and tests. Four settings of the process,
+Users of the package run Metal; this is for development and tests. Five settings of the process,
 which ``SAM_MLX_LINUX_TUNING=0`` leaves alone:
 
 * MLX's wheel links the reference BLAS (3 GFLOP/s on two cores). Its ``cblas_sgemm`` is an ordinary
@@ -13,6 +13,7 @@ which ``SAM_MLX_LINUX_TUNING=0`` leaves alone:
 * glibc returns every large buffer to the system, and pays a page fault per 4 KB when it comes back:
   a LayerNorm of eight decoder states takes 3 ms a prompt instead of 12. So during the package's own
   calls freed memory is kept (``own_memory``), and afterwards returned.
+* That holds for malloc's main arena alone, so other threads use it as well.
 """
 
 import ctypes
@@ -23,10 +24,10 @@ import sys
 import tempfile
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
-M_TRIM_THRESHOLD, M_MMAP_THRESHOLD, M_MMAP_MAX = -1, -3, -4  # malloc.h
+M_TRIM_THRESHOLD, M_MMAP_THRESHOLD, M_MMAP_MAX, M_ARENA_MAX = -1, -3, -4, -8  # malloc.h
 DEFAULT_MMAP_MAX = 65536
 MMAP_THRESHOLD_MAX = 32 << 20  # where glibc's own adaptation ends; it trims at twice that
 KEPT_BYTES = 256 << 20  # of freed memory between two calls
@@ -52,6 +53,8 @@ def glibc() -> ctypes.CDLL | None:
 
 
 LIBC = glibc()
+if LIBC is not None:
+    LIBC.mallopt(M_ARENA_MAX, 1)
 
 
 @contextmanager
@@ -104,6 +107,19 @@ def tune() -> bool:
         # above reaches as well.
         mkl.MKL_Set_Num_Threads_Local(cores)
     return True
+
+
+def leave_threads() -> None:
+    """Called where the process exits and another thread is left within MLX.
+
+    Until Python 3.14 such a thread is unwound when it returns to the interpreter, which C++
+    answers with std::terminate, for the whole process: it is made to wait instead.
+    """
+    if sys.platform != "linux" or sys.version_info >= (3, 14):
+        return
+    with suppress(OSError, AttributeError):
+        wait = ctypes.cast(ctypes.CDLL(None).pause, ctypes.c_void_p)
+        ctypes.CDLL("libstdc++.so.6")._ZSt13set_terminatePFvvE(wait)
 
 
 def why_not_compile() -> str | None:

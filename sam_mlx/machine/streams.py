@@ -1,33 +1,28 @@
-"""Independent work, spread over the streams of the device; and in which thread it is done.
+"""Independent work, spread over the streams of the device; and whether this process may compute.
 
 On the CPU a stream is one thread, and of its operations only matrix products use more, so there
 are two. A GPU needs one.
 """
 
-import atexit
 import os
 import threading
 import warnings
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import Future
 from contextlib import contextmanager
-from functools import partial, wraps
 from itertools import cycle
-from queue import SimpleQueue
-from typing import ParamSpec, TypeVar, cast
+from typing import TypeVar
 
 import mlx.core as mx
 
-from .linux import own_memory, why_not_compile
+from .linux import why_not_compile
 
 T = TypeVar("T")
-P = ParamSpec("P")
 
 _thread = threading.local()
 _one_only = False
-_process: int | None = None  # where MLX has computed
-_worker: "Worker | None" = None
-_worker_begins = threading.Lock()
+_forked = False  # since the package was imported
+_first: bool | None = None  # whether the package made the first stream; None before it computes
+_begins = threading.Lock()
 
 
 def spread(tasks: Sequence[Callable[[], T]], *, evaluate: bool = False) -> list[T]:
@@ -56,20 +51,15 @@ def spread(tasks: Sequence[Callable[[], T]], *, evaluate: bool = False) -> list[
 def enter() -> None:
     """Called where the package makes MLX compute.
 
-    Raises RuntimeError in a child that was forked after that: MLX's threads are not in it, and
-    waiting for them would never end.
+    Raises RuntimeError in a child that was forked after MLX had computed, for the package or for
+    others: its threads are not in the child, and waiting for them would never end.
     """
-    global _process
-    if _process is None:
-        _process = os.getpid()
-        if on_cpu() and (reason := why_not_compile()):
-            mx.disable_compile()
-            warnings.warn(
-                f"MLX cannot compile, and takes about twice the time: {reason}. "
-                "Install g++, or set TMPDIR to a folder where programs run",
-                stacklevel=3,
-            )
-    elif _process != os.getpid():
+    global _first
+    if _first is None:
+        with _begins:
+            if _first is None:
+                _first = begin()
+    if _forked and not _first:
         raise RuntimeError(
             "MLX has computed in the process that this one was forked from, and its threads do "
             "not survive that: start workers with multiprocessing.get_context('spawn'), a "
@@ -77,84 +67,31 @@ def enter() -> None:
         )
 
 
-def at_work(compute: Callable[P, T]) -> Callable[P, T]:
-    """Decorates what computes, and returns with the values: it may be called from any thread.
+def begin() -> bool:
+    """Prepare the process for computing; whether MLX had made no stream in it before.
 
-    MLX keeps streams and compiled functions for each thread, also when it has ended: memory and
-    the system's threads grow with every one, and a process that had some may abort at its end. So
-    other threads than the main one have one of the package's compute for them, in turn.
+    Functions of exported files compute on the first stream of the process, which is one that all
+    threads may use where the package makes it.
     """
-
-    compute = own_memory()(compute)
-
-    @wraps(compute)
-    def run(*arguments: P.args, **named: P.kwargs) -> T:
-        enter()
-        if threading.current_thread() is threading.main_thread():
-            return compute(*arguments, **named)
-        return start_worker().call(partial(compute, *arguments, **named))
-
-    return run
-
-
-def apart(build: Callable[[], T]) -> T:
-    """What ``build`` makes, without spending the caller's random numbers.
-
-    MLX has a generator for each thread, so it is made in the package's. The numbers that it draws
-    wait for their predecessors until one is computed.
-    """
-    enter()
-
-    def run() -> T:
-        made = build()
-        mx.eval(list(cast("list[mx.array]", mx.random.state)))
-        return made
-
-    return start_worker().call(run)
+    if on_cpu() and (reason := why_not_compile()):
+        mx.disable_compile()
+        warnings.warn(
+            f"MLX cannot compile, and takes about twice the time: {reason}. "
+            "Install g++, or set TMPDIR to a folder where programs run",
+            stacklevel=5,
+        )
+    if not hasattr(mx, "new_thread_unsafe_stream"):  # since MLX 0.32
+        return not _forked
+    # A child may not ask Metal, and on a CPU making a stream starts nothing yet.
+    device = mx.Device(mx.cpu) if _forked else mx.default_device()
+    return repr(mx.new_thread_unsafe_stream(device)).endswith(" 0)")  # its number
 
 
-def start_worker() -> "Worker":
-    global _worker
-    with _worker_begins:
-        if _worker is None:
-            # The first stream of a process is the main thread's: exported functions ask for it.
-            mx.default_stream(mx.default_device())
-            _worker = Worker()
-        return _worker
-
-
-class Worker:
-    """A thread that computes what others ask for, one after another."""
-
-    def __init__(self) -> None:
-        self.tasks: SimpleQueue[Callable[[], object] | None] = SimpleQueue()
-        self.thread = threading.Thread(target=self._run, name="sam_mlx", daemon=True)
-        self.thread.start()
-        atexit.register(self._end)
-
-    def call(self, task: Callable[[], T]) -> T:
-        if threading.current_thread() is self.thread:
-            return task()
-        result: Future[T] = Future()
-
-        def run() -> None:
-            try:
-                result.set_result(task())
-            except BaseException as error:
-                result.set_exception(error)
-
-        self.tasks.put(run)
-        return result.result()
-
-    def _run(self) -> None:
-        while task := self.tasks.get():
-            task()
-        if hasattr(mx, "clear_streams"):  # since MLX 0.31.2
-            mx.clear_streams()
-
-    def _end(self) -> None:
-        self.tasks.put(None)
-        self.thread.join()
+def _after_fork() -> None:
+    """In a child, ``enter`` finds out anew; what the package computed before, it knows."""
+    global _forked, _begins, _first
+    _forked, _begins = True, threading.Lock()
+    _first = None if _first is None else False
 
 
 def clear_cache() -> None:
@@ -195,3 +132,7 @@ def _within_task() -> Iterator[None]:
         yield
     finally:
         _thread.within_task = before
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork)

@@ -6,7 +6,7 @@ from typing import Any
 
 from ..automatic.options import GeneratorOptions
 from ..automatic.selection import choose
-from ..machine.streams import at_work
+from ..machine.worker import at_work
 from .errors import Refusal
 from .model import LEAST
 from .sessions import Everything, plain

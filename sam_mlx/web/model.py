@@ -20,7 +20,7 @@ import numpy as np
 from ..automatic.generator import SamAutomaticMaskGenerator
 from ..automatic.predictions import MaskPredictions
 from ..embedding import ImageEmbedding
-from ..machine.streams import at_work
+from ..machine.worker import at_work
 from ..masks import compress_rle, encode_rle, stability_scores
 from ..predictor import SamPredictor
 from ..sam import Sam

@@ -1,0 +1,261 @@
+"""One thread that computes for the whole package, and the queue before it.
+
+MLX keeps streams and compiled functions for each thread, also when it has ended: memory and the
+system's threads grow with every one. So whatever thread calls the package, one worker computes:
+
+* ``at_work`` decorates functions that evaluate arrays: callable from any thread;
+* ``submit(task, lane)`` queues a task and returns a ``concurrent.futures.Future``. Cancelling the
+  future drops the task while it waits. Within a task, calls of the package compute at once;
+* ``checkpoint()``, which long tasks call between their parts, does what waits in earlier lanes.
+
+Lanes are served in the order of ``Lane``, each first come, first served. Work of other threads
+than the worker's needs no checkpoints where every part of it is a call of its own: between two
+calls the others get their turn, and what is done there, as calling a progress function, holds up
+nobody.
+
+At exit what waits is cancelled, and running work is left after ``END_SECONDS``.
+"""
+
+import atexit
+import os
+import sys
+import threading
+from collections import OrderedDict
+from collections.abc import Callable, Iterator
+from concurrent.futures import CancelledError, Future
+from contextvars import copy_context
+from enum import IntEnum
+from functools import partial, wraps
+from typing import Any, ParamSpec, TypeVar, cast
+
+import mlx.core as mx
+import mlx.nn as nn
+
+from . import linux
+from .streams import enter
+
+T = TypeVar("T")
+P = ParamSpec("P")
+
+END_SECONDS = 1.0  # that the exit of the process waits for running work
+
+
+class Lane(IntEnum):
+    """The order in which waiting tasks are served."""
+
+    INTERACTIVE = 0  # somebody waits for the answer
+    ENCODE = 1  # pictures that will be asked about
+    AUTOMATIC = 2  # everything in a picture: minutes, with checkpoints
+
+
+class Worker:
+    """A thread that runs tasks one after another. Its methods may be called from any thread."""
+
+    def __init__(self) -> None:
+        self._lanes: dict[Lane, OrderedDict[Future[Any], Callable[[], Any]]]
+        self._lanes = {lane: OrderedDict() for lane in Lane}
+        self._changed = threading.Condition()
+        self._ended = False
+        self._running = Lane.AUTOMATIC  # the lane of the running task; read by the worker alone
+        self._thread = threading.Thread(target=self._run, name="sam_mlx", daemon=True)
+        self._thread.start()
+
+    def submit(self, task: Callable[[], T], lane: Lane = Lane.INTERACTIVE) -> Future[T]:
+        """The future result of ``task``, which the worker runs in its turn.
+
+        ``future.cancel()`` drops it while it waits. Once the worker has ended, the future is
+        cancelled at once.
+        """
+        future: Future[T] = Future()
+        with self._changed:
+            if not self._ended:
+                self._lanes[lane][future] = task
+                self._changed.notify()
+        if self._ended:
+            future.cancel()
+        future.add_done_callback(partial(self._forget, lane))
+        return future
+
+    def call(self, task: Callable[[], T]) -> T:
+        """The result of ``task``, run in its turn, or at once within another task.
+
+        At the end of the process the main thread runs it itself, for functions registered with
+        atexit; any other thread ends there, with SystemExit.
+        """
+        if self.is_current:
+            return task()
+        future = self.submit(partial(copy_context().run, task))
+        try:
+            return future.result()
+        except CancelledError:
+            if not future.cancelled():
+                raise
+        finally:
+            future.cancel()  # nobody waits where the wait was interrupted
+            del future  # which holds the exception, and that this frame
+        if threading.current_thread() is not threading.main_thread():
+            sys.exit("sam_mlx computes no more: the process is exiting")
+        return task()
+
+    @property
+    def is_current(self) -> bool:
+        """Whether the calling thread is the worker's."""
+        return threading.current_thread() is self._thread
+
+    def checkpoint(self) -> None:
+        """Run what waits in lanes before that of the running task; nothing in other threads.
+
+        Raises CancelledError when the worker is to end.
+        """
+        while self.is_current and self._run_one([lane for lane in Lane if lane < self._running]):
+            pass
+        if self.is_current and self._ended:
+            raise CancelledError("the process is exiting")
+
+    def end(self) -> None:
+        """Cancel what waits, and wait ``END_SECONDS`` for what runs."""
+        with self._changed:
+            self._ended = True
+            left = [future for waiting in self._lanes.values() for future in waiting]
+            self._changed.notify()
+        for future in left:
+            future.cancel()
+        self._thread.join(END_SECONDS)
+        if self._thread.is_alive():
+            linux.leave_threads()
+
+    def _run(self) -> None:
+        while not self._ended:
+            with self._changed:
+                self._changed.wait_for(lambda: self._ended or any(self._lanes.values()))
+            self._run_one(list(Lane))
+        if hasattr(mx, "clear_streams"):  # since MLX 0.31.2
+            mx.clear_streams()
+
+    def _run_one(self, lanes: list[Lane]) -> bool:
+        """Run the first task that waits in these lanes, if any. Nothing of it stays with the
+        thread.
+        """
+        with self._changed:
+            lane = next((lane for lane in lanes if self._lanes[lane]), None)
+            if lane is None or self._ended:
+                return False
+            future, task = self._lanes[lane].popitem(last=False)
+        before, self._running = self._running, lane
+        try:
+            if future.set_running_or_notify_cancel():
+                run(task, future)
+        finally:
+            self._running = before
+            del task, future  # the traceback of an exception holds this frame, as ``run``'s
+        return True
+
+    def _forget(self, lane: Lane, future: Future[Any]) -> None:
+        """Let go of a task that was cancelled while it waited."""
+        with self._changed:
+            self._lanes[lane].pop(future, None)
+
+
+def run(task: Callable[[], T], future: Future[T]) -> None:
+    try:
+        future.set_result(task())
+    except BaseException as error:
+        future.set_exception(error)
+    finally:
+        del task, future
+
+
+_worker: Worker | None = None
+_begins = threading.Lock()
+
+
+def worker() -> Worker:
+    """The package's worker, started at its first use."""
+    global _worker
+    with _begins:
+        if _worker is None:
+            _worker = Worker()
+        return _worker
+
+
+def submit(task: Callable[[], T], lane: Lane = Lane.INTERACTIVE) -> Future[T]:
+    """``Worker.submit`` of the package's worker."""
+    enter()
+    return worker().submit(task, lane)
+
+
+def checkpoint() -> None:
+    """``Worker.checkpoint`` of the package's worker: for long tasks, between their parts."""
+    if _worker is not None:
+        _worker.checkpoint()
+
+
+def apart(build: Callable[[], T]) -> T:
+    """What ``build`` makes, without spending the caller's random numbers: the worker has its own.
+
+    The numbers that it draws wait for their predecessors until one is computed.
+    """
+    enter()
+
+    def run() -> T:
+        made = build()
+        mx.eval(list(cast("list[mx.array]", mx.random.state)))
+        return made
+
+    return worker().call(run)
+
+
+def at_work(compute: Callable[P, T]) -> Callable[P, T]:
+    """Decorator for functions that evaluate arrays; callable from any thread.
+
+    The worker computes. Lazy arrays among the arguments, and in the models among them, are
+    evaluated by the caller, whose streams they need; those in the result by the worker.
+    """
+
+    compute = linux.own_memory()(compute)
+
+    @wraps(compute)
+    def run(*arguments: P.args, **named: P.kwargs) -> T:
+        enter()
+        if worker().is_current:
+            return compute(*arguments, **named)
+        mx.eval(list(arrays_in([arguments, named])))
+        return worker().call(partial(evaluated, partial(compute, *arguments, **named)))
+
+    return run
+
+
+def evaluated(compute: Callable[[], T]) -> T:
+    result = compute()
+    mx.eval(list(arrays_in(result)))
+    return result
+
+
+def arrays_in(value: Any, seen: set[int] | None = None) -> Iterator[mx.array | nn.Module]:
+    """Arrays and models in arguments of the package: in collections, and in its own objects."""
+    if isinstance(value, (mx.array, nn.Module)):
+        yield value
+        return
+    ours = type(value).__module__.startswith("sam_mlx.") and hasattr(value, "__dict__")
+    values = vars(value) if ours else value
+    seen = set() if seen is None else seen
+    if isinstance(values, (list, tuple, dict)) and id(value) not in seen:
+        seen.add(id(value))
+        for part in values.values() if isinstance(values, dict) else values:
+            yield from arrays_in(part, seen)
+
+
+def _end() -> None:
+    if _worker is not None:
+        _worker.end()
+
+
+def _after_fork() -> None:
+    """A child has no threads but the one that forked it."""
+    global _worker, _begins
+    _worker, _begins = None, threading.Lock()
+
+
+atexit.register(_end)
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork)
