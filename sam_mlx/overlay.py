@@ -6,12 +6,12 @@ from collections.abc import Sequence
 import numpy as np
 from PIL import Image, ImageDraw
 
-from .masks import check_mask
+from .machine.budget import budget
+from .masks import check_mask, mask_boxes
 
 Box = tuple[slice, slice]  # rows and columns
 
 TINT = 0.45  # opacity of a mask
-PIXELS_AT_ONCE = 1 << 20  # of a picture in float32: bounds the memory of drawing
 MARKERS = {1: (40, 200, 80), 0: (230, 50, 50)}  # foreground, background points
 
 
@@ -41,9 +41,9 @@ def draw_overlay(
             "which transforms.load_image makes"
         )
     height, width = image.shape[:2]
-    boxes = [_mask_box(check_mask(mask, "masks"), (height, width)) for mask in masks]
+    boxes = [_rows_and_columns(check_mask(mask, "masks"), (height, width)) for mask in masks]
     picture = Image.fromarray(image)
-    step = max(1, PIXELS_AT_ONCE // width)
+    step = max(1, budget().drawn_pixels // width)
     for top in range(0, height, step):
         bottom = min(top + step, height)
         here = [i for i, (rows, _) in enumerate(boxes) if rows.start < bottom and rows.stop > top]
@@ -55,15 +55,12 @@ def draw_overlay(
     return _draw_prompts(picture, point_coords, point_labels, box)
 
 
-def _mask_box(mask: np.ndarray, size: tuple[int, int]) -> Box:
-    """The rows and columns that a mask is set in; none for an empty one."""
+def _rows_and_columns(mask: np.ndarray, size: tuple[int, int]) -> Box:
+    """From the first to the last that a mask is set in; the first ones of an empty mask."""
     if mask.shape != size:
         raise ValueError(f"masks has a mask of size {mask.shape}; the image has {size}")
-    ends = []
-    for axis in (1, 0):
-        used = np.flatnonzero(mask.any(axis=axis))
-        ends.append(slice(int(used[0]), int(used[-1]) + 1) if len(used) else slice(0, 0))
-    return ends[0], ends[1]
+    x0, y0, x1, y1 = mask_boxes(mask[None])[0].tolist()
+    return slice(y0, y1 + 1), slice(x0, x1 + 1)
 
 
 def _tinted(

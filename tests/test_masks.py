@@ -1,5 +1,6 @@
 """Run lengths, boxes, suppression, regions and outlines; against the original in its own file."""
 
+import json
 import sys
 
 import mlx.core as mx
@@ -241,6 +242,37 @@ def test_coco_boxes_are_cocos():
     assert M.rle_bbox(rles[0]) == [2, 3, 4, 5]
     assert M.rle_bbox({"size": [4, 4], "counts": [5, 0, 1, 2, 8]}) == [1, 2, 1, 2]
     assert M.rle_bbox({"size": [4, 4], "counts": [5, 0, 1, 2, 0, 8]}) == [1, 0, 3, 4]
+
+
+@pytest.mark.parametrize("density", [0, 0.02, 0.5, 1])
+@pytest.mark.parametrize("shape", SHAPES)
+def test_boxes_of_rles_are_those_of_masks(shape, density):
+    masks = random_masks(shape, density)
+    rles = M.encode_rle(masks)
+    for form in (rles, M.compress_rle(rles)):
+        assert [M.rle_box(rle) for rle in form] == M.mask_boxes(masks).tolist()
+
+
+def test_a_record_is_made_of_an_rle():
+    mask = np.zeros((1, 9, 12), bool)
+    mask[0, 3:8, 2:6] = True
+    (rle,) = M.compress_rle(M.encode_rle(mask))
+    record = M.record_of(rle, np.float32(0.5), np.float32(0.75))
+    assert record == {
+        "segmentation": rle, "area": 20, "bbox": [2, 3, 3, 4], "predicted_iou": 0.5,
+        "point_coords": [[3.5, 5.0]], "stability_score": 0.75, "crop_box": [0, 0, 12, 9],
+    }  # fmt: skip
+    assert json.loads(json.dumps(record)) == record
+    found = M.record_of(
+        rle, 1, 1, [[4, 5], [6, 7]], box=np.array([1, 2, 8, 9]), crop_box=[1, 0, 9, 5]
+    )
+    assert found["point_coords"] == [[4, 5], [6, 7]]
+    assert found["bbox"] == [1, 2, 7, 7] and found["crop_box"] == [1, 0, 8, 5]
+
+
+def test_the_record_of_an_empty_mask():
+    record = M.record_of({"size": [3, 4], "counts": [12]}, 0, 0)
+    assert record["area"] == 0 and record["bbox"] == [0, 0, 0, 0]
 
 
 @pytest.mark.parametrize("form", ["binary_mask", "uncompressed_rle", "coco_rle"])

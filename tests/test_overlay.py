@@ -12,6 +12,7 @@ from PIL import Image
 
 from sam_mlx import overlay
 from sam_mlx.cli import main
+from tests.support.budgets import limited
 
 IMAGES = Path(__file__).parent.parent / "examples" / "images"
 
@@ -56,17 +57,16 @@ def scene(seed, height, width, count):
 )
 def test_strips_draw_what_is_drawn_at_once(seed, height, width, count, pixels):
     image, masks = scene(seed, height, width, count)
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(overlay, "PIXELS_AT_ONCE", pixels)
+    with limited(drawn_pixels=pixels):
         found = np.asarray(overlay.draw_overlay(image, masks))
     np.testing.assert_array_equal(found, drawn_at_once(image, masks))
 
 
 @pytest.mark.parametrize("pixels", [1700, 40000, 1 << 20])
-def test_wide_contours_cross_strips(pixels, monkeypatch):
+def test_wide_contours_cross_strips(pixels):
     image, masks = scene(3, 300, 1700, 3)  # contours of 3 pixels
-    monkeypatch.setattr(overlay, "PIXELS_AT_ONCE", pixels)
-    found = np.asarray(overlay.draw_overlay(image, masks))
+    with limited(drawn_pixels=pixels):
+        found = np.asarray(overlay.draw_overlay(image, masks))
     np.testing.assert_array_equal(found, drawn_at_once(image, masks))
 
 

@@ -20,11 +20,12 @@ from ..masks import (
     compress_rle,
     decode_rle,
     encode_rle,
-    mask_boxes,
     nms,
     profile_boxes,
+    record_of,
     remove_small_regions,
     rle_area,
+    rle_box,
     run_lengths,
     stability_counts,
     stability_ratio,
@@ -216,10 +217,9 @@ def measure(
         in_rows[index, y[row] : y[row + 1]] = rows_set
         inner[index] += above
         outer[index] += below
-    boxes = profile_boxes(mx.array(in_columns), mx.array(in_rows))
     with mx.stream(mx.cpu):  # a GPU may round the ratio across the threshold
         scores = stability_ratio(mx.array(inner), mx.array(outer))
-    return np.array(scores), np.array(boxes)
+    return np.array(scores), profile_boxes(in_columns, in_rows)
 
 
 def where_they_reach(
@@ -276,16 +276,18 @@ def records(
         threshold = max(options.box_nms_thresh, options.crop_nms_thresh)
         order = clean_regions(rles, boxes, options.min_mask_region_area, threshold)
         rles = [rles[i] for i in order]
-    columns = {
-        "segmentation": in_mode(rles, options.output_mode),
-        "area": [rle_area(rle) for rle in rles],
-        "bbox": to_xywh(boxes[order]).tolist(),
-        "predicted_iou": kept.predicted_iou[order].tolist(),
-        "point_coords": [[point] for point in kept.points[order].tolist()],
-        "stability_score": kept.stability_score[order].tolist(),
-        "crop_box": to_xywh(kept.crop_boxes[order]).tolist(),
-    }
-    return [dict(zip(columns, row)) for row in zip(*columns.values())]
+    return [
+        record_of(
+            rle,
+            kept.predicted_iou[i],
+            kept.stability_score[i],
+            [kept.points[i].tolist()],
+            box=boxes[i],
+            crop_box=kept.crop_boxes[i],
+        )
+        | {"segmentation": segmentation}
+        for i, rle, segmentation in zip(order, rles, in_mode(rles, options.output_mode))
+    ]
 
 
 def in_mode(rles: list[dict[str, Any]], output_mode: str) -> Sequence[Any]:
@@ -367,5 +369,5 @@ def clean_regions(
         if filled or dropped:
             untouched[i] = 0
             rles[i] = encode_rle(mask[None])[0]
-            boxes[i] = np.array(mask_boxes(mx.array(mask[None])))[0]
+            boxes[i] = rle_box(rles[i])
     return nms(boxes, untouched, nms_thresh)

@@ -18,7 +18,7 @@ from ..files import temporary_folder, write_whole
 from ..formats import FORMATS, Format, Result
 from ..formats.masks import save_mask
 from ..images import load_image
-from ..masks import compress_rle, encode_rle, mask_boxes, stability_scores, to_xywh
+from ..masks import compress_rle, encode_rle, record_of, stability_scores
 from ..predictor import SamPredictor
 from ..prompts import check_box, check_points
 from .common import add_image_flags, add_model_flags, apply_image_flags, load_model, report
@@ -85,13 +85,13 @@ def run(args: argparse.Namespace) -> int:
     shown = list(range(len(masks))) if args.multimask else [best]
     names = [f"mask_{i}.png" for i in shown] if args.multimask else ["mask.png"]
     write_masks(output, dict(zip(names, masks[shown])), scores[shown])
-    write_overlay(output / "overlay.png", image, masks[shown], prompt)
+    records = records_of(masks[shown], scores[shown], logits[shown], prompt)
+    drawn = {k: v for k, v in prompt.items() if k != "mask_input"}
+    result = Result(Path(args.image).name, 1, image, records, drawn)
+    write_whole(output / "overlay.png", partial(FORMATS["overlay"].write, result))
     write_whole(output / "logits.npy", lambda path: np.save(path, logits[best : best + 1]))
     print(f"{output / 'overlay.png'}")
-    if args.format:
-        records = records_of(masks[shown], scores[shown], logits[shown], prompt)
-        result = Result(Path(args.image).name, 1, image, records)
-        write_formats(output, [FORMATS[name] for name in args.format], result)
+    write_formats(output, [FORMATS[name] for name in args.format], result)
     if args.model == "nano" and scores[best] < LOW_SCORE:
         print(
             f"nano is unsure of this mask: its predicted IoU is below {LOW_SCORE}. It knows drawn "
@@ -186,20 +186,10 @@ def records_of(
     masks: np.ndarray, scores: np.ndarray, logits: np.ndarray, prompt: dict[str, Any]
 ) -> list[dict[str, Any]]:
     """What was written, as the output formats take it."""
-    height, width = masks.shape[1:]
-    boxes = to_xywh(mask_boxes(masks))
-    middles = boxes[:, :2] + boxes[:, 2:] / 2
-    points = [np.asarray(prompt.get("point_coords", [middle])).tolist() for middle in middles]
-    columns = {
-        "segmentation": compress_rle(encode_rle(masks)),
-        "area": [int(mask.sum()) for mask in masks],
-        "bbox": boxes.tolist(),
-        "predicted_iou": scores.tolist(),
-        "point_coords": points,
-        "stability_score": np.array(stability_scores(mx.array(logits))).tolist(),
-        "crop_box": [[0, 0, width, height]] * len(masks),
-    }
-    return [dict(zip(columns, row)) for row in zip(*columns.values())]
+    points = prompt["point_coords"].tolist() if "point_coords" in prompt else None
+    stability = np.array(stability_scores(mx.array(logits)))
+    rles = compress_rle(encode_rle(masks))
+    return [record_of(*found, points) for found in zip(rles, scores, stability)]
 
 
 def write_formats(output: Path, formats: Sequence[Format], result: Result) -> None:
@@ -217,15 +207,3 @@ def write_format(format: Format, result: Result, name: str) -> None:
     with temporary_folder(Path(name).parent) as folder:
         format.write(result, str(folder / "part"))
         format.finish({result.file_name: folder / "part"}, name)
-
-
-def write_overlay(
-    path: Path, image: np.ndarray, masks: np.ndarray, prompt: dict[str, np.ndarray]
-) -> None:
-    records = [
-        {"segmentation": rle, "area": int(mask.sum())}
-        for rle, mask in zip(compress_rle(encode_rle(masks)), masks)
-    ]
-    drawn: dict[str, Any] = {k: v for k, v in prompt.items() if k != "mask_input"}
-    result = Result(path.name, 1, image, records, drawn)
-    write_whole(path, lambda name: FORMATS["overlay"].write(result, name))

@@ -13,7 +13,15 @@ from typing import Any
 
 import numpy as np
 
-from ..masks import brush, compress_rle, decode_rle, encode_rle, rle_area, rle_counts
+from ..masks import (
+    brush,
+    compress_rle,
+    decode_rle,
+    encode_rle,
+    record_of,
+    rle_area,
+    rle_counts,
+)
 from ..overlay import palette
 from .errors import Refusal
 from .pictures import Content
@@ -92,22 +100,8 @@ class MaskObject:
 
     def record(self) -> dict[str, Any]:
         """As the output formats take it."""
-        (x0, y0), (width, height) = self.mask_box()
-        size = self.mask["size"]
-        at = self.points or [[x0 + width / 2, y0 + height / 2]]
-        return {
-            "segmentation": self.mask, "area": self.area, "bbox": [x0, y0, width, height],
-            "predicted_iou": self.score, "point_coords": at, "stability_score": self.stability,
-            "crop_box": [0, 0, size[1], size[0]], "name": self.name, "colour": self.colour,
-        }  # fmt: skip
-
-    def mask_box(self) -> tuple[tuple[int, int], tuple[int, int]]:
-        """x, y and width, height as records have them."""
-        mask = decode_rle([self.mask])[0]
-        x, y = np.flatnonzero(mask.any(axis=0)), np.flatnonzero(mask.any(axis=1))
-        if not len(x):
-            return (0, 0), (0, 0)
-        return (int(x[0]), int(y[0])), (int(x[-1] - x[0]), int(y[-1] - y[0]))
+        record = record_of(self.mask, self.score, self.stability, self.points or None)
+        return record | {"name": self.name, "colour": self.colour}
 
 
 STATE = {f.name for f in fields(MaskObject)} - {

@@ -1,0 +1,57 @@
+"""Masks as arrays: what counts as one, which is the best or the largest, a map of labels."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, TypeVar
+
+import mlx.core as mx
+import numpy as np
+
+Array = TypeVar("Array", bound="mx.array | np.ndarray")
+
+
+def check_masks(masks: Array, name: str = "masks", axes: str = "(N, H, W)") -> Array:
+    """Masks as bool, in numpy or MLX as they came; ValueError for what is no mask."""
+    found: Any = masks if isinstance(masks, mx.array) else np.asarray(masks)
+    if found.ndim != axes.count(",") + 1:
+        raise ValueError(f"{name} has shape {tuple(found.shape)}; expected {axes}")
+    if found.dtype in (mx.bool_, np.bool_):
+        return found
+    is_set = found == 1
+    if not bool(((found == 0) | is_set).all()):
+        raise ValueError(
+            f"{name} has dtype {found.dtype} and values other than 0 and 1; "
+            f"expected bool: pass {name} > 0"
+        )
+    return is_set
+
+
+def check_mask(mask: Array, name: str = "mask") -> np.ndarray:
+    """A mask (H, W) as bool in numpy."""
+    return np.asarray(check_masks(mask, name, "(H, W)"))
+
+
+def best_mask(masks: np.ndarray, scores: np.ndarray) -> np.ndarray:
+    """The mask (H, W) of (N, H, W) with the highest predicted IoU."""
+    return check_masks(masks)[int(np.argmax(scores))]
+
+
+def largest_mask(masks: np.ndarray) -> np.ndarray:
+    """The mask (H, W) of (N, H, W) with the most pixels."""
+    masks = check_masks(masks)
+    return masks[int(np.argmax(np.asarray(masks.sum(axis=(1, 2)))))]
+
+
+def label_map(masks: Sequence[np.ndarray], size: tuple[int, int]) -> np.ndarray:
+    """(H, W) uint16 of ``size``: i + 1 where mask i is, the smallest on top; 0 elsewhere.
+
+    Raises ValueError for more than 65535 masks.
+    """
+    if len(masks) > 65535:
+        raise ValueError(f"{len(masks)} masks; a 16-bit label map holds 65535")
+    labels = np.zeros(size, np.uint16)
+    areas = np.array([np.count_nonzero(check_mask(mask, "masks")) for mask in masks])
+    for i in np.argsort(-areas, kind="stable").tolist():
+        labels[check_mask(masks[i], "masks")] = i + 1
+    return labels

@@ -1,0 +1,120 @@
+"""Boxes of masks, and which boxes repeat others."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import mlx.core as mx
+import numpy as np
+
+from ..machine.budget import budget
+from .arrays import Array, check_masks
+from .rle import Rle, rle_counts, rle_size
+
+
+def mask_boxes(masks: Array) -> Array:
+    """Boxes (N, 4) of masks (N, H, W); zeros for an empty mask (``batched_mask_to_box``)."""
+    found: Any = check_masks(masks)
+    return profile_boxes(found.any(axis=1), found.any(axis=2))
+
+
+def profile_boxes(columns: Any, rows: Any) -> Any:
+    """Boxes (N, 4), int32, from whether masks are set in each column (N, W) and each row (N, H).
+
+    In numpy or MLX, as bool or as counts of pixels.
+    """
+    xp: Any = mx if isinstance(columns, mx.array) else np
+    if len(columns) == 0:
+        return xp.zeros((0, 4), dtype=xp.int32)
+    (x0, x1), (y0, y1) = _ends(xp, columns > 0), _ends(xp, rows > 0)
+    return xp.stack([x0, y0, x1, y1], axis=1)
+
+
+def _ends(xp: Any, is_set: Any) -> tuple[Any, Any]:
+    """The first and the last set entry of each row (N, L), in numpy or MLX; 0 where none is."""
+    first, rest = (xp.argmax(line, axis=1).astype(xp.int32) for line in (is_set, is_set[:, ::-1]))
+    return first, xp.where(is_set.any(axis=1), is_set.shape[1] - 1 - rest, 0)
+
+
+def rle_box(rle: Rle) -> list[int]:
+    """The box of one RLE, as ``mask_boxes`` gives it, without decoding it."""
+    return _outermost(rle) or [0, 0, 0, 0]
+
+
+def rle_bbox(rle: Rle) -> list[int]:
+    """COCO's box of an RLE: x, y, and how many columns and rows it spans (``toBbox``)."""
+    if (box := _outermost(rle)) is None:
+        return [0, 0, 0, 0]
+    x0, y0, x1, y1 = box
+    return [x0, y0, x1 - x0 + 1, y1 - y0 + 1]
+
+
+def _outermost(rle: Rle) -> list[int] | None:
+    """The outermost set pixels, x0, y0, x1, y1; None where no pixel is set."""
+    height, _ = rle_size(rle)
+    ends = np.cumsum(rle_counts(rle))
+    first, last = ends[:-1:2], ends[1::2] - 1  # of each run of set pixels, column by column
+    first, last = first[first <= last], last[first <= last]
+    if len(first) == 0:
+        return None
+    x0, x1 = int(first[0]) // height, int(last[-1]) // height
+    if (first // height != last // height).any():  # one that goes on in the next column
+        return [x0, 0, x1, height - 1]
+    return [x0, int((first % height).min()), x1, int((last % height).max())]
+
+
+def box_area(boxes: np.ndarray) -> np.ndarray:
+    """Areas (N,) of boxes (N, 4)."""
+    return (boxes[:, 2] - boxes[:, 0]) * (boxes[:, 3] - boxes[:, 1])
+
+
+def to_xywh(boxes: np.ndarray) -> np.ndarray:
+    """Boxes (..., 4) from x0, y0, x1, y1 to x, y, width, height (``box_xyxy_to_xywh``)."""
+    return np.concatenate([boxes[..., :2], boxes[..., 2:] - boxes[..., :2]], axis=-1)
+
+
+def box_iou(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+    """IoU (N, M), float32, of boxes (N, 4) and (M, 4); NaN for two without area."""
+    low = np.maximum(a[:, None, :2], b[None, :, :2])
+    high = np.minimum(a[:, None, 2:], b[None, :, 2:])
+    shared = np.prod(np.maximum(high - low, 0), axis=2)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        return shared / (box_area(a)[:, None] + box_area(b)[None] - shared)
+
+
+def nms(boxes: np.ndarray, scores: np.ndarray, threshold: float) -> np.ndarray:
+    """Indices of the boxes (N, 4) to keep, best score first; equal to ``torchvision.ops.nms``.
+
+    A box goes when a kept one with a higher score, or an equal one and listed earlier, overlaps
+    it by an IoU above ``threshold``. A box without area overlaps nothing, itself included.
+    """
+    order = np.argsort(-np.asarray(scores, np.float32), kind="stable")
+    # In numpy: other devices do not round divisions as torchvision on a CPU does.
+    boxes = np.asarray(boxes, np.float32)[order]
+    kept = np.zeros(0, int)
+    at_once = budget().boxes
+    for start in range(0, len(boxes), at_once):
+        block = np.arange(start, min(start + at_once, len(boxes)))
+        free = np.ones(len(block), bool)
+        for i in range(0, len(kept), at_once):
+            overlaps = box_iou(boxes[kept[i : i + at_once]], boxes[block]) > float(threshold)
+            free &= ~overlaps.any(axis=0)
+        block = block[free]
+        overlaps = np.triu(box_iou(boxes[block], boxes[block]) > float(threshold), k=1)
+        keep = _greedy(overlaps)
+        kept = np.concatenate([kept, block[keep]])
+    return order[kept]
+
+
+def _greedy(overlaps: np.ndarray) -> np.ndarray:
+    """Which of N are kept when each, in order, is dropped if a kept one before overlaps it.
+
+    Repeats "dropped by what is kept so far" until it holds: each round settles at least one more
+    link of every chain of overlaps, and chains are short.
+    """
+    keep: np.ndarray = np.ones(len(overlaps), bool)
+    while True:
+        settled: np.ndarray = ~overlaps[keep].any(axis=0)
+        if (settled == keep).all():
+            return keep
+        keep = settled

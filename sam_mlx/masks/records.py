@@ -1,0 +1,79 @@
+"""Records of masks, as the automatic generator gives them, and as COCO has them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import mlx.core as mx
+import numpy as np
+
+from .boxes import rle_bbox, rle_box, to_xywh
+from .rle import Rle, compress_rle, encode_rle, rle_area, rle_size
+
+Record = dict[str, Any]  # of ``SamAutomaticMaskGenerator``
+
+
+def record_of(
+    rle: Rle,
+    predicted_iou: float,
+    stability_score: float,
+    points: Sequence[Sequence[float]] | None = None,
+    *,
+    box: Sequence[int] | None = None,
+    crop_box: Sequence[int] | None = None,
+) -> Record:
+    """The record of a mask, in the generator's form, from its RLE, compressed or not.
+
+    points: x, y in pixels of the picture; without them, the middle of the mask's box. box: x0, y0,
+    x1, y1 of the mask, inclusive, where it is known already. crop_box: the same of the crop that it
+    was found in, exclusive; without it, the whole picture.
+    """
+    height, width = rle_size(rle)
+    x, y, w, h = to_xywh(np.array(rle_box(rle) if box is None else box)).tolist()
+    crop = np.array([0, 0, width, height] if crop_box is None else crop_box)
+    return {
+        "segmentation": rle,
+        "area": rle_area(rle),
+        "bbox": [x, y, w, h],
+        "predicted_iou": float(predicted_iou),
+        "point_coords": [[x + w / 2, y + h / 2]] if points is None else list(points),
+        "stability_score": float(stability_score),
+        "crop_box": to_xywh(crop).tolist(),
+    }
+
+
+def coco_annotations(
+    records: Sequence[Record], image_id: int = 0, first_id: int = 1, category_id: int = 1
+) -> list[dict[str, Any]]:
+    """COCO annotations of automatic masks in any output mode, with compressed RLE.
+
+    Ids count from ``first_id``. ``bbox`` is COCO's, one wider and higher than the records', which
+    are the original's. The records' scores, point and crop come along.
+    """
+    rles = compressed_segmentations(records)
+    return [
+        {
+            "id": first_id + i,
+            "image_id": image_id,
+            "category_id": category_id,
+            "segmentation": rle,
+            "area": record["area"],
+            "bbox": rle_bbox(rle),
+            "iscrowd": 0,
+            **{k: record[k] for k in ("predicted_iou", "stability_score", "point_coords")},
+            "crop_box": record["crop_box"],
+        }
+        for i, (record, rle) in enumerate(zip(records, rles))
+    ]
+
+
+def compressed_segmentations(records: Sequence[Record]) -> list[Rle]:
+    """Compressed RLE of automatic masks in any output mode."""
+    # Masks one at a time: as an array of their own they would take their memory twice.
+    return compress_rle(
+        [
+            encode_rle(found[None])[0] if isinstance(found, (np.ndarray, mx.array)) else found
+            for found in (record["segmentation"] for record in records)
+        ]
+    )

@@ -1,0 +1,34 @@
+"""How little a mask depends on the threshold that cuts it."""
+
+from __future__ import annotations
+
+import math
+
+import mlx.core as mx
+
+
+def stability_scores(logits: mx.array, threshold: float = 0.0, offset: float = 1.0) -> mx.array:
+    """How little masks depend on the threshold, (N,), from logits (N, H, W).
+
+    The IoU of the masks above ``threshold + offset`` and above ``threshold - offset``; NaN when
+    both are empty (``calculate_stability_score``).
+    """
+    return stability_ratio(*stability_counts(logits, threshold, offset))
+
+
+def stability_counts(
+    logits: mx.array, threshold: float, offset: float, inside: mx.array | bool = True
+) -> tuple[mx.array, mx.array]:
+    """Pixels (...,) above ``threshold + offset`` and above ``threshold - offset``, of logits
+    (..., H, W) where ``inside``.
+    """
+    inner, outer = ((logits > threshold + sign * offset) & inside for sign in (1, -1))
+    return inner.sum(axis=(-2, -1)), outer.sum(axis=(-2, -1))
+
+
+def stability_ratio(inner: mx.array, outer: mx.array, empty: float = math.nan) -> mx.array:
+    """The stability score of two counts of pixels; ``empty`` where both are 0.
+
+    NaN, as in the original, passes no threshold; exported files say 0, which apps can show.
+    """
+    return mx.where(outer > 0, inner / mx.maximum(outer, 1), empty)
