@@ -43,6 +43,20 @@ class Prompt:
         return length, self.box is not None, self.mask is not None
 
 
+def is_ambiguous(
+    point_coords: ArrayLike | None = None,
+    point_labels: ArrayLike | None = None,
+    box: ArrayLike | None = None,
+    mask_input: ArrayLike | None = None,
+) -> bool:
+    """Whether ``SamPredictor.predict`` should be asked for three masks of a prompt: of one point
+    and nothing else, which may mean a part, an object or several. The original's advice is to
+    choose among them by score.
+    """
+    alone = box is None and mask_input is None
+    return alone and point_labels is not None and np.size(point_labels) == 1
+
+
 def check_prompt(
     coords: ArrayLike | None,
     labels: ArrayLike | None,

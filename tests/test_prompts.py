@@ -6,7 +6,7 @@ import pytest
 
 from sam_mlx.export import graphs
 from sam_mlx.modeling import prompt_encoder
-from sam_mlx.prompts import check_points, stack_points
+from sam_mlx.prompts import check_points, is_ambiguous, stack_points
 
 
 @pytest.mark.parametrize(
@@ -65,3 +65,19 @@ def test_coordinates_that_would_overflow_in_the_model(predictor, value):
     with pytest.raises(ValueError, match="beyond 1e32"):
         predictor.predict(box=[box[0], 0, box[1], 1])
     assert np.isfinite(predictor.predict([[value * 1e-6, 0]], [1])[1]).all()
+
+
+@pytest.mark.parametrize(
+    ("prompt", "three"),
+    [
+        ({"point_coords": [[1, 2]], "point_labels": [1]}, True),
+        ({"point_coords": np.ones((1, 2)), "point_labels": np.ones(1)}, True),
+        ({"point_coords": [[1, 2]], "point_labels": [1], "box": [0, 0, 3, 3]}, False),
+        ({"point_coords": [[1, 2]], "point_labels": [1], "mask_input": np.zeros((1, 4, 4))}, False),
+        ({"point_coords": [[1, 2], [3, 4]], "point_labels": [1, 0]}, False),
+        ({"box": [0, 0, 3, 3]}, False),
+        ({}, False),
+    ],
+)
+def test_one_point_and_nothing_else_is_ambiguous(prompt, three):
+    assert is_ambiguous(**prompt) is three

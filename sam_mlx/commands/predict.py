@@ -14,13 +14,13 @@ import mlx.core as mx
 import numpy as np
 
 from ..batch.checks import check_formats
-from ..files import temporary_folder, write_whole
+from ..files import write_whole
 from ..formats import FORMATS, Format, Result
 from ..formats.masks import save_mask
 from ..images import load_image
 from ..masks import compress_rle, encode_rle, record_of, stability_scores
 from ..predictor import SamPredictor
-from ..prompts import check_box, check_points
+from ..prompts import check_box, check_points, is_ambiguous
 from .common import add_image_flags, add_model_flags, apply_image_flags, load_model, report
 
 HELP = "segment one object of an image"
@@ -33,6 +33,7 @@ DESCRIPTION = (
 MORE = {name: f for name, f in FORMATS.items() if name not in ("masks", "overlay")}
 MASKS = ("mask.png", "mask_0.png", "mask_1.png", "mask_2.png")
 WRITTEN = (*MASKS, "overlay.png", "logits.npy")
+NAME = "object"  # of what --format writes
 # nano gives a coin or a plate that it finds 0.8 and more, nine of ten clicks on photographs less
 # than 0.75.
 LOW_SCORE = 0.75
@@ -75,10 +76,9 @@ def run(args: argparse.Namespace) -> int:
     start = time.perf_counter()
     predictor.set_image(image)
     report(args, "set_image", start)
-    # A lone click is ambiguous: the original's advice is to choose among three masks by score.
-    ambiguous = args.multimask or is_lone_click(prompt)
+    three = args.multimask or is_ambiguous(**prompt)
     start = time.perf_counter()
-    masks, scores, logits = predictor.predict(**prompt, multimask_output=ambiguous)
+    masks, scores, logits = predictor.predict(**prompt, multimask_output=three)
     report(args, "predict", start)
 
     best = int(scores.argmax())
@@ -109,15 +109,11 @@ def check_output(args: argparse.Namespace) -> Path:
     image = Path(args.image).expanduser().resolve()
     formats = [FORMATS[name] for name in args.format]
     check_formats(formats)
-    written = {output / name for name in WRITTEN} | {path_of(output, f) for f in formats}
+    written = {output / name for name in WRITTEN}
+    written |= {format.path_of_one(output, NAME) for format in formats}
     if image in {path.resolve() for path in written}:
         raise ValueError(f"{args.image} would be replaced by a result; choose another folder")
     return output
-
-
-def path_of(output: Path, format: Format) -> Path:
-    """Where --format writes."""
-    return output / format.joined if format.joined else format.path(output, "object")
 
 
 def check_inside(prompt: dict[str, Any], size: tuple[int, ...]) -> None:
@@ -168,10 +164,6 @@ def read_prompt(args: argparse.Namespace) -> dict[str, Any]:
     return prompt
 
 
-def is_lone_click(prompt: dict[str, np.ndarray]) -> bool:
-    return prompt.keys() == {"point_coords", "point_labels"} and len(prompt["point_labels"]) == 1
-
-
 def read_logits(path: str) -> np.ndarray:
     try:
         logits: np.ndarray = np.load(path, allow_pickle=False)
@@ -194,16 +186,6 @@ def records_of(
 
 def write_formats(output: Path, formats: Sequence[Format], result: Result) -> None:
     for format in formats:
-        path = path_of(output, format)
-        write_whole(path, partial(write_format, format, result))
+        path = format.path_of_one(output, NAME)
+        write_whole(path, partial(format.write_one, result))
         print(path)
-
-
-def write_format(format: Format, result: Result, name: str) -> None:
-    """One file, also where a format has one for all pictures."""
-    if not format.joined:
-        format.write(result, name)
-        return
-    with temporary_folder(Path(name).parent) as folder:
-        format.write(result, str(folder / "part"))
-        format.finish({result.file_name: folder / "part"}, name)

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from ..files import temporary_folder
 from ..masks import decode_rle
 
 
@@ -65,6 +66,20 @@ class Format(ABC):
     def remove(self, path: Path) -> None:
         """Take away what ``write`` made, if anything."""
         path.unlink(missing_ok=True)
+
+    def path_of_one(self, folder: Path, name: str) -> Path:
+        """Where ``write_one`` puts the result of a picture."""
+        return folder / self.joined if self.joined else self.path(folder, name)
+
+    def write_one(self, result: Result, path: str) -> None:
+        """The whole result of one picture, also where all pictures share a file."""
+        if not self.joined:
+            self.write(result, path)
+            return
+        with temporary_folder(Path(path).parent) as folder:
+            part = folder / "part"
+            self.write(result, str(part))
+            self.finish({result.file_name: part}, path)
 
     def finish(self, parts: Mapping[str, Path], path: str) -> None:
         """Make the file for all pictures of the results that are there, by the pictures' names."""

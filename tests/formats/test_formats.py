@@ -20,18 +20,8 @@ def result(count: int) -> Result:
     masks = np.zeros((count, 12, 20), bool)
     for i in range(count):
         masks[i, i : i + 6, 2 * i : 2 * i + 9] = True
-    records = [
-        {
-            "segmentation": rle,
-            "area": int(mask.sum()),
-            "bbox": [0, 0, 1, 1],
-            "predicted_iou": 0.9,
-            "point_coords": [[1.5, 2.5]],
-            "stability_score": 0.95,
-            "crop_box": [0, 0, 20, 12],
-        }
-        for mask, rle in zip(masks, M.compress_rle(M.encode_rle(masks)))
-    ]
+    rles = M.compress_rle(M.encode_rle(masks))
+    records = [M.record_of(rle, 0.9, 0.95, [[1.5, 2.5]]) for rle in rles]
     return Result("picture.png", 1, np.full((12, 20, 3), 90, np.uint8), records)
 
 
@@ -65,6 +55,16 @@ def test_every_format_writes_what_it_is_given(format: Format, count: int, tmp_pa
     for _ in range(2):
         format.remove(path)
         assert not path.exists()
+
+
+@pytest.mark.parametrize("format", ALL, ids=lambda format: format.name)
+def test_one_picture_has_its_whole_result(format: Format, tmp_path: Path):
+    path = format.path_of_one(tmp_path, "picture")
+    format.write_one(result(2), str(path))
+    assert [found.name for found in tmp_path.iterdir()] == [path.name]
+    if format.joined:
+        (image,) = json.loads(path.read_text())["images"]
+        assert path.name == format.joined and image["file_name"] == "picture.png"
 
 
 def test_a_folder_with_something_else_is_not_removed(tmp_path: Path):
