@@ -185,3 +185,20 @@ def test_a_picture_that_is_being_encoded_can_be_used(tab):
     tab.page.evaluate("() => { window.finished = true; }")
     tab.page.wait_for_selector("#choices:not([hidden])")
     assert not tab.page.locator("#progress").is_visible()
+
+
+def test_a_picture_that_cannot_be_encoded_again_is_named(tab):
+    """The server has dropped its embedding, and fails to make another."""
+    tab.page.evaluate("""() => {
+      const ask = window.fetch;
+      window.fetch = async (path, options) => {
+        if (path.endsWith("/objects")) return new Response("{}", { status: 409 });
+        const answer = await ask(path, options);
+        if (!path.endsWith("/encode")) return answer;
+        const picture = await answer.json();
+        return new Response(JSON.stringify({ ...picture, ready: false, error: "no memory" }));
+      };
+    }""")
+    tab.click(138, 53)
+    assert tab.text("#toast") == "coins.png: no memory"
+    assert tab.objects == []

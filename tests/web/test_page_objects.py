@@ -57,7 +57,7 @@ def test_opacity_is_set(two):
 
 def kept(tab) -> int:
     tab.page.wait_for_timeout(300)
-    return int(tab.text("#everything-count").split()[0])
+    return int(tab.text("#automatic-count").split()[0])
 
 
 def test_everything_is_filtered_by_sliders_and_taken_over(tab):
@@ -69,9 +69,9 @@ def test_everything_is_filtered_by_sliders_and_taken_over(tab):
         return ask(path, options);
       };
     }""")
-    tab.page.click("#find-everything")
-    assert tab.page.locator("#everything-progress").is_visible()
-    tab.page.wait_for_selector("#everything-count", timeout=120_000)
+    tab.page.click("#automatic-find")
+    assert tab.page.locator("#automatic-progress").is_visible()
+    tab.page.wait_for_selector("#automatic-count", timeout=120_000)
     tab.page.wait_for_selector("text=/^[1-9]\\d* of/")
     many = kept(tab)
     searched = tab.page.evaluate("() => paths.length = 0")
@@ -88,7 +88,7 @@ def test_everything_is_filtered_by_sliders_and_taken_over(tab):
     np.testing.assert_array_equal(tab.masks[0], decode_rle([record["segmentation"]])[0])
     assert tab.masks[0][50, 65]
     tab.press("Escape")
-    assert tab.page.locator("#find-everything").is_visible() and tab.names() == ["Object 1"]
+    assert tab.page.locator("#automatic-find").is_visible() and tab.names() == ["Object 1"]
     tab.press("a")
     tab.page.get_by_role("button", name="Take all").click()
     tab.settled()
@@ -98,9 +98,9 @@ def test_everything_is_filtered_by_sliders_and_taken_over(tab):
 
 
 def test_everything_is_stopped(tab):
-    tab.page.click("#find-everything")
+    tab.page.click("#automatic-find")
     tab.page.get_by_role("button", name="Stop").click()
-    tab.page.wait_for_selector("#find-everything")
+    tab.page.wait_for_selector("#automatic-find")
     tab.page.wait_for_timeout(400)
     assert tab.picture.everything is None
     assert tab.click(138, 53).names() == ["Object 1"]
@@ -243,3 +243,68 @@ def test_what_is_no_picture_is_refused_with_a_sentence(window, site):
     tab.page.wait_for_selector("#toast.error.shown")
     assert "picture" in tab.text("#toast") and tab.text("#picture-name") == "coins.png"
     assert len(tab.errors) == 1 and "415" in tab.errors.pop()  # Chromium's own, of the answer
+
+
+SENT = """async (found) => {
+  const { fromServer, toServer } = await import("/page/object.js");
+  return toServer(fromServer(found));
+}"""
+
+
+def test_the_page_sends_the_fields_that_the_server_has(two):
+    """Declared in object.js and by the server: all of them, and as they are there."""
+    two.press("b").drag((30, 100), (60, 100))
+    picture = f"/api/sessions/{two.session.id}/pictures/p1"
+    ask = "async (path) => (await fetch(path)).json()"
+    objects = two.page.evaluate(ask, picture)["objects"]
+    paths = two.page.evaluate(ask, "/api/openapi.json")["paths"]
+    body = paths["/api/sessions/{session}/pictures/{picture}/objects/{object}"]["put"]
+    fields = body["requestBody"]["content"]["application/json"]["schema"]["properties"]
+    for found in objects:
+        sent = two.page.evaluate(SENT, found)
+        assert set(sent) == set(fields)
+        assert sent == {name: found[name] for name in fields}
+    assert len(objects) == 3 and objects[2]["edits"]
+
+
+def test_automatic_masks_are_of_one_session_only(two):
+    two.page.click("#automatic-find")
+    two.page.wait_for_selector("#automatic-count", timeout=120_000)
+    two.press("Escape")
+    assert two.text("#automatic-find") == "Show everything"
+    name, data = two.download("Save the session")
+    two.page.locator("#session-file").set_input_files(
+        {"name": name, "mimeType": "application/zip", "buffer": data}
+    )
+    two.page.wait_for_selector("text=The session was opened")
+    assert two.ready().text("#automatic-find") == "Find everything"
+
+
+def test_a_hover_goes_when_automatic_masks_are_shown(tab):
+    tab.page.click("#automatic-find")
+    tab.page.wait_for_selector("text=/^[1-9]\\d* of/", timeout=120_000)
+    tab.set("pred_iou_thresh", 1)
+    tab.page.wait_for_selector("text=/^0 of/")
+    tab.page.locator("#stage").focus()
+    tab.press("Escape")
+    tab.page.evaluate(
+        "() => addEventListener('shown', () => document.body.dataset.shown = '', true)"
+    )
+    tab.move(138, 53)
+    tab.page.wait_for_selector("body[data-shown]")
+    assert tab.ink(138, 53)[3] > 0
+    tab.press("a")
+    assert tab.ink(138, 53)[3] == 0
+
+
+def test_without_a_picture_keys_do_nothing(tab):
+    tab.page.evaluate(f"""() => fetch("/api/sessions/{tab.session.id}/pictures/p1",
+                                      {{ method: "DELETE" }})""")
+    tab.page.reload()
+    tab.page.wait_for_selector("body[data-ready]")
+    assert tab.text("#picture-name") == "No picture"
+    tab.page.locator("#stage").focus()
+    tab.press("n", "1", "Backspace", "h", "[", "]", "a", "Escape", "PageDown", "Control+z")
+    tab.press("b", "Space", "v", "ArrowLeft", "Space", "Shift+Space", "ArrowUp", "Space", "q", "e")
+    tab.page.mouse.click(300, 300)  # erases nothing; no error is logged
+    assert tab.page.locator("#undo").is_disabled() and tab.names() == []

@@ -3,50 +3,50 @@
 import { rgbOf } from "./colours.js";
 import { $, make } from "./dom.js";
 import { boundsOf, drawLogits } from "./logits.js";
-import { answerOf, isAmbiguous } from "./work.js";
+import { answerOf } from "./object.js";
 
 const SIDE = 76; // CSS pixels
 
 export class Choices {
-  constructor(app) {
-    this.app = app;
+  /** choose(i): the mask i is meant. */
+  constructor(choose) {
+    this.choose = choose;
     this.root = $("choices");
     this.shown = null; // the answer whose masks are drawn
   }
 
-  update() {
-    const active = this.app.work?.active;
-    const question = active?.prompt.question;
-    const answer = question && isAmbiguous(question) ? answerOf(question) : null;
-    const visible = Boolean(answer && answer.masks.length > 1 && !this.app.everything.open);
-    this.root.hidden = !visible;
-    if (!visible) return;
-    if (this.shown !== answer) this.#build(answer, active.colour);
-    const chosen = active.prompt.choice ?? answer.best;
+  /** Offer the masks of an object's question, where there are several; image: the picture, small. */
+  update(object, picture, image) {
+    const answer = object && answerOf(object.prompt.question);
+    this.root.hidden = !(answer?.masks.length > 1);
+    if (this.root.hidden) return;
+    if (this.shown !== answer) this.#build(answer, object.colour, picture, image);
+    const chosen = object.prompt.choice ?? answer.best;
     [...this.root.children].forEach((button, i) => {
       button.setAttribute("aria-checked", String(i === chosen));
       button.tabIndex = i === chosen ? 0 : -1;
     });
   }
 
-  #build(answer, colour) {
+  #build(answer, colour, picture, image) {
     this.shown = answer;
-    const frame = this.#frameOf(answer.masks);
-    this.root.replaceChildren(...answer.masks.map((mask, i) => this.#button(mask, i, colour, frame)));
+    const frame = frameOf(answer.masks, picture);
+    const draw = (context, field) => {
+      context.drawImage(image, frame.x, frame.y, frame.width, frame.height);
+      drawLogits(context, field, frame, { colour: rgbOf(colour), outline: rgbOf(colour), opacity: 0.55, line: 3 });
+    };
+    this.root.replaceChildren(...answer.masks.map((mask, i) => this.#button(mask, i, draw)));
   }
 
-  #button(mask, i, colour, frame) {
+  #button({ field, score }, i, draw) {
     const canvas = make("canvas", { width: SIDE * 2, height: SIDE * 2, "aria-hidden": "true" });
-    const context = canvas.getContext("2d");
-    context.drawImage(this.app.stage.small, frame.x, frame.y, frame.width, frame.height);
-    const style = { colour: rgbOf(colour), outline: rgbOf(colour), opacity: 0.55, line: 3 };
-    drawLogits(context, mask.field, frame, style);
-    const score = `${Math.round(mask.score * 100)}%`;
+    draw(canvas.getContext("2d"), field);
+    const said = `${Math.round(score * 100)}%`;
     return make(
       "button",
-      { type: "button", className: "choice", role: "radio", "aria-label": `Mask ${i + 1}, score ${score}`,
-        onclick: () => this.app.editor.choice(i), onkeydown: (event) => this.#arrow(event, i) },
-      canvas, make("span", { className: "choice-key" }, String(i + 1)), make("span", { className: "choice-score" }, score),
+      { type: "button", className: "choice", role: "radio", "aria-label": `Mask ${i + 1}, score ${said}`,
+        onclick: () => this.choose(i), onkeydown: (event) => this.#arrow(event, i) },
+      canvas, make("span", { className: "choice-key" }, String(i + 1)), make("span", { className: "choice-score" }, said),
     );
   }
 
@@ -57,22 +57,21 @@ export class Choices {
     event.stopPropagation();
     const count = this.root.children.length;
     const next = (i + by + count) % count;
-    this.app.editor.choice(next);
+    this.choose(next);
     this.root.children[next].focus();
   }
+}
 
-  /** Where the picture lies on a small canvas that shows all the masks and a little around. */
-  #frameOf(masks) {
-    const { width, height } = this.app.view.picture;
-    const boxes = masks.map((mask) => boundsOf(mask.field)).filter(Boolean);
-    const low = (i) => Math.min(...boxes.map((box) => box[i]), 1);
-    const high = (i) => Math.max(...boxes.map((box) => box[i]), 0);
-    const [x0, y0, x1, y1] = boxes.length ? [low(0), low(1), high(2), high(3)] : [0, 0, 1, 1];
-    const side = Math.max((x1 - x0) * width, (y1 - y0) * height) * 1.3;
-    const scale = (SIDE * 2) / Math.max(side, 8);
-    return {
-      x: SIDE - ((x0 + x1) / 2) * width * scale, y: SIDE - ((y0 + y1) / 2) * height * scale,
-      width: width * scale, height: height * scale,
-    };
-  }
+/** Where the picture lies on a small canvas that shows all the masks and a little around. */
+function frameOf(masks, { width, height }) {
+  const boxes = masks.map((mask) => boundsOf(mask.field)).filter(Boolean);
+  const low = (i) => Math.min(...boxes.map((box) => box[i]), 1);
+  const high = (i) => Math.max(...boxes.map((box) => box[i]), 0);
+  const [x0, y0, x1, y1] = boxes.length ? [low(0), low(1), high(2), high(3)] : [0, 0, 1, 1];
+  const side = Math.max((x1 - x0) * width, (y1 - y0) * height) * 1.3;
+  const scale = (SIDE * 2) / Math.max(side, 8);
+  return {
+    x: SIDE - ((x0 + x1) / 2) * width * scale, y: SIDE - ((y0 + y1) / 2) * height * scale,
+    width: width * scale, height: height * scale,
+  };
 }

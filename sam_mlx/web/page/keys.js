@@ -50,10 +50,10 @@ const SHEET = [
 ];
 
 export class Keys {
-  constructor(app) {
-    this.app = app;
+  /** actions: functions by name, used below; crosshair: what arrows and Space move and press. */
+  constructor({ stage, crosshair, actions }) {
+    Object.assign(this, { stage, crosshair, actions, sheet: $("sheet") });
     this.spaceHeld = false; // for dragging
-    this.sheet = $("sheet");
     $("shortcuts").append(...SHEET.map(group));
     $("help").onclick = () => this.sheet.showModal();
     $("sheet-close").onclick = () => this.sheet.close();
@@ -66,57 +66,47 @@ export class Keys {
   #down(event) {
     if (this.sheet.open || isTyping(event.target)) return;
     const command = event.metaKey || event.ctrlKey;
-    const onStage = event.target === this.app.stage.root || event.target === document.body;
+    const onStage = event.target === this.stage.root || event.target === document.body;
     const call = command ? this.#withCommand(event) : this.#plain(event) ?? (onStage ? this.#onStage(event) : null);
     if (!call) return;
     event.preventDefault();
     call();
   }
 
-  #withCommand(event) {
-    const { work, out } = this.app;
+  #withCommand({ key, shiftKey }) {
+    const { undo, redo, saveSession, openPictures, copyMask } = this.actions;
     return {
-      z: () => (event.shiftKey ? work?.redo() : work?.undo()),
-      y: () => work?.redo(),
-      s: () => attempt(() => out.saveSession()),
-      o: () => $("files").click(),
-      c: event.shiftKey ? () => attempt(() => out.copyMask()) : undefined,
-    }[event.key.toLowerCase()];
+      z: shiftKey ? redo : undo, y: redo, s: saveSession, o: openPictures, c: shiftKey ? copyMask : undefined,
+    }[key.toLowerCase()];
   }
 
   #plain({ key, target }) {
-    const { app } = this;
-    const { editor, work } = app;
+    const act = this.actions;
     const pressesButton = key === "Enter" && target.closest("button, summary, a");
     return pressesButton ? null : {
-      1: () => editor.choice(0), 2: () => editor.choice(1), 3: () => editor.choice(2),
-      n: () => editor.finish(), enter: () => editor.finish(),
-      backspace: () => work?.active && work.remove(work.active.key),
-      delete: () => work?.active && work.remove(work.active.key),
-      "[": () => app.stepObject(-1), "]": () => app.stepObject(1),
-      h: () => work?.active && app.toggleHidden(work.active.key),
-      escape: () => editor.escape(),
-      v: () => app.setTool("point"), x: () => app.setTool("beside"), b: () => app.setTool("brush"),
-      e: () => app.setTool("eraser"), m: () => app.setTool("pan"),
-      ",": () => editor.setRadius(editor.radius / 1.25), ".": () => editor.setRadius(editor.radius * 1.25),
-      "+": () => app.zoom(1.25), "=": () => app.zoom(1.25), "-": () => app.zoom(0.8), 0: () => app.fit(),
-      a: () => (app.everything.open ? app.everything.close() : app.everything.start()),
-      d: () => $("theme").click(),
-      "?": () => this.sheet.showModal(),
-      pageup: () => app.pictures.step(-1), pagedown: () => app.pictures.step(1),
+      1: () => act.choice(0), 2: () => act.choice(1), 3: () => act.choice(2),
+      n: act.finish, enter: act.finish, escape: act.escape,
+      backspace: act.remove, delete: act.remove, h: act.toggleHidden,
+      "[": () => act.stepObject(-1), "]": () => act.stepObject(1),
+      v: () => act.tool("point"), x: () => act.tool("beside"), b: () => act.tool("brush"),
+      e: () => act.tool("eraser"), m: () => act.tool("pan"),
+      ",": act.smallerBrush, ".": act.largerBrush,
+      "+": act.zoomIn, "=": act.zoomIn, "-": act.zoomOut, 0: act.fit,
+      a: act.toggleAutomatic, d: () => $("theme").click(), "?": () => this.sheet.showModal(),
+      pageup: () => act.stepPicture(-1), pagedown: () => act.stepPicture(1),
     }[key.toLowerCase()];
   }
 
   #onStage(event) {
-    const { editor } = this.app;
+    const { crosshair } = this;
     const step = event.shiftKey ? 24 : 4;
     const move = { ArrowLeft: [-1, 0], ArrowRight: [1, 0], ArrowUp: [0, -1], ArrowDown: [0, 1] }[event.key];
-    if (move) return () => editor.moveCrosshair(move[0] * step, move[1] * step);
-    if (event.key.toLowerCase() === "q") return () => editor.pressCrosshair(true, false);
+    if (move) return () => crosshair.move(move[0] * step, move[1] * step);
+    if (event.key.toLowerCase() === "q") return () => crosshair.press(true, false);
     if (event.code !== "Space") return null;
     return () => {
       if (event.repeat) return;
-      if (editor.crosshair || event.shiftKey || event.altKey) editor.pressCrosshair(event.altKey, event.shiftKey);
+      if (crosshair.at || event.shiftKey || event.altKey) crosshair.press(event.altKey, event.shiftKey);
       else this.#holdSpace(true);
     };
   }
@@ -127,7 +117,7 @@ export class Keys {
 
   #holdSpace(held) {
     this.spaceHeld = held;
-    this.app.stage.root.classList.toggle("panning", held);
+    this.stage.root.classList.toggle("panning", held);
   }
 }
 

@@ -1,291 +1,235 @@
-// The page: puts its parts together, and holds what they share.
+// The page: makes its parts, gives each what it needs, and brings all up to date after a change.
 
-import { Api } from "./api.js";
+import { Automatic } from "./automatic.js";
+import { Brush } from "./brush.js";
 import { Choices } from "./choices.js";
-import { $, announce, attempt, toast } from "./dom.js";
+import { Crosshair } from "./crosshair.js";
+import { $, announce, attempt } from "./dom.js";
 import { Editor } from "./editor.js";
-import { EverythingPanel } from "./everything.js";
+import { Hover } from "./hover.js";
 import { Keys } from "./keys.js";
 import { ObjectList } from "./objects.js";
 import { Out } from "./out.js";
 import { Pictures } from "./pictures.js";
 import { Pointer } from "./pointer.js";
+import { Session } from "./session.js";
 import { Stage } from "./stage.js";
 import { Tools } from "./tools.js";
 import { View } from "./view.js";
-import { Work } from "./work.js";
 
-const HINTS = {
-  point: "Click on an object, or drag a box around it",
-  beside: "Click beside the object, on what does not belong to it",
-  brush: "Paint what is missing",
-  eraser: "Erase what is too much",
-  pan: "Drag to move the picture",
+const session = new Session({ joined, shown, changed, progress });
+const view = new View();
+const stage = new Stage($("stage"), view);
+
+// What is done on the picture.
+const tools = new Tools({ chosen: pointedAnew, resized: () => stage.draw("top") });
+const automatic = new Automatic({ stage, toggled: pointedAnew });
+const hover = new Hover({ stage, view, tools, automatic });
+const editor = new Editor({ stage, tools, hover, automatic, changed });
+const brush = new Brush({ stage, tools });
+const crosshair = new Crosshair({ stage, view, tools, hover, editor, brush, pan });
+
+// What is around it.
+const choices = new Choices((i) => editor.choice(i));
+const objects = new ObjectList({ choose: (key) => editor.choose(key), finish: () => editor.finish() });
+const pictures = new Pictures(session);
+const out = new Out(session);
+
+/** What keys and buttons do. */
+const actions = {
+  undo: () => session.work?.undo(),
+  redo: () => session.work?.redo(),
+  choice: (i) => editor.choice(i),
+  finish: () => editor.finish(),
+  remove: () => withActive((work, { key }) => work.remove(key)),
+  toggleHidden: () => withActive((work, { key }) => work.toggleHidden(key)),
+  stepObject: (by) => editor.step(by),
+  stepPicture: (by) => pictures.step(by),
+  escape: () => {
+    if (crosshair.corner) crosshair.cancelBox();
+    else if (automatic.open) automatic.close();
+    else withActive(() => editor.finish());
+  },
+  tool: (name) => tools.choose(name),
+  smallerBrush: () => tools.setRadius(tools.radius / 1.25),
+  largerBrush: () => tools.setRadius(tools.radius * 1.25),
+  toggleAutomatic: () => (automatic.open ? automatic.close() : automatic.start()),
+  zoomIn: () => zoom(1.25),
+  zoomOut: () => zoom(0.8),
+  fit: () => {
+    view.fit();
+    moved();
+  },
+  openPictures: () => $("files").click(),
+  saveSession: () => attempt(() => out.saveSession()),
+  copyMask: () => attempt(() => out.copyMask()),
+};
+const keys = new Keys({ stage, crosshair, actions });
+$("undo").onclick = actions.undo;
+$("redo").onclick = actions.redo;
+$("zoom-in").onclick = actions.zoomIn;
+$("zoom-out").onclick = actions.zoomOut;
+$("zoom-fit").onclick = actions.fit;
+
+const pointer = new Pointer(stage.root, {
+  mode: (event) => {
+    if (keys.spaceHeld || tools.name === "pan") return "pan";
+    return tools.brushing && event.button === 0 ? "stroke" : "click";
+  },
+  hover: (at, event) => {
+    crosshair.disappear();
+    hover.move(at, event.altKey, event.timeStamp);
+  },
+  leave: () => hover.leave(),
+  click: (at, beside) => {
+    hover.at = at;
+    const pixel = view.pixelAt(at);
+    if (pixel) editor.click(pixel, beside);
+  },
+  drag: (from, to, ended) => editor.drag(view.toPicture(...from), view.toPicture(...to), ended),
+  stroke: (at, ended) => {
+    hover.at = at;
+    brush.stroke(view.toPicture(...at), ended);
+  },
+  cancel: () => {
+    editor.cancel();
+    brush.cancel();
+  },
+  pan,
+  zoom,
+});
+stage.root.addEventListener("focus", () => {
+  if (stage.root.matches(":focus-visible") && !pointer.pressed.size) crosshair.appear();
+});
+stage.root.addEventListener("blur", () => crosshair.leave());
+
+// The session.
+
+function joined() {
+  const { name, device, dtype } = session.welcome.model;
+  $("model").textContent = `${name} · ${device.toUpperCase()} · ${dtype}`;
+}
+
+/** Show a picture and have it encoded; null: none. */
+async function shown(work) {
+  for (const part of [hover, editor, brush, crosshair, automatic]) part.show(work);
+  const picture = work?.picture;
+  $("picture-name").textContent = picture?.name ?? "No picture";
+  stage.root.setAttribute("aria-label", picture ? `Picture ${picture.name}` : "No picture: drop, paste or choose one");
+  pictures.update();
+  progress();
+  changed();
+  if (!work) return stage.show(null);
+  view.show(picture);
+  moved();
+  attempt(() => work.ready()).then(() => encoded(work));
+  await attempt(() => stage.show(picture, session.api.imageUrl(picture.id)));
+  changed();
+}
+
+function encoded(work) {
+  if (session.work !== work || !work.picture.ready) return;
+  announce(`${work.picture.name} is ready`);
+  hover.update();
+}
+
+function progress() {
+  const { work, model } = session;
+  const encoding = Boolean(work && model.isEncoding(work.picture));
+  $("progress").hidden = !encoding;
+  if (encoding) $("progress-bar").value = work.picture.done ?? 0;
+  stage.root.toggleAttribute("data-ready", Boolean(work?.picture.ready));
+}
+
+function withActive(call) {
+  const { work } = session;
+  if (work?.active) call(work, work.active);
+}
+
+// Drawing.
+
+stage.scene = () => {
+  const { work } = session;
+  if (!work) return null;
+  const shown = work.objects.map((object) => ({ ...object, shown: work.shown(object) }));
+  const active = shown.find(({ key }) => key === work.state.active) ?? null;
+  return {
+    active,
+    others: shown.filter((object) => object !== active),
+    automatic: automatic.visible(),
+    pointed: automatic.pointed,
+    hover: hover.mask,
+    strokes: brush.strokes,
+    rubber: editor.rubber,
+    crosshair: crosshair.at,
+    ring: tools.brushing && hover.at && { at: view.toPicture(...hover.at), radius: tools.radius, erase: tools.erasing },
+    opacity: Number($("opacity").value),
+    outlinesOnly: automatic.open,
+  };
 };
 
-class App {
-  constructor() {
-    this.work = null; // of the picture that is shown
-    this.works = new Map(); // by the picture's id
-    this.view = new View();
-    this.stage = new Stage($("stage"), this.view);
-    this.everything = new EverythingPanel(this);
-    this.editor = new Editor(this);
-    this.tools = new Tools(this);
-    this.choices = new Choices(this);
-    this.objects = new ObjectList(this);
-    this.pictures = new Pictures(this);
-    this.out = new Out(this);
-    this.keys = new Keys(this);
-    this.#listen();
-  }
+let changing = false;
 
-  #listen() {
-    const { editor } = this;
-    const pointer = new Pointer($("stage"), {
-      mode: (event) => this.#mode(event),
-      hover: (at, event) => editor.move(at, event),
-      leave: () => editor.leave(),
-      click: (at, beside) => editor.click(at, beside),
-      drag: (from, to, ended) => editor.drag(from, to, ended),
-      stroke: (at, ended) => editor.stroke(at, ended),
-      cancel: () => editor.cancel(),
-      pan: (dx, dy) => this.pan(dx, dy),
-      zoom: (factor, x, y) => this.zoom(factor, x, y),
-    });
-    $("stage").addEventListener("focus", () => {
-      if ($("stage").matches(":focus-visible") && !pointer.pressed.size) editor.showCrosshair();
-    });
-    $("stage").addEventListener("blur", () => editor.hideCrosshair());
-    $("undo").onclick = () => this.work?.undo();
-    $("redo").onclick = () => this.work?.redo();
-    $("zoom-in").onclick = () => this.zoom(1.25);
-    $("zoom-out").onclick = () => this.zoom(0.8);
-    $("zoom-fit").onclick = () => this.fit();
-    $("opacity").oninput = (event) => this.setOpacity(Number(event.target.value));
-    new ResizeObserver(() => this.#showZoom()).observe($("stage"));
-    this.setOpacity(editor.opacity);
-  }
-
-  #mode(event) {
-    const { tool, brushing } = this.editor;
-    if (this.keys.spaceHeld || tool === "pan") return "pan";
-    return brushing && event.button === 0 ? "stroke" : "click";
-  }
-
-  // The session.
-
-  async begin() {
-    const kept = sessionStorage.getItem("session");
-    const known = kept && (await this.#join(JSON.parse(kept)).catch(() => null));
-    if (known) return;
-    if (kept) toast("The server was restarted: this is a new session.", true);
-    await this.#start(await Api.create());
-  }
-
-  async #start(welcome) {
-    sessionStorage.setItem("session", JSON.stringify(welcome));
-    sessionStorage.removeItem("picture");
-    await this.#join(welcome);
-  }
-
-  async #join(welcome) {
-    const api = new Api(welcome);
-    const { pictures, selected } = await api.show();
-    Object.assign(this, { api, limits: welcome.limits, formats: welcome.formats });
-    const { name, device, dtype } = welcome.model;
-    $("model").textContent = `${name} · ${device.toUpperCase()} · ${dtype}`;
-    this.works.clear();
-    this.pictures.all = pictures;
-    const wanted = sessionStorage.getItem("picture") ?? selected;
-    await this.open(this.pictures.find(wanted) ?? pictures[0] ?? null);
-    return true;
-  }
-
-  async openSession(file) {
-    await attempt(async () => {
-      await this.#start(await Api.open(file));
-      toast("The session was opened");
-    });
-  }
-
-  /** Everything that was done is on the server. */
-  async saveAll() {
-    await Promise.all([...this.works.values()].map((work) => work.sync()));
-  }
-
-  // The picture.
-
-  /** Show a picture and have it encoded; null: none. */
-  async open(picture) {
-    this.editor.reset();
-    this.stage.image = null;
-    this.work = picture && this.#workOf(picture);
-    this.everything.reset();
-    this.pictures.update();
-    this.pictures.showProgress();
-    $("picture-name").textContent = picture?.name ?? "No picture";
-    $("stage").setAttribute("aria-label", picture ? `Picture ${picture.name}` : "No picture: drop, paste or choose one");
-    this.changed();
-    if (!picture) return;
-    sessionStorage.setItem("picture", picture.id);
-    this.view.show(picture);
-    const prepared = attempt(() => this.ready(picture)).then(() => this.#prepared(picture));
-    await attempt(() => this.#load(picture));
-    this.changed();
-    this.done = prepared;
-  }
-
-  #prepared(picture) {
-    if (this.work?.picture !== picture || !picture.ready) return;
-    announce(`${picture.name} is ready`);
-    this.editor.preview();
-  }
-
-  async #load(picture) {
-    const image = new Image();
-    image.src = this.api.imageUrl(picture.id);
-    await image.decode().catch(() => {
-      throw new Error(`${picture.name} cannot be shown`);
-    });
-    // Browsers decode a large picture again for each small drawing of it: those are of this one.
-    const small = await createImageBitmap(image, smallSize(picture));
-    if (this.work?.picture !== picture) return;
-    Object.assign(this.stage, { image, small });
-    this.#viewChanged();
-  }
-
-  #workOf(picture) {
-    if (!this.works.has(picture.id)) {
-      const work = new Work(this.api, picture);
-      work.ready = () => {
-        this.pictures.forget(picture);
-        return this.ready(picture).then(() => true);
-      };
-      for (const name of ["change", "result", "saved"]) work.addEventListener(name, () => this.changed());
-      this.works.set(picture.id, work);
-    }
-    return this.works.get(picture.id);
-  }
-
-  ready(picture) {
-    return this.pictures.ready(picture);
-  }
-
-  isReady() {
-    return Boolean(this.work?.picture.ready);
-  }
-
-  /** Ask the model; an embedding that the server has dropped is made again. */
-  async predict(picture, body) {
-    try {
-      return await this.api.predict(picture.id, body);
-    } catch (error) {
-      if (error.status !== 409 || body.hover) {
-        if (error.status === 409) this.pictures.forget(picture);
-        throw error;
-      }
-      this.pictures.forget(picture);
-      await this.ready(picture);
-      return this.api.predict(picture.id, body);
-    }
-  }
-
-  // Objects.
-
-  choose(key) {
-    this.work.choose(key);
-    const question = this.work.active?.prompt.question;
-    if (question) this.editor.answer(question);
-  }
-
-  stepObject(by) {
-    const objects = this.work?.objects ?? [];
-    if (!objects.length) return;
-    const i = objects.findIndex((o) => o.key === this.work.state.active);
-    const next = objects[i < 0 ? (by > 0 ? 0 : objects.length - 1) : (i + by + objects.length) % objects.length];
-    this.choose(next.key);
-    announce(`${next.name} is chosen`);
-  }
-
-  toggleHidden(key) {
-    this.work.edit(key, { hidden: !this.work.find(key).hidden });
-  }
-
-  /** Something is other than it was: draw all that depends on it, once. */
-  changed() {
-    if (this.work?.syncing) $("stage").setAttribute("data-unsaved", "");
-    if (this.changing) return;
-    this.changing = true;
-    queueMicrotask(() => {
-      this.changing = false;
-      this.#update();
-    });
-  }
-
-  #update() {
-    const { work, editor } = this;
-    $("undo").disabled = !work?.past.length;
-    $("redo").disabled = !work?.future.length;
-    if (this.stage.image || !work) {
-      this.objects.update();
-      this.choices.update();
-    }
-    this.tools.update();
-    $("stage").toggleAttribute("data-unsaved", Boolean(work?.syncing || editor.asking));
-    const idle = work && !work.active && !work.objects.length;
-    $("hint").textContent = this.everything.open || (editor.tool === "point" && !idle) ? "" : HINTS[editor.tool];
-    this.stage.draw();
-  }
-
-  // Tools and view.
-
-  setTool(tool) {
-    this.editor.tool = tool;
-    this.editor.preview();
-    this.changed();
-  }
-
-  setOpacity(opacity) {
-    this.editor.opacity = opacity;
-    $("opacity-value").textContent = `${Math.round(opacity * 100)}%`;
-    this.stage.draw("objects", "top");
-  }
-
-  zoom(factor, x, y) {
-    this.view.zoom(factor, x, y);
-    this.#viewChanged();
-  }
-
-  pan(dx, dy) {
-    this.view.pan(dx, dy);
-    this.#viewChanged();
-  }
-
-  fit() {
-    this.view.fit();
-    this.#viewChanged();
-  }
-
-  #viewChanged() {
-    this.#showZoom();
-    this.stage.draw();
-  }
-
-  #showZoom() {
-    $("zoom-fit").textContent = `${Math.round(this.view.scale * 100)}%`;
-  }
+/** Something is other than it was: bring all that depends on it up to date, once. */
+function changed() {
+  if (session.work?.syncing) stage.root.setAttribute("data-unsaved", "");
+  if (changing) return;
+  changing = true;
+  queueMicrotask(() => {
+    changing = false;
+    update();
+  });
 }
 
-const SMALL = 2048; // pixels of the longer side
-
-function smallSize({ width, height }) {
-  const share = Math.min(SMALL / Math.max(width, height), 1);
-  const [resizeWidth, resizeHeight] = [width, height].map((side) => Math.max(Math.round(side * share), 1));
-  return { resizeWidth, resizeHeight, resizeQuality: "high" };
+function update() {
+  const { work } = session;
+  $("undo").disabled = !work?.past.length;
+  $("redo").disabled = !work?.future.length;
+  if (stage.image || !work) {
+    objects.update(work, stage.small);
+    choices.update(automatic.open ? null : work?.active, work?.picture, stage.small);
+  }
+  stage.root.toggleAttribute("data-unsaved", Boolean(work?.syncing || editor.asking));
+  const begun = work && (work.active || work.objects.length);
+  $("hint").textContent = automatic.open || (tools.name === "point" && begun) ? "" : tools.hint;
+  stage.draw();
 }
 
-const app = new App();
-attempt(() => app.begin()).finally(() => {
+/** The tool or what a click does has changed. */
+function pointedAnew() {
+  hover.update();
+  changed();
+}
+
+function zoom(factor, x, y) {
+  view.zoom(factor, x, y);
+  moved();
+}
+
+function pan(dx, dy) {
+  view.pan(dx, dy);
+  moved();
+}
+
+/** The picture lies elsewhere on the stage. */
+function moved() {
+  showZoom();
+  stage.draw();
+}
+
+function showZoom() {
+  $("zoom-fit").textContent = `${Math.round(view.scale * 100)}%`;
+}
+
+function showOpacity() {
+  $("opacity-value").textContent = `${Math.round($("opacity").value * 100)}%`;
+  stage.draw("objects", "top");
+}
+
+new ResizeObserver(showZoom).observe(stage.root);
+$("opacity").oninput = showOpacity;
+showOpacity();
+
+attempt(() => session.begin()).finally(() => {
   document.body.dataset.ready = "true";
 });

@@ -2,20 +2,23 @@
 
 import { $, iconButton, make } from "./dom.js";
 import { rgba } from "./colours.js";
+import { pathsOf } from "./outline.js";
 
 const SIDE = 36;
 
 export class ObjectList {
-  constructor(app) {
-    this.app = app;
+  /** choose(key): an object, or null; finish(): begin a new one. */
+  constructor({ choose, finish }) {
+    this.choose = choose;
     this.root = $("objects");
     this.rows = new Map(); // by key
-    $("clear").onclick = () => app.work.clear();
-    $("new-object").onclick = () => app.editor.finish();
+    $("clear").onclick = () => this.work.clear();
+    $("new-object").onclick = finish;
   }
 
-  update() {
-    const work = this.app.work;
+  /** Show the objects of `work`, null for none; image: the picture, small. */
+  update(work, image) {
+    Object.assign(this, { work, image });
     const objects = work?.objects ?? [];
     const keys = new Set(objects.map((o) => o.key));
     for (const [key, row] of this.rows) {
@@ -33,7 +36,7 @@ export class ObjectList {
     if (!this.rows.has(object.key)) this.rows.set(object.key, this.#row(object.key));
     const row = this.rows.get(object.key);
     if (this.root.children[i] !== row.item) this.root.insertBefore(row.item, this.root.children[i] ?? null);
-    const active = this.app.work.state.active === object.key;
+    const active = this.work.state.active === object.key;
     row.item.classList.toggle("active", active);
     row.item.classList.toggle("is-hidden", object.hidden);
     row.choose.setAttribute("aria-pressed", String(active));
@@ -46,10 +49,11 @@ export class ObjectList {
   }
 
   #row(key) {
-    const work = this.app.work;
+    const { work } = this;
     const find = () => work.find(key);
     const canvas = make("canvas", { width: SIDE * 2, height: SIDE * 2, "aria-hidden": "true" });
-    const choose = make("button", { type: "button", className: "object-picture", onclick: () => this.app.choose(work.state.active === key ? null : key) }, canvas);
+    const toggle = () => this.choose(work.state.active === key ? null : key);
+    const choose = make("button", { type: "button", className: "object-picture", onclick: toggle }, canvas);
     const name = make("input", { type: "text", className: "object-name", maxLength: 200, "aria-label": "Name", spellcheck: false, autocomplete: "off" });
     name.onchange = () => work.edit(key, { name: name.value.trim() || find().name });
     name.onkeydown = (event) => {
@@ -67,7 +71,7 @@ export class ObjectList {
 
   #hideButton({ key, name, hidden }) {
     const button = iconButton(hidden ? "hidden" : "eye", `${hidden ? "Show" : "Hide"} ${name}`,
-                              () => this.app.toggleHidden(key));
+                              () => this.work.toggleHidden(key));
     button.classList.add("small");
     if (document.activeElement?.dataset?.hides === key) queueMicrotask(() => button.focus());
     button.dataset.hides = key;
@@ -76,22 +80,22 @@ export class ObjectList {
 
   /** The object cut out of the picture. */
   #thumbnail(row, object) {
-    const { result } = this.app.work.shown(object);
-    const image = this.app.stage.small;
-    if (!result || !image || (row.drawn === result && row.colourDrawn === object.colour)) return;
-    row.drawn = result;
+    const { mask } = this.work.shown(object);
+    if (!mask || !this.image || (row.drawn === mask && row.colourDrawn === object.colour)) return;
+    row.drawn = mask;
     row.colourDrawn = object.colour;
     const context = row.canvas.getContext("2d");
     context.setTransform(1, 0, 0, 1, 0, 0);
     context.clearRect(0, 0, SIDE * 2, SIDE * 2);
-    if (!result.box) return;
-    const [x0, y0, x1, y1] = result.box;
+    const { box, smooth } = pathsOf(mask);
+    if (!box) return;
+    const [x0, y0, x1, y1] = box;
     const scale = (SIDE * 2 - 8) / Math.max(x1 - x0, y1 - y0);
     context.fillStyle = rgba(object.colour, 0.25);
     context.fillRect(0, 0, SIDE * 2, SIDE * 2);
     context.setTransform(scale, 0, 0, scale, SIDE - ((x0 + x1) / 2) * scale, SIDE - ((y0 + y1) / 2) * scale);
-    context.clip(result.paths.smooth, "evenodd");
-    const { width, height } = this.app.view.picture;
-    context.drawImage(image, 0, 0, width, height);
+    context.clip(smooth, "evenodd");
+    const { width, height } = this.work.picture;
+    context.drawImage(this.image, 0, 0, width, height);
   }
 }

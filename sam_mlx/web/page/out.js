@@ -13,8 +13,8 @@ const FORMATS = {
 };
 
 export class Out {
-  constructor(app) {
-    this.app = app;
+  constructor(session) {
+    this.session = session;
     this.button = $("export");
     this.menu = $("export-menu");
     this.button.onclick = () => this.toggle();
@@ -23,7 +23,7 @@ export class Out {
       if (!event.target.closest(".menu-holder")) this.toggle(false);
     });
     $("session-file").onchange = (event) => {
-      if (event.target.files[0]) app.openSession(event.target.files[0]);
+      if (event.target.files[0]) session.openFile(event.target.files[0]);
       event.target.value = "";
     };
   }
@@ -38,7 +38,7 @@ export class Out {
   }
 
   #build() {
-    const { work, formats, pictures } = this.app;
+    const { work, pictures, welcome } = this.session;
     const none = !work?.objects.length;
     const item = (label, note, run, disabled = false) => make(
       "button",
@@ -48,8 +48,8 @@ export class Out {
     const line = () => make("div", { className: "menu-line", role: "separator" });
     const one = work?.active ?? (work?.objects.length === 1 ? work.objects[0] : null);
     this.menu.replaceChildren(
-      ...formats.map((name) => item(...this.#label(name), () => this.save(name), none)),
-      item("All pictures, all formats", "ZIP", () => this.#download("/export"), !pictures.all.length),
+      ...welcome.formats.map((name) => item(...this.#label(name), () => this.save(name), none)),
+      item("All pictures, all formats", "ZIP", () => this.#download("/export"), !pictures.length),
       line(),
       item("Copy the mask", "⇧⌘C", () => this.copyMask(), none),
       item("Copy Python lines", one ? one.name : "of the chosen object", () => this.copyPython(one), !one),
@@ -61,7 +61,7 @@ export class Out {
 
   #label(format) {
     const [label, note] = FORMATS[format] ?? [format, ""];
-    return format === "masks" && this.app.work?.objects.length > 1 ? ["Masks", "PNG, ZIP"] : [label, note];
+    return format === "masks" && this.session.work?.objects.length > 1 ? ["Masks", "PNG, ZIP"] : [label, note];
   }
 
   #run(task) {
@@ -81,7 +81,7 @@ export class Out {
   }
 
   save(format) {
-    return this.#download(`/pictures/${this.app.work.picture.id}/export/${format}`);
+    return this.#download(`/pictures/${this.session.work.picture.id}/export/${format}`);
   }
 
   saveSession() {
@@ -89,8 +89,8 @@ export class Out {
   }
 
   async #download(path) {
-    await this.app.saveAll();
-    const answer = await this.app.api.file(path);
+    await this.session.saveAll();
+    const answer = await this.session.api.file(path);
     const blob = await answer.blob();
     const link = make("a", { href: URL.createObjectURL(blob), download: nameIn(answer.headers) });
     link.click();
@@ -109,14 +109,14 @@ export class Out {
   }
 
   async #maskPng() {
-    const { work, view } = this.app;
+    const { work } = this.session;
     await work.sync();
-    const { width, height } = view.picture;
+    const { width, height } = work.picture;
     const image = new ImageData(width, height);
     const pixels = new Uint32Array(image.data.buffer).fill(0xff000000);
     for (const object of work.objects.filter((o) => !o.hidden)) {
-      const { result } = work.shown(object);
-      if (result) decodeRle(result.rle).data.forEach((set, i) => set && (pixels[i] = 0xffffffff));
+      const { mask } = work.shown(object);
+      if (mask) decodeRle(mask).data.forEach((set, i) => set && (pixels[i] = 0xffffffff));
     }
     const canvas = make("canvas", { width, height });
     canvas.getContext("2d").putImageData(image, 0, 0);
@@ -124,9 +124,9 @@ export class Out {
   }
 
   async copyPython(object) {
-    const { work } = this.app;
+    const { api, work } = this.session;
     await work.sync();
-    await copyText(await this.app.api.python(work.picture.id, work.idOf(object)));
+    await copyText(await api.python(work.picture.id, work.idOf(object)));
     toast("Python lines were copied");
   }
 }

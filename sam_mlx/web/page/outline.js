@@ -7,8 +7,15 @@ import { boxOf, decodeRle } from "./rle.js";
 
 const STEPS = [[1, 0], [0, 1], [-1, 0], [0, -1]]; // right, down, left, up
 
-/** {exact, smooth}: paths to fill by the even-odd rule, and to stroke. */
+const found = new WeakMap(); // by mask
+
+/** {box, exact, smooth}: a mask's box as `boxOf` has it, and paths to stroke and to fill by the even-odd rule. */
 export function pathsOf(rle) {
+  if (!found.has(rle)) found.set(rle, findPaths(rle));
+  return found.get(rle);
+}
+
+function findPaths(rle) {
   const exact = new Path2D(), smooth = new Path2D();
   const box = boxOf(rle);
   for (const ring of box ? follow(decodeRle(rle, box)) : []) {
@@ -17,7 +24,7 @@ export function pathsOf(rle) {
     draw(exact, corners(ring));
     draw(smooth, smoothed(ring));
   }
-  return { exact, smooth };
+  return { box, exact, smooth };
 }
 
 function draw(path, points) {

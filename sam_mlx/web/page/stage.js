@@ -2,19 +2,21 @@
 
 import { rgba, rgbOf } from "./colours.js";
 import { drawLogits } from "./logits.js";
-import { answerOf } from "./work.js";
+import { answerOf } from "./object.js";
+import { pathsOf } from "./outline.js";
 
 const EXACT_FROM = 8; // screen pixels a pixel, from which the pixels' own edges are drawn
 const WHITE = [255, 255, 255];
 const LINE = 2; // CSS pixels
+const SMALL_SIDE = 2048; // pixels of the longer side
 
 export class Stage {
   constructor(root, view) {
     this.root = root;
     this.view = view;
     [this.below, this.middle, this.top] = [...root.querySelectorAll("canvas")].map((c) => c.getContext("2d"));
-    this.image = this.small = null; // of one picture, the second for small drawings
-    this.scene = () => null;
+    this.picture = this.image = this.small = null; // the last one for small drawings
+    this.scene = () => null; // what is drawn; set by who knows it
     this.dirty = new Set();
     new ResizeObserver(() => this.resize()).observe(root);
     this.resize();
@@ -29,6 +31,22 @@ export class Stage {
     }
     this.view.resize(clientWidth, clientHeight);
     this.drawNow("picture", "objects", "top");
+  }
+
+  /** Show a picture, or none; `url` has its image. Rejects when the browser cannot decode it. */
+  async show(picture, url) {
+    Object.assign(this, { picture, image: null, small: null });
+    if (!picture) return;
+    const image = new Image();
+    image.src = url;
+    await image.decode().catch(() => {
+      throw new Error(`${picture.name} cannot be shown`);
+    });
+    // Browsers decode a large picture again for each small drawing of it, so those use a small copy.
+    const small = await createImageBitmap(image, smallSize(picture));
+    if (this.picture !== picture) return;
+    Object.assign(this, { image, small });
+    this.draw();
   }
 
   /** Draw with the next frame; what: of picture, objects, top; all when left out. */
@@ -89,7 +107,7 @@ export class Stage {
   #objects(scene) {
     const context = this.#begin(this.middle);
     if (!scene) return;
-    for (const found of scene.everything) this.#exact(context, found, found.colour, scene.opacity);
+    for (const { mask, colour } of scene.automatic) this.#exact(context, mask, colour, scene.opacity);
     for (const object of scene.others) {
       this.#object(context, object, scene.outlinesOnly ? 0 : scene.opacity);
     }
@@ -98,26 +116,26 @@ export class Stage {
   #top(scene) {
     const context = this.#begin(this.top);
     if (!scene) return;
-    if (scene.pointed) this.#exact(context, scene.pointed, scene.pointed.colour, scene.opacity, "#fff");
+    if (scene.pointed) this.#exact(context, scene.pointed.mask, scene.pointed.colour, scene.opacity, "#fff");
     if (scene.active) {
       this.#object(context, scene.active, scene.hover ? scene.opacity * 0.7 : scene.opacity);
       this.#strokes(context, scene.active, [...scene.active.shown.strokes, ...scene.strokes], scene.opacity);
     }
     if (scene.hover) this.#logits(context, scene.hover.field, scene.hover.colour, scene.opacity * 0.75, WHITE);
-    if (scene.active && !scene.active.hidden) this.#prompt(context, scene.active.prompt.question);
+    if (scene.active && !scene.active.hidden) this.#question(context, scene.active.prompt.question);
     if (scene.rubber) this.#rubber(context, scene.rubber);
-    if (scene.brush) this.#ring(context, scene.brush);
+    if (scene.ring) this.#ring(context, scene.ring);
     if (scene.crosshair) this.#crosshair(context, scene.crosshair);
   }
 
   #object(context, object, opacity) {
     if (object.hidden) return;
     const { prompt, colour } = object;
-    const { result, strokes } = object.shown;
+    const { mask, strokes } = object.shown;
     const field = prompt.edits.length > strokes.length ? null : fieldOf(prompt);
     // At most a pixel lies between them: small logits are smooth, the exact mask has its pixels.
     if (field && this.view.scale < EXACT_FROM) this.#logits(context, field, colour, opacity);
-    else if (result) this.#exact(context, result, colour, opacity);
+    else if (mask) this.#exact(context, mask, colour, opacity);
     else if (field) this.#logits(context, field, colour, opacity);
   }
 
@@ -127,9 +145,10 @@ export class Stage {
     drawLogits(context, field, this.frame, { colour: rgb, opacity, outline: outline ?? rgb, line: LINE * this.ratio });
   }
 
-  #exact(context, result, colour, opacity, outline = colour) {
+  #exact(context, mask, colour, opacity, outline = colour) {
     this.#inPicture(context);
-    const path = this.view.scale < EXACT_FROM ? result.paths.smooth : result.paths.exact;
+    const { smooth, exact } = pathsOf(mask);
+    const path = this.view.scale < EXACT_FROM ? smooth : exact;
     context.fillStyle = rgba(colour, opacity);
     context.fill(path, "evenodd");
     context.strokeStyle = outline;
@@ -159,8 +178,7 @@ export class Stage {
     context.setTransform(this.ratio, 0, 0, this.ratio, 0, 0);
   }
 
-  #prompt(context, question) {
-    if (!question) return;
+  #question(context, question) {
     this.#inStage(context);
     if (question.box) this.#rubber(context, question.box);
     // Points name pixels: they are drawn in their middle.
@@ -229,4 +247,10 @@ export class Stage {
 export function fieldOf(prompt) {
   const answer = answerOf(prompt.question);
   return answer && answer.masks[prompt.choice ?? answer.best].field;
+}
+
+function smallSize({ width, height }) {
+  const share = Math.min(SMALL_SIDE / Math.max(width, height), 1);
+  const [resizeWidth, resizeHeight] = [width, height].map((side) => Math.max(Math.round(side * share), 1));
+  return { resizeWidth, resizeHeight, resizeQuality: "high" };
 }

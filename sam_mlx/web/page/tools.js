@@ -1,41 +1,77 @@
-// The row of tools, and the size of the brush.
+// The tools, which of them is at hand, and the size of the brush.
 
-import { $, icon, make } from "./dom.js";
+import { $, clamp, icon, make } from "./dom.js";
 
 const TOOLS = [
-  ["point", "point", "Points on the object", "V"],
-  ["beside", "beside", "Points beside the object", "X"],
-  ["brush", "brush", "Brush", "B"],
-  ["eraser", "eraser", "Eraser", "E"],
-  ["pan", "pan", "Move the picture", "M"],
+  { name: "point", label: "Points on the object", key: "V", hint: "Click on an object, or drag a box around it" },
+  { name: "beside", label: "Points beside the object", key: "X", hint: "Click beside the object, on what does not belong to it" },
+  { name: "brush", label: "Brush", key: "B", hint: "Paint what is missing" },
+  { name: "eraser", label: "Eraser", key: "E", hint: "Erase what is too much" },
+  { name: "pan", label: "Move the picture", key: "M", hint: "Drag to move the picture" },
 ];
 
 export class Tools {
-  constructor(app) {
-    this.app = app;
-    this.root = $("tools");
-    this.root.append(...TOOLS.map(([name, symbol, label, key]) => {
-      const button = make("button", { type: "button", className: "icon-button tool", role: "radio", "aria-label": label,
-                                      title: `${label} (${key})`, onclick: () => app.setTool(name) }, icon(symbol));
-      button.dataset.tool = name;
-      return button;
-    }));
+  /** chosen(): another tool is at hand; resized(): the brush is. */
+  constructor({ chosen, resized }) {
+    Object.assign(this, { chosen, resized, root: $("tools"), slider: $("radius") });
+    this.name = "point";
+    this.radius = Number(this.slider.value); // in pixels of the picture
+    this.root.append(...TOOLS.map((tool) => this.#button(tool)));
     this.root.addEventListener("keydown", (event) => this.#arrow(event));
-    $("radius").oninput = (event) => app.editor.setRadius(Number(event.target.value));
+    this.slider.oninput = () => this.setRadius(Number(this.slider.value));
     this.update();
   }
 
+  #button({ name, label, key }) {
+    const button = make("button", { type: "button", className: "icon-button tool", role: "radio", "aria-label": label,
+                                    title: `${label} (${key})`, onclick: () => this.choose(name) }, icon(name));
+    button.dataset.tool = name;
+    return button;
+  }
+
+  get erasing() {
+    return this.name === "eraser";
+  }
+
+  get brushing() {
+    return this.name === "brush" || this.erasing;
+  }
+
+  get clicking() {
+    return this.name === "point" || this.name === "beside";
+  }
+
+  get hint() {
+    return TOOLS.find(({ name }) => name === this.name).hint;
+  }
+
+  /** The label of a click: 1 on the object, 0 beside it. beside: with Alt, which means the other one. */
+  label(beside) {
+    return (this.name === "beside") === beside ? 1 : 0;
+  }
+
+  choose(name) {
+    this.name = name;
+    this.update();
+    this.chosen();
+  }
+
+  setRadius(radius) {
+    this.radius = clamp(radius, Number(this.slider.min), Number(this.slider.max));
+    this.update();
+    this.resized();
+  }
+
   update() {
-    const { tool, radius, brushing } = this.app.editor;
     for (const button of this.root.children) {
-      const chosen = button.dataset.tool === tool;
+      const chosen = button.dataset.tool === this.name;
       button.setAttribute("aria-checked", String(chosen));
       button.tabIndex = chosen ? 0 : -1;
     }
-    $("brush-size").hidden = !brushing;
-    $("radius").value = radius;
-    $("radius-value").textContent = `${Math.round(radius * 2)} px`;
-    this.app.stage.root.dataset.tool = tool;
+    $("brush-size").hidden = !this.brushing;
+    this.slider.value = this.radius;
+    $("radius-value").textContent = `${Math.round(this.radius * 2)} px`;
+    $("stage").dataset.tool = this.name;
   }
 
   #arrow(event) {
@@ -45,7 +81,7 @@ export class Tools {
     event.stopPropagation();
     const buttons = [...this.root.children];
     const next = buttons.at((buttons.indexOf(document.activeElement) + by) % buttons.length);
-    this.app.setTool(next.dataset.tool);
+    this.choose(next.dataset.tool);
     next.focus();
   }
 }

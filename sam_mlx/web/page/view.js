@@ -3,7 +3,7 @@
 import { clamp } from "./dom.js";
 
 const MARGIN = 24;
-const MOST = 64; // screen pixels a pixel
+const MAX_SCALE = 64; // screen pixels a pixel
 
 export class View {
   constructor() {
@@ -48,7 +48,7 @@ export class View {
 
   /** Zoom by a factor; what is at (x, y) of the stage stays there. */
   zoom(factor, x = this.width / 2, y = this.height / 2) {
-    const scale = clamp(this.scale * factor, Math.min(this.fitScale, 1) / 2, MOST);
+    const scale = clamp(this.scale * factor, Math.min(this.fitScale, 1) / 2, MAX_SCALE);
     const by = scale / this.scale;
     this.x = x - (x - this.x) * by;
     this.y = y - (y - this.y) * by;
@@ -62,6 +62,12 @@ export class View {
 
   toStage([x, y]) {
     return [x * this.scale + this.x, y * this.scale + this.y];
+  }
+
+  /** The pixel [x, y] of the picture at a place of the stage, or null outside. */
+  pixelAt(at) {
+    const point = this.toPicture(...at);
+    return this.contains(point) ? point.map(Math.floor) : null;
   }
 
   contains([x, y]) {

@@ -1,43 +1,17 @@
-// The objects of one picture: their states, undo and redo, and their copies on the server.
+// The objects of one picture: their versions, undo and redo, and their copies on the server.
 //
-// A state is never changed, only followed by the next one, so undo is going back. An object is
-// {key, name, colour, hidden, prompt}; its prompt is {question, choice, edits, everything, area}
-// and decides the mask; its question is {points, labels, box} or null. What the server says of
-// prompts and questions is remembered beside them, so that going back needs no asking.
+// A state is never changed, only followed by the next one, so undo is going back.
 
 import { colourAt } from "./colours.js";
 import { announce, toast } from "./dom.js";
-import { pathsOf } from "./outline.js";
-import { boxOf } from "./rle.js";
+import { fromServer, keepMask, maskOf, newObject, newPrompt, toServer } from "./object.js";
 
-const MOST_STEPS = 500;
-const results = new WeakMap(); // of prompts: {rle, area, score, box, paths}
-const answers = new WeakMap(); // of questions: {best, masks}
+const MAX_STEPS = 500; // of undo
 
-export const resultOf = (prompt) => results.get(prompt);
-export const answerOf = (question) => (question ? answers.get(question) : undefined);
-export const remember = (question, answer) => answers.set(question, answer);
-
-export const isAmbiguous = ({ points, box }) => points.length === 1 && !box;
-
-export const EMPTY = { question: null, choice: null, edits: [], everything: null, area: 0 };
-
-/** A question with one more point, or another box. */
-export function withPoint(question, point, label) {
-  const { points, labels, box } = question ?? { points: [], labels: [], box: null };
-  return { points: [...points, point], labels: [...labels, label], box };
-}
-
-export function withBox(question, box) {
-  const { points, labels } = question ?? { points: [], labels: [] };
-  return { points, labels, box };
-}
-
-export class Work extends EventTarget {
-  constructor(api, picture) {
-    super();
-    this.api = api;
-    this.picture = picture;
+export class Work {
+  /** changed(): the objects, their masks, or what is saved of them. */
+  constructor({ api, model, picture, changed }) {
+    Object.assign(this, { api, model, picture, changed });
     this.saved = new Map(); // by key: {id, object} as the server has it
     this.latest = new Map(); // by key: the prompt whose mask was computed last
     this.past = [];
@@ -54,6 +28,11 @@ export class Work extends EventTarget {
     return this.find(this.state.active);
   }
 
+  /** Of the active object; nothing is asked where there is none. */
+  get question() {
+    return (this.active?.prompt ?? newPrompt()).question;
+  }
+
   get nextColour() {
     return colourAt(this.count);
   }
@@ -62,13 +41,21 @@ export class Work extends EventTarget {
     return this.objects.find((object) => object.key === key) ?? null;
   }
 
+  /** The object before or after the active one, in a circle; null where there are none. */
+  neighbour(by) {
+    const { objects } = this;
+    const i = objects.findIndex(({ key }) => key === this.state.active);
+    const from = i < 0 && by < 0 ? objects.length : i;
+    return objects[(from + by + objects.length) % objects.length] ?? null;
+  }
+
   /** An object's mask, or its last one and the strokes that are not yet in it. */
-  shown(object) {
-    const { prompt } = object;
-    if (resultOf(prompt)) return { result: resultOf(prompt), strokes: [] };
-    const before = this.latest.get(object.key);
-    const known = before?.question === prompt.question ? before.edits.length : 0;
-    return { result: before && resultOf(before), strokes: prompt.edits.slice(known) };
+  shown({ key, prompt }) {
+    const mask = maskOf(prompt);
+    if (mask) return { mask, strokes: [] };
+    const before = this.latest.get(key);
+    const painted = before?.question === prompt.question ? before.edits.length : 0;
+    return { mask: before && maskOf(before), strokes: prompt.edits.slice(painted) };
   }
 
   idOf(object) {
@@ -93,6 +80,10 @@ export class Work extends EventTarget {
   edit(key, properties) {
     const objects = this.objects.map((o) => (o.key === key ? { ...o, ...properties } : o));
     this.#step({ ...this.state, objects });
+  }
+
+  toggleHidden(key) {
+    this.edit(key, { hidden: !this.find(key).hidden });
   }
 
   remove(key) {
@@ -128,7 +119,7 @@ export class Work extends EventTarget {
 
   #fresh() {
     const colour = colourAt(this.count++);
-    return { key: crypto.randomUUID(), name: `Object ${this.count}`, colour, hidden: false, prompt: EMPTY };
+    return newObject({ name: `Object ${this.count}`, colour });
   }
 
   #put(object) {
@@ -141,7 +132,7 @@ export class Work extends EventTarget {
 
   #step(state) {
     this.past.push(this.state);
-    if (this.past.length > MOST_STEPS) this.past.shift();
+    if (this.past.length > MAX_STEPS) this.past.shift();
     this.future = [];
     this.state = state;
     this.#changed();
@@ -149,36 +140,45 @@ export class Work extends EventTarget {
 
   #changed() {
     this.sync();
-    this.dispatchEvent(new Event("change"));
+    this.changed();
+  }
+
+  // The model.
+
+  /** Resolves when the picture is encoded. */
+  ready() {
+    return this.model.ready(this.picture);
+  }
+
+  /** The small masks of a question about the picture. */
+  ask(question, hover) {
+    return this.model.ask(this.picture, question, hover);
   }
 
   // The server's copies.
 
-  /** Bring the server to the present state; resolves when it is. */
+  /** Bring the server to the present state; resolves when it is there, or has refused. */
   sync() {
     this.syncing ??= this.#sync().finally(() => {
       this.syncing = null;
-      this.dispatchEvent(new Event("saved"));
+      this.changed();
     });
     return this.syncing;
   }
 
   async #sync() {
     await null; // steps made together are saved together
-    for (let step; (step = this.#difference()); ) {
-      try {
-        await step();
-      } catch (error) {
-        if (error.status === 409 && (await this.ready())) continue;
-        toast(error.message, true);
-        return;
-      }
+    try {
+      for (let step; (step = this.#difference()); ) await step().catch((error) => this.#encodeAgain(error));
+    } catch (error) {
+      toast(error.message, true);
     }
   }
 
-  /** When the model has encoded the picture; set by who encodes. */
-  async ready() {
-    return false;
+  /** The step is made again when the server lacked only the picture's embedding. */
+  async #encodeAgain(error) {
+    if (error.status !== 409) throw error;
+    await this.model.readyAgain(this.picture);
   }
 
   #difference() {
@@ -196,49 +196,24 @@ export class Work extends EventTarget {
 
   async #save(object) {
     const id = this.saved.get(object.key)?.id;
-    const body = bodyOf(object);
+    const body = toServer(object);
     const found = id
       ? await this.api.changeObject(this.picture.id, id, body)
       : await this.api.addObject(this.picture.id, body);
-    this.saved.set(object.key, { id: found.id, object });
-    keep(object.prompt, found);
-    this.latest.set(object.key, object.prompt);
-    this.dispatchEvent(new Event("result"));
+    this.#keep(object, found);
+    this.changed();
   }
 
-  /** An object of the server's as one of the page's. */
   #adopt(found) {
-    const { points, labels, box } = found;
-    const question = points.length || box ? { points, labels, box } : null;
-    const prompt = {
-      question, choice: found.choice, edits: found.edits, everything: found.everything,
-      area: found.min_mask_region_area,
-    };
-    const { name, colour, hidden } = found;
-    const object = { key: crypto.randomUUID(), name, colour, hidden, prompt };
-    keep(prompt, found);
-    this.latest.set(object.key, prompt);
-    this.saved.set(object.key, { id: found.id, object });
+    const object = fromServer(found);
+    this.#keep(object, found);
     return object;
   }
-}
 
-function bodyOf({ name, colour, hidden, prompt }) {
-  const { points, labels, box } = prompt.question ?? { points: [], labels: [], box: null };
-  return {
-    name, colour, hidden, points, labels, box,
-    multimask: prompt.question ? isAmbiguous(prompt.question) : null,
-    choice: prompt.choice, edits: prompt.edits, everything: prompt.everything,
-    min_mask_region_area: prompt.area,
-  };
-}
-
-function keep(prompt, { mask, area, score }) {
-  const lazy = { paths: null };
-  results.set(prompt, {
-    rle: mask, area, score, box: boxOf(mask),
-    get paths() {
-      return (lazy.paths ??= pathsOf(mask));
-    },
-  });
+  /** What the server has of an object. */
+  #keep(object, { id, mask }) {
+    this.saved.set(object.key, { id, object });
+    this.latest.set(object.key, object.prompt);
+    keepMask(object.prompt, mask);
+  }
 }

@@ -1,0 +1,206 @@
+// Automatic masks of a picture: found once, then filtered by sliders; a click takes one over.
+
+import { colourAt } from "./colours.js";
+import { $, announce, attempt, make, wait } from "./dom.js";
+import { Latest } from "./latest.js";
+import { newPrompt } from "./object.js";
+import { paintLabel } from "./rle.js";
+
+const SLIDERS = [
+  { name: "pred_iou_thresh", label: "Predicted IoU", min: 0.5, max: 1, step: 0.01, value: 0.85 },
+  { name: "stability_score_thresh", label: "Stability", min: 0.5, max: 1, step: 0.01, value: 0.9 },
+  { name: "box_nms_thresh", label: "Duplicates", min: 0.05, max: 1, step: 0.05, value: 0.7 },
+  { name: "min_mask_region_area", label: "Small regions", min: 0, max: 400, step: 5, value: 0, unit: " px" },
+];
+const POLL = 250; // milliseconds
+
+export class Automatic {
+  /** toggled(): the masks are shown, or no longer. */
+  constructor({ stage, toggled }) {
+    Object.assign(this, { stage, toggled, root: $("automatic") });
+    this.runs = new WeakMap(); // by work: {masks, kept, thresholds, area, labels}
+    this.searching = null; // the work whose picture is searched
+    this.selections = new Latest((wanted) => this.#ask(wanted), (...found) => this.#keep(...found));
+    $("automatic-close").onclick = () => this.close();
+    this.show(null);
+  }
+
+  get run() {
+    return this.runs.get(this.work);
+  }
+
+  /** Another picture, or none. */
+  show(work) {
+    this.work = work;
+    this.open = false; // the masks are shown, and clicks take them over
+    this.pointed = null; // the mask under the pointer
+    this.selections.drop();
+    this.#update();
+  }
+
+  // The panel.
+
+  #update() {
+    $("automatic-close").hidden = !this.open;
+    if (this.searching) this.root.replaceChildren(this.#progress());
+    else if (this.open) this.root.replaceChildren(...this.#filters());
+    else this.root.replaceChildren(this.#button());
+  }
+
+  #button() {
+    const label = this.run ? "Show everything" : "Find everything";
+    return make("button", { type: "button", id: "automatic-find", className: "button wide", onclick: () => this.start() }, label);
+  }
+
+  #progress() {
+    this.bar = make("progress", { max: 1, value: 0, id: "automatic-progress", "aria-label": "Finding everything" });
+    const stop = make("button", { type: "button", className: "button", onclick: () => this.stop() }, "Stop");
+    return make("div", { className: "searching" }, this.bar, stop);
+  }
+
+  #filters() {
+    const all = make("button", { type: "button", className: "text-button", onclick: () => this.takeAll() }, "Take all");
+    this.count = make("p", { className: "quiet", id: "automatic-count" }, this.#counted());
+    return [...SLIDERS.map((slider) => this.#slider(slider)), make("div", { className: "side-head" }, this.count, all),
+            make("p", { className: "empty" }, "Click on a mask to take it over.")];
+  }
+
+  #slider({ name, label, min, max, step, unit = "" }) {
+    const { thresholds } = this.run;
+    const input = make("input", { type: "range", min, max, step, id: name, value: thresholds[name] });
+    const output = make("output", { htmlFor: name });
+    const say = () => (output.textContent = `${step < 1 ? Number(input.value).toFixed(2) : input.value}${unit}`);
+    input.oninput = () => {
+      say();
+      thresholds[name] = Number(input.value);
+      this.#select();
+    };
+    say();
+    return make("div", { className: "slider" }, make("label", { htmlFor: name }, label), output, input);
+  }
+
+  #counted() {
+    return `${this.run.kept.length} of ${this.run.masks.size} masks`;
+  }
+
+  // Finding them.
+
+  /** Show the masks; find them first where that was not done. */
+  async start() {
+    const { work } = this;
+    if (!work || this.searching) return;
+    if (this.run) return this.#showRun();
+    work.choose(null);
+    this.searching = work;
+    this.#update();
+    await attempt(() => this.#search(work));
+    this.searching = null;
+    this.#update();
+    if (this.run && this.work === work) this.#showRun();
+  }
+
+  async #search(work) {
+    const { api, picture: { id } } = work;
+    await work.ready();
+    await api.startAutomatic(id);
+    while (this.searching) {
+      const { done, masks } = await api.automatic(id);
+      if (!this.searching) break;
+      this.bar.value = done;
+      if (masks) return this.#found(work, masks);
+      await wait(POLL);
+    }
+    await api.stopAutomatic(id);
+  }
+
+  stop() {
+    this.searching = null;
+    announce("Stopped");
+  }
+
+  #found(work, masks) {
+    const thresholds = Object.fromEntries(SLIDERS.map(({ name, value }) => [name, value]));
+    const coloured = masks.map((mask, i) => [mask.id, { ...mask, colour: colourAt(i) }]);
+    this.runs.set(work, { masks: new Map(coloured), kept: [], thresholds, area: 0, labels: null });
+  }
+
+  #showRun() {
+    this.open = true;
+    this.work.choose(null);
+    this.#update();
+    this.#select();
+    this.toggled();
+  }
+
+  close() {
+    this.open = false;
+    this.pointed = null;
+    this.#update();
+    this.toggled();
+  }
+
+  // Filtering them.
+
+  #select() {
+    const { run, work } = this;
+    this.selections.want({ run, work, thresholds: { ...run.thresholds } });
+  }
+
+  #ask({ work: { api, picture }, thresholds }) {
+    return attempt(() => api.selectAutomatic(picture.id, thresholds));
+  }
+
+  /** changed: masks without their small regions. */
+  #keep({ run, thresholds }, { ids, changed = [] }) {
+    const other = new Map(changed.map((mask) => [mask.id, { ...mask, colour: run.masks.get(mask.id).colour }]));
+    const kept = ids.map((id) => other.get(id) ?? run.masks.get(id)).sort((a, b) => b.area - a.area);
+    Object.assign(run, { kept, area: thresholds.min_mask_region_area, labels: null });
+    this.pointed = null;
+    if (this.count) this.count.textContent = this.#counted();
+    this.stage.draw("objects", "top");
+  }
+
+  // On the picture.
+
+  /** What is drawn: the large ones first, so that small ones lie on top. */
+  visible() {
+    if (!this.open || !this.run) return [];
+    const taken = new Set(this.work.objects.map(({ prompt }) => prompt.everything));
+    return this.run.kept.filter(({ id }) => !taken.has(id));
+  }
+
+  /** The pointer is at a pixel, or elsewhere. */
+  point(pixel) {
+    const found = this.open && pixel ? this.#at(pixel) : null;
+    if (found === this.pointed) return;
+    this.pointed = found;
+    this.stage.draw("top");
+  }
+
+  /** The mask on top at a pixel. */
+  #at([x, y]) {
+    const { run } = this;
+    const { width, height } = this.work.picture;
+    if (!run.labels) {
+      run.labels = new Uint32Array(width * height);
+      run.kept.forEach(({ mask }, i) => paintLabel(run.labels, mask, i + 1));
+    }
+    return run.kept[run.labels[x * height + y] - 1] ?? null;
+  }
+
+  take(pixel) {
+    const found = this.#at(pixel);
+    if (!found) return;
+    const [object] = this.work.add(this.#prompt(found));
+    announce(`Taken over as ${object.name}`);
+  }
+
+  takeAll() {
+    this.work.add(...this.run.kept.map((found) => this.#prompt(found)));
+    this.close();
+  }
+
+  #prompt({ id }) {
+    return newPrompt({ everything: id, min_mask_region_area: this.run.area });
+  }
+}

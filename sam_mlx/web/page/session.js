@@ -1,0 +1,108 @@
+// This page's session with the server: its pictures, the work on each, and which one is shown.
+
+import { Api } from "./api.js";
+import { attempt, toast } from "./dom.js";
+import { Model } from "./model.js";
+import { Work } from "./work.js";
+
+/** What a reload of the page finds again. */
+const kept = {
+  get welcome() {
+    return JSON.parse(sessionStorage.getItem("session"));
+  },
+  set welcome(welcome) {
+    sessionStorage.setItem("session", JSON.stringify(welcome));
+    sessionStorage.removeItem("picture");
+  },
+  get picture() {
+    return sessionStorage.getItem("picture");
+  },
+  set picture(id) {
+    sessionStorage.setItem("picture", id);
+  },
+};
+
+export class Session {
+  /**
+   * joined(): the session has begun; shown(work): another picture is to be shown, null for none;
+   * changed(): something of the work has; progress(): something is further encoded.
+   */
+  constructor({ joined, shown, changed, progress }) {
+    Object.assign(this, { joined, shown, changed, progress });
+    this.welcome = this.api = this.model = null;
+    this.pictures = []; // as the server describes them
+    this.works = new Map(); // by the picture's id
+    this.work = null; // of the picture that is shown
+  }
+
+  /** Go on with the session that the window had, or begin one. */
+  async begin() {
+    const { welcome } = kept;
+    const found = welcome && (await this.#join(welcome).catch(() => false));
+    if (found) return;
+    if (welcome) toast("The server was restarted: this is a new session.", true);
+    await this.#start(await Api.create());
+  }
+
+  async openFile(file) {
+    await attempt(async () => {
+      await this.#start(await Api.open(file));
+      toast("The session was opened");
+    });
+  }
+
+  async #start(welcome) {
+    kept.welcome = welcome;
+    await this.#join(welcome);
+  }
+
+  async #join(welcome) {
+    const api = new Api(welcome);
+    const { pictures, selected } = await api.show();
+    Object.assign(this, { welcome, api, pictures, model: new Model(api, this.progress) });
+    this.works.clear();
+    this.joined();
+    const wanted = kept.picture ?? selected;
+    await this.show(pictures.find(({ id }) => id === wanted) ?? pictures[0] ?? null);
+    return true;
+  }
+
+  /** Everything that was done is on the server. */
+  async saveAll() {
+    await Promise.all([...this.works.values()].map((work) => work.sync()));
+  }
+
+  // Pictures.
+
+  /** Show a picture, null for none. */
+  async show(picture) {
+    this.work = picture && this.#workOf(picture);
+    if (picture) kept.picture = picture.id;
+    await this.shown(this.work);
+  }
+
+  #workOf(picture) {
+    if (!this.works.has(picture.id)) {
+      const { api, model, changed } = this;
+      this.works.set(picture.id, new Work({ api, model, picture, changed }));
+    }
+    return this.works.get(picture.id);
+  }
+
+  /** Send a picture to the server. */
+  async add(file) {
+    const { bytes } = this.welcome.limits;
+    if (file.size > bytes) throw new Error(`${file.name} has ${file.size} bytes; the limit is ${bytes}.`);
+    const picture = await this.api.addPicture(file, file.name || "pasted.png");
+    this.pictures.push(picture);
+    return picture;
+  }
+
+  async remove(picture) {
+    picture.removed = true;
+    await this.api.removePicture(picture.id);
+    const i = this.pictures.indexOf(picture);
+    this.pictures.splice(i, 1);
+    if (this.work?.picture === picture) this.show(this.pictures[Math.min(i, this.pictures.length - 1)] ?? null);
+  }
+}
