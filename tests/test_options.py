@@ -7,9 +7,10 @@ from dataclasses import dataclass, fields
 import pytest
 
 from sam_mlx import Sam, SamAutomaticMaskGenerator, SamPredictor
-from sam_mlx.automatic.options import SELECTING, GeneratorOptions
+from sam_mlx.automatic.options import SELECTING, THRESHOLDS, GeneratorOptions, thresholds_of
 from sam_mlx.checkpoints.options import LoadOptions
 from sam_mlx.cli import build_parser
+from sam_mlx.config import VARIANTS
 from sam_mlx.export import export
 from sam_mlx.options import add_flags, check, from_flags, number, option, settings, whole_number
 
@@ -62,6 +63,13 @@ def parameters(function) -> dict[str, object]:
 def flags(command: str) -> dict[str, object]:
     (action,) = (a for a in build_parser()._actions if isinstance(a.choices, dict))
     return {a.dest: a.default for a in action.choices[command]._actions}
+
+
+def test_thresholds_belong_to_the_model():
+    assert set(THRESHOLDS) <= set(VARIANTS)
+    assert thresholds_of(VARIANTS["nano"]) == THRESHOLDS["nano"]
+    meta = {"pred_iou_thresh": 0.88, "stability_score_thresh": 0.95}
+    assert thresholds_of(VARIANTS["vit_b"]) == thresholds_of(VARIANTS["vit_t"]) == meta
 
 
 def test_the_generators_signature_and_flags_are_the_declaration():

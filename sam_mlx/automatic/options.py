@@ -11,6 +11,7 @@ from dataclasses import dataclass, fields
 
 import numpy as np
 
+from ..config import SamConfig
 from ..options import check, number, option, whole_number
 
 OUTPUT_MODES = ("binary_mask", "uncompressed_rle", "coco_rle")
@@ -79,3 +80,11 @@ class GeneratorOptions:
 
 DEFAULTS = GeneratorOptions()
 SELECTING = tuple(f.name for f in fields(GeneratorOptions) if f.metadata.get("selects"))
+# Thresholds of variants that are less sure of their masks than Meta's models.
+THRESHOLDS = {"nano": {"pred_iou_thresh": 0.85, "stability_score_thresh": 0.9}}
+
+
+def thresholds_of(config: SamConfig) -> dict[str, float]:
+    """pred_iou_thresh and stability_score_thresh that suit a model: Meta's, or its own."""
+    meta = {name: getattr(DEFAULTS, name) for name in ("pred_iou_thresh", "stability_score_thresh")}
+    return meta | THRESHOLDS.get(config.variant, {})

@@ -40,9 +40,9 @@ def port_number(text: str) -> int:
 
 def run(args: argparse.Namespace) -> int:
     try:
-        from ..web.app import Server
-        from ..web.pictures import MOST_PIXELS
+        from ..web.backend import Backend
         from ..web.server import serve
+        from ..web.store import MAX_PIXELS
     except ImportError as error:
         missing = (error.name or "").partition(".")[0]
         if missing not in {"anyio", "starlette", "uvicorn", "h11"}:
@@ -50,17 +50,17 @@ def run(args: argparse.Namespace) -> int:
         raise ImportError(
             f'the page needs {missing}, which is not installed: pip install "sam-mlx[web]"'
         ) from None
-    pixels = MOST_PIXELS if args.max_pixels is None else args.max_pixels
+    pixels = MAX_PIXELS if args.max_pixels is None else args.max_pixels
     allow_pixels(pixels)
     pictures = find(args.picture)
     options = vars(from_flags(args, LoadOptions))
-    server = Server(load_model(args), args.model, pictures, max_pixels=pixels, options=options)
-    for line in server.left_out:
+    backend = Backend(load_model(args), args.model, pictures, max_pixels=pixels, options=options)
+    for line in backend.left_out:
         print(f"left out: {line}", file=sys.stderr)
-    if not server.sessions.first_pictures:
-        server.close()
+    if not backend.sessions.first_pictures:
+        backend.close()
         raise ValueError("none of the pictures could be read; give others")
-    serve(server, args.host, args.port, not args.no_open, lambda text: print(text, flush=True))
+    serve(backend, args.host, args.port, not args.no_open, lambda text: print(text, flush=True))
     return 0
 
 

@@ -1,8 +1,12 @@
-"""What the server answers when it does not do what is asked."""
+"""What the server answers when it does not do what a request asks."""
+
+from __future__ import annotations
+
+from ..messages import one_line
 
 
 class Refusal(Exception):
-    """One sentence for the client, with HTTP's number."""
+    """One sentence for the client, with HTTP's status."""
 
     def __init__(self, status: int, sentence: str):
         super().__init__(sentence)
@@ -10,9 +14,19 @@ class Refusal(Exception):
 
 
 class Replaced(Refusal):
+    """A newer request of the same session has taken the place of this one."""
+
     def __init__(self) -> None:
         super().__init__(409, "replaced by a newer request")
 
 
 class Stopped(Exception):
-    """Raised within work in the background that nobody waits for any more."""
+    """Raised within work in the background whose result is not wanted any more."""
+
+
+def sentence(error: BaseException) -> str:
+    """What a client is told of an error. Of an unexpected one the details stay on the server."""
+    if isinstance(error, Stopped):
+        return "it was stopped"
+    known = isinstance(error, (Refusal, ValueError, ImportError))
+    return one_line(error) if known else "the server failed; its terminal says why"

@@ -1,4 +1,4 @@
-"""What is taken home: files in the shell's formats, and lines of Python."""
+"""Exports: files in the formats of the shell, and lines of Python."""
 
 from __future__ import annotations
 
@@ -6,16 +6,17 @@ import io
 import tempfile
 import zipfile
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
 from ..formats import FORMATS, Format, Result
 from ..formats.masks import save_mask
 from ..masks import decode_rle
+from .automatic import SEARCHED, parts_of
 from .errors import Refusal
-from .model import LEAST, POINTS_AT_ONCE
-from .sessions import MaskObject, Picture, Session
+from .model import POINTS_AT_ONCE
+from .objects import MaskObject
+from .sessions import Picture, Session
 
 NAMES = ("masks", "cutout", "coco", "labelmap", "svg", "geojson")
 TYPES = {".png": "image/png", ".json": "application/json", ".svg": "image/svg+xml",
@@ -56,7 +57,7 @@ def result_of(picture: Picture, objects: list[MaskObject], with_picture: bool) -
 
 
 def write(folder: Path, picture: Picture, objects: list[MaskObject], format: Format) -> Path:
-    """One picture's result in a format; what all pictures share is of this one."""
+    """One picture's result in a format; a file shared by all pictures holds this one alone."""
     result = result_of(picture, objects, format.name in WITH_PICTURE)
     path = format.path(folder, "picture")
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -67,7 +68,7 @@ def write(folder: Path, picture: Picture, objects: list[MaskObject], format: For
     return folder / format.joined
 
 
-def everything_of(session: Session) -> bytes:
+def export_all(session: Session) -> bytes:
     """A zip of all pictures' objects in every format."""
     pictures = [p for p in session.pictures.values() if p.objects]
     if not pictures:
@@ -92,7 +93,7 @@ def everything_of(session: Session) -> bytes:
 
 
 def unique(names: list[str]) -> list[str]:
-    """Names in one folder, also where capitals count for nothing."""
+    """The names made different from each other, upper and lower case counting as the same."""
     taken: set[str] = set()
     found = []
     for name in names:
@@ -120,7 +121,7 @@ def python(model: str, picture: Picture, found: MaskObject) -> str:
     """
     lines = ["import numpy as np"] if not found.prompt and found.everything is None else []
     if found.everything is not None:
-        lines += of_everything(model, picture, found.everything)
+        lines += of_automatic(model, picture, found.everything)
     elif found.prompt:
         lines += of_prompt(model, picture, found)
     else:
@@ -156,10 +157,10 @@ def of_prompt(model: str, picture: Picture, found: MaskObject) -> list[str]:
     ]
 
 
-def of_everything(model: str, picture: Picture, name: str) -> list[str]:
-    side, _, index = name.split("-")
-    arguments: dict[str, Any] = {"points_per_side": int(side), "points_per_batch": POINTS_AT_ONCE}
-    listed = ", ".join(f"{k}={v!r}" for k, v in {**arguments, **LEAST}.items())
+def of_automatic(model: str, picture: Picture, name: str) -> list[str]:
+    side, _, index = parts_of(name)
+    arguments = {"points_per_side": side, "points_per_batch": POINTS_AT_ONCE, **SEARCHED}
+    listed = ", ".join(f"{k}={v!r}" for k, v in arguments.items())
     return [
         "from sam_mlx import SamAutomaticMaskGenerator",
         "",

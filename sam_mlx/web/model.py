@@ -1,8 +1,4 @@
-"""What needs the model: embeddings, answers to prompts, masks of objects, everything.
-
-All of it is called in the worker's thread alone. Embeddings are kept up to a number of bytes; the
-least recently used go.
-"""
+"""What needs the model: embeddings, answers to prompts, masks of objects, automatic masks."""
 
 from __future__ import annotations
 
@@ -19,32 +15,33 @@ import numpy as np
 
 from ..automatic.generator import SamAutomaticMaskGenerator
 from ..automatic.predictions import MaskPredictions
+from ..config import SamConfig
 from ..embedding import ImageEmbedding
+from ..machine.budget import budget
 from ..machine.worker import at_work
 from ..masks import compress_rle, encode_rle, stability_scores
 from ..predictor import SamPredictor
 from ..sam import Sam
+from .automatic import SEARCHED
 from .errors import Refusal
 
-EMBEDDING_BYTES = 1 << 30
-# Everything is found with these, and only filtered afterwards.
-LEAST: dict[str, Any] = {
-    "pred_iou_thresh": 0.5,
-    "stability_score_thresh": 0.5,
-    "box_nms_thresh": 1.0,
-}
-POINTS_AT_ONCE = 16  # a click waits for one batch
-PIXELS_AT_ONCE = 4 << 20  # of masks that are measured, for the same reason
-PER_LOGIT = 4  # steps of the logits that travel
+# Steps of a search for automatic masks. They bound how long a click waits for the step before it,
+# not memory: that the package's own budget bounds.
+POINTS_AT_ONCE = 16  # put to the model
+PIXELS_AT_ONCE = 4 << 20  # of masks that are measured
+PER_LOGIT = 4  # steps, in the bytes that a page gets
 
-Progress = Callable[[float], None]  # takes what is done, 0 to 1
+Progress = Callable[[float], None]  # takes the share that is done, 0 to 1
 
 
 class Embeddings:
-    """Of pictures, by their key; may be asked from any thread."""
+    """Embeddings by their pictures' keys, up to a number of bytes: the least recently used go.
 
-    def __init__(self, most_bytes: int = EMBEDDING_BYTES):
-        self.most_bytes = most_bytes
+    All methods may be called from any thread.
+    """
+
+    def __init__(self, max_bytes: int | None = None):
+        self.max_bytes = budget().embedding_bytes if max_bytes is None else max_bytes
         self._kept: OrderedDict[str, ImageEmbedding] = OrderedDict()
         self._lock = threading.Lock()
 
@@ -56,7 +53,7 @@ class Embeddings:
         return sum(e.features.nbytes for e in self._kept.values())
 
     def get(self, key: str) -> ImageEmbedding:
-        """Raises Refusal, 409, for a picture that is not encoded, or is not any more."""
+        """Raises Refusal, 409, for a picture that is not encoded, or not any longer."""
         with self._lock:
             if key not in self._kept:
                 raise Refusal(409, "the picture is not ready: encode it first")
@@ -64,21 +61,25 @@ class Embeddings:
             return self._kept[key]
 
     def put(self, key: str, embedding: ImageEmbedding) -> None:
-        """The newest stays, however large it is."""
+        """The newest one stays, however large it is."""
         with self._lock:
             self._kept[key] = embedding
             self._kept.move_to_end(key)
-            while len(self._kept) > 1 and self.nbytes > self.most_bytes:
+            while len(self._kept) > 1 and self.nbytes > self.max_bytes:
                 self._kept.popitem(last=False)
 
 
 class Model:
-    """A model and what is asked of it."""
+    """A model, and what is asked of it."""
 
     def __init__(self, model: Sam, name: str, options: dict[str, Any]):
         self.name, self.options = name, options
         self.predictor = SamPredictor(model)
         self.embeddings = Embeddings()
+
+    @property
+    def config(self) -> SamConfig:
+        return self.predictor.model.config
 
     def describe(self) -> dict[str, str]:
         dtype = str(self.predictor.model.dtype).removeprefix("mlx.core.")
@@ -86,7 +87,7 @@ class Model:
 
     @property
     def arguments(self) -> str:
-        """Those of ``from_pretrained``, in Python."""
+        """The arguments of ``from_pretrained``, as Python."""
         given = [f", {name}={value!r}" for name, value in self.options.items() if value is not None]
         return repr(self.name) + "".join(given)
 
@@ -97,12 +98,12 @@ class Model:
     def answer(
         self, embedding: ImageEmbedding, prompt: dict[str, Any], multimask: bool
     ) -> list[dict[str, Any]]:
-        """Small masks of a prompt, for drawing: one or three."""
+        """Low-resolution masks of a prompt, for drawing: one or three."""
         self.predictor.set_image_embedding(embedding)
         parts = self.predictor.embed_prompt(**prompt)
         model = self.predictor.model
         found, scores = model.predict_masks(embedding.features, *parts, multimask)
-        scale = model.config.mask_size / model.config.image_size
+        scale = self.config.mask_size / self.config.image_size
         logits = over_the_picture(np.array(found[0].astype(mx.float32)), embedding, scale)
         H, W = embedding.original_size
         stability = np.nan_to_num(np.array(stability_scores(mx.array(logits))))
@@ -133,10 +134,10 @@ class Model:
         }
 
     @at_work
-    def everything(
+    def automatic(
         self, embedding: ImageEmbedding, points_per_side: int, progress: Progress
     ) -> list[dict[str, Any]]:
-        """Records of all that can be chosen from, the surest first, as compressed RLE."""
+        """Records to choose from, as compressed RLE, the highest score first."""
         generator = self.generator(points_per_side)
         state = generator.predict(embedding, progress=lambda done, all: progress(0.6 * done / all))
         records: list[dict[str, Any]] = []
@@ -152,7 +153,7 @@ class Model:
     def generator(self, points_per_side: int) -> SamAutomaticMaskGenerator:
         return SamAutomaticMaskGenerator(
             self.predictor.model, points_per_side=points_per_side, output_mode="coco_rle",
-            points_per_batch=POINTS_AT_ONCE, **LEAST,
+            points_per_batch=POINTS_AT_ONCE, **SEARCHED,
         )  # fmt: skip
 
 
@@ -162,9 +163,10 @@ def part_of(state: MaskPredictions, part: slice) -> MaskPredictions:
 
 
 def over_the_picture(logits: np.ndarray, embedding: ImageEmbedding, scale: float) -> np.ndarray:
-    """Low-resolution logits (C, n, n) where the picture is: (C, h, w), h and w in its proportions.
+    """The part of low-resolution logits (C, n, n) that the picture covers: (C, h, w), in the
+    picture's proportions.
 
-    The picture's edge rarely is one of the logits' cells, so the shorter side is sampled anew.
+    The picture's edge seldom falls between two cells, so the shorter side is sampled anew.
     """
     for axis, frame in ((1, embedding.input_size[0]), (2, embedding.input_size[1])):
         n, cells = logits.shape[axis], frame * scale
@@ -180,7 +182,7 @@ def over_the_picture(logits: np.ndarray, embedding: ImageEmbedding, scale: float
 
 
 def packed(logits: np.ndarray) -> dict[str, Any]:
-    """Logits (h, w) in one byte each. What is above 0 stays above 0."""
+    """Logits (h, w) in one byte each; those above 0 stay above 0."""
     steps = np.round(np.clip(logits * PER_LOGIT, -127, 127)).astype(np.int8)
     steps[(steps == 0) & (logits > 0)] = 1
     return {"shape": list(logits.shape), "data": base64.b64encode(steps.tobytes()).decode()}

@@ -12,15 +12,16 @@ from typing import Any
 import uvicorn
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
-from .app import Server
+from .application import application
+from .backend import Backend
 from .guard import ANY_ADDRESS, is_loopback
 
-HEAD_SECONDS = 15.0  # for a client to say what it wants
-MOST_CONNECTIONS = 512
+HEAD_SECONDS = 15.0  # for a client to send a request's head
+MAX_CONNECTIONS = 512
 
 
 class Protocol(H11Protocol):
-    """uvicorn's, which waits for ever for a client that says nothing, or says it slowly."""
+    """uvicorn's, but it does not wait for ever for a client that sends nothing, or slowly."""
 
     head_seconds = HEAD_SECONDS
 
@@ -44,9 +45,10 @@ class Protocol(H11Protocol):
 
 
 def bind(host: str, port: int) -> socket.socket:
-    """A listening socket. Raises OSError with what to do."""
+    """A bound socket. Raises OSError that says what to do."""
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    # Of a socket that does not say TCP, asyncio lets small answers wait 40 ms for others.
+    # asyncio switches Nagle's algorithm off, which delays small answers by 40 ms, only for sockets
+    # that say that they are TCP.
     found = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
     found.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
@@ -60,31 +62,34 @@ def bind(host: str, port: int) -> socket.socket:
     return found
 
 
-def serve(server: Server, host: str, port: int, browser: bool, say: Callable[[str], None]) -> None:
+def serve(
+    backend: Backend, host: str, port: int, browser: bool, say: Callable[[str], None]
+) -> None:
     """Answer until the process is interrupted."""
     token = None if is_loopback(host) else secrets.token_urlsafe(24)
     listening = bind(host, port)
     address = address_of(host, listening.getsockname()[1], token)
-    say(f"{address}\nCtrl+C ends the server, and what was not saved.")
-    running = uvicorn.Server(configuration(server, host, token))
+    say(f"{address}\nCtrl+C ends the server; unsaved work is lost.")
+    running = uvicorn.Server(configuration(backend, host, token))
     if browser:
         threading.Timer(0.5, webbrowser.open, [address]).start()
     try:
         running.run([listening])
     finally:
-        server.close()
+        backend.close()
 
 
-def configuration(server: Server, host: str, token: str | None) -> uvicorn.Config:
+def configuration(backend: Backend, host: str, token: str | None) -> uvicorn.Config:
     return uvicorn.Config(
-        server.app(host, token), http=Protocol, ws="none", lifespan="off", log_level="warning",
-        access_log=False, server_header=False, limit_concurrency=MOST_CONNECTIONS,
-        timeout_keep_alive=10, timeout_graceful_shutdown=2, proxy_headers=False,
+        application(backend, host, token), http=Protocol, ws="none", lifespan="off",
+        log_level="warning", access_log=False, server_header=False,
+        limit_concurrency=MAX_CONNECTIONS, timeout_keep_alive=10,
+        timeout_graceful_shutdown=2, proxy_headers=False,
     )  # fmt: skip
 
 
 def address_of(host: str, port: int, token: str | None) -> str:
-    """What to open: the page's address, with the token where one is needed."""
+    """The page's address, with the token where one is needed."""
     name = socket.gethostname() if host in ANY_ADDRESS else host
     name = f"[{name}]" if ":" in name else name
     return f"http://{name}:{port}/" + (f"?token={token}" if token else "")

@@ -1,8 +1,8 @@
-"""One thread that has the model, and who waits for it.
+"""One thread that has the model, and the requests that wait for it.
 
-Three lanes: what a hand waits for (predictions, masks of objects), pictures to be encoded, and
-everything in a picture. The first goes first, also in the midst of the last, which asks between
-its batches whether somebody waits.
+Three lanes: interactive requests (predictions, masks of objects), pictures to be encoded, and
+searches for automatic masks. The first goes first, also in the middle of a search, which lets
+waiting requests in between its batches.
 """
 
 from __future__ import annotations
@@ -18,9 +18,9 @@ from .errors import Refusal, Replaced, Stopped
 
 T = TypeVar("T")
 
-QUICK, ENCODE, EVERYTHING = range(3)  # lanes
-MOST_WAITING = (128, 256, 32)  # in each lane
-MOST_OF_ONE = (16, 64, 8)  # of one session
+QUICK, ENCODE, AUTOMATIC = range(3)  # lanes
+MAX_WAITING = (128, 256, 32)  # in each lane
+MAX_OF_ONE = (16, 64, 8)  # of one session
 
 
 @dataclass(eq=False)
@@ -40,7 +40,7 @@ class Job:
 
 
 class Worker:
-    """Runs jobs one after another. All of its methods may be called from any thread."""
+    """Runs jobs one after another. All methods may be called from any thread."""
 
     def __init__(self) -> None:
         self._lanes: tuple[deque[Job], ...] = (deque(), deque(), deque())
@@ -63,7 +63,7 @@ class Worker:
             for j in older:
                 waiting.remove(j)
             mine = sum(j.owner == owner for j in waiting)
-            if len(waiting) >= MOST_WAITING[lane] or mine >= MOST_OF_ONE[lane] or self._ended:
+            if len(waiting) >= MAX_WAITING[lane] or mine >= MAX_OF_ONE[lane] or self._ended:
                 raise Refusal(503, "the server has too much to do; ask again in a moment")
             waiting.append(job)
             self._changed.notify()
@@ -72,7 +72,7 @@ class Worker:
         return cast("Future[T]", job.future)
 
     def drop(self, future: Future[Any]) -> None:
-        """Nobody waits for that any more."""
+        """Nobody waits for that result any longer."""
         with self._changed:
             for waiting in self._lanes:
                 for job in [j for j in waiting if j.future is future]:
@@ -80,7 +80,7 @@ class Worker:
         future.cancel()
 
     def between(self) -> None:
-        """Called by long work, in its thread: does what has come meanwhile and is quicker.
+        """Called by long work, in its thread: does the quicker jobs that have come meanwhile.
 
         Raises Stopped when the server ends.
         """

@@ -14,10 +14,10 @@ def nano():
 
 @pytest.fixture
 def server(nano):
-    from sam_mlx.web.app import Server
+    from sam_mlx.web.backend import Backend
     from tests.support.web import COINS
 
-    server = Server(nano, "nano", [COINS])
+    server = Backend(nano, "nano", [COINS])
     yield server
     server.close()
 
@@ -26,7 +26,9 @@ def server(nano):
 def client(server):
     from starlette.testclient import TestClient
 
-    app = server.app()
+    from sam_mlx.web.application import application
+
+    app = application(server)
     with TestClient(app, base_url="http://127.0.0.1:8000", raise_server_exceptions=False) as c:
         yield c
 
@@ -48,7 +50,6 @@ def live(server):
 
     listening = bind("127.0.0.1", 0)
     running = uvicorn.Server(configuration(server, "127.0.0.1", None))
-    server.guard = running.config.app
     thread = threading.Thread(target=running.run, args=([listening],), daemon=True)
     thread.start()
     until(lambda: running.started)
@@ -65,11 +66,11 @@ def site(nano):
     """A server for the browser: (server, address)."""
     import uvicorn
 
-    from sam_mlx.web.app import Server
+    from sam_mlx.web.backend import Backend
     from sam_mlx.web.server import bind, configuration
     from tests.support.web import COINS, until
 
-    server = Server(nano, "nano", [COINS])
+    server = Backend(nano, "nano", [COINS])
     listening = bind("127.0.0.1", 0)
     running = uvicorn.Server(configuration(server, "127.0.0.1", None))
     thread = threading.Thread(target=running.run, args=([listening],), daemon=True)

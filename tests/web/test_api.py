@@ -4,6 +4,7 @@ import base64
 import io
 import json
 import zipfile
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -14,9 +15,10 @@ from tests.support.web import COINS, Page, png  # isort: skip  first: it skips a
 
 from sam_mlx import Sam, SamAutomaticMaskGenerator, SamPredictor
 from sam_mlx import masks as M
-from sam_mlx.web.api import ENDPOINTS, document
-from sam_mlx.web.model import LEAST, POINTS_AT_ONCE
-from sam_mlx.web.schema import Refusal, check
+from sam_mlx.web.automatic import SEARCHED, defaults
+from sam_mlx.web.endpoints import ENDPOINTS, document
+from sam_mlx.web.model import POINTS_AT_ONCE
+from sam_mlx.web.validate import Refusal, check
 
 ROOT = Path(__file__).parents[2]
 
@@ -39,6 +41,17 @@ def test_a_session_begins_with_the_pictures_of_the_command_line(client):
         "id": "p1", "name": "coins.png", "width": 256, "height": 256, "ready": False,
         "encoding": None, "error": None, "objects": [],
     }  # fmt: skip
+
+
+def test_a_session_begins_with_the_thresholds_of_the_model(client, nano):
+    begun = client.post("/api/sessions").json()["automatic"]
+    assert begun == {
+        "points_per_side": 32, "max_points_per_side": 128, "pred_iou_thresh": 0.85,
+        "stability_score_thresh": 0.9, "box_nms_thresh": 0.7, "min_mask_region_area": 0,
+        "min_pred_iou_thresh": 0.5, "min_stability_score_thresh": 0.5,
+    }  # fmt: skip
+    meta = defaults(replace(nano.config, variant="vit_b"))
+    assert (meta["pred_iou_thresh"], meta["stability_score_thresh"]) == (0.88, 0.95)
 
 
 def test_encoding_says_how_far_it_is_and_is_shared(page):
@@ -203,12 +216,13 @@ def test_strokes_are_bounded(page):
 def test_the_python_lines_load_the_model_as_the_server_did(nano, tmp_path, monkeypatch):
     from starlette.testclient import TestClient
 
-    from sam_mlx.web.app import Server
+    from sam_mlx.web.application import application
+    from sam_mlx.web.backend import Backend
 
     options = {"image_size": 240, "dtype": None}
     model = Sam.from_pretrained("nano", **options)
-    server = Server(model, "nano", [COINS, tmp_path, Path(__file__)], options=options)
-    with TestClient(server.app(), base_url="http://localhost") as client:
+    server = Backend(model, "nano", [COINS, tmp_path, Path(__file__)], options=options)
+    with TestClient(application(server), base_url="http://localhost") as client:
         page = Page(client)
         added = page.ready().click()
         lines = run_lines(page, "o1", tmp_path, monkeypatch)
@@ -244,7 +258,7 @@ def test_everything_is_selected_as_the_generator_does(page, nano, predictor):
     generator = SamAutomaticMaskGenerator(
         nano, points_per_side=8, points_per_batch=POINTS_AT_ONCE, output_mode="uncompressed_rle"
     )
-    state = generator.predict(predictor.get_image_embedding(), keep_iou=LEAST["pred_iou_thresh"])
+    state = generator.predict(predictor.get_image_embedding(), keep_iou=SEARCHED["pred_iou_thresh"])
     by_id = {mask["id"]: mask for mask in masks}
     for iou, stability, nms, area in [
         (0.5, 0.5, 1.0, 0), (0.85, 0.9, 0.7, 0), (0.7, 0.8, 0.3, 0), (0.6, 0.5, 0.9, 60),
@@ -261,6 +275,13 @@ def test_everything_is_selected_as_the_generator_does(page, nano, predictor):
         assert got == [record["segmentation"] for record in records]
         assert bool(changed) == (area > 0)
     assert len(masks) > 20
+    given = defaults(nano.config)
+    given = {name: given[name] for name in ("pred_iou_thresh", "stability_score_thresh")}
+    assert (
+        page.select().json()
+        == page.select(**given).json()
+        != page.select(pred_iou_thresh=0.5, stability_score_thresh=0.5).json()
+    )
 
 
 def test_a_mask_of_everything_becomes_an_object(page, tmp_path, monkeypatch):
@@ -408,10 +429,11 @@ def test_two_sessions_know_nothing_of_each_other(page):
 
 
 def test_the_document_is_the_api(server, client):
-    app = server.app().app
+    from sam_mlx.web.application import routes
+
     routed = {
         (method, route.path)
-        for route in app.routes
+        for route in routes(server)
         for method in route.methods - {"HEAD"}
         if route.path.startswith("/api")
     }
@@ -422,7 +444,7 @@ def test_the_document_is_the_api(server, client):
     }
     assert routed == documented == {(e.method, e.path) for e in ENDPOINTS}
     stored = json.loads((ROOT / "docs" / "web-api.json").read_text())
-    assert stored == document(), "python -m sam_mlx.web.api > docs/web-api.json"
+    assert stored == document(), "python -m sam_mlx.web.endpoints > docs/web-api.json"
     assert client.get("/api/openapi.json").json() == document()
 
 
@@ -468,7 +490,7 @@ def test_unknown_addresses_and_methods(client):
 
 
 def test_files_of_the_page_come_with_their_types(client):
-    from sam_mlx.web.app import PAGE, TYPES
+    from sam_mlx.web.application import PAGE, TYPES
 
     for path in PAGE.iterdir() if PAGE.is_dir() else ():
         answer = client.get(f"/page/{path.name}")

@@ -12,8 +12,8 @@ schemathesis = pytest.importorskip("schemathesis", reason="schemathesis is missi
 from hypothesis import HealthCheck, Phase, given, settings  # noqa: E402
 from schemathesis.generation import GenerationMode  # noqa: E402
 
-from sam_mlx.web.api import ENDPOINTS, document  # noqa: E402
-from sam_mlx.web.sessions import MOST_SESSIONS  # noqa: E402
+from sam_mlx.web.endpoints import ENDPOINTS, document  # noqa: E402
+from sam_mlx.web.sessions import MAX_SESSIONS  # noqa: E402
 
 SCHEMA = schemathesis.openapi.from_dict(document())
 EACH = 60  # a few endpoints have fewer different requests
@@ -45,7 +45,7 @@ def places(live):
         yield current
 
 
-@pytest.mark.parametrize("endpoint", ENDPOINTS, ids=lambda e: e.handler)
+@pytest.mark.parametrize("endpoint", ENDPOINTS, ids=lambda e: e.handler.__name__)
 def test_no_request_is_too_much(live, server, places, endpoint):
     operation = SCHEMA[endpoint.path][endpoint.method]
     strategy = operation.as_strategy()
@@ -60,7 +60,7 @@ def test_no_request_is_too_much(live, server, places, endpoint):
         count += 1
         if count % 4:  # or nearly all would end at addresses where nothing is
             case.path_parameters = {**(case.path_parameters or {}), **fitting(places())}
-        if len(server.sessions) > MOST_SESSIONS - 20:
+        if len(server.sessions) > MAX_SESSIONS - 20:
             server.sessions._kept.clear()
         answer = case.call(base_url=f"http://127.0.0.1:{live}")
         assert answer.status_code != 500, answer.text

@@ -6,11 +6,12 @@ from tests.support.web import png  # isort: skip  first: it skips all where it m
 
 from starlette.testclient import TestClient
 
+from sam_mlx.web.application import application
 from sam_mlx.web.guard import host_of, is_loopback
 
 
 def ask(server, headers, host="127.0.0.1", token=None, path="/api/sessions", method="POST"):
-    with TestClient(server.app(host, token), base_url="http://x") as client:
+    with TestClient(application(server, host, token), base_url="http://x") as client:
         return client.request(method, path, headers=headers, follow_redirects=False)
 
 
@@ -104,10 +105,10 @@ def test_errors_name_no_path_of_this_machine(client, page, server):
 
 
 def test_a_fault_of_the_servers_own_tells_the_client_nothing(client, page, server, monkeypatch):
-    def fail(picture):
+    def fail(content):
         raise RuntimeError("/secret/path")
 
-    monkeypatch.setattr(server, "show", fail)
+    monkeypatch.setattr(server, "encoding_share", fail)
     answer = client.get(page.picture)
     assert answer.status_code == 500 and "secret" not in answer.text
 

@@ -15,6 +15,7 @@ import pytest
 
 from tests.support.web import COINS, Page, png, until  # isort: skip  first: it skips all where it must
 
+from sam_mlx.web import guard
 from sam_mlx.web.server import Protocol, address_of, bind
 
 
@@ -45,8 +46,8 @@ def test_an_upload_that_is_cut_off_leaves_nothing(live, page, server):
     assert len(page.client.get(page.session).json()["pictures"]) == 1
 
 
-def test_a_body_that_stops_coming_is_given_up(live, page, server):
-    server.guard.seconds = 0.3
+def test_a_body_that_stops_coming_is_given_up(live, page, server, monkeypatch):
+    monkeypatch.setattr(guard, "CHUNK_SECONDS", 0.3)
     client = connected(live)
     client.sendall(head(f"{page.session}/pictures", 1000) + b"x")
     assert client.recv(100).startswith(b"HTTP/1.1 408")
@@ -78,10 +79,10 @@ def test_who_reads_nothing_holds_nobody_up(live, page):
         client.close()
 
 
-def test_who_takes_no_more_of_an_answer_is_left(live, page, server):
+def test_who_takes_no_more_of_an_answer_is_left(live, page, server, monkeypatch):
     noise = np.random.default_rng(0).integers(0, 255, (1200, 1600, 3))
     added = page.add(png(noise)).json()
-    server.guard.seconds = 0.5
+    monkeypatch.setattr(guard, "CHUNK_SECONDS", 0.5)
     client = socket.socket()
     client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
     client.connect(("127.0.0.1", live))

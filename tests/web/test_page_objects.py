@@ -83,7 +83,7 @@ def test_everything_is_filtered_by_sliders_and_taken_over(tab):
     assert set(tab.page.evaluate("() => paths")) == {"select"}  # nothing was searched again
     tab.click(65, 50)
     (found,) = tab.objects
-    run = tab.picture.everything
+    run = tab.picture.automatic
     record = run.records[run.index_of(found.everything)]
     np.testing.assert_array_equal(tab.masks[0], decode_rle([record["segmentation"]])[0])
     assert tab.masks[0][50, 65]
@@ -102,7 +102,7 @@ def test_everything_is_stopped(tab):
     tab.page.get_by_role("button", name="Stop").click()
     tab.page.wait_for_selector("#automatic-find")
     tab.page.wait_for_timeout(400)
-    assert tab.picture.everything is None
+    assert tab.picture.automatic is None
     assert tab.click(138, 53).names() == ["Object 1"]
 
 

@@ -13,7 +13,7 @@ from PIL import Image
 from tests.support.web import COINS, Page, png  # isort: skip  first: it skips all where it must
 
 from sam_mlx.web import archive
-from sam_mlx.web.pictures import clean_name
+from sam_mlx.web.store import clean_name
 
 
 def refused(answer, status, words):
@@ -87,7 +87,7 @@ def test_a_picture_that_is_cut_off_says_so_where_it_is_decoded(page):
 
 
 def test_uploads_are_bounded_while_they_come(page, server):
-    server.store.most_bytes = 1000
+    server.store.max_bytes = 1000
     refused(page.add(bytes(1001)), 413, "more than 1000 bytes")
 
     answer = page.client.post(f"{page.session}/pictures", content=iter([bytes(600)] * 2))
@@ -155,6 +155,16 @@ def test_a_session_file_brings_all_back(page):
     assert undone["mask"] == masks[2]["mask"]
 
 
+def test_searches_of_an_opened_session_do_not_take_the_ids_that_its_objects_have(page):
+    masks = page.ready().everything()
+    page.client.post(f"{page.picture}/objects", json={"everything": masks[2]["id"]})
+    saved = page.client.get(f"{page.session}/file").content
+    opened = page.client.post("/api/sessions/file", content=saved).json()["session"]
+    page.picture = f"/api/sessions/{opened}/pictures/p1"
+    again = page.ready().everything()
+    assert {mask["id"] for mask in again}.isdisjoint(mask["id"] for mask in masks)
+
+
 def altered(page, change=None, **entries):
     """A session file with something else in it."""
     page.ready().click()
@@ -185,14 +195,14 @@ def of_object(**values):
         (lambda s: s.pop("pictures"), 400, "lacks pictures"),
         (lambda s: s["pictures"].append({"name": "x", "objects": []}), 400, "lacks pictures/1"),
         (of_object(mask={"size": [9, 9], "counts": "1"}), 400, "another size"),
-        (of_object(mask={"size": [256, 256], "counts": "1"}), 400, "no session file"),
-        (of_object(mask={"size": [256, 256], "counts": "\u00e9" * 9}), 400, "no session file"),
+        (of_object(mask={"size": [256, 256], "counts": "1"}), 400, "not a session file"),
+        (of_object(mask={"size": [256, 256], "counts": "\u00e9" * 9}), 400, "not a session file"),
         (of_object(mask={"size": [1 << 24] * 2, "counts": "1"}), 400, "another size"),
         (of_object(mask={"size": [256], "counts": "1"}), 400, "another size"),
         (of_object(colour="#zzzzzz"), 400, "colour"),
         (of_object(labels=[]), 400, "labels"),
         (of_object(box=[3, 3, 1, 1]), 400, "box"),
-        (of_object(everything="../x"), 400, "everything"),
+        (of_object(everything="../x"), 400, "automatic mask"),
         (of_object(path="/etc/passwd"), 400, "has \"path\""),
         (of_object(edits=[{"erase": True, "radius": -1, "path": [[1, 1]]}]), 400, "radius"),
     ],
@@ -203,12 +213,12 @@ def test_a_malformed_session_file_is_refused(page, change, status, words):
 
 def test_entries_of_a_session_file(page, server):
     refused(altered(page, **{"session.json": None}), 400, "lacks session.json")
-    refused(altered(page, **{"session.json": b"{"}), 400, "no JSON")
+    refused(altered(page, **{"session.json": b"{"}), 400, "session.json is not JSON")
     refused(altered(page, pictures__0=None), 400, "lacks pictures/0")
     refused(altered(page, pictures__0=b"no picture"), 415, "cannot read")
     refused(altered(page, pictures__0=bomb(100_000, 100_000)), 415, "smaller")
     assert altered(page, **{"../../evil": b"x", "/etc/evil": b"x"}).status_code == 201
-    server.store.most_bytes = 200_000
+    server.store.max_bytes = 200_000
     refused(altered(page, pictures__0=bytes(10_000_000)), 413, "pictures/0")  # a bomb of zip's
 
 
@@ -226,14 +236,14 @@ def test_what_is_no_zip(page):
 
 
 def test_a_json_bomb_in_a_session_file(page, monkeypatch):
-    monkeypatch.setattr(archive, "JSON_BYTES", 1000)
+    monkeypatch.setattr(archive, "MAX_JSON_BYTES", 1000)
     refused(altered(page, **{"session.json": b" " * 100_000}), 413, "session.json")
 
 
 def test_sessions_are_bounded_and_the_idle_go_first(client, server, monkeypatch):
     from sam_mlx.web import sessions
 
-    monkeypatch.setattr(sessions, "MOST_SESSIONS", 2)
+    monkeypatch.setattr(sessions, "MAX_SESSIONS", 2)
     first, second = Page(client), Page(client)
     refused(client.post("/api/sessions"), 503, "too many sessions")
     assert client.post("/api/sessions").headers["retry-after"] == "1"

@@ -60,12 +60,12 @@ def test_a_newer_hover_of_a_session_replaces_a_waiting_one(worker, busy):
 
 
 def test_the_queue_is_bounded_in_all_and_for_each_session(worker, busy):
-    for _ in range(W.MOST_OF_ONE[W.QUICK]):
+    for _ in range(W.MAX_OF_ONE[W.QUICK]):
         worker.submit(int, "greedy")
     with pytest.raises(Refusal, match="too much to do") as refused:
         worker.submit(int, "greedy")
     assert refused.value.status == 503
-    left = W.MOST_WAITING[W.QUICK] - worker.waiting()
+    left = W.MAX_WAITING[W.QUICK] - worker.waiting()
     jobs = [worker.submit(int, f"session {i}") for i in range(left)]
     with pytest.raises(Refusal):
         worker.submit(int, "one more")
@@ -93,10 +93,10 @@ def test_quick_work_is_done_in_the_midst_of_long_work(worker):
         worker.between()
         order.append("ended")
 
-    first = worker.submit(long, "a", W.EVERYTHING)
+    first = worker.submit(long, "a", W.AUTOMATIC)
     until(lambda: order)
     rest = [
-        worker.submit(lambda: order.append("next everything"), "a", W.EVERYTHING),
+        worker.submit(lambda: order.append("next everything"), "a", W.AUTOMATIC),
         worker.submit(lambda: order.append("encoded"), "b", W.ENCODE),
         worker.submit(lambda: order.append("click"), "c"),
     ]
@@ -112,7 +112,7 @@ def test_the_end_cancels_what_waits_and_stops_what_runs():
         while True:
             worker.between()
 
-    running, waiting = worker.submit(long, "a", W.EVERYTHING), worker.submit(int, "a", W.EVERYTHING)
+    running, waiting = worker.submit(long, "a", W.AUTOMATIC), worker.submit(int, "a", W.AUTOMATIC)
     begun.wait(10)
     worker.close()
     with pytest.raises(Stopped):
@@ -129,22 +129,22 @@ def test_embeddings_are_bounded_by_bytes_and_the_least_used_go(nano):
     from tests.support.web import COINS
 
     embedding = SamPredictor(nano).embed(COINS)
-    kept = Embeddings(most_bytes=2 * embedding.features.nbytes)
+    kept = Embeddings(max_bytes=2 * embedding.features.nbytes)
     for key in "ab":
         kept.put(key, embedding)
     kept.get("a")
     kept.put("c", embedding)
-    assert "a" in kept and "c" in kept and kept.nbytes == kept.most_bytes
+    assert "a" in kept and "c" in kept and kept.nbytes == kept.max_bytes
     with pytest.raises(Refusal, match="not ready"):
         kept.get("b")
-    kept.most_bytes = 1
+    kept.max_bytes = 1
     kept.put("d", embedding)
     assert "d" in kept and "c" not in kept
 
 
 def test_a_full_queue_is_told_to_clients(page, server, monkeypatch):
     page.ready()
-    monkeypatch.setattr(W, "MOST_WAITING", (0, 0, 0))
+    monkeypatch.setattr(W, "MAX_WAITING", (0, 0, 0))
     for answer in (page.predict(), page.client.post(f"{page.picture}/everything")):
         assert answer.status_code == 503 and answer.headers["retry-after"] == "1"
         assert "too much to do" in answer.json()["error"]

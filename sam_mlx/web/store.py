@@ -1,4 +1,4 @@
-"""Pictures as files of the server's own, and checked before their pixels are made."""
+"""Pictures as files of the server, checked before they are decoded."""
 
 from __future__ import annotations
 
@@ -19,22 +19,22 @@ from PIL import Image
 from ..images import load_image, look
 from .errors import Refusal
 
-# By content. What Pillow opens besides is rare, or starts other programs.
+# By content. What else Pillow opens is rare, or starts other programs.
 FORMATS = {"JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "MPO", "HEIF", "AVIF", "PPM", "JPEG2000"}
-MOST_BYTES = 100 << 20  # of one picture
-MOST_PIXELS = 50_000_000  # of one picture: phones have 48 million
-STORE_BYTES = 4 << 30  # of all pictures that were sent
+MAX_BYTES = 100 << 20  # of one picture
+MAX_PIXELS = 50_000_000  # of one picture: phones have 48 million
+MAX_STORE_BYTES = 4 << 30  # of all uploaded pictures
 THUMBNAIL = 160  # pixels of the longer side
-SMALL = 2_000_000  # pixels of what is shown as PNG; larger ones are shown as JPEG
+MAX_PNG_PIXELS = 2_000_000  # larger pictures are shown as JPEG
 
 
 class Content:
-    """A picture's file; several sessions share it."""
+    """A picture's file, shared by the sessions that show it."""
 
     def __init__(self, key: str, path: Path, size: tuple[int, int], room: int):
         self.key, self.path, self.size = key, path, size  # the key is its embedding's
         self.room = room  # bytes of the store's folder
-        self.encoding: float | None = None  # since when, or None
+        self.encoding: float | None = None  # the time at which it began, while it is encoded
         self.error: str | None = None  # why it could not be encoded
         self._thumbnail: bytes | None = None
 
@@ -42,10 +42,10 @@ class Content:
         try:
             return self.path.read_bytes()
         except OSError:
-            raise Refusal(404, "the picture's file is not there any more") from None
+            raise Refusal(404, "the picture's file is gone") from None
 
     def pixels(self) -> np.ndarray:
-        """(H, W, 3) uint8, as ``load_image`` gives it. From now on the key is of the content."""
+        """(H, W, 3) uint8, as ``load_image`` gives it. The key becomes that of the content."""
         data = self.read()
         self.key = digest(data)
         return decode(data)
@@ -53,7 +53,7 @@ class Content:
     def shown(self) -> tuple[bytes, str]:
         """The picture as browsers can show it, and its type."""
         pixels = self.pixels()
-        png = pixels.shape[0] * pixels.shape[1] <= SMALL
+        png = pixels.shape[0] * pixels.shape[1] <= MAX_PNG_PIXELS
         return compressed(Image.fromarray(pixels), png), "image/png" if png else "image/jpeg"
 
     def thumbnail(self) -> bytes:
@@ -85,11 +85,11 @@ def decode(data: bytes) -> np.ndarray:
 
 
 class Store:
-    """All pictures, those that were sent in a folder that ends with the server."""
+    """All pictures; those that were uploaded lie in a folder that is deleted with the server."""
 
-    def __init__(self, most_pixels: int = MOST_PIXELS, most_bytes: int = MOST_BYTES):
-        self.most_pixels, self.most_bytes = most_pixels, most_bytes
-        self.room = STORE_BYTES
+    def __init__(self, max_pixels: int = MAX_PIXELS, max_bytes: int = MAX_BYTES):
+        self.max_pixels, self.max_bytes = max_pixels, max_bytes
+        self.room = MAX_STORE_BYTES  # bytes of all uploaded pictures
         self._folder = tempfile.TemporaryDirectory(
             prefix="sam_mlx-web-", ignore_cleanup_errors=True
         )
@@ -111,12 +111,12 @@ class Store:
             return self.folder / f"{self._count}"
 
     def of_file(self, path: Path) -> Content:
-        """A picture of the command line, which stays where it is, and is read when it is needed."""
+        """A picture of the command line: it stays where it is, and is read when it is needed."""
         with path.open("rb") as file:
             return Content(str(path), path, self.check(file), 0)
 
     def of_upload(self, path: Path) -> Content:
-        """A picture that was sent and lies in the folder. Raises Refusal for what is none."""
+        """An uploaded picture in the folder. Raises Refusal for anything else."""
         try:
             return self._keep(path.read_bytes(), path)
         except BaseException:
@@ -144,18 +144,18 @@ class Store:
         return content
 
     def check(self, data: bytes | BinaryIO) -> tuple[int, int]:
-        """Height and width of a picture. Raises Refusal for what is none, or is too large."""
+        """Height and width of a picture. Raises Refusal where it is not one, or is too large."""
         try:
             form, (height, width) = look(data)
         except ValueError as error:
             raise Refusal(415, str(error)) from None
         if form not in FORMATS:
             raise Refusal(415, f"the file is {form}; expected {', '.join(sorted(FORMATS))}")
-        if height * width > self.most_pixels:
+        if height * width > self.max_pixels:
             raise Refusal(
                 413,
                 f"the picture has {width} x {height} pixels; this server takes up to "
-                f"{self.most_pixels} in all: make it smaller, or start it with --max-pixels",
+                f"{self.max_pixels} in all: make it smaller, or start it with --max-pixels",
             )
         return height, width
 
@@ -165,18 +165,21 @@ def _remove(path: Path) -> None:
 
 
 async def receive(
-    chunks: AsyncIterator[bytes], store: Store, declared: str | None, most: int
+    chunks: AsyncIterator[bytes], store: Store, declared: str | None, max_bytes: int
 ) -> Path:
-    """What a client sends as a file in the store's folder, given up as soon as it is too long."""
-    too_long = Refusal(413, f"the file has more than {most} bytes, which this server takes")
-    if declared is not None and declared.isdecimal() and int(declared) > most:
+    """An upload as a file in the store's folder, given up as soon as it is too long.
+
+    declared: the length that the request's head claims.
+    """
+    too_long = Refusal(413, f"the file has more than {max_bytes} bytes, the most that are taken")
+    if declared is not None and declared.isdecimal() and int(declared) > max_bytes:
         raise too_long
     path, count = store.new_file(), 0
     try:
         with path.open("wb") as file:
             async for chunk in chunks:
                 count += len(chunk)
-                if count > most:
+                if count > max_bytes:
                     raise too_long
                 file.write(chunk)
         if not count:
@@ -188,7 +191,7 @@ async def receive(
 
 
 def clean_name(name: str | None, fallback: str = "picture") -> str:
-    """A client's name for something, for showing and for names in archives: no path."""
+    """A client's name for a picture, made safe to show and to use in archives: not a path."""
     name = os.path.basename((name or "").replace("\\", "/"))
     kept = "".join(c for c in name if unicodedata.category(c)[0] != "C" and c not in '<>:"|?*/')
     return kept.strip(" .")[:100] or fallback

@@ -1,26 +1,59 @@
-"""JSON from outside: parsed within bounds, and checked against the forms that the API documents."""
+"""JSON from outside: parsed within bounds, and checked against the schemas that the API documents.
+
+Schemas are OpenAPI's, as dictionaries; the functions at the top write them.
+"""
 
 from __future__ import annotations
 
 import json
 import math
+import re
 from typing import Any
 
 from .errors import Refusal
 
 Schema = dict[str, Any]
+
+NUMBER: Schema = {"type": "number"}
+INTEGER: Schema = {"type": "integer"}
+TEXT: Schema = {"type": "string"}
+FLAG: Schema = {"type": "boolean"}
+NAME: Schema = {"type": "string", "maxLength": 200}
+SHARE: Schema = {"type": "number", "minimum": 0, "maximum": 1}
+
 TYPES: dict[str, Any] = {
     "object": dict, "array": list, "string": str, "boolean": bool, "number": (int, float),
     "integer": int,
 }  # fmt: skip
 
 
-def parse(text: bytes) -> Any:
-    """JSON without NaN, infinities and depths that no parser takes."""
+def form(required: str = "", **properties: Schema) -> Schema:
+    """The schema of an object, with the names of properties that it must have."""
+    schema: Schema = {"type": "object", "properties": properties}
+    return schema | ({"required": required.split()} if required else {})
+
+
+def many(items: Schema, max_items: int | None = None, min_items: int = 0) -> Schema:
+    schema: Schema = {"type": "array", "items": items}
+    schema |= {"minItems": min_items} if min_items else {}
+    return schema | ({"maxItems": max_items} if max_items else {})
+
+
+def or_null(schema: Schema) -> Schema:
+    return schema | {"nullable": True}
+
+
+def ref(name: str) -> Schema:
+    """One of the document's named schemas."""
+    return {"$ref": f"#/components/schemas/{name}"}
+
+
+def parse(text: bytes, name: str = "the request's body") -> Any:
+    """JSON without NaN, infinities and nesting too deep to parse. Raises Refusal, 400."""
     try:
         return json.loads(text, parse_constant=_refuse)
     except (ValueError, RecursionError):
-        raise Refusal(400, "the request's body is no JSON") from None
+        raise Refusal(400, f"{name} is not JSON") from None
 
 
 def _refuse(name: str) -> None:
@@ -28,7 +61,7 @@ def _refuse(name: str) -> None:
 
 
 def check(value: Any, schema: Schema, name: str = "the body") -> None:
-    """Raise Refusal, 400, where a value is not as the schema says."""
+    """Raise Refusal, 400, for a value that breaks the schema."""
     if value is None and schema.get("nullable"):
         return
     kind = schema["type"]
@@ -39,7 +72,7 @@ def check(value: Any, schema: Schema, name: str = "the body") -> None:
     if kind in ("number", "integer"):
         check_number(value, schema, name)
     elif kind == "string":
-        check_length(value, schema, name, "Length", "characters")
+        check_text(value, schema, name)
     elif kind == "array":
         check_length(value, schema, name, "Items", "entries")
         for i, entry in enumerate(value):
@@ -52,6 +85,12 @@ def check_number(value: float, schema: Schema, name: str) -> None:
     low, high = schema.get("minimum", -math.inf), schema.get("maximum", math.inf)
     if not (low <= value <= high) or not -1e300 < value < 1e300:
         raise wrong(value, name, f"expected {low} to {high}")
+
+
+def check_text(value: str, schema: Schema, name: str) -> None:
+    check_length(value, schema, name, "Length", "characters")
+    if "pattern" in schema and not re.fullmatch(schema["pattern"], value):
+        raise wrong(value, name, f"expected {schema['description']}")
 
 
 def check_length(value: Any, schema: Schema, name: str, what: str, unit: str) -> None:
@@ -79,5 +118,5 @@ def short(value: Any) -> str:
     try:
         text = json.dumps(value, ensure_ascii=True)
     except ValueError:  # a number of thousands of digits
-        text = "a number out of all bounds"
+        text = "a number of too many digits"
     return text if len(text) <= 60 else f"{text[:57]}..."

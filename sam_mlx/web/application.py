@@ -1,0 +1,85 @@
+"""The application: the API's endpoints over a backend, the page's files, and errors as answers."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect, Request
+from starlette.responses import JSONResponse, Response
+from starlette.routing import Route
+
+from .backend import Backend
+from .endpoints import ENDPOINTS, Endpoint
+from .errors import Refusal, sentence
+from .guard import App, guarded
+from .routes.call import Call
+
+PAGE = Path(__file__).parent / "page"
+TYPES = {".html": "text/html", ".js": "text/javascript", ".css": "text/css",
+         ".svg": "image/svg+xml", ".png": "image/png", ".json": "application/json"}  # fmt: skip
+
+
+def application(backend: Backend, host: str = "127.0.0.1", token: str | None = None) -> App:
+    """The ASGI application of a server that listens on ``host``.
+
+    token: what requests must carry, where other machines can reach it.
+    """
+    errors: dict[Any, Any] = {
+        Refusal: refused, HTTPException: unrouted, Exception: failed, ClientDisconnect: left,
+    }  # fmt: skip
+    return guarded(Starlette(routes=routes(backend), exception_handlers=errors), host, token)
+
+
+def routes(backend: Backend) -> list[Route]:
+    of_the_api = [Route(e.path, route(backend, e), methods=[e.method]) for e in ENDPOINTS]
+    return [Route("/", page), Route("/page/{name}", page), *of_the_api]
+
+
+def route(backend: Backend, endpoint: Endpoint) -> Callable[[Request], Any]:
+    schema = endpoint.body if isinstance(endpoint.body, dict) else {}
+
+    async def handle(request: Request) -> Response:
+        answer = await endpoint.handler(Call(backend, request, schema))
+        if isinstance(answer, Response):
+            return answer
+        if answer is None:
+            return Response(status_code=endpoint.status)
+        return JSONResponse(answer, endpoint.status)
+
+    return handle
+
+
+async def page(request: Request) -> Response:
+    """A file of the page, looked up among those that exist: no path is made from a request."""
+    files = {path.name: path for path in PAGE.iterdir()} if PAGE.is_dir() else {}
+    path = files.get(request.path_params.get("name", "index.html"))
+    if path is None or path.suffix not in TYPES:
+        raise Refusal(404, "there is no such file of the page")
+    return Response(path.read_bytes(), media_type=TYPES[path.suffix])
+
+
+# Errors as answers.
+
+
+async def refused(request: Request, error: Refusal) -> Response:
+    headers = {"Retry-After": "1"} if error.status == 503 else None
+    return JSONResponse({"error": str(error)}, error.status, headers)
+
+
+async def unrouted(request: Request, error: HTTPException) -> Response:
+    known = {404: "there is no such address", 405: "this address does not take that method"}
+    text = known.get(error.status_code, str(error.detail))
+    return JSONResponse({"error": text}, error.status_code, error.headers)
+
+
+async def left(request: Request, error: ClientDisconnect) -> Response:
+    """Nobody reads this answer, unless the body came too slowly."""
+    return JSONResponse({"error": "the request's body did not arrive"}, 408)
+
+
+async def failed(request: Request, error: Exception) -> Response:
+    return JSONResponse({"error": sentence(error)}, 500)

@@ -1,0 +1,118 @@
+"""What the API works on, for as long as the server runs."""
+
+from __future__ import annotations
+
+import time
+from concurrent.futures import Future, ThreadPoolExecutor
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from ..embedding import ImageEmbedding
+from ..sam import Sam
+from .automatic import Run
+from .errors import Refusal, Stopped, sentence
+from .model import Model
+from .sessions import Picture, Sessions
+from .store import MAX_BYTES, MAX_PIXELS, Content, Store, clean_name
+from .worker import AUTOMATIC, ENCODE, Worker
+
+FILE_THREADS = 2  # that decode and compress pictures
+FIRST_ENCODING_SECONDS = 1.0  # a guess, until a picture was encoded
+
+
+class Backend:
+    """The model and its queue, the pictures, and the sessions."""
+
+    def __init__(
+        self,
+        model: Sam,
+        name: str,
+        pictures: list[Path],
+        *,
+        max_pixels: int = MAX_PIXELS,
+        max_bytes: int = MAX_BYTES,
+        options: dict[str, Any] | None = None,
+    ):
+        self.store = Store(max_pixels, max_bytes)
+        self.model = Model(model, name, options or {})
+        self.worker = Worker()
+        self.threads = ThreadPoolExecutor(FILE_THREADS, "sam_mlx.web.files")
+        self.left_out: list[str] = []  # pictures of the command line, and why
+        self.sessions = Sessions([one for path in pictures for one in self.first_picture(path)])
+        self.encoding_seconds = FIRST_ENCODING_SECONDS  # of the last picture
+
+    def first_picture(self, path: Path) -> list[tuple[str, Content]]:
+        """A picture of the command line; a file that is not one is left out."""
+        try:
+            return [(clean_name(path.name), self.store.of_file(path))]
+        except (Refusal, OSError) as error:
+            self.left_out.append(f"{path}: {error}")
+            return []
+
+    def close(self) -> None:
+        self.worker.close()
+        self.threads.shutdown(cancel_futures=True)
+        self.store.close()
+
+    # Encoding.
+
+    def encode(self, content: Content, owner: str) -> None:
+        """Have a picture encoded for a session, unless it is or will be."""
+        if content.key in self.model.embeddings or content.encoding is not None:
+            return
+        future = self.worker.submit(partial(self._encode, content), owner, ENCODE)
+        content.error, content.encoding = None, time.monotonic()
+        future.add_done_callback(partial(_encoded, content))
+
+    def _encode(self, content: Content) -> None:
+        pixels = content.pixels()
+        if content.key in self.model.embeddings:  # another session sent the same file
+            return
+        content.encoding = start = time.monotonic()
+        self.model.encode(content.key, pixels)
+        self.encoding_seconds = max(time.monotonic() - start, 0.01)
+
+    def encoding_share(self, content: Content) -> float | None:
+        """How much of a picture's encoding is done, estimated; None where none is going on."""
+        if (since := content.encoding) is None:
+            return None
+        return min((time.monotonic() - since) / self.encoding_seconds, 0.95)
+
+    # Searches for automatic masks.
+
+    def search(self, picture: Picture, owner: str, points_per_side: int) -> None:
+        """Begin a search, in place of the picture's earlier one."""
+        embedding = self.model.embeddings.get(picture.content.key)
+        run = picture.new_run(points_per_side)
+        run.future = self.worker.submit(partial(self._search, run, embedding), owner, AUTOMATIC)
+        self.stop(picture)
+        picture.automatic = run
+
+    def _search(self, run: Run, embedding: ImageEmbedding) -> None:
+        def progress(done: float) -> None:
+            run.done = min(done, 0.99)
+            self.worker.between()
+            if run.stopped:
+                raise Stopped
+
+        try:
+            run.records = self.model.automatic(embedding, run.points_per_side, progress)
+            run.done = 1.0
+        except Exception as error:
+            run.error = sentence(error)
+            raise
+
+    def stop(self, picture: Picture) -> None:
+        """End a picture's search, if there is one, and forget its masks."""
+        run, picture.automatic = picture.automatic, None
+        if run is not None:
+            run.stopped = True
+            if run.future:
+                self.worker.drop(run.future)
+
+
+def _encoded(content: Content, future: Future[None]) -> None:
+    content.encoding = None
+    if not future.cancelled() and (error := future.exception()):
+        content.error = sentence(error)

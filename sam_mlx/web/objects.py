@@ -1,0 +1,183 @@
+"""An object of a picture, declared once.
+
+The fields of ``MaskObject`` say what clients may set, what answers show, what session files hold
+and what exports take; the schemas of all these derive from them.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, fields
+from typing import Any
+
+import numpy as np
+
+from ..masks import (
+    brush,
+    compress_rle,
+    decode_rle,
+    encode_rle,
+    record_of,
+    rle_area,
+    rle_counts,
+)
+from ..prompts import check_box
+from .errors import Refusal
+from .validate import FLAG, INTEGER, NAME, NUMBER, TEXT, Schema, form, many, or_null, ref
+
+MAX_POINTS = 256  # of a prompt
+MAX_EDITS = 1000  # of an object
+MAX_CORNERS = 5000  # of a stroke
+MAX_RADIUS = 10_000  # pixels, of a brush
+MAX_COORDINATE = 1e6  # pixels, in both directions
+MAX_SIDE = 1 << 24  # pixels, of a saved mask
+
+Rle = dict[str, Any]
+Size = tuple[int, int]  # height, width
+
+COORDINATE = {"type": "number", "minimum": -MAX_COORDINATE, "maximum": MAX_COORDINATE}
+POINT = many(COORDINATE, 2, 2)  # x, y
+POINTS = many(POINT, MAX_POINTS)
+LABELS = many({"type": "integer", "enum": [0, 1]}, MAX_POINTS)
+BOX = or_null(many(COORDINATE, 4, 4))  # x0, y0, x1, y1
+CHOICE = or_null({"type": "integer", "minimum": 0, "maximum": 2})
+PIXELS = {"type": "number", "minimum": 0, "maximum": 1e9}
+COLOUR = {"type": "string", "pattern": "^#[0-9a-fA-F]{6}$", "description": "#rrggbb"}
+EDIT = form(
+    "erase radius path",
+    erase=FLAG,
+    radius={"type": "number", "minimum": 0, "maximum": MAX_RADIUS},
+    path=many(POINT, MAX_CORNERS, 1),
+)
+EDITS = many(EDIT, MAX_EDITS)
+ID = {"type": "string", "maxLength": 40}
+COMPRESSED = form(
+    "size counts", size=many({"type": "integer", "minimum": 1, "maximum": MAX_SIDE}, 2), counts=TEXT
+)
+
+
+def told(schema: Schema, prompt: bool = False, exported: bool = False) -> dict[str, Any]:
+    """Of a field that clients set: its schema in requests, answers and session files.
+
+    prompt: the mask before the edits depends on it. exported: records for formats have it.
+    """
+    schemas = {"told": schema, "shown": schema, "saved": schema}
+    return schemas | {"prompt": prompt, "exported": exported}
+
+
+def made(shown: Schema | None = None, saved: Schema | None = None) -> dict[str, Any]:
+    """Of a field that the server makes: its schema in answers, and in session files, if any."""
+    return {"told": None, "shown": shown, "saved": saved, "prompt": False, "exported": False}
+
+
+@dataclass
+class MaskObject:
+    """An object of a picture: its prompts, edits and mask."""
+
+    id: str = field(metadata=made(shown=TEXT))
+    name: str = field(metadata=told(NAME, exported=True))
+    colour: str = field(metadata=told(COLOUR, exported=True))
+    hidden: bool = field(default=False, metadata=told(FLAG))
+    points: list[list[float]] = field(default_factory=list, metadata=told(POINTS, prompt=True))
+    labels: list[int] = field(default_factory=list, metadata=told(LABELS, prompt=True))
+    box: list[float] | None = field(default=None, metadata=told(BOX, prompt=True))
+    # Whether the model is asked for three masks; None: where the prompt is ambiguous.
+    multimask: bool | None = field(default=None, metadata=told(or_null(FLAG), prompt=True))
+    # Which of three masks; None: the one with the highest score.
+    choice: int | None = field(default=None, metadata=told(CHOICE, prompt=True))
+    edits: list[dict[str, Any]] = field(default_factory=list, metadata=told(EDITS))
+    # The id of the automatic mask that it was taken from.
+    everything: str | None = field(default=None, metadata=told(or_null(ID), prompt=True))
+    min_mask_region_area: float = field(default=0, metadata=told(PIXELS, prompt=True))
+    # Masks are compressed RLE. The base is the mask before the edits; None: empty.
+    base: Rle | None = field(default=None, metadata=made(saved=or_null(COMPRESSED)))
+    mask: Rle = field(default_factory=dict, metadata=made(shown=ref("Rle"), saved=COMPRESSED))
+    score: float = field(default=0.0, metadata=made(shown=NUMBER, saved=NUMBER))
+    stability: float = field(default=0.0, metadata=made(shown=NUMBER, saved=NUMBER))
+    painted: int = field(default=0, metadata=made())  # how many of the edits are in the mask
+
+    @property
+    def prompt(self) -> dict[str, Any]:
+        """The arguments of ``SamPredictor.predict``; none where no prompt is given."""
+        return prompt_of(self.points, self.labels, self.box)
+
+    @property
+    def asks_for_three(self) -> bool:
+        if self.multimask is None:
+            return len(self.points) == 1 and self.box is None
+        return self.multimask
+
+    @property
+    def area(self) -> int:
+        return rle_area(self.mask)
+
+    def set_base(self, record: dict[str, Any] | None, size: Size) -> None:
+        """The mask of a record, with the edits on it."""
+        self.base = record and record["segmentation"]
+        self.score = record["predicted_iou"] if record else 0.0
+        self.stability = record["stability_score"] if record else 0.0
+        self.painted = 0
+        self.paint(size)
+
+    def paint(self, size: Size) -> None:
+        """Bring the mask up to date: the newest strokes go on top of the mask that is there."""
+        start = self.mask if self.painted else self.base
+        new = self.edits[self.painted :]
+        self.painted = len(self.edits)
+        if start is not None and not new:
+            self.mask = start
+            return
+        mask = np.zeros(size, bool) if start is None else decode_rle([start])[0]
+        for edit in new:
+            mask = brush(mask, edit["path"], edit["radius"], edit["erase"])
+        self.mask = compress_rle(encode_rle(mask[None]))[0]
+
+    def show(self) -> dict[str, Any]:
+        """As answers have it."""
+        return self._values("shown") | {"mask": plain(self.mask), "area": self.area}
+
+    def save(self) -> dict[str, Any]:
+        """As session files have it."""
+        return self._values("saved")
+
+    def record(self) -> dict[str, Any]:
+        """As the output formats take it."""
+        record = record_of(self.mask, self.score, self.stability, self.points or None)
+        return record | self._values("exported")
+
+    def _values(self, where: str) -> dict[str, Any]:
+        return {f.name: getattr(self, f.name) for f in fields(self) if f.metadata[where]}
+
+
+def schemas(where: str) -> dict[str, Schema]:
+    """The fields that are ``told``, ``shown`` or ``saved``, with their schemas."""
+    return {f.name: f.metadata[where] for f in fields(MaskObject) if f.metadata[where]}
+
+
+PROMPT = [f.name for f in fields(MaskObject) if f.metadata["prompt"]]
+TOLD = form("", **schemas("told"))
+SHOWN = form(" ".join([*schemas("shown"), "area"]), **schemas("shown"), area=INTEGER)
+SAVED = form("mask", **schemas("saved"))
+
+
+def prompt_of(
+    points: list[list[float]] | None, labels: list[int] | None, box: list[float] | None
+) -> dict[str, Any]:
+    """The arguments of ``SamPredictor.predict``. Raises Refusal, 400, where they do not fit."""
+    points, labels = points or [], labels or []
+    if len(points) != len(labels):
+        raise Refusal(
+            400, f"{len(points)} points have {len(labels)} labels; expected one label a point"
+        )
+    prompt: dict[str, Any] = {"point_coords": points, "point_labels": labels} if points else {}
+    if box is not None:
+        try:
+            check_box(box)
+        except ValueError as error:
+            raise Refusal(400, str(error)) from None
+        prompt["box"] = box
+    return prompt
+
+
+def plain(rle: Rle) -> Rle:
+    """COCO's uncompressed RLE, which a page reads."""
+    return {"size": list(rle["size"]), "counts": rle_counts(rle)}

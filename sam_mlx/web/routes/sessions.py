@@ -1,0 +1,53 @@
+"""Sessions: begun, shown, saved, opened again, ended."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from starlette.responses import Response
+
+from .. import archive, automatic, exports
+from ..sessions import Session
+from .call import Call, download
+from .pictures import shown
+
+
+def welcome(call: Call, session: Session) -> dict[str, Any]:
+    """All that a page has to know of the server."""
+    backend = call.backend
+    return {
+        "session": session.id,
+        "model": backend.model.describe(),
+        "limits": {"bytes": backend.store.max_bytes, "pixels": backend.store.max_pixels},
+        "formats": list(exports.NAMES),
+        "automatic": automatic.defaults(backend.model.config),
+    }
+
+
+async def create_session(call: Call) -> dict[str, Any]:
+    return welcome(call, call.backend.sessions.create())
+
+
+async def open_session(call: Call) -> dict[str, Any]:
+    path = await call.upload(archive.MAX_BYTES)
+    try:
+        session = await call.in_thread(archive.load, path, call.backend.store)
+    finally:
+        path.unlink(missing_ok=True)
+    return welcome(call, call.backend.sessions.create(session))
+
+
+async def show_session(call: Call) -> dict[str, Any]:
+    session = call.session()
+    pictures = [shown(call.backend, picture) for picture in session.pictures.values()]
+    return {"pictures": pictures, "selected": session.selected}
+
+
+async def save_session(call: Call) -> Response:
+    data = await call.in_thread(archive.save, call.session())
+    return download(data, "application/zip", "session.sam-mlx.zip")
+
+
+async def end_session(call: Call) -> None:
+    for picture in call.backend.sessions.end(call.part("session")).pictures.values():
+        call.backend.stop(picture)

@@ -1,0 +1,86 @@
+"""The bodies of requests and answers, as schemas."""
+
+from __future__ import annotations
+
+from . import objects
+from .automatic import MAX_POINTS_PER_SIDE
+from .objects import BOX, LABELS, PIXELS, POINTS
+from .validate import FLAG, INTEGER, NUMBER, SHARE, TEXT, Schema, form, many, or_null, ref
+
+MAX_REQUEST = 2**53  # a number that JavaScript holds exactly
+THRESHOLD = {"type": "number", "minimum": -1, "maximum": 2}
+
+# Of requests.
+PREDICT = form(
+    points=POINTS, labels=LABELS, box=BOX, multimask=FLAG, hover=FLAG,
+    request={"type": "integer", "minimum": 0, "maximum": MAX_REQUEST},
+)  # fmt: skip
+OBJECT = objects.TOLD
+AUTOMATIC = form(points_per_side={"type": "integer", "minimum": 1, "maximum": MAX_POINTS_PER_SIDE})
+SELECT = form(
+    pred_iou_thresh=THRESHOLD, stability_score_thresh=THRESHOLD, box_nms_thresh=THRESHOLD,
+    min_mask_region_area=PIXELS,
+)  # fmt: skip
+
+# Of answers, by the names that the document gives them.
+ANSWERS: dict[str, Schema] = {
+    "Error": form("error", error=TEXT),
+    "Rle": form("size counts", size=many(INTEGER), counts=many(INTEGER)),
+    "Session": form(
+        "session model limits formats automatic",
+        session=TEXT,
+        model=form("name device dtype", name=TEXT, device=TEXT, dtype=TEXT),
+        limits=form("bytes pixels", bytes=INTEGER, pixels=INTEGER),
+        formats=many(TEXT),
+        automatic=form(
+            "points_per_side max_points_per_side pred_iou_thresh stability_score_thresh "
+            "box_nms_thresh min_mask_region_area min_pred_iou_thresh min_stability_score_thresh",
+            points_per_side=INTEGER,
+            max_points_per_side=INTEGER,
+            pred_iou_thresh=NUMBER,
+            stability_score_thresh=NUMBER,
+            box_nms_thresh=NUMBER,
+            min_mask_region_area=NUMBER,
+            min_pred_iou_thresh=NUMBER,
+            min_stability_score_thresh=NUMBER,
+        ),
+    ),
+    "Pictures": form("pictures selected", pictures=many(ref("Picture")), selected=or_null(TEXT)),
+    "Picture": form(
+        "id name width height ready encoding error objects",
+        id=TEXT,
+        name=TEXT,
+        width=INTEGER,
+        height=INTEGER,
+        ready=FLAG,
+        encoding=or_null(form("done", done=SHARE)),
+        error=or_null(TEXT),
+        objects=many(ref("Object")),
+    ),
+    "Object": objects.SHOWN,
+    "Prediction": form(
+        "request best masks",
+        request=INTEGER,
+        best=INTEGER,
+        masks=many(
+            form(
+                "score stability area logits",
+                score=NUMBER,
+                stability=NUMBER,
+                area=INTEGER,
+                logits=form("shape data", shape=many(INTEGER), data=TEXT),
+            )
+        ),
+    ),
+    "Everything": form("done masks", done=SHARE, masks=or_null(many(ref("AutomaticMask")))),
+    "AutomaticMask": form(
+        "id box area score stability mask",
+        id=TEXT,
+        box=many(INTEGER),
+        area=INTEGER,
+        score=NUMBER,
+        stability=NUMBER,
+        mask=ref("Rle"),
+    ),
+    "Selection": form("ids changed", ids=many(TEXT), changed=many(ref("AutomaticMask"))),
+}
