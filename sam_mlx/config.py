@@ -1,21 +1,17 @@
-"""Every size of a SAM model, as frozen dataclasses; the image encoders and variants there are."""
+"""Every size of a SAM model, as frozen dataclasses, and their check."""
 
 from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any
-
-import mlx.core as mx
-import mlx.nn as nn
+from typing import Any, ClassVar
 
 from .messages import short
 
-MOST, MOST_BLOCKS = 1 << 16, 1 << 8  # sizes that no model exceeds: bounds what a file can ask for
+MAX_SIZE, MAX_BLOCKS = 1 << 16, 1 << 8  # no model exceeds them: bounds what a file can ask for
 MODEL_TYPE = "sam_mlx"  # what config.json names this package's format
-Weights = Mapping[str, mx.array]  # tensors by name
 
 # Of preprocessing; the first is SAM's own.
 CHOICES = {
@@ -23,6 +19,13 @@ CHOICES = {
     "resample": ("bilinear", "bicubic"),
     "pixel_range": ("bytes", "minmax"),
 }
+
+
+@dataclass(frozen=True)
+class MaskDecoderConfig:
+    """SAM's own mask decoder. It has no sizes beyond those of ``SamConfig``."""
+
+    type: ClassVar[str] = "sam"
 
 
 @dataclass(frozen=True)
@@ -46,6 +49,7 @@ class SamConfig:
     pixel_range: str = "bytes"  # 0..255; "minmax": each picture's values to 0..1
     pixel_mean: tuple[float, ...] = (123.675, 116.28, 103.53)  # RGB, in pixel_range
     pixel_std: tuple[float, ...] = (58.395, 57.12, 57.375)
+    decoders: tuple[Any, ...] = (MaskDecoderConfig(),)  # the sizes of registered decoders
 
     def __post_init__(self) -> None:
         for name, choices in CHOICES.items():
@@ -65,36 +69,18 @@ class SamConfig:
         return 4 * self.grid
 
     def to_dict(self) -> dict[str, Any]:
-        """What ``config.json`` holds."""
+        """What ``config.json`` holds; ``registry.config_of`` is the inverse."""
         values = {"model_type": MODEL_TYPE, **dataclasses.asdict(self)}
-        values["encoder"] = {"type": self.encoder.type, **values["encoder"]}
+        values["encoder"] = _with_type(self.encoder)
+        values["decoders"] = [_with_type(sizes) for sizes in self.decoders]
         # Left out where they are SAM's own, as they were before there were others.
-        return {k: v for k, v in values.items() if k not in CHOICES or v != CHOICES[k][0]}
-
-    @classmethod
-    def from_dict(cls, values: Mapping[str, Any]) -> SamConfig:
-        """The inverse of ``to_dict``. Raises ValueError, naming the field, for other values."""
-        others = ("model_type", "quantization", "sha256")  # of the files, not the sizes
-        values = {name: value for name, value in values.items() if name not in others}
-        encoder = _build_encoder(values.pop("encoder", None))
-        return _build(cls, {**values, "encoder": encoder}, "config")
+        usual: dict[str, Any] = {name: choices[0] for name, choices in CHOICES.items()}
+        usual["decoders"] = [_with_type(MaskDecoderConfig())]
+        return {k: v for k, v in values.items() if k not in usual or v != usual[k]}
 
 
-@dataclass(frozen=True)
-class Encoder:
-    """A kind of image encoder: all that the rest of the package has to know of it.
-
-    Its file registers one of these. ``modeling/tiny_vit.py`` uses every field.
-    """
-
-    sizes: Any  # a frozen dataclass; its ``type`` is the encoder's name in config.json
-    module: Callable[[SamConfig], nn.Module]  # (B, S, S, 3) to (B, G, G, C)
-    recognises: Callable[[Weights], bool]  # whether a foreign checkpoint, by its names, is such
-    infer: Callable[[Weights], SamConfig]  # its sizes, off the tensors' shapes; ValueError
-    clean: Callable[[Weights], Weights] = lambda weights: weights  # drop and fold, PyTorch's layout
-    fit: Callable[[Weights, SamConfig], Weights] = lambda weights, config: weights  # ours
-    # Positions to those of another image_size; in either layout.
-    resize: Callable[[Weights, SamConfig], Weights] = lambda weights, config: weights
+def _with_type(sizes: Any) -> dict[str, Any]:
+    return {"type": sizes.type, **dataclasses.asdict(sizes)}
 
 
 # Named ways to prepare pictures.
@@ -109,42 +95,21 @@ PREPROCESSING: dict[str, dict[str, Any]] = {
         "pixel_std": (1.0, 1.0, 1.0),
     },
 }
-ENCODERS: dict[str, Encoder] = {}
-VARIANTS: dict[str, SamConfig] = {}  # the released models, and nano
-
-
-def register(encoder: Encoder, variants: Mapping[str, SamConfig] | None = None) -> None:
-    """Make an encoder known to configurations, checkpoints and ``Sam``, with models that have it.
-
-    A later one goes before the earlier when a checkpoint is recognised.
-    """
-    ENCODERS[encoder.sizes.type] = encoder
-    for name, config in (variants or {}).items():
-        VARIANTS[name] = dataclasses.replace(config, variant=name)
-
-
-def encoder_of(config: SamConfig) -> Encoder:
-    return ENCODERS[config.encoder.type]
-
-
-def named(config: SamConfig) -> SamConfig:
-    """The same sizes, with the name of the released variant that has them, if any."""
-    for variant in VARIANTS.values():
-        if dataclasses.replace(config, variant=variant.variant) == variant:
-            return variant
-    return config
 
 
 def check(config: SamConfig) -> SamConfig:
     """The config, if every size of it is one. Raises ValueError that names all that are not."""
+    parts = (config.encoder, *config.decoders)
     problems = [
         problem
-        for sizes in (config, config.encoder)
+        for sizes in (config, *parts)
         for f in dataclasses.fields(sizes)
         if (problem := _problem(f, getattr(sizes, f.name)))
     ]
     if not problems:
-        problems = [*_misfits(config), *getattr(config.encoder, "misfits", list)()]
+        problems = [*_misfits(config)]
+        for sizes in parts:
+            problems += getattr(sizes, "misfits", list)()
     if problems:
         raise ValueError("; ".join(problems))
     return config
@@ -163,34 +128,27 @@ def _problem(f: dataclasses.Field[Any], value: Any) -> str | None:
     if "int" not in str(f.type):
         return None
     several = str(f.type).startswith("tuple")
-    least, most = int(f.name != "global_blocks"), MOST_BLOCKS if "depth" in f.name else MOST
+    low, high = int(f.name != "global_blocks"), MAX_BLOCKS if "depth" in f.name else MAX_SIZE
     values = value if several and isinstance(value, tuple) else (value,)
     if isinstance(value, tuple) == several and all(
-        type(n) is int and least <= n <= most for n in values
+        type(n) is int and low <= n <= high for n in values
     ):
         return None
     kind = "whole numbers" if several else "a whole number"
-    return f"{f.name} is {found}; expected {kind} from {least} to {most}"
+    return f"{f.name} is {found}; expected {kind} from {low} to {high}"
 
 
 def _misfits(config: SamConfig) -> Iterator[str]:
     """Sizes that do not go together."""
     if config.image_size % config.patch_size:
-        yield f"image_size {config.image_size} is no multiple of patch_size {config.patch_size}"
+        yield f"image_size {config.image_size} is not a multiple of patch_size {config.patch_size}"
     inner = config.prompt_dim // 2  # of the attentions between tokens and image
     if config.prompt_dim % 8 or inner % config.decoder_heads:
         yield f"prompt_dim {config.prompt_dim} does not divide among {config.decoder_heads} heads"
 
 
-def _build_encoder(values: object) -> Any:
-    if not isinstance(values, dict) or values.get("type", "vit") not in list(ENCODERS):
-        kind = values.get("type") if isinstance(values, dict) else values
-        raise ValueError(f"encoder is {short(kind)}; expected an object with type {list(ENCODERS)}")
-    values = dict(values)
-    return _build(ENCODERS[values.pop("type", "vit")].sizes, values, "encoder")
-
-
-def _build(kind: type, values: Mapping[str, Any], where: str) -> Any:
+def build(kind: type, values: Mapping[str, Any], where: str) -> Any:
+    """A dataclass from values in a file. Raises ValueError for fields too few or too many."""
     known = {f.name: f for f in dataclasses.fields(kind)}
     required = {f.name for f in known.values() if f.default is dataclasses.MISSING}
     unknown, missing = sorted(values.keys() - known), sorted(required - values.keys())

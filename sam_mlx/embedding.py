@@ -4,37 +4,73 @@ from __future__ import annotations
 
 import hashlib
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import mlx.core as mx
-import mlx.nn as nn
 import numpy as np
 
 from .config import SamConfig
 from .files import load_safetensors, load_tagged, parse_json, save_tagged
 from .machine.worker import at_work
-from .messages import short
+from .messages import short, shown
 from .modeling.layers import weights_of
+from .registry import IMAGE_EMBEDDING, Features, Weights, decoders_of
+from .sam import Sam
+
+VERSION = 2  # of files; 1 is that of the image embedding alone
+OTHER = "features."  # before the names of other features in a file
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class ImageEmbedding:
     """An encoded image: all that prompts need, without the picture or the encoder.
 
     Two are equal when every value is.
     """
 
-    features: mx.array  # (1, G, G, C)
+    features: mx.array  # (1, G, G, C), the image embedding
     original_size: tuple[int, int]  # height, width of the picture, pixels
     input_size: tuple[int, int]  # height, width in the model's input frame, pixels
     fingerprint: str  # of the encoder that made it
+    other_features: Features = field(default_factory=dict)  # that other decoders than SAM's take
+
+    @classmethod
+    def of(
+        cls,
+        features: Features,
+        original_size: tuple[int, int],
+        input_size: tuple[int, int],
+        fingerprint: str,
+    ) -> ImageEmbedding:
+        """The embedding of all that ``Sam.encode_features`` gives for one image."""
+        others = {name: x for name, x in features.items() if name != IMAGE_EMBEDDING}
+        return cls(features[IMAGE_EMBEDDING], original_size, input_size, fingerprint, others)
+
+    @property
+    def named_features(self) -> Features:
+        """All features by name, as ``Sam.predict_masks`` takes them."""
+        return {IMAGE_EMBEDDING: self.features, **self.other_features}
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of all features."""
+        return sum(x.nbytes for x in self.named_features.values())
+
+    def __repr__(self) -> str:
+        height, width = self.original_size
+        others = "".join(f", {name} {x.shape}" for name, x in self.other_features.items())
+        return (
+            f"ImageEmbedding(picture {height} x {width}, features {self.features.shape}{others}, "
+            f"{str(self.features.dtype).removeprefix('mlx.core.')}, encoder {self.fingerprint[:8]})"
+        )
 
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, ImageEmbedding):
             return NotImplemented
-        same = self._texts() == other._texts()
-        return same and bool(mx.array_equal(self.features, other.features))
+        own, others = self.named_features, other.named_features
+        same = self._texts() == other._texts() and own.keys() == others.keys()
+        return same and all(bool(mx.array_equal(own[name], others[name])) for name in own)
 
     def __hash__(self) -> int:
         return hash(tuple(self._texts().values()))
@@ -48,35 +84,48 @@ class ImageEmbedding:
 
     def save(self, path: str | Path) -> None:
         """Write a .safetensors file, whole or not at all."""
-        save_tagged(path, "ImageEmbedding", self._write, self._texts())
+        version = {"version": str(VERSION)} if self.other_features else {}
+        save_tagged(path, "ImageEmbedding", self._write, self._texts() | version)
 
     def _write(self, name: str, metadata: dict[str, str]) -> None:
+        others = {f"{OTHER}{name}": x for name, x in self.other_features.items()}
         with open(name, "wb") as file:  # to a name, MLX would add an ending
-            mx.save_safetensors(file, {"features": self.features}, metadata)
+            mx.save_safetensors(file, {"features": self.features, **others}, metadata)
 
     @classmethod
     def load(cls, path: str | Path) -> ImageEmbedding:
         """Raises FileNotFoundError, or ValueError when the file is not an embedding."""
         try:
             tensors, texts = load_tagged(path, "ImageEmbedding", "image embedding", _read)
-            features = tensors["features"]
-            if features.ndim != 4 or not mx.issubdtype(features.dtype, mx.floating):
-                raise ValueError(f"features are {features.dtype} {features.shape}")
+            check_version(texts.get("version", "1"))
+            for name, x in tensors.items():
+                if x.ndim != 4 or not mx.issubdtype(x.dtype, mx.floating):
+                    raise ValueError(f"{shown(name)} are {x.dtype} {x.shape}")
             return cls(
-                features,
+                tensors.pop("features"),
                 size_of(texts["original_size"]),
                 size_of(texts["input_size"]),
                 texts["fingerprint"],
+                {name.removeprefix(OTHER): x for name, x in tensors.items()},
             )
         except (KeyError, ValueError) as error:
             raise ValueError(f"{path} is not an image embedding: {error}") from error
+
+
+def check_version(version: str) -> None:
+    """Raise ValueError for files that a later version of the package has written."""
+    if version not in [str(known + 1) for known in range(VERSION)]:
+        raise ValueError(
+            f"it is of version {short(version)}, and this sam_mlx reads up to {VERSION}: install a "
+            "newer sam_mlx, or embed the image again"
+        )
 
 
 def size_of(text: str) -> tuple[int, int]:
     """Height and width in JSON. Raises ValueError for anything else."""
     size = parse_json(text)
     if type(size) is not list or len(size) != 2 or any(type(n) is not int or n < 1 for n in size):
-        raise ValueError(f"{short(text)} is no height and width in pixels")
+        raise ValueError(f"{short(text)} is not a height and width in pixels")
     return size[0], size[1]
 
 
@@ -88,14 +137,24 @@ def _read(name: str) -> dict[str, mx.array]:
 
 
 @at_work
-def fingerprint(config: SamConfig, model: nn.Module) -> str:
-    """Tells models apart by 64 values of every tensor; the same on every machine.
-
-    ``SamPredictor`` takes it once: weights changed in place afterwards are not seen.
-    """
+def fingerprint(config: SamConfig, weights: Weights) -> str:
+    """Tells models apart by 64 values of every tensor; the same on every machine."""
     digest = hashlib.sha256(json.dumps(config.to_dict(), sort_keys=True).encode())
-    for name, w in sorted(weights_of(model).items()):
+    for name, w in sorted(weights.items()):
         sample = w.flatten()[:: max(1, w.size // 64)]
         digest.update(f"{name} {w.shape} {w.dtype}".encode())
         digest.update(np.array(sample.astype(mx.float32)).tobytes())
     return digest.hexdigest()[:32]
+
+
+def encoder_fingerprint(model: Sam) -> str:
+    """The fingerprint of all that a model's embeddings depend on.
+
+    ``SamPredictor`` takes it once: weights changed in place afterwards are not seen.
+    """
+    weights = weights_of(model.image_encoder)
+    for kind in decoders_of(model.config):
+        if kind.prepare is not None:
+            part = weights_of(getattr(model, kind.part))
+            weights |= {f"{kind.part}.{name}": w for name, w in part.items()}
+    return fingerprint(model.config, weights)

@@ -13,12 +13,13 @@ from numpy.typing import ArrayLike
 
 from . import transforms
 from .checkpoints.options import LoadOptions
-from .embedding import ImageEmbedding, fingerprint
+from .embedding import ImageEmbedding, encoder_fingerprint
 from .images import Source
 from .machine.streams import clear_cache, spread, width
 from .machine.worker import at_work
 from .messages import shown
 from .prompts import Prompt, Stacked, check_prompt, check_prompts, stack
+from .registry import IMAGE_EMBEDDING, Features, mask_decoder_of
 from .sam import Sam
 
 # Activations of the decoder alive at a time. A prompt has about 40 bytes for each value of the
@@ -70,17 +71,17 @@ class SamPredictor:
         image = transforms.load_image(image, image_format)
         height, width = image.shape[:2]
         config = self.model.config
-        features = self.model.encode_image(transforms.preprocess(image, config))
+        features = self.model.encode_features(transforms.preprocess(image, config))
         mx.eval(features)
         # The encoder's large temporaries would otherwise stay with the process.
         clear_cache()
         input_size = transforms.input_size((height, width), config)
-        return ImageEmbedding(features, (height, width), input_size, self.fingerprint)
+        return ImageEmbedding.of(features, (height, width), input_size, self.fingerprint)
 
     @property
     def fingerprint(self) -> str:
         if self._fingerprint is None:
-            self._fingerprint = fingerprint(self.model.config, self.model.image_encoder)
+            self._fingerprint = encoder_fingerprint(self.model)
         return self._fingerprint
 
     @property
@@ -120,6 +121,7 @@ class SamPredictor:
                 f"the embedding was made by encoder {shown(embedding.fingerprint)}, this model's "
                 f"is {self.fingerprint}; embed the image again with set_image"
             )
+        self.model.features_of(embedding.named_features)
         config = self.model.config
         shape = 1, config.grid, config.grid, config.prompt_dim
         frame = transforms.input_size(embedding.original_size, config)
@@ -220,19 +222,19 @@ class SamPredictor:
         multimask_output: bool,
         return_logits: bool,
     ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        logits, scores = self._decode(embedding.features, prompts, multimask_output)
+        logits, scores = self._decode(embedding.named_features, prompts, multimask_output)
         threshold = None if return_logits else self.model.mask_threshold
         sizes = embedding.input_size, embedding.original_size, self.model.config.image_size
         masks = transforms.enlarge(logits, *sizes, threshold)
         return masks, np.array(scores.astype(mx.float32)), np.array(logits.astype(mx.float32))
 
     def _decode(
-        self, features: mx.array, prompts: Sequence[Prompt], multimask_output: bool
+        self, features: Features, prompts: Sequence[Prompt], multimask_output: bool
     ) -> tuple[mx.array, mx.array]:
         """Logits (B, C, n, n) and predicted IoU (B, C). Prompts of the same kind go together."""
         if not prompts:
-            n, masks = self.model.config.mask_size, self.model.config.multimask_outputs
-            C = masks if multimask_output else 1
+            config = self.model.config
+            n, C = config.mask_size, mask_decoder_of(config).masks(config, multimask_output)
             return mx.zeros((0, C, n, n)), mx.zeros((0, C))
         groups: dict[tuple[int, bool, bool], list[int]] = {}
         for i, prompt in enumerate(prompts):
@@ -262,7 +264,7 @@ class SamPredictor:
 
 def predict_in_parts(
     model: Sam,
-    image_embedding: mx.array,
+    features: mx.array | Features,
     points: tuple[mx.array, mx.array] | None = None,
     boxes: mx.array | None = None,
     masks: mx.array | None = None,
@@ -270,11 +272,12 @@ def predict_in_parts(
 ) -> tuple[mx.array, mx.array]:
     """``Sam.decode``, evaluated a few prompts at a time, so in memory for those few."""
     B = next((len(p) for p in (points and points[0], boxes, masks) if p is not None), 1)
+    features = model.features_of(features)
     image_pe = model.prompt_encoder.get_dense_pe()
 
     def predict(part: slice) -> tuple[mx.array, mx.array]:
         return model.decode(
-            image_embedding,
+            features,
             points and (points[0][part], points[1][part]),
             None if boxes is None else boxes[part],
             None if masks is None else masks[part],
@@ -283,9 +286,10 @@ def predict_in_parts(
         )
 
     tokens = 0 if points is None else points[1].shape[1]
-    cells = image_embedding.shape[1] * image_embedding.shape[2]
+    embedding = features[IMAGE_EMBEDDING]
+    cells = embedding.shape[1] * embedding.shape[2]
     scores = 4 * model.config.decoder_heads * tokens * (tokens + cells)  # of attention, bytes
-    slices = decoder_slices(B, image_embedding.size, scores)
+    slices = decoder_slices(B, embedding.size, scores)
     logits, iou = zip(*spread([partial(predict, part) for part in slices], evaluate=True))
     return mx.concatenate(list(logits)), mx.concatenate(list(iou))
 

@@ -18,18 +18,26 @@ from .checkpoints.locate import resolve
 from .checkpoints.options import LoadOptions
 from .checkpoints.read import Checkpoint, read_checkpoint
 from .checkpoints.save import write_card, write_checkpoint
-from .config import VARIANTS, SamConfig, encoder_of
+from .config import SamConfig
 from .files import whole_folder
 from .machine.streams import enter, on_cpu
 from .machine.worker import apart, at_work
-from .modeling import image_encoder, tiny_vit  # noqa: F401  the encoders that register themselves
-from .modeling.mask_decoder import MaskDecoder
+from .modeling import image_encoder, mask_decoder, tiny_vit  # noqa: F401  they register themselves
 from .modeling.prompt_encoder import (
     BACKGROUND,
     EMPTY,
     FOREGROUND,
     NOT_A_POINT,
     PromptEncoder,
+)
+from .registry import (
+    IMAGE_EMBEDDING,
+    VARIANTS,
+    Features,
+    check_parts,
+    decoders_of,
+    encoder_of,
+    mask_decoder_of,
 )
 
 
@@ -41,10 +49,12 @@ class Sam(nn.Module):
 
     def __init__(self, config: SamConfig):
         super().__init__()
+        check_parts(config)
         self.config = config
         self.image_encoder = encoder_of(config).module(config)
         self.prompt_encoder = PromptEncoder(config)
-        self.mask_decoder = MaskDecoder(config)
+        for kind in decoders_of(config):
+            setattr(self, kind.part, kind.module(config))
 
     @property
     def dtype(self) -> mx.Dtype:
@@ -55,8 +65,13 @@ class Sam(nn.Module):
         """Embed images that ``transforms.preprocess`` has prepared.
 
         images: (B, S, S, 3), normalised and padded, S = ``config.image_size``.
-        Returns (B, G, G, C), G = ``config.grid``, C = ``config.prompt_dim``.
+        Returns (B, G, G, C), G = ``config.grid``, C = ``config.prompt_dim``. Raises ValueError for
+        images of another shape.
         """
+        return self.encode_features(images)[IMAGE_EMBEDDING]
+
+    def encode_features(self, images: mx.array) -> Features:
+        """All that the model's decoders take of images, by name: of SAM's the image embedding."""
         enter()
         size = self.config.image_size
         if images.ndim != 4 or images.shape[1:] != (size, size, 3):
@@ -64,11 +79,17 @@ class Sam(nn.Module):
                 f"images have shape {images.shape}; expected (B, {size}, {size}, 3): "
                 "prepare them with transforms.preprocess"
             )
-        return self.image_encoder(images.astype(self.dtype))
+        kinds = decoders_of(self.config)
+        needed = {name for kind in kinds for name in kind.needs}
+        features = self.image_encoder(images.astype(self.dtype), needed)
+        for kind in kinds:
+            if kind.prepare is not None:
+                features = {**features, **kind.prepare(getattr(self, kind.part), features)}
+        return {name: features[name] for kind in kinds for name in kind.takes}
 
     def predict_masks(
         self,
-        image_embedding: mx.array,
+        image_embedding: mx.array | Features,
         points: tuple[mx.array, mx.array] | None = None,
         boxes: mx.array | None = None,
         masks: mx.array | None = None,
@@ -77,10 +98,11 @@ class Sam(nn.Module):
     ) -> tuple[mx.array, mx.array]:
         """Masks for B prompts on one image, given in the model's input frame.
 
-        image_embedding: (1, G, G, C). points: coordinates (B, N, 2) as x, y in pixels of the
-        input frame, and labels (B, N): 1 foreground, 0 background, -1 not a point, -2 an empty
-        slot, which changes nothing. boxes: (B, 4) as x0, y0, x1, y1. masks: (B, 1, 4G, 4G)
-        logits of an earlier prediction. Without any prompt B is 1. Memory grows by 40 MB a prompt
+        image_embedding: (1, G, G, C), or all that ``encode_features`` gives for one image. points:
+        coordinates (B, N, 2) as x, y in pixels of the input frame, and labels (B, N): 1 foreground,
+        0 background, -1 not a point, -2 an empty slot, which changes nothing. boxes: (B, 4) as x0,
+        y0, x1, y1. masks: (B, 1, 4G, 4G) logits of an earlier prediction. Without any prompt B is
+        1. Memory grows by 40 MB a prompt
         in ViT-B: see ``predictor.predict_in_parts``. image_pe: ``prompt_encoder.get_dense_pe()``
         where it is at hand.
 
@@ -93,7 +115,7 @@ class Sam(nn.Module):
 
     def decode(
         self,
-        image_embedding: mx.array,
+        image_embedding: mx.array | Features,
         points: tuple[mx.array, mx.array] | None,
         boxes: mx.array | None,
         masks: mx.array | None,
@@ -102,19 +124,32 @@ class Sam(nn.Module):
     ) -> tuple[mx.array, mx.array]:
         """``predict_masks`` for labels that are checked already: no label is read on the host."""
         enter()
+        features = self.features_of(image_embedding)
         B = self._number_of_prompts(points, boxes, masks)
         sparse, valid, dense = self.prompt_encoder(points, boxes, masks)
         if len(sparse) != B:  # mask prompts alone
             sparse = mx.broadcast_to(sparse, (B, *sparse.shape[1:]))
             valid = mx.broadcast_to(valid, (B, valid.shape[1]))
         return self.mask_decoder(
-            image_embedding.astype(self.dtype),
+            {name: x.astype(self.dtype) for name, x in features.items()},
             self.prompt_encoder.get_dense_pe() if image_pe is None else image_pe,
             sparse,
             valid,
             dense,
             multimask_output,
         )
+
+    def features_of(self, image_embedding: mx.array | Features) -> Features:
+        """What the mask decoder takes, by name. Raises ValueError where something is missing."""
+        given = image_embedding
+        features = {IMAGE_EMBEDDING: given} if isinstance(given, mx.array) else given
+        kind = mask_decoder_of(self.config)
+        if missing := sorted(set(kind.takes) - features.keys()):
+            raise ValueError(
+                f"decoder {kind.sizes.type!r} needs the features {missing}, which are not given: "
+                "pass all that encode_features returns, or embed the image again"
+            )
+        return {name: features[name] for name in kind.takes}
 
     @staticmethod
     def _number_of_prompts(

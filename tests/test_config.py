@@ -6,7 +6,8 @@ import pytest
 
 from sam_mlx import Sam
 from sam_mlx.checkpoints.read import parse_config
-from sam_mlx.config import VARIANTS, SamConfig, check
+from sam_mlx.config import check
+from sam_mlx.registry import VARIANTS, config_of
 
 NANO = VARIANTS["nano"].to_dict()
 ENCODER = NANO["encoder"]
@@ -16,7 +17,7 @@ ENCODER = NANO["encoder"]
 def test_the_released_models_pass(variant):
     config = VARIANTS[variant]
     assert check(config) is config
-    assert SamConfig.from_dict(json.loads(json.dumps(config.to_dict()))) == config
+    assert config_of(json.loads(json.dumps(config.to_dict()))) == config
 
 
 WRONG = [
@@ -24,7 +25,7 @@ WRONG = [
     ({"image_size": "320"}, "image_size is '320'"),
     ({"image_size": 320.0}, "image_size is 320.0"),
     ({"image_size": True}, "image_size is True"),
-    ({"image_size": 321}, "image_size 321 is no multiple of patch_size 8"),
+    ({"image_size": 321}, "image_size 321 is not a multiple of patch_size 8"),
     ({"image_size": 1 << 40}, "expected a whole number from 1 to 65536"),
     ({"decoder_depth": 10**9}, "decoder_depth is 1000000000; expected a whole number"),
     ({"decoder_heads": 3}, "does not divide among 3 heads"),

@@ -1,10 +1,12 @@
 """Image embeddings as values: saved, loaded, refused."""
 
+import json
 from dataclasses import replace
 
 import mlx.core as mx
 import numpy as np
 import pytest
+from safetensors import safe_open
 
 from sam_mlx import ImageEmbedding, SamPredictor
 from tests.support.prompts import CLICK
@@ -20,6 +22,53 @@ def test_embedding_survives_saving(predictor, tmp_path, small, photograph):
     assert other.original_size == predictor.original_size
     for ours, original in zip(other.predict(**CLICK), expected):
         np.testing.assert_array_equal(ours, original)
+
+
+def write_by_hand(path, features: np.ndarray, **texts: str) -> None:
+    """A safetensors file, byte by byte."""
+    data = features.tobytes()
+    tensor = {"dtype": "F32", "shape": features.shape, "data_offsets": [0, len(data)]}
+    header = {"__metadata__": {"format": "sam_mlx.ImageEmbedding", **texts}, "features": tensor}
+    text = json.dumps(header).encode()
+    path.write_bytes(len(text).to_bytes(8, "little") + text + data)
+
+
+def test_files_of_the_first_version(predictor, tmp_path):
+    """Without a version, as 0.1.0 wrote them; it reads what is written of such models now."""
+    embedding = predictor.get_image_embedding()
+    texts = {
+        "original_size": "[307, 509]", "input_size": "[77, 128]",
+        "fingerprint": embedding.fingerprint,
+    }  # fmt: skip
+    write_by_hand(tmp_path / "old.safetensors", np.array(embedding.features), **texts)
+    old = ImageEmbedding.load(tmp_path / "old.safetensors")
+    assert old == embedding and old.named_features.keys() == {"image_embedding"}
+    other = SamPredictor(predictor.model)
+    other.set_image_embedding(old)
+    for ours, expected in zip(other.predict(**CLICK), predictor.predict(**CLICK)):
+        np.testing.assert_array_equal(ours, expected)
+    embedding.save(tmp_path / "new.safetensors")
+    with safe_open(tmp_path / "new.safetensors", "np") as file:
+        assert file.metadata() == {"format": "sam_mlx.ImageEmbedding", **texts}
+        assert list(file.keys()) == ["features"]
+
+
+@pytest.mark.parametrize("version", ["3", "", "two", "10", "1.5"])
+def test_files_of_a_later_version_are_refused(predictor, tmp_path, version):
+    features = np.array(predictor.features)
+    texts = {"original_size": "[307, 509]", "input_size": "[77, 128]", "fingerprint": "0"}
+    write_by_hand(tmp_path / "emb", features, **texts, version=version)
+    message = f"it is of version '{version}', and this sam_mlx reads up to 2: install a newer"
+    with pytest.raises(ValueError, match=message):
+        ImageEmbedding.load(tmp_path / "emb")
+
+
+def test_one_line_tells_what_it_is(predictor):
+    embedding = predictor.get_image_embedding()
+    assert repr(embedding) == (
+        "ImageEmbedding(picture 307 x 509, features (1, 16, 16, 64), float32, "
+        f"encoder {embedding.fingerprint[:8]})"
+    )
 
 
 def test_embedding_of_another_model_is_refused(predictor):

@@ -8,10 +8,11 @@ import sys
 import pytest
 
 from sam_mlx import Sam
-from sam_mlx.config import SamConfig, check
+from sam_mlx.config import check
 from sam_mlx.masks import decode_rle
 from sam_mlx.messages import LONGEST_LINE, one_line, short, shown
 from sam_mlx.modeling.layers import weights_of
+from sam_mlx.registry import config_of
 
 STEERING = "\x1b[31mred\x07\u202e"
 
@@ -99,7 +100,7 @@ def test_settings_that_are_no_json(name, text, tmp_path):
 def test_settings(field, value):
     values = Sam.from_pretrained("nano").config.to_dict() | {field: value}
     with pytest.raises(ValueError, match=".") as raised:
-        check(SamConfig.from_dict(values))
+        check(config_of(values))
     assert len(str(raised.value)) < LONGEST_LINE and str(raised.value).isprintable()
 
 

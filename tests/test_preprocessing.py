@@ -11,8 +11,9 @@ from skimage.transform import resize
 
 from sam_mlx import MaskPredictions, Sam, SamAutomaticMaskGenerator, SamPredictor
 from sam_mlx.checkpoints.hugging_face import preprocessing
-from sam_mlx.config import PREPROCESSING, VARIANTS, SamConfig
+from sam_mlx.config import PREPROCESSING, SamConfig
 from sam_mlx.export import export
+from sam_mlx.registry import VARIANTS
 from sam_mlx.transforms import resize_image
 from tests.support.automatic import SMALL as LIVELY
 from tests.support.automatic import calibrated_pair, squares

@@ -20,7 +20,7 @@ PROJECT = (ROOT / "pyproject.toml").read_text()
 # A module imports only from its own layer and from those above it.
 LAYERS = [
     {"machine", "messages", "options"},
-    {"config", "files"},
+    {"config", "files", "registry"},
     {"modeling"},
     {"checkpoints"},
     {"sam"},

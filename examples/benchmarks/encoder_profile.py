@@ -12,10 +12,10 @@ import sam_mlx  # noqa: F401  first: on Linux it must come before mlx.core
 import mlx.core as mx
 
 from examples.benchmarks.optimisations import measure
-from sam_mlx.config import VARIANTS
 from sam_mlx.modeling.image_encoder import ImageEncoderViT
 from sam_mlx.modeling.layers import apply_neck
 from sam_mlx.modeling.ops import tokenwise
+from sam_mlx.registry import VARIANTS
 
 
 def main() -> None:

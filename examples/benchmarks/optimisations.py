@@ -20,7 +20,7 @@ import mlx.nn as nn
 import numpy as np
 
 from sam_mlx import transforms
-from sam_mlx.config import VARIANTS, SamConfig
+from sam_mlx.config import SamConfig
 from sam_mlx.machine import streams
 from sam_mlx.modeling import ops
 from sam_mlx.modeling.image_encoder import Block, ViTConfig
@@ -28,6 +28,7 @@ from sam_mlx.modeling.layers import conv_as_matmul, interpolate_rows
 from sam_mlx.modeling.mask_decoder import MaskDecoder, interleave
 from sam_mlx.modeling.prompt_encoder import PositionEmbeddingRandom
 from sam_mlx.modeling.transformer import Attention, ImageToToken, TokenToImage
+from sam_mlx.registry import VARIANTS
 
 SMALL = SamConfig(
     ViTConfig(dim=24, depth=2, heads=2, global_blocks=(1,), mlp_dim=48, window=3),

@@ -26,7 +26,7 @@ def main() -> None:
 def original(cache: Path) -> None:
     import torch
 
-    from sam_mlx.config import VARIANTS
+    from sam_mlx.registry import VARIANTS
     from tests.support import models
     from tests.support.automatic import calibrate
 

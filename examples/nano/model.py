@@ -19,7 +19,7 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from convert.reference import import_segment_anything
-from sam_mlx.config import VARIANTS
+from sam_mlx.registry import VARIANTS
 
 SamPredictor = import_segment_anything().SamPredictor
 

@@ -214,7 +214,7 @@ class SamAutomaticMaskGenerator(GeneratorOptions):
         coords = transforms.scale_coords(points, embedding.original_size, embedding.input_size)
         logits, iou = predict_in_parts(
             model,
-            embedding.features,
+            embedding.named_features,
             (mx.array(coords.astype(np.float32))[:, None], mx.full((len(points), 1), FOREGROUND)),
         )
         mx.eval(logits, iou)

@@ -16,6 +16,7 @@ from ..files import sha256
 from ..formats import FORMATS, Result
 from ..images import load_image
 from ..messages import one_line
+from ..modeling.layers import weights_of
 from .checks import SETTINGS, check_settings
 from .plan import Note, Plan, discard, number_of, traits, write_note
 
@@ -32,7 +33,7 @@ def make_results(plan: Plan, generator: Callable[[], SamAutomaticMaskGenerator])
     model = generator()
     # The same name may stand for other weights by now.
     sam = model.predictor.model
-    settings = {**plan.settings, "weights": fingerprint(sam.config, sam)}
+    settings = {**plan.settings, "weights": fingerprint(sam.config, weights_of(sam))}
     check_settings(plan.output / SETTINGS, settings)
     # Noted once all is known to fit, or a slip in the options would bar their correction.
     plan.write_json(plan.output / SETTINGS, settings)

@@ -2,7 +2,8 @@
 
 from dataclasses import replace
 
-from ..config import PREPROCESSING, SamConfig, encoder_of
+from ..config import PREPROCESSING, SamConfig
+from ..registry import encoder_of
 from .options import LoadOptions
 from .read import Checkpoint
 

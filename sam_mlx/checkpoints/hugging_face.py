@@ -8,9 +8,10 @@ from typing import Any
 import mlx.core as mx
 import numpy as np
 
-from ..config import SamConfig, Weights, named
+from ..config import SamConfig
 from ..messages import short
 from ..modeling.image_encoder import ViTConfig
+from ..registry import Weights, named
 
 # Fields that a config.json may leave out have the library's defaults.
 VISION = {

@@ -3,7 +3,7 @@
 import mlx.core as mx
 import mlx.nn as nn
 
-from ..config import Weights
+from ..registry import Weights
 
 # MLX's axes, as the indices of PyTorch's: (out, in, h, w), or (in, out, h, w) where transposed,
 # to (out, h, w, in).

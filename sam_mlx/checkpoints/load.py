@@ -6,10 +6,10 @@ from typing import TypeVar
 import mlx.core as mx
 import mlx.nn as nn
 
-from ..config import Weights, encoder_of
 from ..machine.worker import at_work
 from ..messages import shown
 from ..modeling.layers import quantize_linears, weights_of
+from ..registry import Weights, encoder_of
 from . import layouts, lora
 from .options import LoadOptions
 from .read import Checkpoint

@@ -18,12 +18,13 @@ import mlx.core as mx
 import mlx.nn as nn
 import numpy as np
 
-from ..config import SamConfig, Weights
+from ..config import SamConfig
 from ..files import read_json, read_safetensors
 from ..messages import short
 from ..modeling.layers import as_float32
+from ..registry import Weights
 from . import hugging_face, layouts
-from .wrapping import ROOTS
+from .wrapping import roots
 
 CONFIG, TENSORS = "adapter_config.json", "adapter_model.safetensors"
 # Fields that are honoured here, and those that say nothing of what the tensors mean. peft leaves
@@ -172,7 +173,7 @@ def renaming(
 
     def rename(name: str) -> str:
         name = name.replace(".base_layer.", ".")
-        name = re.sub(rf"^.*?\b(?=({'|'.join(ROOTS)})\.)", "", name)
+        name = re.sub(rf"^.*?\b(?=({'|'.join(roots())})\.)", "", name)
         return hugging_face.to_meta_name(name, last) if foreign else name
 
     return rename

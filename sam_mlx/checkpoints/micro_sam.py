@@ -11,8 +11,8 @@ from collections.abc import Iterable
 import mlx.core as mx
 import numpy as np
 
-from ..config import Weights
 from ..modeling.layers import as_float32
+from ..registry import Weights
 from .lora import product
 
 LORA = r"\.(qkv_proj|mlp_layer)\."

@@ -2,8 +2,9 @@
 
 from dataclasses import replace
 
-from ..config import ENCODERS, VARIANTS, Encoder, SamConfig, Weights, named
-from ..modeling.shapes import count, shape_of
+from ..config import SamConfig
+from ..modeling.shapes import shape_of
+from ..registry import DECODERS, ENCODERS, VARIANTS, Decoder, Encoder, Weights, named
 from . import hugging_face, micro_sam
 from .wrapping import other_model, unwrap
 
@@ -18,13 +19,20 @@ def to_meta(weights: Weights, source: str = "the checkpoint") -> Weights:
     for family in FAMILIES:
         if family.recognises(weights):
             weights = family.to_meta(weights)
-    encoder = recognised(weights)
-    return weights if encoder is None else encoder.clean(weights)
+    for kind in (recognised(weights), *decoders(weights)):
+        weights = weights if kind is None else kind.clean(weights)
+    return weights
 
 
 def recognised(weights: Weights) -> Encoder | None:
     """The image encoder that a checkpoint is of."""
     return next((e for e in reversed(ENCODERS.values()) if e.recognises(weights)), None)
+
+
+def decoders(weights: Weights) -> list[Decoder]:
+    """The decoders that a checkpoint has, one for each part."""
+    found = {d.part: d for d in DECODERS.values() if d.recognises(weights)}
+    return list(found.values())
 
 
 def infer_config(weights: Weights) -> SamConfig:
@@ -39,17 +47,13 @@ def infer_config(weights: Weights) -> SamConfig:
         if other := other_model(weights):
             raise ValueError(f"it is of {other}, which is another model than SAM")
         raise ValueError(f"its image encoder is none of {kinds}")
-    decoder = "mask_decoder"
     config = replace(
         encoder.infer(weights),
         prompt_dim=shape_of(weights, "prompt_encoder.no_mask_embed.weight")[1],
         mask_channels=shape_of(weights, "prompt_encoder.mask_downscaling.3.weight")[0],
-        decoder_depth=count(weights, rf"{decoder}\.transformer\.layers\.(\d+)\."),
-        decoder_mlp_dim=shape_of(weights, f"{decoder}.transformer.layers.0.mlp.lin1.weight")[0],
-        multimask_outputs=shape_of(weights, f"{decoder}.mask_tokens.weight")[0] - 1,
-        iou_head_depth=count(weights, rf"{decoder}\.iou_prediction_head\.layers\.(\d+)\."),
-        iou_head_dim=shape_of(weights, f"{decoder}.iou_prediction_head.layers.0.weight")[0],
     )
+    for decoder in decoders(weights):
+        config = decoder.infer(weights, config)
     for variant in VARIANTS.values():
         config = named(replace(config, decoder_heads=variant.decoder_heads))
         if config is variant:

@@ -11,9 +11,10 @@ from typing import Any
 
 import mlx.core as mx
 
-from ..config import MODEL_TYPE, SamConfig, Weights, check
+from ..config import MODEL_TYPE, SamConfig, check
 from ..files import read_json, read_safetensors
 from ..messages import short, shown
+from ..registry import Weights, config_of
 from . import hugging_face, names, pytorch
 from .lora import refuse_adapter
 from .wrapping import flatten, unwrap
@@ -172,7 +173,7 @@ def _layout(values: Any) -> Any:
     if model_type == "sam":
         return hugging_face.config_of
     if model_type == MODEL_TYPE:
-        return SamConfig.from_dict
+        return config_of
     raise ValueError(
         f"config has model_type {short(model_type)}; expected {MODEL_TYPE!r} (this package) "
         "or 'sam' (Hugging Face). SAM 2, SAM 3 and SAM-HQ are other models"

@@ -10,9 +10,11 @@ import re
 import warnings
 from collections import Counter
 from collections.abc import Iterator, Mapping
+from itertools import chain
 from typing import Any, TypeVar
 
 from ..messages import short, shown
+from ..registry import DECODERS
 from .pickles import Inert
 
 T = TypeVar("T")
@@ -23,7 +25,6 @@ PARTS = {
     "prompt encoder": ("prompt_encoder", "shared_image_embedding"),
     "mask decoder": ("mask_decoder",),
 }
-ROOTS = {root for roots in PARTS.values() for root in roots}
 # Of torch.compile, DataParallel, and modules that were pickled whole; also within a name.
 NOISE = {"_orig_mod", "module", "_modules", "_parameters", "_buffers"}
 # Copies that trainers keep beside the model.
@@ -94,9 +95,10 @@ def unwrap(tensors: Mapping[str, T], source: str) -> dict[str, T]:
     """
     models: dict[str, dict[str, T]] = {}
     outside = []
+    known = roots()
     for name, tensor in tensors.items():
-        prefix, rest = split(name)
-        if rest.split(".")[0] in ROOTS:
+        prefix, rest = split(name, known)
+        if rest.split(".")[0] in known:
             models.setdefault(prefix, {})[rest] = tensor
         elif rest not in CONSTANTS:
             outside.append(name)
@@ -108,10 +110,15 @@ def unwrap(tensors: Mapping[str, T], source: str) -> dict[str, T]:
     return models[chosen]
 
 
-def split(name: str) -> tuple[str, str]:
+def roots() -> set[str]:
+    """How the names of tensors begin: with the parts, and those of decoders beside SAM's."""
+    return {*chain.from_iterable(PARTS.values()), *(kind.part for kind in DECODERS.values())}
+
+
+def split(name: str, known: set[str]) -> tuple[str, str]:
     """What is before the name of a part, and the rest; all of it where there is none."""
     words = [word for word in name.split(".") if word not in NOISE]
-    at = next((i for i, word in enumerate(words) if word in ROOTS), len(words) - 1)
+    at = next((i for i, word in enumerate(words) if word in known), len(words) - 1)
     return ".".join(words[:at]), ".".join(words[at:])
 
 

@@ -70,6 +70,7 @@ def export(
         step("load the model")
         model = prepare(model, options)
         check_preprocessing(model.config)
+        check_decoders(model.config)
         files = write_files(temporary, model, points, sizes, step)
         differences = check(temporary, model, points, sizes, step)
         description = describe(temporary, model, source, points, files, differences)
@@ -100,6 +101,15 @@ def check_preprocessing(config: SamConfig) -> None:
         raise ValueError(
             f"the model has {others}; only SAM's own preprocessing is exported. With "
             "preprocess='sam' the files expect what that prepares"
+        )
+
+
+def check_decoders(config: SamConfig) -> None:
+    """Files hold SAM's own functions, of the image embedding alone."""
+    if config.decoders != SamConfig.decoders:
+        raise ValueError(
+            f"the model has the decoders {[sizes.type for sizes in config.decoders]}; only a model "
+            "with SAM's own decoder alone can be exported"
         )
 
 

@@ -16,6 +16,7 @@ from ..config import SamConfig
 from ..files import writing
 from ..masks import stability_counts, stability_ratio
 from ..modeling.prompt_encoder import BOTTOM_RIGHT, EMPTY, NOT_A_POINT, TOP_LEFT
+from ..registry import IMAGE_EMBEDDING
 from ..sam import Sam
 from .schema import STABILITY_OFFSET, Trace
 
@@ -54,7 +55,7 @@ def mask_decoder(model: Sam) -> Callable[..., tuple[mx.array, ...]]:
     ) -> tuple[mx.array, ...]:
         sparse, valid = model.prompt_encoder.embed_tokens(*slots(point_coords, point_labels))
         logits, scores = model.mask_decoder(
-            image_embeddings,
+            {IMAGE_EMBEDDING: image_embeddings},
             model.prompt_encoder.get_dense_pe(),
             sparse,
             valid,

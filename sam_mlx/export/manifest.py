@@ -9,7 +9,7 @@ from typing import Any
 import mlx.core as mx
 
 from ..config import SamConfig
-from ..embedding import fingerprint
+from ..embedding import encoder_fingerprint
 from ..files import sha256
 from ..sam import Sam
 from .schema import Trace, dtype_name
@@ -29,7 +29,7 @@ def describe(
         "format": "sam_mlx.export",
         "format_version": 1,
         "model": source,
-        "fingerprint": fingerprint(config, model.image_encoder),
+        "fingerprint": encoder_fingerprint(model),
         "config": config.to_dict(),
         "dtype": dtype_name(model.dtype),
         "device": {"kind": kind, "note": device_note(kind)},

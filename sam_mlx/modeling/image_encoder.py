@@ -1,7 +1,7 @@
 """The ViT image encoder of SAM (original: ``segment_anything/modeling/image_encoder.py``)."""
 
 import re
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -9,7 +9,8 @@ import mlx.core as mx
 import mlx.nn as nn
 import numpy as np
 
-from ..config import Encoder, SamConfig, Weights, register
+from ..config import SamConfig
+from ..registry import EARLY, IMAGE_EMBEDDING, Encoder, Features, Weights, register
 from .layers import (
     Linear,
     MLPBlock,
@@ -124,7 +125,7 @@ class Block(nn.Module):
 
 
 class ImageEncoderViT(nn.Module):
-    """Prepared images (B, S, S, 3) to image embeddings (B, G, G, C), G = S / patch size."""
+    """Prepared images (B, S, S, 3) to features of G x G cells, G = S / patch size."""
 
     def __init__(self, config: SamConfig):
         super().__init__()
@@ -137,12 +138,17 @@ class ImageEncoderViT(nn.Module):
             Block(vit.dim, vit.heads, vit.mlp_dim, grid, window=window) for window in windows
         ]
         self.neck = make_neck(vit.dim, dim)
+        self.early = min(vit.global_blocks, default=0)
 
-    def __call__(self, x: mx.array) -> mx.array:
+    def __call__(self, x: mx.array, wanted: Collection[str] = (IMAGE_EMBEDDING,)) -> Features:
+        """The image embedding (B, G, G, C), and early features (B, G, G, dim) where wanted."""
+        features = {}
         x = self.patch_embed(x) + self.pos_embed
-        for block in self.blocks:
+        for i, block in enumerate(self.blocks):
             x = block(x)
-        return apply_neck(self.neck, x)
+            if i == self.early and EARLY in wanted:
+                features[EARLY] = x
+        return features | {IMAGE_EMBEDDING: apply_neck(self.neck, x)}
 
 
 def recognises(weights: Weights) -> bool:
@@ -234,6 +240,7 @@ register(
         ImageEncoderViT,
         recognises,
         infer,
+        (IMAGE_EMBEDDING, EARLY),
         fit=fit_relative_positions,
         resize=resize_positions,
     ),

@@ -1,13 +1,16 @@
 """Masks and their predicted quality from image and prompt embeddings (SAM paper, appendix A)."""
 
+from dataclasses import replace
 from itertools import pairwise
 from typing import Any
 
 import mlx.core as mx
 import mlx.nn as nn
 
-from ..config import SamConfig
+from ..config import MaskDecoderConfig, SamConfig
+from ..registry import IMAGE_EMBEDDING, MASK_DECODER, Decoder, Features, Weights, register
 from .ops import gelu, relu
+from .shapes import count, shape_of
 from .transformer import TwoWayTransformer
 
 
@@ -42,18 +45,20 @@ class MaskDecoder(nn.Module):
 
     def __call__(
         self,
-        image_embeddings: mx.array,
+        features: Features,
         image_pe: mx.array,
         sparse: mx.array,
         valid: mx.array,
         dense: mx.array,
         multimask_output: bool | None,
     ) -> tuple[mx.array, mx.array]:
-        """image_embeddings, image_pe: (1, G, G, C); the rest as ``PromptEncoder`` gives it.
+        """features: the image embedding (1, G, G, C), by name; image_pe: (1, G, G, C); the rest as
+        ``PromptEncoder`` gives it.
 
         Returns mask logits (B, M, 4G, 4G) and predicted IoU (B, M): the multimask outputs, the
         single one, or with None all of them, the single one first.
         """
+        image_embeddings = features[IMAGE_EMBEDDING]
         B, G = len(sparse), image_embeddings.shape[1]
         n = len(self.output_hypernetworks_mlps)
         tokens = mx.concatenate([self.iou_token.weight, self.mask_tokens.weight])
@@ -94,3 +99,23 @@ def interleave(masks: mx.array, grid: int) -> mx.array:
     x = masks.reshape(B * M * grid, grid, 2, 2, 4).swapaxes(1, 2)  # (rows, 2, G, 2, 4)
     x = x.reshape(B * M * grid * 2, grid * 2, 2, 2).swapaxes(1, 2)
     return x.reshape(B, M, 4 * grid, 4 * grid)
+
+
+def recognises(weights: Weights) -> bool:
+    return any(name.startswith(f"{MASK_DECODER}.") for name in weights)
+
+
+def infer(weights: Weights, config: SamConfig) -> SamConfig:
+    """Sizes from the shapes of tensors with Meta's names. The number of heads shows nowhere."""
+    layers, head = "mask_decoder.transformer.layers", "mask_decoder.iou_prediction_head.layers"
+    return replace(
+        config,
+        decoder_depth=count(weights, rf"{layers}\.(\d+)\."),
+        decoder_mlp_dim=shape_of(weights, f"{layers}.0.mlp.lin1.weight")[0],
+        multimask_outputs=shape_of(weights, "mask_decoder.mask_tokens.weight")[0] - 1,
+        iou_head_depth=count(weights, rf"{head}\.(\d+)\."),
+        iou_head_dim=shape_of(weights, f"{head}.0.weight")[0],
+    )
+
+
+register(Decoder(MaskDecoderConfig, MaskDecoder, recognises, infer))

@@ -2,7 +2,7 @@
 
 import re
 
-from ..config import Weights
+from ..registry import Weights
 
 
 def shape_of(weights: Weights, name: str) -> tuple[int, ...]:

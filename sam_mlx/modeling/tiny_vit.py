@@ -5,6 +5,7 @@ their biases.
 """
 
 import math
+from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -12,7 +13,8 @@ import mlx.core as mx
 import mlx.nn as nn
 import numpy as np
 
-from ..config import Encoder, SamConfig, Weights, register
+from ..config import SamConfig
+from ..registry import EARLY, IMAGE_EMBEDDING, Encoder, Features, Weights, register
 from .layers import (
     apply_neck,
     as_float32,
@@ -187,7 +189,7 @@ class Stage(nn.Module):
 
 
 class TinyViT(nn.Module):
-    """Prepared images (B, S, S, 3) to image embeddings (B, G, G, C), G = S / patch size."""
+    """Prepared images (B, S, S, 3) to features of G x G cells, G = S / patch size."""
 
     def __init__(self, config: SamConfig):
         super().__init__()
@@ -207,11 +209,15 @@ class TinyViT(nn.Module):
             self.layers.append(Stage(blocks, downsample))
         self.neck = make_neck(vit.dims[-1], dim)
 
-    def __call__(self, x: mx.array) -> mx.array:
+    def __call__(self, x: mx.array, wanted: Collection[str] = (IMAGE_EMBEDDING,)) -> Features:
+        """The image embedding (B, G, G, C), and early features (B, G, G, dims[2]) where wanted."""
+        features = {}
         x = self.patch_embed(x)
-        for stage in self.layers:
+        for i, stage in enumerate(self.layers):
             x = stage(x)
-        return apply_neck(self.neck, x)
+            if i == 1 and EARLY in wanted:
+                features[EARLY] = x
+        return features | {IMAGE_EMBEDDING: apply_neck(self.neck, x)}
 
 
 def stage_blocks(vit: TinyViTConfig, i: int) -> list[nn.Module]:
@@ -288,4 +294,7 @@ MOBILE_SAM = SamConfig(
     )
 )
 
-register(Encoder(TinyViTConfig, TinyViT, recognises, infer, clean), {"vit_t": MOBILE_SAM})
+register(
+    Encoder(TinyViTConfig, TinyViT, recognises, infer, (IMAGE_EMBEDDING, EARLY), clean),
+    {"vit_t": MOBILE_SAM},
+)

@@ -50,7 +50,7 @@ class Embeddings:
 
     @property
     def nbytes(self) -> int:
-        return sum(e.features.nbytes for e in self._kept.values())
+        return sum(e.nbytes for e in self._kept.values())
 
     def get(self, key: str) -> ImageEmbedding:
         """Raises Refusal, 409, for a picture that is not encoded, or not any longer."""
@@ -102,7 +102,7 @@ class Model:
         self.predictor.set_image_embedding(embedding)
         parts = self.predictor.embed_prompt(**prompt)
         model = self.predictor.model
-        found, scores = model.predict_masks(embedding.features, *parts, multimask)
+        found, scores = model.predict_masks(embedding.named_features, *parts, multimask)
         scale = self.config.mask_size / self.config.image_size
         logits = over_the_picture(np.array(found[0].astype(mx.float32)), embedding, scale)
         H, W = embedding.original_size

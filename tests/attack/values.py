@@ -29,9 +29,10 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import array_shapes, arrays
 
 from sam_mlx import ImageEmbedding, MaskPredictions, Sam, SamAutomaticMaskGenerator, SamPredictor
-from sam_mlx.config import SamConfig, check
+from sam_mlx.config import check
 from sam_mlx.masks import compress_rle, decode_rle, encode_rle, rle_area
 from sam_mlx.messages import LONGEST_LINE
+from sam_mlx.registry import config_of
 from tests.support.models import SMALL, original
 
 ROOM = 3 << 30
@@ -155,7 +156,7 @@ class Attacks:
         values = self.config | {k: v for k, v in change.items() if k != "encoder"}
         values["encoder"] = self.config["encoder"] | change.get("encoder", {})
         (self.folder / "model" / "config.json").write_text(json.dumps(values))
-        check(SamConfig.from_dict(values))
+        check(config_of(values))
         Sam.from_pretrained(self.folder / "model")
 
     def saved_file(self, damage: tuple[str, int]) -> None:

@@ -11,9 +11,9 @@ import torch.nn.functional as F
 from convert.meta import build_meta
 from sam_mlx import Sam, SamPredictor
 from sam_mlx.cli import main
-from sam_mlx.config import VARIANTS
 from sam_mlx.modeling.layers import cubic_rows
 from sam_mlx.modeling.tiny_vit import MOBILE_SAM
+from sam_mlx.registry import VARIANTS
 from tests.support.automatic import squares
 from tests.support.mobile_sam import mobile_sam_state
 from tests.support.models import SMALL, original

@@ -15,7 +15,7 @@ from sam_mlx import Sam, sam_model_registry
 from sam_mlx.checkpoints import names
 from sam_mlx.checkpoints.options import DTYPES
 from sam_mlx.checkpoints.read import parse_config
-from sam_mlx.config import VARIANTS
+from sam_mlx.registry import VARIANTS
 from tests.support import models
 from tests.support.checkpoints import broken, equal
 

@@ -21,7 +21,7 @@ from sam_mlx import Sam
 from sam_mlx.checkpoints import pickles, pytorch
 from sam_mlx.checkpoints.read import read_file
 from sam_mlx.checkpoints.wrapping import flatten
-from sam_mlx.config import VARIANTS
+from sam_mlx.registry import VARIANTS
 from tests.support.checkpoints import equal
 from tests.support.mobile_sam import mobile_sam_state
 

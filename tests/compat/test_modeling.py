@@ -13,8 +13,8 @@ from convert.meta import build_meta
 from sam_mlx import compat as package
 from sam_mlx.compat import modeling
 from sam_mlx.compat.segment_anything import sam_model_registry
-from sam_mlx.config import VARIANTS
 from sam_mlx.modeling.layers import weights_of
+from sam_mlx.registry import VARIANTS
 from tests.support import compat
 from tests.support.automatic import original_of
 from tests.support.compat import nano_pair, same

@@ -13,7 +13,7 @@ from PIL import Image
 
 from convert import __main__ as convert
 from sam_mlx import Sam
-from sam_mlx.config import VARIANTS
+from sam_mlx.registry import VARIANTS
 from tests.support.checkpoints import equal
 
 pytestmark = pytest.mark.original

@@ -17,7 +17,7 @@ from examples.nano.losses import mask_losses
 from examples.nano.model import build_nano, check
 from examples.nano.optimiser import Muon
 from sam_mlx import Sam, SamPredictor
-from sam_mlx.config import VARIANTS
+from sam_mlx.registry import VARIANTS
 from tests.support.automatic import original_of
 
 pytestmark = pytest.mark.original

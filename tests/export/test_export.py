@@ -11,8 +11,8 @@ from mlx.utils import tree_flatten
 
 from sam_mlx import Sam, SamPredictor
 from sam_mlx.cli import main
-from sam_mlx.config import VARIANTS
 from sam_mlx.export import export, graphs, schema
+from sam_mlx.registry import VARIANTS
 from sam_mlx.transforms import apply_boxes, apply_coords, resize_image
 from tests.support.graph import above_rank, traced_shapes
 from tests.support.models import SMALL

@@ -6,8 +6,9 @@ import mlx.core as mx
 import pytest
 
 from sam_mlx import Sam
-from sam_mlx.config import VARIANTS, SamConfig
+from sam_mlx.config import SamConfig
 from sam_mlx.modeling.layers import window_partition
+from sam_mlx.registry import VARIANTS
 from tests.support.graph import above_rank, traced_shapes
 
 
@@ -22,9 +23,9 @@ def shallow_vit_b() -> SamConfig:
 @pytest.mark.parametrize("only_plain", [True, False])
 def test_encoders_stay_within_five_axes(config: SamConfig, batch: int, only_plain: bool, plain):
     plain(only_plain)
-    encoder = Sam(config).image_encoder
-    mx.eval(encoder.parameters())
-    shapes = traced_shapes(encoder, mx.zeros((batch, config.image_size, config.image_size, 3)))
+    model = Sam(config)
+    mx.eval(model.parameters())
+    shapes = traced_shapes(model.encode_image, mx.zeros((batch, config.image_size, config.image_size, 3)))
     assert (batch, config.grid, config.grid, config.prompt_dim) in {s for _, s in shapes}
     assert above_rank(shapes) == []
 
@@ -51,10 +52,10 @@ def test_no_convolution_that_metal_computes_by_winograd(name: str, plain):
     """Its error in half precision is many times a product's, and differs with the batch."""
     plain()
     config = shallow_vit_b() if name == "vit_b" else VARIANTS[name]
-    encoder = Sam(config).image_encoder
-    mx.eval(encoder.parameters())
+    model = Sam(config)
+    mx.eval(model.parameters())
     images = mx.zeros((4, config.image_size, config.image_size, 3))
-    assert by_winograd(traced_shapes(encoder, images)) == []
+    assert by_winograd(traced_shapes(model.encode_image, images)) == []
 
 
 def test_a_convolution_by_winograd_is_caught():

@@ -15,7 +15,7 @@ from convert import parity
 from convert.__main__ import main as convert
 from convert.meta import build_meta
 from sam_mlx import SamPredictor, transforms
-from sam_mlx.config import VARIANTS
+from sam_mlx.registry import VARIANTS
 from tests.support import models
 from tests.support.originals import meta_predictor
 

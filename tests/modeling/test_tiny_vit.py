@@ -18,9 +18,9 @@ from convert.meta import build_meta
 from convert.reference import import_segment_anything
 from sam_mlx import Sam, SamPredictor, sam_model_registry
 from sam_mlx.checkpoints.read import from_foreign
-from sam_mlx.config import VARIANTS, SamConfig
 from sam_mlx.modeling.layers import apply_neck
 from sam_mlx.modeling.tiny_vit import fold_batch_norms
+from sam_mlx.registry import VARIANTS, config_of
 from tests.support.mobile_sam import mobile_sam_state
 
 pytestmark = pytest.mark.original
@@ -217,10 +217,10 @@ def test_a_missing_tensor_is_named(state):
 def test_config_survives_json():
     values = json.loads(json.dumps(CONFIG.to_dict()))
     assert values["encoder"]["type"] == "tiny_vit"
-    assert SamConfig.from_dict(values) == CONFIG
+    assert config_of(values) == CONFIG
     values["encoder"]["type"] = "swin"
     with pytest.raises(ValueError, match="swin"):
-        SamConfig.from_dict(values)
+        config_of(values)
 
 
 def test_a_whole_checkpoint_converts_and_passes_its_parity_report(

@@ -2,7 +2,7 @@
 
 import torch
 
-from sam_mlx.config import VARIANTS
+from sam_mlx.registry import VARIANTS
 
 
 def mobile_sam_state(sam: torch.nn.Module) -> dict[str, torch.Tensor]:

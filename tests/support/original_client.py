@@ -11,7 +11,7 @@ import torch
 
 from convert.meta import build_meta
 from convert.reference import import_segment_anything
-from sam_mlx.config import VARIANTS
+from sam_mlx.registry import VARIANTS
 
 
 def build_nano(checkpoint=None, **sizes):

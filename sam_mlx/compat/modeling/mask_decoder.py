@@ -9,6 +9,7 @@ import mlx.core as mx
 
 from ...machine.streams import spread
 from ...predictor import decoder_slices
+from ...registry import IMAGE_EMBEDDING
 from ..missing import stand_in, unknown
 from ..tensors import at_work, channels_last, to_mlx, to_tensor
 from .part import Part
@@ -96,7 +97,8 @@ class MaskDecoder(Part):
 
         def answer(part: slice) -> tuple[mx.array, mx.array]:
             pictures, masks = (x if len(x) == 1 else x[part] for x in (image, dense))
-            return decoder(pictures, image_pe, sparse[part], valid[part], masks, wanted)
+            features = {IMAGE_EMBEDDING: pictures}
+            return decoder(features, image_pe, sparse[part], valid[part], masks, wanted)
 
         tasks = [partial(answer, part) for part in decoder_slices(B, image[:1].size)]
         logits, iou = zip(*spread(tasks, evaluate=True))

@@ -12,6 +12,7 @@ import numpy as np
 from ... import sam, transforms
 from ...checkpoints.load import cast
 from ...modeling.layers import weights_of
+from ...registry import IMAGE_EMBEDDING, mask_decoder_of
 from ..missing import unknown
 from ..tensors import (
     as_size,
@@ -41,6 +42,12 @@ class Sam(Part):
     def __init__(self, model: sam.Sam | None = None, **parts: Any):
         if not isinstance(model, sam.Sam):
             super().__init__()
+        elif mask_decoder_of(model.config).takes != (IMAGE_EMBEDDING,):
+            raise NotImplementedError(
+                f"the model's mask decoder is {mask_decoder_of(model.config).sizes.type!r}, which "
+                "takes more than the one tensor of features that clients of segment_anything hand "
+                "over: use sam_mlx.SamPredictor"
+            )
         self.mlx: sam.Sam = model  # type: ignore[assignment]
         self.sam = self
         self.image_encoder: ImageEncoderViT = ImageEncoderViT.of(self)
