@@ -8,6 +8,7 @@ import zipfile
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import mlx.core as mx
 
@@ -15,27 +16,22 @@ try:
     import torch
 except ModuleNotFoundError:
     sys.exit("convert: PyTorch is needed here: pip install -e '.[convert]' in a clone of sam_mlx")
-from safetensors.torch import load_file
 
 from sam_mlx import Sam
-from sam_mlx.checkpoints import hugging_face
+from sam_mlx.checkpoints import files
 from sam_mlx.checkpoints.card import Origin
+from sam_mlx.checkpoints.families import hugging_face, read_config
+from sam_mlx.checkpoints.files.pickles import leaves
+from sam_mlx.checkpoints.files.pytorch import DTYPES
+from sam_mlx.checkpoints.load import Checkpoint
 from sam_mlx.checkpoints.locate import resolve
 from sam_mlx.checkpoints.options import LoadOptions
-from sam_mlx.checkpoints.pytorch import DTYPES
-from sam_mlx.checkpoints.read import (
-    from_foreign,
-    read_configs,
-    read_file,
-    read_folder,
-    weight_files,
-)
 from sam_mlx.checkpoints.save import write_card, write_checkpoint
-from sam_mlx.checkpoints.wrapping import flatten, unwrap
+from sam_mlx.checkpoints.unwrap import unwrap
 from sam_mlx.cli import Help
 from sam_mlx.compat.tensors import to_tensor
-from sam_mlx.files import read_safetensors, refuse_existing, sha256, whole_folder
-from sam_mlx.messages import one_line, shown
+from sam_mlx.files import refuse_existing, sha256, whole_folder
+from sam_mlx.messages import naming, one_line, shown
 from sam_mlx.options import add_flags
 
 from . import parity
@@ -131,9 +127,9 @@ def convert(
     output = refuse_existing(output)
     verify_digest(checkpoint)
     state = read_state(checkpoint)
-    config, _ = read_configs(checkpoint)
-    source = str(checkpoint)
-    model = Sam.from_checkpoint(from_foreign(as_mlx(state, source), config, source), options)
+    config, _ = read_config(checkpoint)
+    tensors = as_mlx(state, str(checkpoint))
+    model = Sam.from_checkpoint(Checkpoint(tensors, config, source=str(checkpoint)), options)
 
     name = upload_repo or output.name
     with whole_folder(output) as temporary:
@@ -195,38 +191,29 @@ def verify_digest(checkpoint: Path) -> None:
 
 
 def read_state(checkpoint: Path) -> dict[str, torch.Tensor]:
-    """All tensors of a checkpoint. Never runs code that a pickle holds."""
-    if checkpoint.suffix == ".safetensors" and checkpoint.is_file():
-        read_safetensors(checkpoint)  # for its clear errors
-        return load_file(checkpoint)
-    if checkpoint.is_dir():
-        files = weight_files(checkpoint)  # the same as from_pretrained's
-        if files[0].suffix == ".safetensors":
-            read_folder(checkpoint)  # for its clear errors; no values are read
-            return {name: tensor for file in files for name, tensor in load_file(file).items()}
-        if len(files) > 1:
-            return as_torch(read_folder(checkpoint))
-        checkpoint = files[0]
-    return read_pickle(checkpoint)
+    """SAM's tensors of a checkpoint. Never runs code that a pickle holds.
 
-
-def read_pickle(checkpoint: Path) -> dict[str, torch.Tensor]:
-    """SAM's tensors of a file of torch.save, without running code that it holds.
-
-    PyTorch reads it where it will; what it refuses is read as inert values.
+    PyTorch reads a file of its own where it will; the rest is read as ``from_pretrained`` does.
     """
+    values = load_pickle(checkpoint)
+    if values is not None:
+        with naming(checkpoint):
+            return unwrap(leaves(values, torch.Tensor), str(checkpoint))
+    with files.opened(checkpoint) as tensors:
+        with naming(checkpoint):
+            wanted = unwrap(tensors, str(checkpoint))
+        return {name: to_tensor(files.value(tensor)) for name, tensor in wanted.items()}
+
+
+def load_pickle(checkpoint: Path) -> Any:
+    """What PyTorch finds in the only file of a checkpoint; None where it refuses it."""
+    paths = files.weight_files(checkpoint) if checkpoint.is_dir() else [checkpoint]
+    if len(paths) > 1 or paths[0].suffix == ".safetensors":
+        return None
     try:
-        values = torch.load(checkpoint, map_location="cpu", weights_only=True)
+        return torch.load(paths[0], map_location="cpu", weights_only=True)
     except UNREADABLE:
-        return as_torch(read_file(checkpoint))
-    try:
-        return unwrap(flatten(values, torch.Tensor), str(checkpoint))
-    except ValueError as error:
-        raise ValueError(f"{checkpoint}: {error}") from error
-
-
-def as_torch(weights: dict[str, mx.array]) -> dict[str, torch.Tensor]:
-    return {name: to_tensor(w) for name, w in weights.items()}
+        return None
 
 
 def as_mlx(state: dict[str, torch.Tensor], source: str = "the state") -> dict[str, mx.array]:

@@ -7,7 +7,7 @@ from typing import Any
 
 import torch
 
-from sam_mlx.checkpoints import micro_sam
+from sam_mlx.checkpoints.families import micro_sam
 from sam_mlx.config import SamConfig
 
 from . import tiny_vit, vit

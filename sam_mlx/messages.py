@@ -1,6 +1,8 @@
 """What errors say of values and names that came from a file: in one line, short, and printable."""
 
 import reprlib
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 LONGEST_NAME = 100
 LONGEST_LINE = 4000
@@ -24,3 +26,12 @@ def one_line(error: BaseException) -> str:
     text = " ".join(str(error)[: 2 * LONGEST_LINE].split())
     text = "".join(c if c.isprintable() else repr(c)[1:-1] for c in text)
     return text if len(text) <= LONGEST_LINE else f"{text[:LONGEST_LINE]} ..."
+
+
+@contextmanager
+def naming(source: object) -> Iterator[None]:
+    """What is found wrong with a file's values is a ValueError that begins with the file's name."""
+    try:
+        yield
+    except (ValueError, TypeError, LookupError, ArithmeticError, OSError) as error:
+        raise ValueError(f"{source}: {error}") from error

@@ -54,8 +54,11 @@ class SamPredictor:
         preprocess: str | None = None,
     ) -> SamPredictor:
         """A predictor of the model that ``Sam.from_pretrained`` finds."""
-        options = LoadOptions.of(dtype, quantize, revision, adapter, image_size, preprocess)
-        return cls(Sam.from_pretrained(path_or_repo, **vars(options)))
+        options = LoadOptions.of(
+            dtype=dtype, quantize=quantize, revision=revision, adapter=adapter,
+            image_size=image_size, preprocess=preprocess,
+        )  # fmt: skip
+        return cls(Sam.load(path_or_repo, options))
 
     def set_image(self, image: Source, image_format: str = "RGB") -> None:
         """Embed an image: whatever ``images.load_image`` takes.

@@ -94,6 +94,16 @@ def register(kind: Encoder | Decoder, variants: Mapping[str, SamConfig] | None =
         VARIANTS[name] = replace(config, variant=name)
 
 
+def encoder_in(weights: Weights) -> Encoder | None:
+    """The image encoder that a checkpoint has, under Meta's names."""
+    return next((e for e in reversed(ENCODERS.values()) if e.recognises(weights)), None)
+
+
+def decoders_in(weights: Weights) -> list[Decoder]:
+    """The decoders that a checkpoint has, under Meta's names: one for each part."""
+    return list({d.part: d for d in DECODERS.values() if d.recognises(weights)}.values())
+
+
 def encoder_of(config: SamConfig) -> Encoder:
     return ENCODERS[config.encoder.type]
 

@@ -11,17 +11,14 @@ import mlx.core as mx
 import mlx.nn as nn
 import numpy as np
 
-from .checkpoints.adjust import adjust
 from .checkpoints.card import Origin
-from .checkpoints.load import load
+from .checkpoints.load import Checkpoint, load
 from .checkpoints.locate import resolve
 from .checkpoints.options import LoadOptions
-from .checkpoints.read import Checkpoint, read_checkpoint
 from .checkpoints.save import write_card, write_checkpoint
 from .config import SamConfig
 from .files import whole_folder
 from .machine.streams import enter, on_cpu
-from .machine.worker import apart, at_work
 from .modeling import image_encoder, mask_decoder, tiny_vit  # noqa: F401  they register themselves
 from .modeling.prompt_encoder import (
     BACKGROUND,
@@ -192,30 +189,35 @@ class Sam(nn.Module):
         Raises FileNotFoundError when nothing is there, ValueError when it is not a SAM model,
         or the adapter is not of it.
         """
-        options = LoadOptions.of(dtype, quantize, revision, adapter, image_size, preprocess)
-        model = cls._load(resolve(path_or_repo, revision), options)
+        options = LoadOptions.of(
+            dtype=dtype, quantize=quantize, revision=revision, adapter=adapter,
+            image_size=image_size, preprocess=preprocess,
+        )  # fmt: skip
+        return cls.load(path_or_repo, options)
+
+    @classmethod
+    def load(cls, path_or_repo: str | Path, options: LoadOptions) -> Sam:
+        """``from_pretrained``, with the keyword arguments as one value."""
+        model = cls.from_checkpoint(resolve(path_or_repo, options.revision), options)
         if model.dtype != mx.float32 and on_cpu():
             warnings.warn(
                 f"{model.dtype} on a CPU: MLX computes it far slower there than float32, and in "
                 "more memory; dtype='float32' is the better choice",
-                stacklevel=2,
+                stacklevel=3,
             )
         return model
 
     @classmethod
-    @at_work
-    def _load(cls, path: Path, options: LoadOptions) -> Sam:
-        return cls.from_checkpoint(read_checkpoint(path), options)
+    def from_checkpoint(
+        cls, checkpoint: Path | Checkpoint, options: LoadOptions | None = None
+    ) -> Sam:
+        """A model with exactly the weights that a folder or file holds, or that are at hand.
 
-    @classmethod
-    @at_work
-    def from_checkpoint(cls, checkpoint: Checkpoint, options: LoadOptions | None = None) -> Sam:
-        """A model with exactly these weights; ValueError names every misfit."""
+        Raises ValueError that names every misfit.
+        """
         options = options or LoadOptions()
-        checkpoint = adjust(checkpoint, options)
         adapter = None if options.adapter is None else resolve(options.adapter)
-        blank = apart(partial(cls, checkpoint.config))
-        return load(blank, checkpoint, options, adapter)
+        return load(cls, checkpoint, options, adapter)
 
     def save_pretrained(
         self, folder: str | Path, *, base_model: str | None = None, license: str | None = None

@@ -5,7 +5,7 @@ import json
 import pytest
 
 from sam_mlx import Sam
-from sam_mlx.checkpoints.read import parse_config
+from sam_mlx.checkpoints.families import parse_config
 from sam_mlx.config import check
 from sam_mlx.registry import VARIANTS, config_of
 

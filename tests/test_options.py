@@ -3,7 +3,9 @@
 import argparse
 import inspect
 from dataclasses import dataclass, fields
+from pathlib import Path
 
+import mlx.core as mx
 import pytest
 
 from sam_mlx import Sam, SamAutomaticMaskGenerator, SamPredictor
@@ -99,6 +101,43 @@ def test_every_way_to_load_a_model_takes_all_options_of_loading(function):
     for f in fields(LoadOptions):
         assert ours[f.name].default == f.default
         assert ours[f.name].kind is inspect.Parameter.KEYWORD_ONLY
+
+
+GIVEN = {
+    "dtype": "float16", "quantize": 8, "revision": "v2", "adapter": "folder", "image_size": 64,
+    "preprocess": "medsam",
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("kind", [Sam, SamPredictor, SamAutomaticMaskGenerator])
+def test_every_option_of_loading_arrives_under_its_name(kind, monkeypatch):
+    taken = []
+
+    def load(path, options):
+        taken.append((path, options))
+        raise FileNotFoundError
+
+    monkeypatch.setattr(Sam, "load", load)
+    for values in (GIVEN, GIVEN | {"dtype": mx.float16, "adapter": Path("folder")}):
+        with pytest.raises(FileNotFoundError):
+            kind.from_pretrained("model", **values)
+        assert taken.pop() == ("model", LoadOptions(**GIVEN))
+    with pytest.raises(FileNotFoundError):
+        kind.from_pretrained("model")
+    assert taken.pop() == ("model", LoadOptions())
+
+
+def test_every_option_of_loading_arrives_in_an_export(monkeypatch, tmp_path):
+    taken = []
+
+    def prepare(model, options):
+        taken.append((model, options))
+        raise FileNotFoundError
+
+    monkeypatch.setattr("sam_mlx.export.prepare", prepare)
+    with pytest.raises(FileNotFoundError):
+        export("model", tmp_path / "out", **GIVEN)
+    assert taken == [("model", LoadOptions(**GIVEN))]
 
 
 @pytest.mark.parametrize("command", ["predict", "auto", "info", "export"])

@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from skimage.transform import resize
 
 from sam_mlx import MaskPredictions, Sam, SamAutomaticMaskGenerator, SamPredictor
-from sam_mlx.checkpoints.hugging_face import preprocessing
+from sam_mlx.checkpoints.families.hugging_face import preprocessing
 from sam_mlx.config import PREPROCESSING, SamConfig
 from sam_mlx.export import export
 from sam_mlx.registry import VARIANTS
@@ -104,10 +104,10 @@ def test_everything_in_a_stretched_picture(tmp_path):
 
 
 def checkpoint_of(model: Sam):
-    from sam_mlx.checkpoints.read import Checkpoint
+    from sam_mlx.checkpoints.load import Checkpoint
     from sam_mlx.modeling.layers import weights_of
 
-    return Checkpoint(model.config, weights_of(model), channels_first=False, source="a test")
+    return Checkpoint(weights_of(model), model.config, native=True)
 
 
 def test_it_is_kept_with_the_model(medsam, tmp_path):

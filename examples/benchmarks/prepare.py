@@ -53,7 +53,7 @@ def theirs(cache: Path, package: Path) -> None:
     import torch
     from safetensors.torch import save_file
 
-    from sam_mlx.checkpoints.hugging_face import to_meta
+    from sam_mlx.checkpoints.families.hugging_face import to_meta
     from sam_mlx.files import whole_folder
     from tests.support import originals  # noqa: F401  so that transformers can be imported
 

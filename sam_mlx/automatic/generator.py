@@ -88,8 +88,11 @@ class SamAutomaticMaskGenerator(GeneratorOptions):
         **arguments: Any,
     ) -> SamAutomaticMaskGenerator:
         """A generator with the model that ``Sam.from_pretrained`` finds, and these arguments."""
-        options = LoadOptions.of(dtype, quantize, revision, adapter, image_size, preprocess)
-        return cls(Sam.from_pretrained(path_or_repo, **vars(options)), **arguments)
+        options = LoadOptions.of(
+            dtype=dtype, quantize=quantize, revision=revision, adapter=adapter,
+            image_size=image_size, preprocess=preprocess,
+        )  # fmt: skip
+        return cls(Sam.load(path_or_repo, options), **arguments)
 
     @at_work
     def generate(self, image: Picture, progress: Progress = None) -> list[dict[str, Any]]:

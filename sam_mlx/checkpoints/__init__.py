@@ -1,6 +1,7 @@
-"""Checkpoints: where a name leads, what a file holds, and how its tensors become a model's.
+"""Checkpoints: from a name to a model, and back to files.
 
-``locate`` (a name to a path), ``read`` (a path to sizes and tensors, whatever the layout),
-``load`` (tensors into a module), ``save``. The families of foreign names, each in a file of its
-own, are listed in ``names``.
+``locate`` finds what a name stands for; ``load`` does the rest, each step a line of it: ``files``
+opened, tensors taken out of what is around them (``unwrap``), named as our modules are
+(``families``), their ``sizes``, another input size (``adjust``), MLX's axes (``layouts``),
+``adapters`` merged. ``save`` writes a model, with its ``card``.
 """

@@ -1,23 +1,24 @@
-"""A checkpoint for another input size, or with another way to prepare pictures."""
+"""A model for another input size, or with another way to prepare pictures."""
 
 from dataclasses import replace
 
 from ..config import PREPROCESSING, SamConfig
-from ..registry import encoder_of
+from ..registry import Weights, encoder_of
 from .options import LoadOptions
-from .read import Checkpoint
 
 
-def adjust(checkpoint: Checkpoint, options: LoadOptions) -> Checkpoint:
-    """The checkpoint as the options ask for it. Raises ValueError for a size that does not fit."""
-    config, weights = checkpoint.config, checkpoint.weights
+def adjust(config: SamConfig, weights: Weights, options: LoadOptions) -> tuple[SamConfig, Weights]:
+    """Sizes and weights as the options ask for them; kernels in either layout.
+
+    Raises ValueError for a size that does not fit.
+    """
     if options.preprocess is not None:
         config = replace(config, **PREPROCESSING[options.preprocess])
     if options.image_size is not None and options.image_size != config.image_size:
         check_size(options.image_size, config)
         config = replace(config, image_size=options.image_size)
         weights = encoder_of(config).resize(weights, config)
-    return replace(checkpoint, config=config, weights=weights)
+    return config, weights
 
 
 def check_size(image_size: int, config: SamConfig) -> None:

@@ -1,50 +1,106 @@
-"""A checkpoint's tensors into a module that has exactly these."""
+"""From a path, or from tensors at hand, to a model: every step is a line of ``load``."""
 
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TypeVar
 
 import mlx.core as mx
 import mlx.nn as nn
 
-from ..machine.worker import at_work
-from ..messages import shown
+from ..config import SamConfig, check
+from ..machine.worker import apart, at_work
+from ..messages import naming, shown
 from ..modeling.layers import quantize_linears, weights_of
 from ..registry import Weights, encoder_of
-from . import layouts, lora
+from . import adapters, files, layouts
+from .adjust import adjust
+from .families import read_config, rename
 from .options import LoadOptions
-from .read import Checkpoint
-from .wrapping import other_model
+from .sizes import infer
+from .unwrap import other_model, unwrap
 
-MOST_LISTED = 20
+MAX_LISTED = 20
 Model = TypeVar("Model", bound=nn.Module)
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """What there is of a model: its tensors as they are stored, and what is said of its sizes."""
+
+    tensors: Mapping[str, files.Stored]
+    config: SamConfig | None = None  # None: as the tensors show
+    native: bool = False  # this package's names and layout; otherwise any of the known ones
+    source: str = "the checkpoint"  # for messages
 
 
 @at_work
 def load(
-    model: Model, checkpoint: Checkpoint, options: LoadOptions, adapter: Path | None = None
+    build: Callable[[SamConfig], Model],
+    where: Path | Checkpoint,
+    options: LoadOptions,
+    adapter: Path | None = None,
 ) -> Model:
-    """Fill ``model``, made of the checkpoint's sizes; everything is evaluated.
+    """The model that ``build`` makes of sizes, with the weights of a folder, a file or a checkpoint
+    at hand. Everything is evaluated.
 
-    adapter: the folder of the one that the options name. Raises ValueError, naming every misfit,
-    when the tensors are others than the model's, and for an adapter of another base.
+    adapter: the folder of the one that the options name. Raises FileNotFoundError, or ValueError
+    that names the file, and every misfit, where it is not a SAM model or the adapter not one of it.
     """
-    weights = checkpoint.weights
-    if checkpoint.channels_first:
-        weights = layouts.to_mlx(weights, model)
-        weights = encoder_of(checkpoint.config).fit(weights, checkpoint.config)
+    with opened(where) as found:
+        native, source = found.native, found.source
+        with naming(source):
+            tensors = found.tensors if native else unwrap(found.tensors, source)
+        weights: Weights = {name: files.value(tensor) for name, tensor in tensors.items()}
+    with naming(source):
+        weights = weights if native else rename(weights)
+        config = found.config or check(infer(weights))
+    config, weights = adjust(config, weights, options)
+    model = apart(partial(build, config))
+    if not native:
+        weights = encoder_of(config).fit(layouts.to_mlx(weights, model), config)
     quantize_linears(model, lambda path: f"{path}.scales" in weights)
-    check_fit(weights_of(model), weights, checkpoint)
+    check_fit(weights_of(model), weights, config, source)
     if adapter is not None:
-        merged = lora.merge(weights, adapter, model, checkpoint.config)
-        in_float32 = options.dtype is not None  # for the cast that follows
-        weights = {n: w if in_float32 else w.astype(weights[n].dtype) for n, w in merged.items()}
+        weights = merge(weights, adapter, model, config, options)
+    fill(model, weights, options)
+    check_finite(model, source)
+    return model
+
+
+@contextmanager
+def opened(where: Path | Checkpoint) -> Iterator[Checkpoint]:
+    """A checkpoint whose tensors can be read until the end."""
+    if isinstance(where, Checkpoint):
+        yield where
+        return
+    adapters.refuse(where)
+    config, native = (None, False) if where.is_file() else read_config(where)
+    with files.opened(where) as tensors:
+        yield Checkpoint(tensors, config, native, str(where))
+
+
+def merge(
+    weights: Weights, adapter: Path, model: nn.Module, config: SamConfig, options: LoadOptions
+) -> Weights:
+    """Weights with an adapter's merged into them, in their own types unless a cast follows."""
+    merged = adapters.merge(weights, adapter, model, config)
+    if options.dtype is not None:
+        return merged
+    return {name: w.astype(weights[name].dtype) for name, w in merged.items()}
+
+
+def fill(model: nn.Module, weights: Weights, options: LoadOptions) -> None:
+    """Weights into a model that has exactly these, in the precision that is asked for."""
     model.load_weights(list(cast(weights, options.mlx_dtype).items()))
     if options.quantize:
         quantize_linears(model, lambda path: path.startswith("image_encoder."))
     mx.eval(model.parameters())
-    check_finite(model, checkpoint.source)
     model.eval()
-    return model
 
 
 def check_finite(model: nn.Module, source: str) -> None:
@@ -59,7 +115,8 @@ def check_finite(model: nn.Module, source: str) -> None:
         )
 
 
-def check_fit(expected: Weights, weights: Weights, checkpoint: Checkpoint) -> None:
+def check_fit(expected: Weights, weights: Weights, config: SamConfig, source: str) -> None:
+    """Raise ValueError that names every tensor that is missing, unknown, or of another shape."""
     problems = [f"missing {n} {expected[n].shape}" for n in sorted(expected.keys() - weights)]
     problems += [
         f"unknown {shown(n)} {weights[n].shape}" for n in sorted(weights.keys() - expected)
@@ -78,12 +135,12 @@ def check_fit(expected: Weights, weights: Weights, checkpoint: Checkpoint) -> No
     if problems:
         other = other_model(weights)
         is_that = f"is of {other}, which is another model than SAM" if other else ""
-        rest = [f"and {len(problems) - MOST_LISTED} more"] if len(problems) > MOST_LISTED else []
+        rest = [f"and {len(problems) - MAX_LISTED} more"] if len(problems) > MAX_LISTED else []
         raise ValueError(
-            f"{checkpoint.source} "
-            + (is_that or f"does not fit a SAM {checkpoint.config.variant}")
+            f"{source} "
+            + (is_that or f"does not fit a SAM {config.variant}")
             + f", {len(problems)} tensors differ:\n  "
-            + "\n  ".join(problems[:MOST_LISTED] + rest)
+            + "\n  ".join(problems[:MAX_LISTED] + rest)
         )
 
 

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from .pytorch import SUFFIXES
+from .files.pytorch import SUFFIXES
 
 ASSETS = Path(__file__).parents[1] / "assets"
 SAFETENSORS = ["*.json", "*.safetensors"]

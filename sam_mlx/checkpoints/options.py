@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import mlx.core as mx
 
@@ -45,20 +46,18 @@ class LoadOptions:
         check(self)
 
     @classmethod
-    def of(
-        cls,
-        dtype: mx.Dtype | str | None = None,
-        quantize: int | None = None,
-        revision: str | None = None,
-        adapter: str | Path | None = None,
-        image_size: int | None = None,
-        preprocess: str | None = None,
-    ) -> LoadOptions:
-        """The same from a dtype or its name, and a path. Raises ValueError for other values."""
+    def of(cls, **keywords: Any) -> LoadOptions:
+        """The keyword arguments of a ``from_pretrained``: a dtype may be MLX's, an adapter a path.
+
+        Raises ValueError for values that do not fit.
+        """
         names = {value: name for name, value in DTYPES.items()}
-        name = names.get(dtype, dtype) if isinstance(dtype, mx.Dtype) else dtype
-        path = None if adapter is None else str(adapter)
-        return cls(name, quantize, revision, path, image_size, preprocess)  # type: ignore[arg-type]
+        dtype, adapter = keywords.get("dtype"), keywords.get("adapter")
+        if isinstance(dtype, mx.Dtype):
+            keywords["dtype"] = names.get(dtype, dtype)
+        if isinstance(adapter, Path):
+            keywords["adapter"] = str(adapter)
+        return cls(**keywords)
 
     @property
     def mlx_dtype(self) -> mx.Dtype | None:

@@ -35,7 +35,7 @@ def apply_image_flags(args: argparse.Namespace) -> None:
 
 def load_model(args: argparse.Namespace) -> Sam:
     start = time.perf_counter()
-    model = Sam.from_pretrained(args.model, **vars(from_flags(args, LoadOptions)))
+    model = Sam.load(args.model, from_flags(args, LoadOptions))
     report(args, f"loaded {args.model}", start)
     return model
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import argparse
 
+from ..checkpoints.files import weight_files
 from ..checkpoints.locate import resolve
 from ..checkpoints.options import LoadOptions
-from ..checkpoints.read import weight_files
 from ..checkpoints.save import precision, verify
 from ..config import PREPROCESSING, SamConfig
 from ..modeling.layers import weights_of
@@ -39,7 +39,7 @@ def run(args: argparse.Namespace) -> int:
     path = resolve(args.model, args.revision)
     files = [path] if path.is_file() else weight_files(path)
     digest = verify(path) if args.verify else None  # before what is damaged is read
-    model = Sam.from_pretrained(path, **vars(options))
+    model = Sam.load(path, options)
     config = model.config
     parts = {
         name: sum(w.size for w in weights_of(part).values())

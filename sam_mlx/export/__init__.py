@@ -14,8 +14,8 @@ from typing import Any
 
 import mlx.core as mx
 
+from ..checkpoints.load import Checkpoint
 from ..checkpoints.options import LoadOptions
-from ..checkpoints.read import Checkpoint
 from ..config import CHOICES, SamConfig
 from ..files import refuse_existing, whole_folder
 from ..modeling.layers import weights_of
@@ -61,7 +61,10 @@ def export(
     folder = refuse_existing(out_folder)
     points = check_slots(points)
     sizes = [check_size(size) for size in sizes]
-    options = LoadOptions.of(dtype, quantize, revision, adapter, image_size, preprocess)
+    options = LoadOptions.of(
+        dtype=dtype, quantize=quantize, revision=revision, adapter=adapter,
+        image_size=image_size, preprocess=preprocess,
+    )  # fmt: skip
     source = "a model in memory" if isinstance(model, Sam) else str(model)
     source += f" with the adapter {options.adapter}" if options.adapter else ""
     # The model, a file for each function, and in the check one image, two encoders, the others.
@@ -116,10 +119,9 @@ def check_decoders(config: SamConfig) -> None:
 def prepare(model: Sam | str | Path, options: LoadOptions) -> Sam:
     """The model in the wanted precision, its arrays in a form that MLX exports rightly."""
     if not isinstance(model, Sam):
-        model = Sam.from_pretrained(model, **vars(options))
+        model = Sam.load(model, options)
     elif options != LoadOptions():
-        weights = weights_of(model)
-        checkpoint = Checkpoint(model.config, weights, channels_first=False, source="the model")
+        checkpoint = Checkpoint(weights_of(model), model.config, native=True, source="the model")
         model = Sam.from_checkpoint(checkpoint, options)
     # MLX 0.32.4 writes the memory of a constant as it lies, in the wrong order where it is a
     # transposed view; and what is not evaluated, as the graph that makes it.

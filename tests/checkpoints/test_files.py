@@ -10,7 +10,7 @@ from safetensors.torch import save_file
 
 from convert.__main__ import main as convert
 from sam_mlx import Sam
-from sam_mlx.checkpoints.read import weight_files
+from sam_mlx.checkpoints.files import weight_files
 from tests.support.checkpoints import equal
 
 pytestmark = pytest.mark.original

@@ -12,9 +12,9 @@ from mlx.utils import tree_flatten
 from safetensors.torch import save_file
 
 from sam_mlx import Sam, sam_model_registry
-from sam_mlx.checkpoints import names
+from sam_mlx.checkpoints import sizes
+from sam_mlx.checkpoints.families import parse_config
 from sam_mlx.checkpoints.options import DTYPES
-from sam_mlx.checkpoints.read import parse_config
 from sam_mlx.registry import VARIANTS
 from tests.support import models
 from tests.support.checkpoints import broken, equal
@@ -65,7 +65,7 @@ def test_variant_is_found_from_shapes(variant):
             o, h, w, i = shapes[kernel].shape
             transposed = "Transpose" in type(module).__name__
             shapes[kernel] = Shape((i, o, h, w) if transposed else (o, i, h, w))
-    assert names.infer_config(shapes) is VARIANTS[variant]
+    assert sizes.infer(shapes) is VARIANTS[variant]
 
 
 @pytest.mark.parametrize(

@@ -18,9 +18,8 @@ from PIL import Image
 from convert.__main__ import main as convert
 from convert.meta import build_meta
 from sam_mlx import Sam
-from sam_mlx.checkpoints import pickles, pytorch
-from sam_mlx.checkpoints.read import read_file
-from sam_mlx.checkpoints.wrapping import flatten
+from sam_mlx.checkpoints.files import opened, pickles, pytorch
+from sam_mlx.checkpoints.files.pickles import leaves
 from sam_mlx.registry import VARIANTS
 from tests.support.checkpoints import equal
 from tests.support.mobile_sam import mobile_sam_state
@@ -36,7 +35,7 @@ def saved(values, **options) -> io.BytesIO:
 
 def read(file: io.BytesIO) -> dict[str, mx.array]:
     opened = pytorch.File(file)
-    return {n: opened.read(t) for n, t in flatten(opened.values, pytorch.Tensor).items()}
+    return {n: opened.read(t) for n, t in leaves(opened.values, pytorch.Tensor).items()}
 
 
 def same_bits(ours: mx.array, theirs: torch.Tensor) -> bool:
@@ -108,7 +107,7 @@ def test_what_is_beside_tensors_is_inert():
     found = pytorch.File(saved(values)).values
     assert found["args"].name == "argparse.Namespace" and found["args"].state == {"lr": 1}
     assert (found["epoch"], found["big"], found["b"], found[5]) == (3, 1 << 80, "x", 6)
-    assert list(flatten(found, pytorch.Tensor)) == ["ordered.a"]
+    assert list(leaves(found, pytorch.Tensor)) == ["ordered.a"]
 
 
 def test_a_module_that_was_pickled_whole(small):
@@ -235,7 +234,7 @@ DEEP = 200_000
 )
 def test_depth_is_bounded(data):
     values = pickles.read(data)
-    assert flatten(values, pytorch.Tensor) == {}
+    assert leaves(values, pytorch.Tensor) == {}
 
 
 def claiming(shape, strides, offset=0, numel=4) -> io.BytesIO:
@@ -314,8 +313,8 @@ def other_files(folder) -> dict[str, str]:
 
 def test_other_files_are_named(tmp_path):
     for name, message in other_files(tmp_path).items():
-        with pytest.raises(ValueError, match=f"{name}: .*{message}"):
-            read_file(tmp_path / name)
+        with pytest.raises(ValueError, match=f"{name}: .*{message}"), opened(tmp_path / name):
+            pass
 
 
 def test_cut_short_at_every_percent(small, tmp_path):

@@ -12,8 +12,8 @@ from safetensors.torch import save_file
 
 from convert import __main__ as convert
 from sam_mlx import Sam, SamPredictor
+from sam_mlx.checkpoints.load import Checkpoint
 from sam_mlx.checkpoints.options import DTYPES, LoadOptions
-from sam_mlx.checkpoints.read import Checkpoint
 from sam_mlx.cli import main
 from sam_mlx.config import SamConfig
 from sam_mlx.export import export
@@ -45,7 +45,7 @@ def quantized(plain, tmp_path):
 
 
 def rebuilt(config, weights, **options) -> Sam:
-    checkpoint = Checkpoint(config, weights, channels_first=False, source="")
+    checkpoint = Checkpoint(weights, config, native=True)
     return Sam.from_checkpoint(checkpoint, LoadOptions(**options))
 
 

@@ -25,7 +25,9 @@ def test_encoders_stay_within_five_axes(config: SamConfig, batch: int, only_plai
     plain(only_plain)
     model = Sam(config)
     mx.eval(model.parameters())
-    shapes = traced_shapes(model.encode_image, mx.zeros((batch, config.image_size, config.image_size, 3)))
+    shapes = traced_shapes(
+        model.encode_image, mx.zeros((batch, config.image_size, config.image_size, 3))
+    )
     assert (batch, config.grid, config.grid, config.prompt_dim) in {s for _, s in shapes}
     assert above_rank(shapes) == []
 

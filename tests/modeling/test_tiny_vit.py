@@ -17,7 +17,9 @@ from convert.__main__ import as_mlx, main
 from convert.meta import build_meta
 from convert.reference import import_segment_anything
 from sam_mlx import Sam, SamPredictor, sam_model_registry
-from sam_mlx.checkpoints.read import from_foreign
+from sam_mlx.checkpoints.families import rename
+from sam_mlx.checkpoints.load import Checkpoint
+from sam_mlx.checkpoints.sizes import infer
 from sam_mlx.modeling.layers import apply_neck
 from sam_mlx.modeling.tiny_vit import fold_batch_norms
 from sam_mlx.registry import VARIANTS, config_of
@@ -62,7 +64,7 @@ def state(original) -> dict[str, torch.Tensor]:
 
 @pytest.fixture(scope="module")
 def model(state) -> Sam:
-    return Sam.from_checkpoint(from_foreign(as_mlx(state)))
+    return Sam.from_checkpoint(Checkpoint(as_mlx(state)))
 
 
 @pytest.fixture(scope="module")
@@ -198,11 +200,11 @@ def test_folding_keeps_the_type_and_what_is_incomplete(state):
 
 
 def test_sizes_are_read_off_the_tensors(state):
-    checkpoint = from_foreign(as_mlx(state))
-    assert checkpoint.config is CONFIG
-    assert not [name for name in checkpoint.weights if ".bn." in name or ".head." in name]
+    weights = rename(as_mlx(state))
+    assert infer(weights) is CONFIG
+    assert not [name for name in weights if ".bn." in name or ".head." in name]
     fewer = {n: w for n, w in state.items() if ".layers.2.blocks.5." not in n}
-    assert from_foreign(as_mlx(fewer)).config == replace(
+    assert infer(rename(as_mlx(fewer))) == replace(
         CONFIG, variant="custom", encoder=replace(CONFIG.encoder, depths=(2, 2, 5, 2))
     )
 
@@ -211,7 +213,7 @@ def test_a_missing_tensor_is_named(state):
     name = "image_encoder.layers.1.blocks.0.local_conv.bn.running_var"
     weights = as_mlx({n: w for n, w in state.items() if n != name})
     with pytest.raises(ValueError, match=r"missing image_encoder.layers.1.blocks.0.local_conv.c.b"):
-        Sam.from_checkpoint(from_foreign(weights))
+        Sam.from_checkpoint(Checkpoint(weights))
 
 
 def test_config_survives_json():

@@ -9,7 +9,7 @@ from convert.__main__ import as_mlx
 from convert.meta import build_meta, fill_zeros
 from convert.reference import import_transformers
 from sam_mlx import Sam
-from sam_mlx.checkpoints.read import from_foreign
+from sam_mlx.checkpoints.load import Checkpoint
 from sam_mlx.config import SamConfig
 from sam_mlx.modeling.image_encoder import ViTConfig
 
@@ -58,7 +58,7 @@ def original(config: SamConfig, seed: int = 0) -> torch.nn.Module:
 
 def ours(model: torch.nn.Module, config: SamConfig) -> Sam:
     """The same weights through the production path."""
-    return Sam.from_checkpoint(from_foreign(as_mlx(model.state_dict()), config, "test model"))
+    return Sam.from_checkpoint(Checkpoint(as_mlx(model.state_dict()), config))
 
 
 def pair(config: SamConfig, seed: int = 0) -> tuple[torch.nn.Module, Sam]:

@@ -8,11 +8,11 @@ from typing import Any
 
 import mlx.core as mx
 
-from ...checkpoints import layouts, names
-from ...checkpoints.load import load
+from ...checkpoints import layouts
+from ...checkpoints.families import clean
+from ...checkpoints.load import Checkpoint, load
 from ...checkpoints.options import LoadOptions
-from ...checkpoints.read import from_foreign
-from ...checkpoints.wrapping import CONSTANTS
+from ...checkpoints.unwrap import CONSTANTS
 from ...modeling.layers import weights_of
 from ..tensors import TRAINING, at_work, frozen, import_torch, to_mlx, to_tensor
 
@@ -128,8 +128,8 @@ class Part:
         expected = {name for name in own if name.startswith(self.prefix)}
         given = {self.prefix + name: to_mlx(w) for name, w in state_dict.items()}
         given = {name: w for name, w in given.items() if name not in CONSTANTS}
-        if not self.prefix and (encoder := names.recognised(given)):
-            given = dict(encoder.clean(given))
+        if not self.prefix:
+            given = dict(clean(given))
         rest = {name: w for name, w in own.items() if name not in expected}
         missing, unexpected = sorted(expected - given.keys()), sorted(given.keys() - expected)
         if strict and (missing or unexpected):
@@ -142,8 +142,8 @@ class Part:
             given = {name: w for name, w in given.items() if name in expected}
         dtype = sam.mlx.dtype
         try:
-            checkpoint = from_foreign({**rest, **given}, sam.mlx.config, "state_dict")
-            load(sam.mlx, checkpoint, LoadOptions())
+            checkpoint = Checkpoint({**rest, **given}, sam.mlx.config, source="state_dict")
+            load(lambda config: sam.mlx, checkpoint, LoadOptions())
         except ValueError as error:
             raise RuntimeError(f"Error(s) in loading state_dict for Sam: {error}") from error
         sam.cast(dtype)

@@ -18,7 +18,7 @@ from typing import Any, BinaryIO
 import mlx.core as mx
 import numpy as np
 
-from ..messages import short
+from ...messages import short
 from . import pickles
 from .pickles import Inert
 

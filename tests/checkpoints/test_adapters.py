@@ -14,7 +14,7 @@ from convert import parity
 from convert.adapters import wrap_as_micro_sam
 from convert.meta import build_meta
 from sam_mlx import Sam, SamPredictor
-from sam_mlx.checkpoints.lora import read_adapter
+from sam_mlx.checkpoints.adapters import read_adapter
 from sam_mlx.cli import main
 from sam_mlx.export import export
 from sam_mlx.modeling.layers import is_quantized, weights_of

@@ -8,10 +8,12 @@ from typing import Any
 import mlx.core as mx
 import numpy as np
 
-from ..config import SamConfig
-from ..messages import short
-from ..modeling.image_encoder import ViTConfig
-from ..registry import Weights, named
+from ...config import SamConfig
+from ...messages import short
+from ...modeling.image_encoder import ViTConfig
+from ...registry import Weights, named
+
+MODEL, MODEL_TYPE = "SamModel", "sam"  # its class, and its name in config.json
 
 # Fields that a config.json may leave out have the library's defaults.
 VISION = {
@@ -62,11 +64,18 @@ RENAMES: list[tuple[str, str]] = [
     (r"\.upscale_conv2\.", ".output_upscaling.3."),
     (r"\.layer_norm(\d|_final_attn)\.", r".norm\1."),
 ]
+# What it alone has in a name; the rest of the decoder's names are Meta's as well.
+OWN = r"vision_encoder\.|shared_|\.proj_(in|out)\.|layer_norm|upscale_conv|_embed\.conv"
 MLP_HEAD = r"mask_decoder\.(iou_prediction_head|output_hypernetworks_mlps\.\d+)\."
 
 
 def recognises(names: Iterable[str]) -> bool:
     return any(name.startswith(("vision_encoder.", "shared_image_embedding.")) for name in names)
+
+
+def has_own_names(names: Iterable[str]) -> bool:
+    """Whether some of a model's tensors, as an adapter has them, are named as in transformers."""
+    return any(re.search(OWN, name) for name in names)
 
 
 def to_meta(weights: Weights) -> dict[str, mx.array]:

@@ -11,9 +11,9 @@ from collections.abc import Iterable
 import mlx.core as mx
 import numpy as np
 
-from ..modeling.layers import as_float32
-from ..registry import Weights
-from .lora import product
+from ...modeling.layers import as_float32
+from ...registry import Weights
+from ..low_rank import product
 
 LORA = r"\.(qkv_proj|mlp_layer)\."
 PART = r"^(.*)\.w_a_linear_([qkv12])\.weight$"

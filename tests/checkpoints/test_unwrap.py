@@ -12,7 +12,7 @@ import torch
 from safetensors.torch import save_file
 
 from sam_mlx import Sam
-from sam_mlx.checkpoints import wrapping
+from sam_mlx.checkpoints.unwrap import roots
 from tests.support.checkpoints import equal
 
 pytestmark = pytest.mark.original
@@ -129,7 +129,7 @@ def test_other_models_are_named(name, small, tmp_path):
     torch.save({"model": extra}, tmp_path / "other.pth")
     with pytest.raises(ValueError, match=re.escape(f"is of {name}, which is another model")):
         Sam.from_pretrained(tmp_path / "other.pth")
-    if any(tensor.split(".")[0] in wrapping.roots() for tensor in extra):
+    if any(tensor.split(".")[0] in roots() for tensor in extra):
         torch.save(small[0].state_dict() | extra, tmp_path / "other.pth")
         with pytest.raises(ValueError, match=re.escape(f"is of {name}")) as error:
             Sam.from_pretrained(tmp_path / "other.pth")

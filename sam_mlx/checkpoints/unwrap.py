@@ -9,13 +9,12 @@ from __future__ import annotations
 import re
 import warnings
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from itertools import chain
 from typing import Any, TypeVar
 
 from ..messages import short, shown
 from ..registry import DECODERS
-from .pickles import Inert
 
 T = TypeVar("T")
 
@@ -32,7 +31,6 @@ COPIES = {"ema", "averaged", "teacher", "swa"}
 TRAINING = re.compile(r"optim|sched|lr_|scaler|amp|rng|callback|loop", re.IGNORECASE)
 # Constants that some versions of the original store; they are part of the configuration.
 CONSTANTS = ("pixel_mean", "pixel_std")
-MAX_DEPTH, MAX_NAMES = 16, 1_000_000
 
 OTHERS = {
     "SAM-HQ": r"mask_decoder\.(hf_token|hf_mlp|compress_vit_feat|embedding_(encoder|maskfeature))",
@@ -54,36 +52,6 @@ def other_model(names: Mapping[str, Any]) -> str | None:
         if any(re.search(pattern, name) for name in names):
             return found
     return None
-
-
-def flatten(values: Any, kind: type[T]) -> dict[str, T]:
-    """The leaves of a kind in nested dictionaries, lists and pickled objects, by their paths."""
-    leaves: dict[str, T] = {}
-    seen: set[int] = set()
-    waiting: list[tuple[str, Any, int]] = [("", values, 0)]
-    while waiting:
-        path, value, depth = waiting.pop()
-        if isinstance(value, kind):
-            leaves[path] = value
-        if id(value) in seen or depth > MAX_DEPTH or len(seen) > MAX_NAMES:
-            continue
-        children = list(_children(value))
-        if children:
-            seen.add(id(value))
-        for key, child in reversed(children):  # in the file's order, as the last is taken first
-            waiting.append((f"{path}.{key}" if path else str(key), child, depth + 1))
-    return leaves
-
-
-def _children(value: Any) -> Iterator[tuple[Any, Any]]:
-    if isinstance(value, Inert):
-        yield from value.items.items()
-        if isinstance(value.state, dict):
-            yield from value.state.items()
-    elif isinstance(value, dict):
-        yield from value.items()
-    elif isinstance(value, (list, tuple)):
-        yield from enumerate(value)
 
 
 def unwrap(tensors: Mapping[str, T], source: str) -> dict[str, T]:

@@ -10,10 +10,13 @@ from __future__ import annotations
 import pickletools
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypeVar
 
-from ..messages import shown
+from ...messages import shown
 
+T = TypeVar("T")
+
+MAX_DEPTH, MAX_NAMES = 16, 1_000_000  # of values in values
 Key = str | bytes | int | float | bool | None
 MARK = object()
 VALUES = {
@@ -165,3 +168,33 @@ def pairs(values: list[Any]) -> dict[Key, Any]:
     """Keys and values in turn; only plain keys, for the hash of what is nested is not bounded."""
     plain = (str, bytes, int, float, bool, type(None))
     return {k: v for k, v in zip(values[::2], values[1::2], strict=True) if isinstance(k, plain)}
+
+
+def leaves(values: Any, kind: type[T]) -> dict[str, T]:
+    """The leaves of a kind in nested dictionaries, lists and pickled objects, by their paths."""
+    found: dict[str, T] = {}
+    seen: set[int] = set()
+    waiting: list[tuple[str, Any, int]] = [("", values, 0)]
+    while waiting:
+        path, value, depth = waiting.pop()
+        if isinstance(value, kind):
+            found[path] = value
+        if id(value) in seen or depth > MAX_DEPTH or len(seen) > MAX_NAMES:
+            continue
+        children = list(_children(value))
+        if children:
+            seen.add(id(value))
+        for key, child in reversed(children):  # in the file's order, as the last is taken first
+            waiting.append((f"{path}.{key}" if path else str(key), child, depth + 1))
+    return found
+
+
+def _children(value: Any) -> Iterator[tuple[Any, Any]]:
+    if isinstance(value, Inert):
+        yield from value.items.items()
+        if isinstance(value.state, dict):
+            yield from value.state.items()
+    elif isinstance(value, dict):
+        yield from value.items()
+    elif isinstance(value, (list, tuple)):
+        yield from enumerate(value)

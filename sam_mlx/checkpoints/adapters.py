@@ -23,8 +23,9 @@ from ..files import read_json, read_safetensors
 from ..messages import short
 from ..modeling.layers import as_float32
 from ..registry import Weights
-from . import hugging_face, layouts
-from .wrapping import roots
+from . import families, layouts
+from .low_rank import product
+from .unwrap import roots
 
 CONFIG, TENSORS = "adapter_config.json", "adapter_model.safetensors"
 # Fields that are honoured here, and those that say nothing of what the tensors mean. peft leaves
@@ -38,8 +39,6 @@ INERT |= {"loftq_config", "eva_config", "runtime_config"}
 # Those that leave the base as it is; pissa, olora, corda and others change its weights.
 INITS = (True, False, None, "gaussian", "eva", "orthogonal", "mica")
 INSTEAD = "merge it with peft's merge_and_unload(), and convert the merged model"
-# What transformers alone has in a name; the rest of the decoder's names are Meta's as well.
-FOREIGN = r"vision_encoder\.|shared_|\.proj_(in|out)\.|layer_norm|upscale_conv|_embed\.conv"
 # Biases of modules_to_save, which are there under their plain names too.
 SECOND = r"\.(original_module|modules_to_save)\."
 
@@ -53,7 +52,7 @@ class Adapter:
     replacements: dict[str, mx.array]
 
 
-def refuse_adapter(path: Path) -> None:
+def refuse(path: Path) -> None:
     """Raise ValueError where a path is an adapter's, and not a model's."""
     folder = path.parent if path.name == TENSORS else path
     if not (folder / CONFIG).is_file() or (path == folder and (path / "config.json").exists()):
@@ -163,18 +162,14 @@ def check_config(values: Mapping[str, Any], source: str) -> None:
 def renaming(
     names: Iterable[str], values: Mapping[str, Any], config: SamConfig
 ) -> Callable[[str], str]:
-    """From the names in an adapter to Meta's: without wrappers, and from those of transformers."""
+    """From the names in an adapter to Meta's: without wrappers, and from those of families."""
     mapping = values.get("auto_mapping")
     base = mapping.get("base_model_class") if isinstance(mapping, dict) else None
-    foreign = base == "SamModel" or any(re.search(FOREIGN, name) for name in names)
-
-    def last(head: str) -> int:
-        return config.iou_head_depth - 1 if "iou" in head else 2
+    to_meta = families.renamer(names, base, config)
+    wrappers = re.compile(rf"^.*?\b(?=({'|'.join(roots())})\.)")
 
     def rename(name: str) -> str:
-        name = name.replace(".base_layer.", ".")
-        name = re.sub(rf"^.*?\b(?=({'|'.join(roots())})\.)", "", name)
-        return hugging_face.to_meta_name(name, last) if foreign else name
+        return to_meta(wrappers.sub("", name.replace(".base_layer.", ".")))
 
     return rename
 
@@ -204,13 +199,3 @@ def pattern_value(values: Mapping[str, Any], field: str, module: str, default: A
         return next(fitting, default)
     except re.error as error:
         raise ValueError(f"{field} has {short(error.pattern)}, no regular expression") from error
-
-
-def product(a: np.ndarray, b: np.ndarray, name: str) -> np.ndarray:
-    """B A of two linear layers' weights, or of two convolutions', the second of 1x1.
-
-    Raises ValueError, with ``name``, which is A's, where there is no such product.
-    """
-    if a.ndim < 2 or not a.size or b.shape != (b.shape[:1] + a.shape[:1] + (1,) * (a.ndim - 2)):
-        raise ValueError(f"{name} is {a.shape} and its other half {b.shape}: they have no product")
-    return (b.reshape(len(b), -1) @ a.reshape(len(a), -1)).reshape(len(b), *a.shape[1:])

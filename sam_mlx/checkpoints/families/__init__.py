@@ -1,0 +1,93 @@
+"""Checkpoints of other packages: their names as Meta's, which are our modules', and their sizes.
+
+Each family has ``recognises(names)`` and ``to_meta(weights)``. What differs in an image encoder or
+a decoder alone is in that one's file, as its ``clean``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from ...config import MODEL_TYPE, SamConfig, check
+from ...files import read_json
+from ...messages import naming, short
+from ...registry import Weights, config_of, decoders_in, encoder_in
+from . import hugging_face, micro_sam
+
+FAMILIES = (hugging_face, micro_sam)
+
+
+def rename(weights: Weights) -> Weights:
+    """A checkpoint of any known family, with the names that ``Sam``'s modules have.
+
+    Kernels stay in PyTorch's layout.
+    """
+    for family in FAMILIES:
+        if family.recognises(weights):
+            weights = family.to_meta(weights)
+    return clean(weights)
+
+
+def clean(weights: Weights) -> Weights:
+    """Tensors under Meta's names without those that its encoder and decoders do not use."""
+    if encoder := encoder_in(weights):
+        weights = encoder.clean(weights)
+    for decoder in decoders_in(weights):
+        weights = decoder.clean(weights)
+    return weights
+
+
+def renamer(
+    names: Iterable[str], model_class: str | None, config: SamConfig
+) -> Callable[[str], str]:
+    """The function from names in an adapter, made on a model of that class, to Meta's."""
+
+    def last(head: str) -> int:
+        return config.iou_head_depth - 1 if "iou" in head else 2
+
+    if model_class == hugging_face.MODEL or hugging_face.has_own_names(names):
+        return partial(hugging_face.to_meta_name, last=last)
+    return lambda name: name
+
+
+def read_config(folder: Path) -> tuple[SamConfig | None, bool]:
+    """What a folder's ``config.json`` and ``preprocessor_config.json`` say, and whether the first
+    is this package's.
+    """
+    path, processor = folder / "config.json", folder / "preprocessor_config.json"
+    if not path.exists():
+        return None, False
+    values = read_json(path)
+    config = parse_config(values, str(path))
+    native = values["model_type"] == MODEL_TYPE
+    if not native and processor.exists():
+        described = read_json(processor)
+        with naming(processor):
+            config = hugging_face.preprocessing(described, config)
+    return config, native
+
+
+def parse_config(values: Any, source: str = "config") -> SamConfig:
+    """Accepts this package's ``config.json`` and Hugging Face's (``model_type: sam``).
+
+    Raises ValueError, naming the field, when the values do not describe a SAM model.
+    """
+    with naming(source):
+        return check(_layout(values)(values))
+
+
+def _layout(values: Any) -> Callable[[Mapping[str, Any]], SamConfig]:
+    if not isinstance(values, Mapping):
+        raise ValueError(f"config is {short(values)}; expected an object")
+    model_type = values.get("model_type")
+    if model_type == hugging_face.MODEL_TYPE:
+        return hugging_face.config_of
+    if model_type == MODEL_TYPE:
+        return config_of
+    raise ValueError(
+        f"config has model_type {short(model_type)}; expected {MODEL_TYPE!r} (this package) "
+        f"or {hugging_face.MODEL_TYPE!r} (Hugging Face). SAM 2, SAM 3 and SAM-HQ are other models"
+    )

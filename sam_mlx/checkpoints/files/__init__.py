@@ -1,0 +1,95 @@
+"""The files that hold a model's tensors: which they are, and opening them without PyTorch."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from functools import partial
+from pathlib import Path
+
+import mlx.core as mx
+
+from ...files import read_json, read_safetensors
+from ...messages import naming, shown
+from . import pytorch
+from .pickles import leaves
+
+Stored = mx.array | Callable[[], mx.array]  # a tensor, or the function that reads it
+
+
+def value(tensor: Stored) -> mx.array:
+    return tensor if isinstance(tensor, mx.array) else tensor()
+
+
+@contextmanager
+def opened(path: Path) -> Iterator[dict[str, Stored]]:
+    """The tensors of a file, or of a folder's model, by name; of ``torch.save``, not yet read.
+
+    Raises FileNotFoundError, or ValueError with the file's name when it is not whole.
+    """
+    tensors: dict[str, Stored] = {}
+    with ExitStack() as stack:
+        for file in [path] if path.is_file() else weight_files(path):
+            is_safe = file.suffix == ".safetensors"
+            part = read_safetensors(file) if is_safe else open_pytorch(file, stack)
+            if twice := sorted(tensors.keys() & part.keys()):
+                raise ValueError(f"{file} holds {shown(twice[0])}, which another file holds too")
+            tensors |= part
+        yield tensors
+
+
+def open_pytorch(path: Path, stack: ExitStack) -> dict[str, Stored]:
+    """The tensors of a file of ``torch.save``, which ``stack`` closes."""
+
+    def read(tensor: pytorch.Tensor) -> mx.array:
+        with naming(path):
+            return file.read(tensor)
+
+    with naming(path):
+        file = pytorch.File(stack.enter_context(path.open("rb")))
+        found = leaves(file.values, pytorch.Tensor)
+    return {name: partial(read, tensor) for name, tensor in found.items()}
+
+
+def weight_files(folder: Path) -> list[Path]:
+    """The files that a folder's model is in: ``model.safetensors``, the shards that its index
+    names, or the only ones of their kind; of ``torch.save`` where none is of safetensors.
+
+    Raises FileNotFoundError, or ValueError where it is not clear which they are.
+    """
+    for stem, suffix in (("model", ".safetensors"), ("pytorch_model", ".bin")):
+        whole, index = (folder / f"{stem}{suffix}{end}" for end in ("", ".index.json"))
+        own = f"{stem}*{suffix}" if suffix == ".bin" else f"*{suffix}"
+        files = sorted(path for path in folder.glob(own) if path.is_file())
+        if whole in files:
+            return [whole]
+        if index.is_file():
+            return indexed(index, files)
+        if (len(files) > 1 or (files and "-of-" in files[0].stem)) and not are_shards(files, stem):
+            listed = ", ".join(shown(f.name) for f in files)
+            raise ValueError(
+                f"{folder} holds several models ({listed}), or not all of one; give the path of one"
+            )
+        if files:
+            return files
+    raise FileNotFoundError(f"{folder} holds no .safetensors file and no pytorch_model.bin")
+
+
+def indexed(index: Path, there: list[Path]) -> list[Path]:
+    """The shards that an index names, which are all that there are."""
+    values = read_json(index)
+    weight_map = values.get("weight_map") if isinstance(values, dict) else None
+    names = set(weight_map.values()) if isinstance(weight_map, dict) else set()
+    if not names or any(not isinstance(n, str) or Path(n).name != n for n in names):
+        raise ValueError(f"{index} names no files of its own folder")
+    if problem := sorted(names ^ {path.name for path in there}):
+        where = "is not there" if problem[0] in names else "is there beside them"
+        raise ValueError(f"{index} names {len(names)} files, and {shown(problem[0])} {where}")
+    return sorted(index.parent / name for name in names)
+
+
+def are_shards(files: list[Path], stem: str) -> bool:
+    """Whether they are all the parts of one model, by their names."""
+    found = [re.fullmatch(rf"{stem}-(\d+)-of-(\d+)", path.stem) for path in files]
+    return all(m and int(m[1]) == i and int(m[2]) == len(files) for i, m in enumerate(found, 1))

@@ -1,0 +1,34 @@
+"""The sizes of a model from the shapes of its tensors."""
+
+from dataclasses import replace
+
+from ..config import SamConfig
+from ..modeling.shapes import shape_of
+from ..registry import ENCODERS, VARIANTS, Weights, decoders_in, encoder_in, named
+from .unwrap import other_model
+
+
+def infer(weights: Weights) -> SamConfig:
+    """Read every size of a SAM model from the shapes of its tensors, under Meta's names.
+
+    What shows nowhere is that of the released models: the decoder's number of heads is that of
+    the variant whose other sizes these are, or 8. Raises ValueError when the tensors are not SAM's.
+    """
+    encoder = encoder_in(weights)
+    if encoder is None:
+        kinds = ", ".join(ENCODERS)
+        if other := other_model(weights):
+            raise ValueError(f"it is of {other}, which is another model than SAM")
+        raise ValueError(f"its image encoder is none of {kinds}")
+    config = replace(
+        encoder.infer(weights),
+        prompt_dim=shape_of(weights, "prompt_encoder.no_mask_embed.weight")[1],
+        mask_channels=shape_of(weights, "prompt_encoder.mask_downscaling.3.weight")[0],
+    )
+    for decoder in decoders_in(weights):
+        config = decoder.infer(weights, config)
+    for variant in VARIANTS.values():
+        config = named(replace(config, decoder_heads=variant.decoder_heads))
+        if config is variant:
+            return variant
+    return replace(config, decoder_heads=8)
