@@ -28,11 +28,10 @@ from sam_mlx.checkpoints.locate import resolve
 from sam_mlx.checkpoints.options import LoadOptions
 from sam_mlx.checkpoints.save import write_card, write_checkpoint
 from sam_mlx.checkpoints.unwrap import unwrap
-from sam_mlx.cli import Help
-from sam_mlx.compat.tensors import to_tensor
 from sam_mlx.files import refuse_existing, sha256, whole_folder
 from sam_mlx.messages import naming, one_line, shown
-from sam_mlx.options import add_flags
+from sam_mlx.modeling.layers import as_float32
+from sam_mlx.options import Help, add_flags
 
 from . import parity
 from .upload import check_repo, upload
@@ -126,9 +125,8 @@ def convert(
         options = replace(options, adapter=str(resolve(options.adapter)))
     output = refuse_existing(output)
     verify_digest(checkpoint)
-    state = read_state(checkpoint)
+    tensors = read(checkpoint)
     config, _ = read_config(checkpoint)
-    tensors = as_mlx(state, str(checkpoint))
     model = Sam.from_checkpoint(Checkpoint(tensors, config, source=str(checkpoint)), options)
 
     name = upload_repo or output.name
@@ -136,7 +134,7 @@ def convert(
         write_checkpoint(temporary, model, model.config)
         measured = ""
         if image:
-            rows = check(checkpoint, state, temporary, image, options.adapter)
+            rows = check(checkpoint, tensors, temporary, image, options.adapter)
             print(parity.table(rows))
             if not all(row.passed for row in rows):
                 raise BoundExceeded(f"{output} was not written: a parity bound is exceeded")
@@ -159,17 +157,18 @@ def origin_of(checkpoint: Path, options: LoadOptions, given: Origin) -> Origin:
 
 def check(
     checkpoint: Path,
-    state: dict[str, torch.Tensor],
+    tensors: dict[str, mx.array],
     converted: Path,
     image: str,
     adapter: str | None,
 ) -> list[parity.Row]:
     """Compare what was written, as users will load it, with the original code."""
-    if hugging_face.recognises(state):
+    if hugging_face.recognises(tensors):
         if not checkpoint.is_dir():
             raise ValueError("--check needs the folder of a Hugging Face checkpoint, not a file")
         original = partial(parity.hugging_face_stages, folder=str(checkpoint), adapter=adapter)
     else:
+        state = {name: torch.tensor(as_float32(w)) for name, w in tensors.items()}
         original = partial(parity.meta_stages, state=state, adapter=adapter)
     model = Sam.from_pretrained(converted)
     return parity.check(model, lambda config, image: original(config, image=image), image)
@@ -190,19 +189,21 @@ def verify_digest(checkpoint: Path) -> None:
         )
 
 
-def read_state(checkpoint: Path) -> dict[str, torch.Tensor]:
+def read(checkpoint: Path) -> dict[str, mx.array]:
     """SAM's tensors of a checkpoint. Never runs code that a pickle holds.
 
     PyTorch reads a file of its own where it will; the rest is read as ``from_pretrained`` does.
     """
+    source = str(checkpoint)
     values = load_pickle(checkpoint)
     if values is not None:
-        with naming(checkpoint):
-            return unwrap(leaves(values, torch.Tensor), str(checkpoint))
+        with naming(source):
+            found = unwrap(leaves(values, torch.Tensor), source)
+        return as_mlx(found, source)
     with files.opened(checkpoint) as tensors:
-        with naming(checkpoint):
-            wanted = unwrap(tensors, str(checkpoint))
-        return {name: to_tensor(files.value(tensor)) for name, tensor in wanted.items()}
+        with naming(source):
+            stored = unwrap(tensors, source)
+        return {name: files.value(tensor) for name, tensor in stored.items()}
 
 
 def load_pickle(checkpoint: Path) -> Any:

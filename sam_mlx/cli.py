@@ -7,17 +7,9 @@ import sys
 
 from .commands import auto, export, info, predict, web
 from .messages import one_line
+from .options import Help
 
 COMMANDS = {"predict": predict, "auto": auto, "info": info, "export": export, "web": web}
-
-
-class Help(argparse.ArgumentDefaultsHelpFormatter):
-    """Names the defaults that say something."""
-
-    def _get_help_string(self, action: argparse.Action) -> str | None:
-        if action.default in (None, False, []):
-            return action.help
-        return super()._get_help_string(action)
 
 
 def main(argv: list[str] | None = None) -> int:

@@ -7,7 +7,7 @@ that the results of a run depend on.
 from __future__ import annotations
 
 import math
-from argparse import ArgumentParser
+from argparse import Action, ArgumentDefaultsHelpFormatter, ArgumentParser
 from collections.abc import Callable, Container, Iterator
 from dataclasses import Field, dataclass, field, fields
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -109,6 +109,15 @@ def add_flags(
             choices=f.metadata["choices"],
             help=f.metadata["help"],
         )
+
+
+class Help(ArgumentDefaultsHelpFormatter):
+    """Help that names the defaults that say something."""
+
+    def _get_help_string(self, action: Action) -> str | None:
+        if action.default in (None, False, []):
+            return action.help
+        return super()._get_help_string(action)
 
 
 def from_flags(args: object, declared: type[D], **others: Any) -> D:

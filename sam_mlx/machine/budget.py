@@ -50,11 +50,11 @@ _chosen: Budget | None = None
 _found: dict[mx.DeviceType, Budget] = {}
 
 
-def budget() -> Budget:
-    """The budget of the device that computes, or the one that ``use`` has set."""
+def budget(kind: mx.DeviceType | None = None) -> Budget:
+    """The budget of the device that computes, or of a kind; the one that ``use`` has set."""
     if _chosen is not None:
         return _chosen
-    device = mx.default_device()
+    device = mx.default_device() if kind is None else mx.Device(kind)
     if device.type not in _found:
         _found[device.type] = Budget.of(device)
     return _found[device.type]

@@ -14,12 +14,11 @@ import mlx.core as mx
 import mlx.nn as nn
 
 from ..machine import streams
+from ..machine.budget import budget
 from . import ops_x86
 
 Operation = TypeVar("Operation", bound=Callable[..., mx.array])
 
-# Attention scores alive at a time. One global block of ViT-B has 805 MB of them in float32.
-SCORE_BYTES = 64 << 20
 TILE = 64  # query rows; Metal's kernels work on 32 at a time
 
 _plain_only = False
@@ -83,11 +82,14 @@ def attend(
 ) -> mx.array:
     """softmax(scale q k^T + rel_h + rel_w) v, over as many query rows at a time as fit.
 
+    One global block of ViT-B has 805 MB of scores in float32. This form takes a GPU's share of them
+    at a time also where a CPU runs it.
+
     q, k, v: (N, heads, H*W, d); rel_h: (N, heads, H*W, H), added to the scores of all keys of a
     row; rel_w: (N, heads, H*W, W), of a column. Returns (N, heads, H*W, d).
     """
     N, heads, T, _ = q.shape
-    rows = SCORE_BYTES // (N * heads * T * q.itemsize)
+    rows = budget(mx.gpu).attention_bytes // (N * heads * T * q.itemsize)
     rows = max(TILE, rows // TILE * TILE)
     out: list[mx.array] = []
     for i in range(0, T, rows):

@@ -8,11 +8,8 @@ from functools import partial
 
 import mlx.core as mx
 
+from ..machine.budget import budget
 from ..machine.streams import spread
-
-# Attention scores alive at a time, near the caches: ViT-B's global attention takes 1.1 s, against
-# 1.3 with 2 MB and 1.6 with 1.
-SCORE_BYTES = 8 << 20
 
 # Coefficients of P / Q, lowest first. exp(8 z) = (P(z) / Q(z))^8 on [-4, 0], by weighted least
 # squares, P and Q in z = y / 8. Phi(u) = 1/2 + u P(u^2) / Q(u^2), from an erf on [-4, 4].
@@ -41,8 +38,9 @@ def attend(
     q, k, v, rel_h, rel_w = (x.flatten(0, 1) for x in (scale * q, k, v, rel_h, rel_w))
     # A column of ones beside the values sums the weights in the same product.
     v = mx.concatenate([v, mx.ones((*v.shape[:2], 1))], axis=-1)
-    heads = max(1, SCORE_BYTES // (4 * T * T))
-    rows = max(1, min(T, SCORE_BYTES // (4 * T * heads)))
+    scores = budget().attention_bytes // 4
+    heads = max(1, scores // (T * T))
+    rows = max(1, min(T, scores // (T * heads)))
 
     def weighted(h: int, i: int) -> mx.array:
         """The sum of values and of weights, (heads, rows, d + 1), of a few heads and rows."""

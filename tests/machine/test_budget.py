@@ -32,11 +32,16 @@ def test_a_cpu_works_near_its_caches():
     assert found.attention_bytes == 8 * MIB and found.mask_pixels == MIB
 
 
+def test_of_another_kind_of_device():
+    assert budget.budget(mx.gpu).attention_bytes == 64 * MIB
+    assert budget.budget(mx.cpu).attention_bytes == 8 * MIB
+
+
 def test_it_can_be_set_and_taken_back():
     before = budget.budget()
     budget.use(replace(before, decoder_bytes=1))
     try:
-        assert budget.budget().decoder_bytes == 1
+        assert budget.budget().decoder_bytes == budget.budget(mx.gpu).decoder_bytes == 1
     finally:
         budget.use(None)
     assert budget.budget() == before

@@ -1,12 +1,14 @@
 """The fast x86 forms against float64, and against the plain forms that other devices run."""
 
+from dataclasses import replace
+
 import mlx.core as mx
 import mlx.nn as nn
 import numpy as np
 import pytest
 from scipy.special import erf
 
-from sam_mlx.machine import streams
+from sam_mlx.machine import budget, streams
 from sam_mlx.modeling import ops, ops_x86
 
 
@@ -47,8 +49,7 @@ def test_attention_in_pieces_is_attention(bytes, monkeypatch, plain):
         mx.random.normal((2, 3, 180, d), key=mx.random.key(i))
         for i, d in enumerate((8, 8, 8, 15, 12))
     )
-    monkeypatch.setattr(ops_x86, "SCORE_BYTES", bytes)
-    monkeypatch.setattr(ops, "SCORE_BYTES", bytes)
+    monkeypatch.setattr(budget, "_chosen", replace(budget.budget(), attention_bytes=bytes))
     bias = (rel_h[..., None] + rel_w[..., None, :]).flatten(-2)
     expected = np.array(mx.fast.scaled_dot_product_attention(q, k, v, scale=0.3, mask=bias))
     cached = ops_x86.attend(q, k, v, rel_h, rel_w, 0.3)
@@ -62,7 +63,7 @@ def test_attention_in_pieces_is_attention(bytes, monkeypatch, plain):
 def test_memory_of_attention_is_that_of_a_piece(monkeypatch, plain):
     """Of the form that GPUs run: MLX must not make the offsets of all pieces before the first."""
     plain()
-    monkeypatch.setattr(ops, "SCORE_BYTES", 1 << 20)
+    monkeypatch.setattr(budget, "_chosen", replace(budget.budget(), attention_bytes=1 << 20))
     heads, side = 4, 32  # 17 MB of scores, in pieces of 64 rows
     q, k, v, rel_h, rel_w = (
         mx.random.normal((1, heads, side * side, d)) for d in (8, 8, 8, side, side)

@@ -3,6 +3,7 @@
 import json
 import subprocess
 import sys
+from dataclasses import replace
 
 import mlx.core as mx
 import numpy as np
@@ -15,6 +16,7 @@ from convert import parity
 from convert.__main__ import main as convert
 from convert.meta import build_meta
 from sam_mlx import SamPredictor, transforms
+from sam_mlx.machine import budget
 from sam_mlx.registry import VARIANTS
 from tests.support import models
 from tests.support.originals import meta_predictor
@@ -109,8 +111,7 @@ def test_scores_in_pieces_are_the_same(small, monkeypatch):
     _, model = small
     images = mx.random.normal((1, 128, 128, 3), key=mx.random.key(0))
     whole = model.encode_image(images)
-    monkeypatch.setattr("sam_mlx.modeling.ops_x86.SCORE_BYTES", 30_000)
-    monkeypatch.setattr("sam_mlx.modeling.ops.SCORE_BYTES", 30_000)
+    monkeypatch.setattr(budget, "_chosen", replace(budget.budget(), attention_bytes=30_000))
     np.testing.assert_allclose(np.array(model.encode_image(images)), np.array(whole), atol=5e-6)
 
 
