@@ -12,9 +12,9 @@ from sam_mlx import Sam, SamAutomaticMaskGenerator, SamPredictor
 from sam_mlx.automatic.options import SELECTING, THRESHOLDS, GeneratorOptions, thresholds_of
 from sam_mlx.checkpoints.options import LoadOptions
 from sam_mlx.cli import build_parser
-from sam_mlx.config import VARIANTS
 from sam_mlx.export import export
 from sam_mlx.options import add_flags, check, from_flags, number, option, settings, whole_number
+from sam_mlx.registry import VARIANTS
 
 
 @dataclass

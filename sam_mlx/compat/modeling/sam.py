@@ -72,6 +72,7 @@ class Sam(Part):
     def cast(self, dtype: mx.Dtype) -> None:
         if dtype != self.mlx.dtype:
             self.mlx.load_weights(list(cast(weights_of(self.mlx), dtype).items()))
+            mx.eval(self.mlx.parameters())  # by the thread that made them
 
     @property
     def pixel_mean(self) -> Any:
