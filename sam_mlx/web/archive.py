@@ -17,16 +17,18 @@ from typing import Any
 from ..masks import decode_rle
 from .automatic import parts_of
 from .errors import Refusal
-from .objects import SAVED as SAVED_OBJECT
-from .objects import MaskObject, prompt_of
+from .objects import MaskObject, prompt_of, schemas
 from .sessions import MAX_OBJECTS, MAX_PICTURES, Picture, Session
 from .store import Content, Store, clean_name
-from .validate import NAME, TEXT, check, form, many, parse
+from .validate import NAME, TEXT, check, form, many, parse, short
 
-FORMAT = "sam_mlx.web 1"
+FORMATS = "sam_mlx.web 1", "sam_mlx.web 2"  # that are read; the last one is written
+RENAMED = {"everything": "automatic"}  # fields of objects, since the first format
 MAX_BYTES = 1 << 30  # of a file, and of the pictures in it
 MAX_JSON_BYTES = 64 << 20
 
+OBJECT = schemas("saved")
+SAVED_OBJECT = form("mask", **OBJECT, **{old: OBJECT[new] for old, new in RENAMED.items()})
 SAVED_PICTURE = form("name objects", name=NAME, objects=many(SAVED_OBJECT, MAX_OBJECTS))
 SAVED = form("format pictures", format=TEXT, pictures=many(SAVED_PICTURE, MAX_PICTURES))
 
@@ -35,7 +37,7 @@ def save(session: Session) -> bytes:
     target = io.BytesIO()
     with zipfile.ZipFile(target, "w", zipfile.ZIP_DEFLATED) as archive:
         pictures = list(session.pictures.values())
-        saved = {"format": FORMAT, "pictures": [saved_picture(p) for p in pictures]}
+        saved = {"format": FORMATS[-1], "pictures": [saved_picture(p) for p in pictures]}
         archive.writestr("session.json", json.dumps(saved))
         for i, picture in enumerate(pictures):
             archive.writestr(f"pictures/{i}", picture.content.read(), zipfile.ZIP_STORED)
@@ -51,12 +53,22 @@ def load(path: Path, store: Store) -> Session:
     try:
         with zipfile.ZipFile(path) as archive:
             saved = parse(read(archive, "session.json", MAX_JSON_BYTES), "session.json")
+            check_format(saved)
             check(saved, SAVED, "session.json")
-            if saved["format"] != FORMAT:
-                raise Refusal(400, f"the session file is of another version than {FORMAT!r}")
             return opened(saved, pictures_of(archive, store))
     except (zipfile.BadZipFile, NotImplementedError, RuntimeError, OSError, EOFError, ValueError):
         raise Refusal(400, "the file is not a session file, or is damaged") from None
+
+
+def check_format(saved: Any) -> None:
+    """Raise Refusal, 400, for a session of a format that is not known, before its schema is."""
+    found = saved.get("format") if isinstance(saved, dict) else None
+    if found not in FORMATS:
+        raise Refusal(
+            400,
+            f"the session file has format {short(found)}; expected one of {', '.join(FORMATS)}: a "
+            "newer sam_mlx may have written it",
+        )
 
 
 def read(archive: zipfile.ZipFile, name: str, max_bytes: int) -> bytes:
@@ -99,7 +111,7 @@ def opened(saved: dict[str, Any], contents: Iterator[Content]) -> Session:
 def opened_object(picture: Picture, state: dict[str, Any]) -> MaskObject:
     found = picture.new_object()
     for name, value in state.items():
-        setattr(found, name, value)
+        setattr(found, RENAMED.get(name, name), value)
     found.painted = len(found.edits)
     prompt_of(found.points, found.labels, found.box)
     for rle in (found.mask, found.base):
@@ -107,8 +119,8 @@ def opened_object(picture: Picture, state: dict[str, Any]) -> MaskObject:
             if tuple(rle["size"]) != picture.size:
                 raise Refusal(400, "a mask in the session file has another size than its picture")
             decode_rle([rle])
-    if found.everything is not None:
-        keep_automatic(picture, found, found.everything)
+    if found.automatic is not None:
+        keep_automatic(picture, found, found.automatic)
     return found
 
 

@@ -21,8 +21,8 @@ def change(before: MaskObject, given: dict[str, Any], size: Size) -> tuple[MaskO
     """An object with the changes given, and what has to be made anew: its base, its edits."""
     given = {k: v for k, v in given.items() if k != "name" or v}
     after = replace(before, **given)
-    if given.get("everything") is None and (given.get("points") or given.get("box")):
-        after.everything = None
+    if given.get("automatic") is None and (given.get("points") or given.get("box")):
+        after.automatic = None
     prompt_of(after.points, after.labels, after.box)
     what = set()
     if not before.mask or any(getattr(after, k) != getattr(before, k) for k in PROMPT):
@@ -60,8 +60,8 @@ def apply(
         after.paint(picture.size)
         return after
     record = None
-    if after.everything is not None:
-        record = taken(picture, after.everything)
+    if after.automatic is not None:
+        record = taken(picture, after.automatic)
     elif embedding is not None:
         record = model.mask(embedding, after.prompt, after.asks_for_three, after.choice)
     if record is not None and after.min_mask_region_area > 0:

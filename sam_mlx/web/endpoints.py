@@ -51,7 +51,7 @@ SESSIONS = "/api/sessions"
 SESSION = f"{SESSIONS}/{{session}}"
 PICTURE = f"{SESSION}/pictures/{{picture}}"
 OBJECTS = f"{PICTURE}/objects"
-SEARCH = f"{PICTURE}/everything"
+SEARCH = f"{PICTURE}/automatic"
 FILE = "application/octet-stream"
 
 ENDPOINTS = (
@@ -82,13 +82,13 @@ ENDPOINTS = (
              "Change what is given of an object", 200, "Object", OBJECT),
     Endpoint("DELETE", f"{OBJECTS}/{{object}}", remove_object, "Remove an object", 204),
     Endpoint("POST", SEARCH, start_automatic,
-             "Search for automatic masks of the whole picture", 202, "Everything", AUTOMATIC),
+             "Search for automatic masks of the whole picture", 202, "Automatic", AUTOMATIC),
     Endpoint("GET", SEARCH, show_automatic,
-             "How far that is, and the masks to choose from", 200, "Everything"),
+             "How far that is, and the masks to choose from", 200, "Automatic"),
     Endpoint("DELETE", SEARCH, stop_automatic, "Stop it, and forget its masks", 204),
     Endpoint("POST", f"{SEARCH}/select", select_automatic,
              "The ids that stay with these thresholds; changed has masks that cleaning of small "
-             "regions changed", 200, "Selection", SELECT),
+             "regions changed", 200, "AutomaticSelection", SELECT),
     Endpoint("GET", f"{PICTURE}/export/{{format}}", export,
              "The picture's objects in a format, or one of them: a file", query=("object",)),
     Endpoint("GET", f"{PICTURE}/python", show_python,

@@ -57,15 +57,11 @@ def result_of(picture: Picture, objects: list[MaskObject], with_picture: bool) -
 
 
 def write(folder: Path, picture: Picture, objects: list[MaskObject], format: Format) -> Path:
-    """One picture's result in a format; a file shared by all pictures holds this one alone."""
-    result = result_of(picture, objects, format.name in WITH_PICTURE)
-    path = format.path(folder, "picture")
+    """The result of one picture in a format: a file, or a folder."""
+    path = format.path_of_one(folder, "picture")
     path.parent.mkdir(parents=True, exist_ok=True)
-    format.write(result, str(path))
-    if not format.joined:
-        return path
-    format.finish({picture.name: path}, str(folder / format.joined))
-    return folder / format.joined
+    format.write_one(result_of(picture, objects, format.name in WITH_PICTURE), str(path))
+    return path
 
 
 def export_all(session: Session) -> bytes:
@@ -119,13 +115,12 @@ def python(model: str, picture: Picture, found: MaskObject) -> str:
 
     model: the arguments of ``from_pretrained``.
     """
-    lines = ["import numpy as np"] if not found.prompt and found.everything is None else []
-    if found.everything is not None:
-        lines += of_automatic(model, picture, found.everything)
+    if found.automatic is not None:
+        first, *lines = of_automatic(model, picture, found.automatic)
     elif found.prompt:
-        lines += of_prompt(model, picture, found)
+        first, *lines = of_prompt(model, picture, found)
     else:
-        lines.append(f"mask = np.zeros({picture.size}, bool)")
+        first, *lines = "import numpy as np", f"mask = np.zeros({picture.size}, bool)"
     tools = []
     if found.min_mask_region_area > 0 and found.base is not None:
         tools.append("remove_small_regions")
@@ -137,9 +132,8 @@ def python(model: str, picture: Picture, found: MaskObject) -> str:
     for edit in found.edits:
         erase = ", erase=True" if edit["erase"] else ""
         lines.append(f"mask = brush(mask, {edit['path']!r}, {edit['radius']!r}{erase})")
-    if tools:
-        lines.insert(1, f"from sam_mlx.masks import {', '.join(sorted(tools))}")
-    return "\n".join(lines) + "\n"
+    imported = [f"from sam_mlx.masks import {', '.join(sorted(tools))}"] if tools else []
+    return "\n".join([first, *imported, *lines]) + "\n"
 
 
 def of_prompt(model: str, picture: Picture, found: MaskObject) -> list[str]:

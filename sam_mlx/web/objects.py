@@ -20,7 +20,7 @@ from ..masks import (
     rle_area,
     rle_counts,
 )
-from ..prompts import check_box
+from ..prompts import check_box, is_ambiguous
 from .errors import Refusal
 from .validate import FLAG, INTEGER, NAME, NUMBER, TEXT, Schema, form, many, or_null, ref
 
@@ -39,6 +39,7 @@ POINT = many(COORDINATE, 2, 2)  # x, y
 POINTS = many(POINT, MAX_POINTS)
 LABELS = many({"type": "integer", "enum": [0, 1]}, MAX_POINTS)
 BOX = or_null(many(COORDINATE, 4, 4))  # x0, y0, x1, y1
+MULTIMASK = or_null(FLAG)
 CHOICE = or_null({"type": "integer", "minimum": 0, "maximum": 2})
 PIXELS = {"type": "number", "minimum": 0, "maximum": 1e9}
 COLOUR = {"type": "string", "pattern": "^#[0-9a-fA-F]{6}$", "description": "#rrggbb"}
@@ -81,12 +82,12 @@ class MaskObject:
     labels: list[int] = field(default_factory=list, metadata=told(LABELS, prompt=True))
     box: list[float] | None = field(default=None, metadata=told(BOX, prompt=True))
     # Whether the model is asked for three masks; None: where the prompt is ambiguous.
-    multimask: bool | None = field(default=None, metadata=told(or_null(FLAG), prompt=True))
+    multimask: bool | None = field(default=None, metadata=told(MULTIMASK, prompt=True))
     # Which of three masks; None: the one with the highest score.
     choice: int | None = field(default=None, metadata=told(CHOICE, prompt=True))
     edits: list[dict[str, Any]] = field(default_factory=list, metadata=told(EDITS))
     # The id of the automatic mask that it was taken from.
-    everything: str | None = field(default=None, metadata=told(or_null(ID), prompt=True))
+    automatic: str | None = field(default=None, metadata=told(or_null(ID), prompt=True))
     min_mask_region_area: float = field(default=0, metadata=told(PIXELS, prompt=True))
     # Masks are compressed RLE. The base is the mask before the edits; None: empty.
     base: Rle | None = field(default=None, metadata=made(saved=or_null(COMPRESSED)))
@@ -102,9 +103,7 @@ class MaskObject:
 
     @property
     def asks_for_three(self) -> bool:
-        if self.multimask is None:
-            return len(self.points) == 1 and self.box is None
-        return self.multimask
+        return asks_for_three(self.prompt, self.multimask)
 
     @property
     def area(self) -> int:
@@ -156,7 +155,6 @@ def schemas(where: str) -> dict[str, Schema]:
 PROMPT = [f.name for f in fields(MaskObject) if f.metadata["prompt"]]
 TOLD = form("", **schemas("told"))
 SHOWN = form(" ".join([*schemas("shown"), "area"]), **schemas("shown"), area=INTEGER)
-SAVED = form("mask", **schemas("saved"))
 
 
 def prompt_of(
@@ -176,6 +174,11 @@ def prompt_of(
             raise Refusal(400, str(error)) from None
         prompt["box"] = box
     return prompt
+
+
+def asks_for_three(prompt: dict[str, Any], multimask: bool | None) -> bool:
+    """Whether the model is asked for three masks of a prompt; None leaves it to the prompt."""
+    return is_ambiguous(**prompt) if multimask is None else multimask
 
 
 def plain(rle: Rle) -> Rle:

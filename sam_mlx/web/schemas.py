@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from . import objects
 from .automatic import MAX_POINTS_PER_SIDE
-from .objects import BOX, LABELS, PIXELS, POINTS
+from .objects import BOX, LABELS, MULTIMASK, PIXELS, POINTS
 from .validate import FLAG, INTEGER, NUMBER, SHARE, TEXT, Schema, form, many, or_null, ref
 
 MAX_REQUEST = 2**53  # a number that JavaScript holds exactly
@@ -12,7 +12,7 @@ THRESHOLD = {"type": "number", "minimum": -1, "maximum": 2}
 
 # Of requests.
 PREDICT = form(
-    points=POINTS, labels=LABELS, box=BOX, multimask=FLAG, hover=FLAG,
+    points=POINTS, labels=LABELS, box=BOX, multimask=MULTIMASK, hover=FLAG,
     request={"type": "integer", "minimum": 0, "maximum": MAX_REQUEST},
 )  # fmt: skip
 OBJECT = objects.TOLD
@@ -72,7 +72,7 @@ ANSWERS: dict[str, Schema] = {
             )
         ),
     ),
-    "Everything": form("done masks", done=SHARE, masks=or_null(many(ref("AutomaticMask")))),
+    "Automatic": form("done masks", done=SHARE, masks=or_null(many(ref("AutomaticMask")))),
     "AutomaticMask": form(
         "id box area score stability mask",
         id=TEXT,
@@ -82,5 +82,5 @@ ANSWERS: dict[str, Schema] = {
         stability=NUMBER,
         mask=ref("Rle"),
     ),
-    "Selection": form("ids changed", ids=many(TEXT), changed=many(ref("AutomaticMask"))),
+    "AutomaticSelection": form("ids changed", ids=many(TEXT), changed=many(ref("AutomaticMask"))),
 }

@@ -43,12 +43,12 @@ class Page:
         query = f"?object={chosen}" if chosen else ""
         return self.client.get(f"{self.picture}/export/{name}{query}")
 
-    def everything(self, **given):
-        self.client.post(f"{self.picture}/everything", json={"points_per_side": 8} | given)
-        return until(lambda: self.client.get(f"{self.picture}/everything").json()["masks"])
+    def automatic(self, **given):
+        self.client.post(f"{self.picture}/automatic", json={"points_per_side": 8} | given)
+        return until(lambda: self.client.get(f"{self.picture}/automatic").json()["masks"])
 
     def select(self, **given):
-        return self.client.post(f"{self.picture}/everything/select", json=given)
+        return self.client.post(f"{self.picture}/automatic/select", json=given)
 
 
 def until(true, seconds=60):

@@ -137,7 +137,7 @@ def test_a_picture_that_is_not_encoded_is_not_ready(page):
     assert (
         page.client.post(f"{page.picture}/objects", json={"box": [1, 2, 30, 40]}).status_code == 409
     )
-    assert page.client.post(f"{page.picture}/everything").status_code == 409
+    assert page.client.post(f"{page.picture}/automatic").status_code == 409
 
 
 @pytest.mark.parametrize(
@@ -253,8 +253,8 @@ def test_objects_are_named_hidden_and_removed_without_another_mask(page):
     assert page.click()["id"] == "o2"
 
 
-def test_everything_is_selected_as_the_generator_does(page, nano, predictor):
-    masks = page.ready().everything()
+def test_automatic_masks_are_selected_as_the_generator_does(page, nano, predictor):
+    masks = page.ready().automatic()
     generator = SamAutomaticMaskGenerator(
         nano, points_per_side=8, points_per_batch=POINTS_AT_ONCE, output_mode="uncompressed_rle"
     )
@@ -284,27 +284,27 @@ def test_everything_is_selected_as_the_generator_does(page, nano, predictor):
     )
 
 
-def test_a_mask_of_everything_becomes_an_object(page, tmp_path, monkeypatch):
-    masks = page.ready().everything()
-    added = page.client.post(f"{page.picture}/objects", json={"everything": masks[3]["id"]}).json()
+def test_an_automatic_mask_becomes_an_object(page, tmp_path, monkeypatch):
+    masks = page.ready().automatic()
+    added = page.client.post(f"{page.picture}/objects", json={"automatic": masks[3]["id"]}).json()
     assert added["mask"] == masks[3]["mask"] and added["score"] == masks[3]["score"]
-    lines = run_lines_of_everything(page, tmp_path, monkeypatch)
+    lines = run_lines_of_automatic(page, tmp_path, monkeypatch)
     np.testing.assert_array_equal(lines, M.decode_rle([masks[3]["mask"]])[0])
     moved = page.client.put(
         f"{page.picture}/objects/o1", json={"points": [[138, 53]], "labels": [1]}
     )
-    assert moved.json()["everything"] is None and moved.json()["mask"] != added["mask"]
-    assert page.client.delete(f"{page.picture}/everything").status_code == 204
-    assert page.client.get(f"{page.picture}/everything").status_code == 404
-    state = {"everything": masks[3]["id"], "points": [], "labels": []}
+    assert moved.json()["automatic"] is None and moved.json()["mask"] != added["mask"]
+    assert page.client.delete(f"{page.picture}/automatic").status_code == 204
+    assert page.client.get(f"{page.picture}/automatic").status_code == 404
+    state = {"automatic": masks[3]["id"], "points": [], "labels": []}
     undone = page.client.put(f"{page.picture}/objects/o1", json=state).json()
     assert undone["mask"] == added["mask"]
     for wrong in ("8-1-99999", "8-2-0", "", "x"):
-        answer = page.client.post(f"{page.picture}/objects", json={"everything": wrong})
+        answer = page.client.post(f"{page.picture}/objects", json={"automatic": wrong})
         assert answer.status_code == 404
 
 
-def run_lines_of_everything(page, folder, monkeypatch):
+def run_lines_of_automatic(page, folder, monkeypatch):
     lines = page.client.get(f"{page.picture}/python?object=o1").text
     (folder / "coins.png").write_bytes(COINS.read_bytes())
     monkeypatch.chdir(folder)
@@ -313,29 +313,29 @@ def run_lines_of_everything(page, folder, monkeypatch):
     return names["mask"]
 
 
-def test_small_regions_of_an_object_of_everything(page, tmp_path, monkeypatch):
-    masks = page.ready().everything()
+def test_small_regions_of_an_automatic_mask(page, tmp_path, monkeypatch):
+    masks = page.ready().automatic()
     found = page.select(pred_iou_thresh=0.5, stability_score_thresh=0.5, min_mask_region_area=60)
     changed = found.json()["changed"][0]
-    given = {"everything": changed["id"], "min_mask_region_area": 60}
+    given = {"automatic": changed["id"], "min_mask_region_area": 60}
     added = page.client.post(f"{page.picture}/objects", json=given).json()
     assert added["mask"] == changed["mask"]
     before = next(mask for mask in masks if mask["id"] == changed["id"])
     assert before["mask"] != changed["mask"]
-    lines = run_lines_of_everything(page, tmp_path, monkeypatch)
+    lines = run_lines_of_automatic(page, tmp_path, monkeypatch)
     np.testing.assert_array_equal(lines, M.decode_rle([added["mask"]])[0])
 
 
-def test_everything_can_be_stopped_and_asked_too_early(page):
+def test_a_search_can_be_stopped_and_asked_too_early(page):
     page.ready()
-    assert page.client.get(f"{page.picture}/everything").status_code == 404
-    begun = page.client.post(f"{page.picture}/everything", json={"points_per_side": 128})
+    assert page.client.get(f"{page.picture}/automatic").status_code == 404
+    begun = page.client.post(f"{page.picture}/automatic", json={"points_per_side": 128})
     assert begun.status_code == 202 and begun.json() == {"done": 0, "masks": None}
     assert page.select().status_code == 409
     assert page.predict().status_code == 200  # in the midst of it
-    assert page.client.get(f"{page.picture}/everything").json()["masks"] is None
-    assert page.client.delete(f"{page.picture}/everything").status_code == 204
-    assert len(page.everything()) > 20
+    assert page.client.get(f"{page.picture}/automatic").json()["masks"] is None
+    assert page.client.delete(f"{page.picture}/automatic").status_code == 204
+    assert len(page.automatic()) > 20
     assert page.select(pred_iou_thresh=0.4).status_code == 400
 
 
@@ -472,9 +472,9 @@ def test_answers_are_as_the_document_says(page):
     fits(page.client.post(f"{page.picture}/objects", json={"box": [1, 2, 30, 40]}), "Object")
     fits(page.client.get(page.picture), "Picture")
     fits(page.client.get(page.session), "Pictures")
-    page.everything()
-    fits(page.client.get(f"{page.picture}/everything"), "Everything")
-    fits(page.select(pred_iou_thresh=0.6, min_mask_region_area=50), "Selection")
+    page.automatic()
+    fits(page.client.get(f"{page.picture}/automatic"), "Automatic")
+    fits(page.select(pred_iou_thresh=0.6, min_mask_region_area=50), "AutomaticSelection")
     saved = page.client.get(f"{page.session}/file").content
     fits(page.client.post("/api/sessions/file", content=saved), "Session")
     with pytest.raises(Refusal):

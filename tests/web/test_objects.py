@@ -6,14 +6,14 @@ import pytest
 
 from tests.support.web import Page  # isort: skip  first: it skips all where it must
 
-from sam_mlx.web.objects import PROMPT, SAVED, SHOWN, TOLD, MaskObject, prompt_of
+from sam_mlx.web.objects import PROMPT, SHOWN, TOLD, MaskObject, prompt_of, schemas
 from sam_mlx.web.validate import Refusal, check
 
 # Another value than the default for every field that clients set.
 VALUES = {
     "name": "coin", "colour": "#abcdef", "hidden": True, "points": [[138, 53]], "labels": [1],
     "box": [120, 30, 160, 75], "multimask": True, "choice": 1,
-    "edits": [{"erase": False, "radius": 3, "path": [[5, 5], [9, 9]]}], "everything": None,
+    "edits": [{"erase": False, "radius": 3, "path": [[5, 5], [9, 9]]}], "automatic": None,
     "min_mask_region_area": 60,
 }  # fmt: skip
 
@@ -29,7 +29,7 @@ def test_every_field_says_what_it_is_outside():
         "score",
         "stability",
     }
-    assert SAVED["properties"].keys() == VALUES.keys() | {"base", "mask", "score", "stability"}
+    assert schemas("saved").keys() == VALUES.keys() | {"base", "mask", "score", "stability"}
     assert set(PROMPT) == VALUES.keys() - {"name", "colour", "hidden", "edits"}
 
 
@@ -50,7 +50,7 @@ def test_a_change_of_the_prompt_makes_the_mask_anew(name):
     from sam_mlx.web.editing import change
 
     before = MaskObject("o1", "coin", "#abcdef", points=[[1, 1]], labels=[1], mask={"size": [9, 9]})
-    value = {"labels": [0], "points": [[2, 2]], "everything": "8-1-0"}.get(name, VALUES[name])
+    value = {"labels": [0], "points": [[2, 2]], "automatic": "8-1-0"}.get(name, VALUES[name])
     assert change(before, {name: value}, (9, 9))[1] == {"base"}
     assert change(before, {"name": "other", "hidden": True}, (9, 9))[1] == set()
 

@@ -5,6 +5,7 @@ import json
 import struct
 import zipfile
 import zlib
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -12,6 +13,7 @@ from PIL import Image
 
 from tests.support.web import COINS, Page, png  # isort: skip  first: it skips all where it must
 
+from sam_mlx import masks as M
 from sam_mlx.web import archive
 from sam_mlx.web.store import clean_name
 
@@ -132,13 +134,13 @@ def test_names_are_no_paths(given, kept):
 
 
 def test_a_session_file_brings_all_back(page):
-    masks = page.ready().everything()
+    masks = page.ready().automatic()
     page.click(name="coin", colour="#abcdef")
     page.click(
         box=[10, 10, 60, 60], hidden=True, multimask=True, choice=1,
         edits=[{"erase": False, "radius": 3, "path": [[5, 5], [9, 9]]}],
     )  # fmt: skip
-    page.client.post(f"{page.picture}/objects", json={"everything": masks[2]["id"]})
+    page.client.post(f"{page.picture}/objects", json={"automatic": masks[2]["id"]})
     page.add(png(np.zeros((9, 9, 3))), "black.png")
     saved = page.client.get(f"{page.session}/file")
     assert "session.sam-mlx.zip" in saved.headers["content-disposition"]
@@ -148,20 +150,41 @@ def test_a_session_file_brings_all_back(page):
     at = f"/api/sessions/{opened.json()['session']}"
     after = page.client.get(at).json()
     assert after["pictures"] == before["pictures"]
-    state = {"everything": None, "points": [[138, 53]], "labels": [1]}
+    state = {"automatic": None, "points": [[138, 53]], "labels": [1]}
     page.client.put(f"{at}/pictures/p1/objects/o3", json=state)
-    state = {"everything": masks[2]["id"], "points": [], "labels": []}
+    state = {"automatic": masks[2]["id"], "points": [], "labels": []}
     undone = page.client.put(f"{at}/pictures/p1/objects/o3", json=state).json()
     assert undone["mask"] == masks[2]["mask"]
 
 
+def test_session_files_of_the_first_format_are_read(page):
+    """first_session.json was written when the field ``automatic`` had another name."""
+    text = (Path(__file__).parent / "first_session.json").read_bytes()
+    file = io.BytesIO()
+    with zipfile.ZipFile(file, "w") as archive:
+        archive.writestr("session.json", text)
+        archive.writestr("pictures/0", COINS.read_bytes())
+    answer = page.client.post("/api/sessions/file", content=file.getvalue())
+    assert answer.status_code == 201, answer.text
+    page.picture = f"/api/sessions/{answer.json()['session']}/pictures/p1"
+    objects = page.client.get(page.picture).json()["objects"]
+    saved = json.loads(text)["pictures"][0]["objects"]
+    assert [found["automatic"] for found in objects] == [None, None, "8-1-2", None]
+    for found, before in zip(objects, saved, strict=True):
+        same = found.keys() & before.keys() - {"mask"}
+        assert len(same) > 10 and all(found[name] == before[name] for name in same)
+        np.testing.assert_array_equal(*M.decode_rle([found["mask"], before["mask"]]))
+    taken = page.ready().automatic()[2]  # of the same model and picture, so the same mask
+    assert objects[2]["mask"] == taken["mask"] and taken["id"] == "8-2-2"
+
+
 def test_searches_of_an_opened_session_do_not_take_the_ids_that_its_objects_have(page):
-    masks = page.ready().everything()
-    page.client.post(f"{page.picture}/objects", json={"everything": masks[2]["id"]})
+    masks = page.ready().automatic()
+    page.client.post(f"{page.picture}/objects", json={"automatic": masks[2]["id"]})
     saved = page.client.get(f"{page.session}/file").content
     opened = page.client.post("/api/sessions/file", content=saved).json()["session"]
     page.picture = f"/api/sessions/{opened}/pictures/p1"
-    again = page.ready().everything()
+    again = page.ready().automatic()
     assert {mask["id"] for mask in again}.isdisjoint(mask["id"] for mask in masks)
 
 
@@ -190,7 +213,8 @@ def of_object(**values):
 @pytest.mark.parametrize(
     ("change", "status", "words"),
     [
-        (lambda s: s.update(format="other"), 400, "another version"),
+        (lambda s: s.update(format="sam_mlx.web 3"), 400, "a newer sam_mlx may have written it"),
+        (lambda s: s.pop("format"), 400, "has format null"),
         (lambda s: s.update(pictures=1), 400, "expected array"),
         (lambda s: s.pop("pictures"), 400, "lacks pictures"),
         (lambda s: s["pictures"].append({"name": "x", "objects": []}), 400, "lacks pictures/1"),
@@ -202,7 +226,7 @@ def of_object(**values):
         (of_object(colour="#zzzzzz"), 400, "colour"),
         (of_object(labels=[]), 400, "labels"),
         (of_object(box=[3, 3, 1, 1]), 400, "box"),
-        (of_object(everything="../x"), 400, "automatic mask"),
+        (of_object(automatic="../x"), 400, "automatic mask"),
         (of_object(path="/etc/passwd"), 400, "has \"path\""),
         (of_object(edits=[{"erase": True, "radius": -1, "path": [[1, 1]]}]), 400, "radius"),
     ],

@@ -96,12 +96,12 @@ def test_quick_work_is_done_in_the_midst_of_long_work(worker):
     first = worker.submit(long, "a", W.AUTOMATIC)
     until(lambda: order)
     rest = [
-        worker.submit(lambda: order.append("next everything"), "a", W.AUTOMATIC),
+        worker.submit(lambda: order.append("next automatic"), "a", W.AUTOMATIC),
         worker.submit(lambda: order.append("encoded"), "b", W.ENCODE),
         worker.submit(lambda: order.append("click"), "c"),
     ]
     [job.result(10) for job in (first, *rest)]
-    assert order == ["begun", "click", "encoded", "ended", "next everything"]
+    assert order == ["begun", "click", "encoded", "ended", "next automatic"]
 
 
 def test_the_end_cancels_what_waits_and_stops_what_runs():
@@ -145,7 +145,7 @@ def test_embeddings_are_bounded_by_bytes_and_the_least_used_go(nano):
 def test_a_full_queue_is_told_to_clients(page, server, monkeypatch):
     page.ready()
     monkeypatch.setattr(W, "MAX_WAITING", (0, 0, 0))
-    for answer in (page.predict(), page.client.post(f"{page.picture}/everything")):
+    for answer in (page.predict(), page.client.post(f"{page.picture}/automatic")):
         assert answer.status_code == 503 and answer.headers["retry-after"] == "1"
         assert "too much to do" in answer.json()["error"]
     monkeypatch.undo()
@@ -176,7 +176,7 @@ def test_a_replaced_hover_answers_409(page, server):
 
 def test_the_end_of_a_session_ends_its_work(page, server):
     page.ready()
-    page.client.post(f"{page.picture}/everything", json={"points_per_side": 128})
+    page.client.post(f"{page.picture}/automatic", json={"points_per_side": 128})
     other = Page(page.client)
     page.client.delete(page.session)
-    assert len(other.everything()) > 20  # which waits for the other to stop
+    assert len(other.automatic()) > 20  # which waits for the other to stop

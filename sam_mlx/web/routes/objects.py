@@ -38,7 +38,7 @@ async def changed(
     if not what:
         return after
     model, embedding = call.backend.model, None
-    if "base" in what and after.everything is None and after.prompt:
+    if "base" in what and after.automatic is None and after.prompt:
         embedding = model.embeddings.get(picture.content.key)
     return await call.compute(partial(apply, model, picture, after, what, embedding))
 

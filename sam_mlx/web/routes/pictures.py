@@ -9,7 +9,7 @@ from starlette.responses import Response
 
 from ..backend import Backend
 from ..errors import Refusal
-from ..objects import prompt_of
+from ..objects import asks_for_three, prompt_of
 from ..sessions import Picture
 from ..store import clean_name
 from .call import Call
@@ -68,7 +68,8 @@ async def predict(call: Call) -> dict[str, Any]:
     if not prompt:
         raise Refusal(400, "the prompt is empty: give points with their labels, or a box")
     embedding = model.embeddings.get(content.key)
-    work = partial(model.answer, embedding, prompt, given.get("multimask", True))
+    three = asks_for_three(prompt, given.get("multimask", True))
+    work = partial(model.answer, embedding, prompt, three)
     masks = await call.compute(work, given.get("hover", False))
     best = max(range(len(masks)), key=lambda i: masks[i]["score"])
     return {"request": given.get("request", 0), "best": best, "masks": masks}
