@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from concurrent.futures import Future
 from dataclasses import dataclass
 from typing import Any, cast
 
@@ -13,6 +12,7 @@ from ..config import SamConfig
 from ..machine.worker import at_work
 from .errors import Refusal
 from .objects import plain
+from .queue import Job
 
 POINTS_PER_SIDE = cast(int, DEFAULTS.points_per_side)
 MAX_POINTS_PER_SIDE = 128
@@ -35,7 +35,7 @@ class Run:
     records: list[dict[str, Any]] | None = None
     error: str | None = None
     stopped: bool = False
-    future: Future[Any] | None = None
+    job: Job[None] | None = None
 
     def id_of(self, index: int) -> str:
         return f"{self.points_per_side}-{self.number}-{index}"

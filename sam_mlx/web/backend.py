@@ -9,13 +9,14 @@ from pathlib import Path
 from typing import Any
 
 from ..embedding import ImageEmbedding
+from ..machine.worker import Lane
 from ..sam import Sam
 from .automatic import Run
 from .errors import Refusal, Stopped, sentence
 from .model import Model
+from .queue import Queue
 from .sessions import Picture, Sessions
 from .store import MAX_BYTES, MAX_PIXELS, Content, Store, clean_name
-from .worker import AUTOMATIC, ENCODE, Worker
 
 FILE_THREADS = 2  # that decode and compress pictures
 FIRST_ENCODING_SECONDS = 1.0  # a guess, until a picture was encoded
@@ -36,7 +37,7 @@ class Backend:
     ):
         self.store = Store(max_pixels, max_bytes)
         self.model = Model(model, name, options or {})
-        self.worker = Worker()
+        self.queue = Queue()
         self.threads = ThreadPoolExecutor(FILE_THREADS, "sam_mlx.web.files")
         self.left_out: list[str] = []  # pictures of the command line, and why
         self.sessions = Sessions([one for path in pictures for one in self.first_picture(path)])
@@ -51,7 +52,7 @@ class Backend:
             return []
 
     def close(self) -> None:
-        self.worker.close()
+        self.queue.close()
         self.threads.shutdown(cancel_futures=True)
         self.store.close()
 
@@ -61,9 +62,9 @@ class Backend:
         """Have a picture encoded for a session, unless it is or will be."""
         if content.key in self.model.embeddings or content.encoding is not None:
             return
-        future = self.worker.submit(partial(self._encode, content), owner, ENCODE)
+        job = self.queue.submit(partial(self._encode, content), owner, Lane.ENCODE)
         content.error, content.encoding = None, time.monotonic()
-        future.add_done_callback(partial(_encoded, content))
+        job.future.add_done_callback(partial(_encoded, content))
 
     def _encode(self, content: Content) -> None:
         pixels = content.pixels()
@@ -85,14 +86,14 @@ class Backend:
         """Begin a search, in place of the picture's earlier one."""
         embedding = self.model.embeddings.get(picture.content.key)
         run = picture.new_run(points_per_side)
-        run.future = self.worker.submit(partial(self._search, run, embedding), owner, AUTOMATIC)
+        run.job = self.queue.submit(partial(self._search, run, embedding), owner, Lane.AUTOMATIC)
         self.stop(picture)
         picture.automatic = run
 
     def _search(self, run: Run, embedding: ImageEmbedding) -> None:
         def progress(done: float) -> None:
             run.done = min(done, 0.99)
-            self.worker.between()
+            self.queue.between()
             if run.stopped:
                 raise Stopped
 
@@ -108,8 +109,8 @@ class Backend:
         run, picture.automatic = picture.automatic, None
         if run is not None:
             run.stopped = True
-            if run.future:
-                self.worker.drop(run.future)
+            if run.job:
+                run.job.drop()
 
 
 def _encoded(content: Content, future: Future[None]) -> None:

@@ -104,14 +104,15 @@ def test_who_takes_no_more_of_an_answer_is_left(live, page, server, monkeypatch)
 
 def test_a_vanished_client_is_not_computed_for(live, page, server):
     page.ready()
-    go = threading.Event()
-    server.worker.submit(lambda: go.wait(10), "busy")
+    go, begun = threading.Event(), threading.Event()
+    server.queue.submit(lambda: (begun.set(), go.wait(60)), "busy")
+    assert begun.wait(60)
     body = json.dumps({"points": [[1, 1]], "labels": [1]}).encode()
     client = connected(live)
     client.sendall(head(f"{page.picture}/predict", len(body)) + body)
-    until(lambda: server.worker.waiting() == 1)
+    until(lambda: server.queue.waiting() == 1)
     client.close()
-    until(lambda: server.worker.waiting() == 0)
+    until(lambda: server.queue.waiting() == 0)
     go.set()
     assert page.predict().status_code == 200
 

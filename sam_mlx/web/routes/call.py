@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
-from concurrent.futures import CancelledError, Future
+from concurrent.futures import CancelledError
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -90,23 +90,20 @@ class Call:
 
     async def compute(self, task: Callable[[], T], hover: bool = False) -> T:
         """The result of quick work that needs the model; dropped when the client goes away."""
-        future = self.backend.worker.submit(task, self.part("session"), hover=hover)
-        return await self._result(future)
-
-    async def _result(self, future: Future[T]) -> T:
-        made = asyncio.wrap_future(future)
+        job = self.backend.queue.submit(task, self.part("session"), hover=hover)
+        made = asyncio.wrap_future(job.future)
         gone = asyncio.ensure_future(self._disconnected())
         try:
             both: set[asyncio.Future[Any]] = {made, gone}
             await asyncio.wait(both, return_when=asyncio.FIRST_COMPLETED)
             if not made.done():
-                self.backend.worker.drop(future)
+                job.drop()
                 raise ClientDisconnect
             return made.result()
         except (CancelledError, asyncio.CancelledError):
-            if future.cancelled():
-                raise Refusal(503, "the server is shutting down") from None
-            self.backend.worker.drop(future)
+            if job.future.cancelled():
+                raise job.why_cancelled() from None
+            job.drop()
             raise
         finally:
             gone.cancel()
