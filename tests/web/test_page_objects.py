@@ -55,6 +55,9 @@ def test_opacity_is_set(two):
     assert two.ink(138, 53)[3] == 255
 
 
+SLIDERS = "pred_iou_thresh", "stability_score_thresh", "box_nms_thresh", "min_mask_region_area"
+
+
 def kept(tab) -> int:
     tab.page.wait_for_timeout(300)
     return int(tab.text("#automatic-count").split()[0])
@@ -84,7 +87,7 @@ def test_everything_is_filtered_by_sliders_and_taken_over(tab):
     tab.click(65, 50)
     (found,) = tab.objects
     run = tab.picture.automatic
-    record = run.records[run.index_of(found.everything)]
+    record = run.records[run.index_of(found.automatic)]
     np.testing.assert_array_equal(tab.masks[0], decode_rle([record["segmentation"]])[0])
     assert tab.masks[0][50, 65]
     tab.press("Escape")
@@ -95,6 +98,27 @@ def test_everything_is_filtered_by_sliders_and_taken_over(tab):
     assert len(tab.objects) == fewest + 1
     tab.press("Control+z")
     assert len(tab.objects) == 1
+
+
+def test_sliders_begin_where_the_server_says(tab):
+    def other(route):
+        welcome = route.fetch().json()
+        welcome["automatic"] |= {"pred_iou_thresh": 0.88, "min_pred_iou_thresh": 0.6}
+        route.fulfill(status=201, json=welcome)
+
+    tab.page.route("**/api/sessions", other)
+    tab.page.evaluate("() => sessionStorage.clear()")
+    tab.page.reload()
+    tab.ready().page.click("#automatic-find")
+    with tab.page.expect_request("**/automatic/select", timeout=120_000) as asked:
+        tab.page.wait_for_selector("#automatic-count", timeout=120_000)
+    given = tab.page.evaluate("() => JSON.parse(sessionStorage.session).automatic")
+    assert asked.value.post_data_json == {name: given[name] for name in SLIDERS}
+    slider = tab.page.locator("#pred_iou_thresh")
+    assert (slider.get_attribute("min"), slider.input_value()) == ("0.6", "0.88")
+    assert tab.page.locator("#stability_score_thresh").get_attribute("min") == str(
+        given["min_stability_score_thresh"]
+    )
 
 
 def test_everything_is_stopped(tab):

@@ -50,10 +50,10 @@ export class Api {
   changeObject = (id, object, body) => json("PUT", `${this.pictureUrl(id)}/objects/${object}`, body);
   removeObject = (id, object) => request("DELETE", `${this.pictureUrl(id)}/objects/${object}`);
 
-  startAutomatic = (id) => json("POST", `${this.pictureUrl(id)}/everything`, {});
-  automatic = (id) => json("GET", `${this.pictureUrl(id)}/everything`);
-  stopAutomatic = (id) => request("DELETE", `${this.pictureUrl(id)}/everything`);
-  selectAutomatic = (id, thresholds) => json("POST", `${this.pictureUrl(id)}/everything/select`, thresholds);
+  startAutomatic = (id) => json("POST", `${this.pictureUrl(id)}/automatic`, {});
+  automatic = (id) => json("GET", `${this.pictureUrl(id)}/automatic`);
+  stopAutomatic = (id) => request("DELETE", `${this.pictureUrl(id)}/automatic`);
+  selectAutomatic = (id, thresholds) => json("POST", `${this.pictureUrl(id)}/automatic/select`, thresholds);
 
   python = async (id, object) =>
     (await request("GET", `${this.pictureUrl(id)}/python?object=${object}`)).text();

@@ -6,11 +6,12 @@ import { Latest } from "./latest.js";
 import { newPrompt } from "./object.js";
 import { paintLabel } from "./rle.js";
 
+/** Thresholds. Their first values, and the bounds below which the server keeps no masks, are the server's. */
 const SLIDERS = [
-  { name: "pred_iou_thresh", label: "Predicted IoU", min: 0.5, max: 1, step: 0.01, value: 0.85 },
-  { name: "stability_score_thresh", label: "Stability", min: 0.5, max: 1, step: 0.01, value: 0.9 },
-  { name: "box_nms_thresh", label: "Duplicates", min: 0.05, max: 1, step: 0.05, value: 0.7 },
-  { name: "min_mask_region_area", label: "Small regions", min: 0, max: 400, step: 5, value: 0, unit: " px" },
+  { name: "pred_iou_thresh", label: "Predicted IoU", max: 1, step: 0.01 },
+  { name: "stability_score_thresh", label: "Stability", max: 1, step: 0.01 },
+  { name: "box_nms_thresh", label: "Duplicates", min: 0.05, max: 1, step: 0.05 },
+  { name: "min_mask_region_area", label: "Small regions", min: 0, max: 400, step: 5, unit: " px" },
 ];
 const POLL = 250; // milliseconds
 
@@ -18,6 +19,7 @@ export class Automatic {
   /** toggled(): the masks are shown, or no longer. */
   constructor({ stage, toggled }) {
     Object.assign(this, { stage, toggled, root: $("automatic") });
+    this.options = null; // of the model, as the session's welcome has them
     this.runs = new WeakMap(); // by work: {masks, kept, thresholds, area, labels}
     this.searching = null; // the work whose picture is searched
     this.selections = new Latest((wanted) => this.#ask(wanted), (...found) => this.#keep(...found));
@@ -65,7 +67,7 @@ export class Automatic {
             make("p", { className: "empty" }, "Click on a mask to take it over.")];
   }
 
-  #slider({ name, label, min, max, step, unit = "" }) {
+  #slider({ name, label, min = this.options[`min_${name}`], max, step, unit = "" }) {
     const { thresholds } = this.run;
     const input = make("input", { type: "range", min, max, step, id: name, value: thresholds[name] });
     const output = make("output", { htmlFor: name });
@@ -119,7 +121,7 @@ export class Automatic {
   }
 
   #found(work, masks) {
-    const thresholds = Object.fromEntries(SLIDERS.map(({ name, value }) => [name, value]));
+    const thresholds = Object.fromEntries(SLIDERS.map(({ name }) => [name, this.options[name]]));
     const coloured = masks.map((mask, i) => [mask.id, { ...mask, colour: colourAt(i) }]);
     this.runs.set(work, { masks: new Map(coloured), kept: [], thresholds, area: 0, labels: null });
   }
@@ -165,7 +167,7 @@ export class Automatic {
   /** What is drawn: the large ones first, so that small ones lie on top. */
   visible() {
     if (!this.open || !this.run) return [];
-    const taken = new Set(this.work.objects.map(({ prompt }) => prompt.everything));
+    const taken = new Set(this.work.objects.map(({ prompt }) => prompt.automatic));
     return this.run.kept.filter(({ id }) => !taken.has(id));
   }
 
@@ -201,6 +203,6 @@ export class Automatic {
   }
 
   #prompt({ id }) {
-    return newPrompt({ everything: id, min_mask_region_area: this.run.area });
+    return newPrompt({ automatic: id, min_mask_region_area: this.run.area });
   }
 }

@@ -2,7 +2,7 @@
 
 import { wait } from "./dom.js";
 import { decodeLogits } from "./logits.js";
-import { isAmbiguous, keepAnswer } from "./object.js";
+import { keepAnswer } from "./object.js";
 
 const POLL = 120; // milliseconds
 
@@ -52,7 +52,7 @@ export class Model {
 
   /** The small masks of a question, remembered beside it. A hover fails where a click would wait. */
   async ask(picture, question, hover = false) {
-    const body = { ...question, multimask: isAmbiguous(question), hover };
+    const body = { ...question, multimask: null, hover }; // null: three where the question is ambiguous
     if (!hover) await this.ready(picture);
     const answer = await this.#predict(picture, body);
     for (const mask of answer.masks) mask.field = decodeLogits(mask.logits);

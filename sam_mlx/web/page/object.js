@@ -12,7 +12,7 @@ const OBJECT = {
   prompt: {
     choice: null, // the mask that was chosen among three; null: the one with the highest score
     edits: [], // strokes of the brush and the eraser: {erase, radius, path}
-    everything: null, // the id of an automatic mask, in place of a question
+    automatic: null, // the id of an automatic mask, in place of a question
     min_mask_region_area: 0,
     question: { points: [], labels: [], box: null },
   },
@@ -57,9 +57,6 @@ export function withPoint({ points, labels, box }, point, label) {
 export const withBox = (question, box) => ({ ...question, box });
 
 export const isAsked = ({ points, box }) => points.length > 0 || box !== null;
-
-/** One click alone may mean a thing, its part or what it is part of: the model gives three masks. */
-export const isAmbiguous = ({ points, box }) => points.length === 1 && !box;
 
 // Answers.
 
