@@ -17,6 +17,7 @@ from .messages import short, shown
 from .modeling.layers import weights_of
 from .registry import IMAGE_EMBEDDING, Features, Weights, decoders_of
 from .sam import Sam
+from .samples import Range, check_range
 
 VERSION = 2  # of files; 1 is that of the image embedding alone
 OTHER = "features."  # before the names of other features in a file
@@ -34,6 +35,7 @@ class ImageEmbedding:
     input_size: tuple[int, int]  # height, width in the model's input frame, pixels
     fingerprint: str  # of the encoder that made it
     other_features: Features = field(default_factory=dict)  # that other decoders than SAM's take
+    value_range: Range | None = None  # that was given for the picture's samples
 
     @classmethod
     def of(
@@ -42,10 +44,12 @@ class ImageEmbedding:
         original_size: tuple[int, int],
         input_size: tuple[int, int],
         fingerprint: str,
+        value_range: Range | None = None,
     ) -> ImageEmbedding:
         """The embedding of all that ``Sam.encode_features`` gives for one image."""
         others = {name: x for name, x in features.items() if name != IMAGE_EMBEDDING}
-        return cls(features[IMAGE_EMBEDDING], original_size, input_size, fingerprint, others)
+        main = features[IMAGE_EMBEDDING]
+        return cls(main, original_size, input_size, fingerprint, others, value_range)
 
     @property
     def named_features(self) -> Features:
@@ -76,11 +80,14 @@ class ImageEmbedding:
         return hash(tuple(self._texts().values()))
 
     def _texts(self) -> dict[str, str]:
-        return {
+        texts = {
             "original_size": json.dumps(self.original_size),
             "input_size": json.dumps(self.input_size),
             "fingerprint": self.fingerprint,
         }
+        if self.value_range is not None:
+            texts["value_range"] = json.dumps(self.value_range)
+        return texts
 
     def save(self, path: str | Path) -> None:
         """Write a .safetensors file, whole or not at all."""
@@ -107,6 +114,7 @@ class ImageEmbedding:
                 size_of(texts["input_size"]),
                 texts["fingerprint"],
                 {name.removeprefix(OTHER): x for name, x in tensors.items()},
+                check_range(parse_json(texts.get("value_range", "null"))),
             )
         except (KeyError, ValueError) as error:
             raise ValueError(f"{path} is not an image embedding: {error}") from error

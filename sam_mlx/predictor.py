@@ -21,6 +21,7 @@ from .messages import shown
 from .prompts import Prompt, Stacked, check_prompt, check_prompts, stack
 from .registry import IMAGE_EMBEDDING, Features, mask_decoder_of
 from .sam import Sam
+from .samples import Range, check_range
 
 # Activations of the decoder alive at a time. A prompt has about 40 bytes for each value of the
 # image embedding: 42 MB in ViT-B. On a GPU twice as many live: see ``streams.spread``.
@@ -60,18 +61,23 @@ class SamPredictor:
         )  # fmt: skip
         return cls(Sam.load(path_or_repo, options))
 
-    def set_image(self, image: Source, image_format: str = "RGB") -> None:
-        """Embed an image: whatever ``images.load_image`` takes.
+    def set_image(
+        self, image: Source, image_format: str = "RGB", value_range: Range | None = None
+    ) -> None:
+        """Embed an image: whatever ``images.load_image`` takes, with its arguments.
 
         Raises ValueError or FileNotFoundError, and keeps the previous image, when it cannot be
         read.
         """
-        self._embedding = self.embed(image, image_format)
+        self._embedding = self.embed(image, image_format, value_range)
 
     @at_work
-    def embed(self, image: Source, image_format: str = "RGB") -> ImageEmbedding:
+    def embed(
+        self, image: Source, image_format: str = "RGB", value_range: Range | None = None
+    ) -> ImageEmbedding:
         """The embedding that ``set_image`` would make current; the current one stays."""
-        image = transforms.load_image(image, image_format)
+        value_range = check_range(value_range)
+        image = transforms.load_image(image, image_format, value_range)
         height, width = image.shape[:2]
         config = self.model.config
         features = self.model.encode_features(transforms.preprocess(image, config))
@@ -79,7 +85,8 @@ class SamPredictor:
         # The encoder's large temporaries would otherwise stay with the process.
         clear_cache()
         input_size = transforms.input_size((height, width), config)
-        return ImageEmbedding.of(features, (height, width), input_size, self.fingerprint)
+        size = height, width
+        return ImageEmbedding.of(features, size, input_size, self.fingerprint, value_range)
 
     @property
     def fingerprint(self) -> str:

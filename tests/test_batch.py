@@ -166,6 +166,23 @@ def test_another_way_of_loading_is_refused(files, whole, capsys, flags, message)
     assert contents(files / "whole") == whole
 
 
+def test_the_range_of_samples_belongs_to_results(many, tmp_path):
+    (tmp_path / "in").mkdir()
+    deep = squares(60, 90)[..., 0].astype(np.uint16) * 10
+    Image.fromarray(deep).save(tmp_path / "in" / "a.png")
+    given = ["--format", "coco", "--value-range", "0", "2550"]
+    assert many(tmp_path / "in", more=given)[0] == 0
+    assert "1 were there already" in many(tmp_path / "in", more=given)[1]
+    for other in (given[:2], [*given[:4], "2551"]):
+        code, _, error = many(tmp_path / "in", more=other)
+        assert code == 2 and "value_range=[0.0, 2550.0] (now" in error
+    paint(tmp_path / "eight" / "a.png", 0, (60, 90))
+    Image.fromarray((deep // 10).astype(np.uint8)).save(tmp_path / "eight" / "a.png")
+    many(tmp_path / "eight", out=tmp_path / "plain")
+    assert dataset(tmp_path / "out") == dataset(tmp_path / "plain")
+    assert many(tmp_path / "in", more=["--value-range", "5", "5"])[0] == 2
+
+
 def test_other_weights_of_the_same_name_are_refused(files, tmp_path, capsys):
     model = tmp_path / "model"
     arguments = command(files, tmp_path / "out", "--model", model)

@@ -252,6 +252,21 @@ def test_a_size_that_is_none_is_named(size, capsys):
     assert f"'{size}' is no size; expected HEIGHTxWIDTH" in capsys.readouterr().err
 
 
+@pytest.mark.filterwarnings("ignore:an image has 16-bit samples")
+def test_the_range_of_samples(files, tmp_path, capsys, photograph):
+    deep = photograph[..., 0].astype(np.uint16) << 5
+    Image.fromarray(deep).save(tmp_path / "deep.png")
+    masks = []
+    for flags in ((), ("--value-range", 0, 8191), ("--value-range", 0, 65535)):
+        command = ["predict", tmp_path / "deep.png", "-o", tmp_path / "out", "--point", 200, 130]
+        assert main([str(a) for a in [*command, "--model", files / "model", *flags]]) == 0
+        masks.append((tmp_path / "out" / "logits.npy").read_bytes())
+    assert masks[0] == masks[1] != masks[2]
+    capsys.readouterr()
+    assert run(files, tmp_path, "--point", 1, 1, "--value-range", 9, 1) == 2
+    assert "value_range is [9.0, 1.0]; expected two numbers" in capsys.readouterr().err
+
+
 def test_bad_files(files, tmp_path, capsys):
     (tmp_path / "text.png").write_text("nothing")
     for image, message in (("text.png", "cannot read"), ("none.png", "no such image file")):

@@ -116,7 +116,32 @@ def test_equality(predictor, tmp_path, photograph):
     same = ImageEmbedding.load(tmp_path / "emb")
     assert same == embedding and hash(same) == hash(embedding) and len({same, embedding}) == 1
     assert embedding != predictor.embed(photograph)
-    others = {"features": embedding.features + 1, "original_size": (1, 1), "fingerprint": "0"}
+    others = {
+        "features": embedding.features + 1,
+        "original_size": (1, 1),
+        "fingerprint": "0",
+        "value_range": (0, 9),
+    }
     for name, value in others.items():
         assert replace(embedding, **{name: value}) != embedding
     assert embedding != 3
+
+
+@pytest.mark.filterwarnings("ignore:an image has 16-bit samples")
+def test_the_range_that_was_given_belongs_to_an_embedding(predictor, tmp_path, photograph):
+    deep = photograph.astype(np.uint16) << 4
+    embeddings = [
+        predictor.embed(deep, value_range=given) for given in (None, (0, 4095), (0, 65535))
+    ]
+    for i, embedding in enumerate(embeddings):
+        embedding.save(tmp_path / f"{i}")
+        loaded = ImageEmbedding.load(tmp_path / f"{i}")
+        assert loaded == embedding and loaded.value_range == embedding.value_range
+    assert [e.value_range for e in embeddings] == [None, (0, 4095), (0, 65535)]
+    plain = predictor.embed(photograph)
+    for embedding, same in zip(embeddings, [True, True, False]):
+        assert bool(mx.array_equal(embedding.features, plain.features)) == same
+    predictor.set_image(deep, value_range=(0, 4095))
+    assert predictor.get_image_embedding() == embeddings[1]
+    with pytest.raises(ValueError, match="value_range is 3; expected two numbers"):
+        predictor.embed(photograph, value_range=3)

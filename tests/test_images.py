@@ -46,14 +46,15 @@ def tiff(array, endian="<", gray=False, more=()):
 
 
 def png(array):
-    """The bytes of a PNG of 16 bits in colour, which Pillow does not write."""
+    """The bytes of a PNG of 16 bits in colour or with alpha, which Pillow does not write."""
 
     def chunk(name, data):
         end = struct.pack(">I", zlib.crc32(name + data))
         return struct.pack(">I", len(data)) + name + data + end
 
-    height, width, _ = array.shape
-    header = struct.pack(">IIBBBBB", width, height, 16, 2, 0, 0, 0)
+    height, width, channels = array.shape
+    kind = {2: 4, 3: 2, 4: 6}[channels]
+    header = struct.pack(">IIBBBBB", width, height, 16, kind, 0, 0, 0)
     rows = b"".join(b"\0" + row.astype(">u2").tobytes() for row in array)
     parts = {b"IHDR": header, b"IDAT": zlib.compress(rows), b"IEND": b""}
     return b"\x89PNG\r\n\x1a\n" + b"".join(chunk(*part) for part in parts.items())
@@ -187,9 +188,10 @@ def test_bad_files(tmp_path, photograph):
 
 RULE = [  # samples of 16 bits, and what becomes of them
     ([0, 255, 256, 65535], [0, 0, 1, 255]),
-    ([0, 15, 4096], [0, 0, 16]),
+    ([0, 255, 256, 32768], [0, 0, 1, 128]),
+    ([0, 15, 4096], [0, 0, 128]),
     ([0, 15, 16, 256, 4095], [0, 0, 1, 16, 255]),
-    ([0, 256], [0, 16]),
+    ([0, 256], [0, 128]),
     ([0, 1, 100, 255], [0, 1, 100, 255]),
     ([0, 0], [0, 0]),
 ]
@@ -199,90 +201,212 @@ RULE = [  # samples of 16 bits, and what becomes of them
 @pytest.mark.parametrize(("values", "expected"), RULE)
 def test_16_bits_by_what_they_hold(values, expected, tmp_path):
     """12-bit samples were nearly black, and 8-bit ones black."""
-    array = np.array([values], np.uint16)
-    Image.fromarray(array).save(tmp_path / "deep.png")
-    sources = [
-        array,
-        array.astype(">u2"),
-        np.dstack([array] * 3),
-        np.dstack([array, np.full_like(array, 65535)]),  # alpha has no part in it
-        Image.fromarray(array),
-        Image.fromarray(array.astype(">u2")),  # I;16B
-        Image.fromarray(array.astype(np.int32)),  # I, as which Pillow 10 opens 16-bit PNG
-        tmp_path / "deep.png",
-        tiff(array),
-        tiff(array, ">"),
-        tiff(array.astype(np.int32)),
-    ]
-    for source in sources:
+    for source in sources_of(np.array([values], np.uint16), tmp_path):
         np.testing.assert_array_equal(load_image(source)[..., 0], [expected])
 
 
-@pytest.mark.parametrize("highest, bits", [(4095, 12), (256, 12), (255, 8), (1, 8)])
+def sources_of(array, folder):
+    """Gray samples of 16 bits in all forms, also of colours."""
+    colours = np.dstack([array // 2, array, array // 3])[..., [1, 0, 2]]
+    alpha = np.full_like(array, 65535)  # has no part in what the samples mean
+    Image.fromarray(array).save(folder / "deep.png")
+    (folder / "colours.png").write_bytes(png(colours))
+    return [
+        array,
+        array.astype(">u2"),
+        np.dstack([array] * 3),
+        colours,
+        np.dstack([array, alpha]),
+        np.dstack([colours, alpha]),
+        Image.fromarray(array),
+        Image.fromarray(array.astype(">u2")),  # I;16B
+        Image.fromarray(array.astype(np.int32)),  # I, as which Pillow 10 opens 16-bit PNG
+        folder / "deep.png",
+        tiff(array),
+        tiff(array, ">"),
+        tiff(array.astype(np.int32)),
+        # Of colours, Pillow gives the high bytes.
+        *(tiff(colours, endian) for endian in "<>"),
+        tiff(np.dstack([colours, alpha])),
+        png(colours),
+        png(np.dstack([colours, alpha])),
+        png(np.dstack([array, alpha])),
+        Image.open(io.BytesIO(png(colours))),
+        Image.open(folder / "colours.png"),
+    ]
+
+
+@pytest.mark.filterwarnings("ignore:an image has 16-bit samples")
+@pytest.mark.parametrize("bits", range(8, 17))
+def test_cameras_of_any_depth_read_as_their_8_bits(bits, tmp_path, photograph):
+    """10, 13 and 14 bits were nearly black."""
+    picture = photograph[:40, :50, 0]
+    rng = np.random.default_rng(0)
+    low = rng.integers(0, 1 << (bits - 8), picture.shape)
+    array = ((picture.astype(np.uint16) << (bits - 8)) | low).astype(np.uint16)
+    assert array.max() >> (bits - 1) == 1
+    for source in sources_of(array, tmp_path):
+        np.testing.assert_array_equal(load_image(source)[..., 0], picture)
+        assert (load_image(source, value_range=(0, (1 << bits) - 1))[..., 0] == picture).all()
+
+
+@pytest.mark.filterwarnings("ignore:an image has 16-bit samples")
+@pytest.mark.parametrize("bits", [8, 10, 12, 14])
+def test_nodata_and_a_few_outliers_do_not_count(bits, tmp_path, photograph):
+    """One bright pixel made a picture of 12 bits black."""
+    array = photograph[:100, :100, 1].astype(np.uint16) << (bits - 8)
+    expected = load_image(array)
+    bright = {"one": np.s_[7, 9], "a few": np.s_[20, 0:10], "nodata": np.s_[:, 40:]}
+    for value, places in [(65535, bright.values()), (50000, [bright["one"], bright["a few"]])]:
+        for place in places:
+            marked, whitened = array.copy(), expected.copy()
+            marked[place], whitened[place] = value, 255
+            for source in sources_of(marked, tmp_path):
+                np.testing.assert_array_equal(load_image(source)[..., 0], whitened[..., 0])
+    marked[place] = 50000
+    marked[20, :12] = 50000  # more than one in 1000
+    np.testing.assert_array_equal(load_image(marked), np.dstack([marked >> 8] * 3))
+
+
+def test_reflectance_is_not_dark():
+    array = np.linspace(0, 10000, 4096).astype(np.uint16).reshape(64, 64)
+    with pytest.warns(UserWarning, match="taken for 14-bit ones"):
+        assert load_image(array).max() == 156
+    white = load_image(array, value_range=(0, 10000))
+    assert white.max() == 255 and 126 < white.mean() < 129
+
+
+@pytest.mark.parametrize("form", ["gray", "array", "png", "tiff"])
+def test_what_uses_16_bits_keeps_its_high_bytes(form, recwarn):
+    rng = np.random.default_rng(0)
+    for array in (
+        rng.integers(0, 65536, (50, 60, 3), np.uint16),
+        rng.integers(0, 33200, (50, 60, 3), np.uint16),  # 1 in 77 exceeds 15 bits
+        rng.choice([0, 65535], (50, 60, 3)).astype(np.uint16),
+        np.full((20, 30, 3), 65535, np.uint16),
+    ):
+        source = {"gray": array[..., 0], "array": array, "png": png(array), "tiff": tiff(array)}
+        expected = np.dstack([array[..., 0]] * 3) if form == "gray" else array
+        np.testing.assert_array_equal(load_image(source[form]), expected >> 8)
+    assert not recwarn.list
+
+
+@pytest.mark.parametrize("highest, bits", [(32767, 15), (4095, 12), (256, 9), (255, 8), (1, 8)])
 def test_what_is_taken_for_fewer_bits_is_said_once(highest, bits):
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("default")
         for width in range(1, 9):
             load_image(np.full((5, width), highest, np.uint16))
-    assert [f"taken for {bits}-bit ones" in str(w.message) for w in caught] == [True]
+    (said,) = (str(w.message) for w in caught)
+    assert f"taken for {bits}-bit ones" in said
+    assert "value_range=(0, 65535)" in said and "--value-range 0 65535" in said
 
 
-@pytest.mark.parametrize("highest", [0, 4096, 65535])
+@pytest.mark.parametrize("highest", [0, 32768, 65535])
 def test_nothing_is_said_of_16_bits(highest, recwarn):
     load_image(np.full((5, 5), highest, np.uint16))
+    load_image(np.full((50, 50), highest, np.uint16))
+    load_image(np.full((50, 50), highest // 3, np.uint16), value_range=(0, 65535))
     assert not recwarn.list
 
 
-WIDE = [
-    ([0, 200], np.int64),
-    ([0, 200], np.int32),
-    ([0, 65535], np.int32),
-    ([-5, 70000], np.int32),
-    ([-(2**31), 2**31 - 1], np.int32),
-    ([0, 70000], np.uint32),
-    ([-3, 3], np.int16),
-    ([0, 100], np.int8),
-    ([0, 1], np.float32),
-    ([0, 200], np.float64),
-    ([-2.5, 1e9], np.float32),
-]
+@pytest.mark.parametrize("bits", range(8, 17))
+def test_a_range_has_256_equal_steps(bits):
+    array = np.arange(65536).astype(np.uint16).reshape(256, 256)
+    expected = np.minimum(array >> (bits - 8), 255)
+    levels = load_image(array, value_range=(0, (1 << bits) - 1))
+    np.testing.assert_array_equal(levels[..., 0], expected)
+    shifted = load_image(array.astype(np.int32) - 500, value_range=(-500, (1 << bits) - 501))
+    np.testing.assert_array_equal(shifted, levels)
 
 
-@pytest.mark.filterwarnings("ignore:an image has 16-bit samples")
-@pytest.mark.parametrize(("values", "dtype"), WIDE)
-def test_other_numbers_are_refused_with_the_line_that_converts_them(values, dtype):
-    array = np.array([values], dtype)
-    with pytest.raises(ValueError, match=f"dtype {array.dtype} and values") as caught:
-        load_image(array)
-    code = str(caught.value).split("becomes that by ")[1]
-    converted = load_image(eval(code, {"np": np, "image": array}))
-    assert converted[0, 1, 0] == (255 if values[1] not in (100, 200) else values[1])
+@pytest.mark.parametrize("dtype", [np.float16, np.float32, np.float64])
+def test_floats_are_read_by_a_range(dtype):
+    eight = np.arange(256, dtype=np.uint8).reshape(16, 16)
+    levels = load_image(eight.astype(dtype), value_range=(0, 255))
+    np.testing.assert_array_equal(levels[..., 0], eight)
+    if dtype != np.float16:
+        levels = load_image(eight.astype(dtype) / 255, value_range=(0, 1))
+        np.testing.assert_array_equal(levels[..., 0], eight)
+    odd = np.array([[np.nan, -np.inf, np.inf, -1, 2]], dtype)
+    assert load_image(odd, value_range=(0, 1))[0, :, 0].tolist() == [0, 0, 255, 0, 255]
+    assert load_image(Image.fromarray(odd.astype(np.float32)), value_range=(0, 1)).max() == 255
+
+
+def test_8_bits_have_no_range():
+    for array in (rgb, rgb > 50, Image.fromarray(rgb)):
+        np.testing.assert_array_equal(load_image(array, value_range=(0, 9)), load_image(array))
 
 
 @pytest.mark.parametrize(
-    "array",
+    "bad", [(5, 5), (5, 1), (0, np.nan), (0, np.inf), 5, "12", "ab", (1,), (1, 2, 3), (None, 2)]
+)
+def test_what_is_no_range_is_named(bad):
+    if bad == "12":  # of two characters, each a number
+        assert load_image(rgb, value_range=bad) is not None
+        return
+    with pytest.raises(ValueError, match=r"value_range is .*expected two numbers.*\(0, 10000\)"):
+        load_image(rgb, value_range=bad)
+
+
+@pytest.mark.filterwarnings("ignore:an image has 16-bit samples")
+@pytest.mark.parametrize(
+    "more",
     [
-        np.array([[-1, 5]], np.int32),
-        np.array([[0, 65536]], np.int32),
-        np.array([[0, 2**31 - 1]], np.int32),
-        np.array([[0, 0.5]], np.float32),
+        {},
+        {"compression": "zlib"},
+        {"compression": "zlib", "byteorder": ">"},
+        {"compression": "zlib", "predictor": True},
+        {"tile": (16, 16)},
+        {"tile": (16, 16), "compression": "zlib"},
+        {"rowsperstrip": 7, "byteorder": ">"},
     ],
 )
-def test_wide_samples_of_files_are_refused(array):
-    """Integers of 32 bits turned white where they exceeded 16."""
-    for source in (Image.fromarray(array), tiff(array)):
-        with pytest.raises(ValueError, match=f"cannot read .* dtype {array.dtype}.*becomes"):
-            load_image(source)
+def test_colours_of_16_bits_in_any_tiff(more, tmp_path):
+    tifffile = pytest.importorskip("tifffile")
+    array = np.random.default_rng(0).integers(0, 1 << 13, (40, 50, 3), np.uint16)
+    tifffile.imwrite(tmp_path / "deep.tif", array, photometric="rgb", **more)
+    for source in (tmp_path / "deep.tif", Image.open(tmp_path / "deep.tif")):
+        np.testing.assert_array_equal(load_image(source), array >> 5)
 
 
-@pytest.mark.parametrize("highest", [255, 4095])
+@pytest.mark.filterwarnings("ignore:an image has 16-bit samples")
 @pytest.mark.parametrize("encode", [tiff, png])
-def test_12_bits_in_colour_are_refused(encode, highest):
-    """Pillow keeps their four highest bits: no more than a black picture."""
-    array = np.full((4, 5, 3), highest, np.uint16)
-    with pytest.raises(ValueError, match="none of its 16-bit samples exceeds 4095.*cv2.imread"):
-        load_image(encode(array))
-    assert (load_image(encode(array + np.uint16(4096))) == (highest + 4096) >> 8).all()
+def test_a_pil_image_stays_as_it_was(encode, photograph):
+    array = photograph[:40, :50].astype(np.uint16) << 5
+    for channels in (3, 4):
+        with Image.open(io.BytesIO(encode(np.dstack([array, array])[..., :channels]))) as image:
+            for _ in range(2):
+                np.testing.assert_array_equal(load_image(image), photograph[:40, :50])
+            np.testing.assert_array_equal(np.asarray(image)[..., :3], array >> 8)
+
+
+def test_colours_of_16_bits_in_planes_are_refused(tmp_path):
+    """Pillow takes them for planes of 8 bits: noise."""
+    tifffile = pytest.importorskip("tifffile")
+    array = np.random.default_rng(0).integers(0, 65536, (3, 40, 50), np.uint16)
+    path = tmp_path / "planes.tif"
+    tifffile.imwrite(path, array, photometric="rgb", planarconfig="separate")
+    with pytest.raises(ValueError, match="planes of 16 bits; pass an array: cv2.imread"):
+        load_image(path)
+    more = dict(photometric="rgb", planarconfig="separate", compression="zlib")
+    tifffile.imwrite(path, array, **more)  # which libtiff reads, the high bytes
+    np.testing.assert_array_equal(load_image(path), np.moveaxis(array, 0, -1) >> 8)
+    tifffile.imwrite(path, array >> 3, **more)
+    with pytest.raises(ValueError, match="16 bits, of which Pillow gives the high 8; pass an arr"):
+        load_image(path)
+
+
+def test_colours_of_16_bits_without_their_low_bytes_are_refused():
+    """SGI's: Pillow has no other order of bytes for them."""
+    bright = Image.fromarray(np.arange(256, dtype=np.uint8).reshape(16, 16)).convert("RGB")
+    data = encoded(bright, "SGI", bpc=2)
+    np.testing.assert_array_equal(load_image(data), np.asarray(bright))
+    gray = encoded(bright.convert("L"), "SGI", bpc=2)
+    np.testing.assert_array_equal(load_image(gray), np.asarray(bright))
+    data = encoded(bright.point(lambda value: value // 16), "SGI", bpc=2)
+    with pytest.raises(ValueError, match="Pillow gives the high 8; pass an array"):
+        load_image(data)
 
 
 @pytest.mark.parametrize("format", ["TIFF", "GIF", "PNG", "WEBP", "MPO"])

@@ -24,7 +24,7 @@ LAYERS = [
     {"modeling"},
     {"checkpoints"},
     {"sam"},
-    {"images", "masks", "overlay", "transforms"},
+    {"image_files", "images", "masks", "overlay", "samples", "transforms"},
     {"embedding", "prompts"},
     {"predictor"},
     {"automatic"},

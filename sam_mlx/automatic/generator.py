@@ -21,6 +21,7 @@ from ..machine.worker import at_work
 from ..modeling.prompt_encoder import FOREGROUND
 from ..predictor import SamPredictor, predict_in_parts
 from ..sam import Sam
+from ..samples import Range
 from .crops import check_point_grids, generate_crop_boxes, layered_point_grids
 from .options import DEFAULTS, SELECTING, GeneratorOptions
 from .predictions import MaskPredictions
@@ -95,10 +96,13 @@ class SamAutomaticMaskGenerator(GeneratorOptions):
         return cls(Sam.load(path_or_repo, options), **arguments)
 
     @at_work
-    def generate(self, image: Picture, progress: Progress = None) -> list[dict[str, Any]]:
+    def generate(
+        self, image: Picture, progress: Progress = None, value_range: Range | None = None
+    ) -> list[dict[str, Any]]:
         """Masks of everything in an image, in the original's order.
 
-        image: as ``SamPredictor.set_image`` takes it, or an embedding, which has no crops.
+        image, value_range: as ``SamPredictor.set_image`` takes them, or an embedding, which has no
+        crops.
         progress: True for a bar, or a function called with the points done and all points.
 
         Each record has segmentation, (H, W) bool or an RLE; area in pixels; bbox as x, y, width,
@@ -107,11 +111,16 @@ class SamAutomaticMaskGenerator(GeneratorOptions):
         masks that are still candidates.
         """
         options = self._options()
-        return select(self._predict(image, options.pred_iou_thresh, progress), options)
+        answers = self._predict(image, options.pred_iou_thresh, progress, value_range)
+        return select(answers, options)
 
     @at_work
     def predict(
-        self, image: Picture, keep_iou: float | None = None, progress: Progress = None
+        self,
+        image: Picture,
+        keep_iou: float | None = None,
+        progress: Progress = None,
+        value_range: Range | None = None,
     ) -> MaskPredictions:
         """All that needs the model: its answers, for ``select`` to choose from.
 
@@ -120,7 +129,7 @@ class SamAutomaticMaskGenerator(GeneratorOptions):
         has 3072); 0 keeps all.
         """
         keep_iou = self.pred_iou_thresh if keep_iou is None else keep_iou
-        parts = list(self._predict(image, keep_iou, progress))
+        parts = list(self._predict(image, keep_iou, progress, value_range))
         joined = {
             name: np.concatenate([getattr(part, name) for part in parts])
             for name in ("crop", "points", "predicted_iou")
@@ -158,10 +167,10 @@ class SamAutomaticMaskGenerator(GeneratorOptions):
         return GeneratorOptions(**own | given)
 
     def _predict(
-        self, image: Picture, keep_iou: float, progress: Progress
+        self, image: Picture, keep_iou: float, progress: Progress, value_range: Range | None
     ) -> Iterator[MaskPredictions]:
         """The model's answers, a batch of points at a time."""
-        image, size = self._open(image)
+        image, size = self._open(image, value_range)
         crop_boxes, layers = generate_crop_boxes(size, self.crop_n_layers, self.crop_overlap_ratio)
         total = sum(len(self.point_grids[layer]) for layer in layers)
         config = self.predictor.model.config
@@ -187,11 +196,18 @@ class SamAutomaticMaskGenerator(GeneratorOptions):
                     report(done, total)
                 clear_cache()
 
-    def _open(self, image: Picture) -> tuple[np.ndarray | ImageEmbedding, tuple[int, int]]:
+    def _open(
+        self, image: Picture, value_range: Range | None
+    ) -> tuple[np.ndarray | ImageEmbedding, tuple[int, int]]:
         """The pixels or the embedding, and the size of the picture."""
         if not isinstance(image, ImageEmbedding):
-            image = transforms.load_image(image)
+            image = transforms.load_image(image, value_range=value_range)
             return image, image.shape[:2]
+        if value_range is not None:
+            raise ValueError(
+                f"value_range is {value_range}, but an ImageEmbedding has no samples: give it to "
+                "SamPredictor.embed"
+            )
         if self.crop_n_layers > 0:
             raise ValueError(
                 f"an ImageEmbedding has no pixels to crop, and crop_n_layers is "

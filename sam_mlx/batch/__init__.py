@@ -39,9 +39,10 @@ def run(
     """Segment every picture of ``sources`` into the folder ``output``; returns the exit code.
 
     generator: called when there is work. settings: what the results depend on; a folder with
-    results of other settings is refused. recursive: pictures of subfolders too. verbose: count
-    the masks of every picture. Returns 0, or 1 when some pictures have no results. Raises
-    ValueError, FileNotFoundError or NotADirectoryError before any work, OSError for a full disk.
+    results of other settings is refused. Its "value_range", where there is one, is what
+    ``load_image`` takes. recursive: pictures of subfolders too. verbose: count the masks of every
+    picture. Returns 0, or 1 when some pictures have no results. Raises ValueError,
+    FileNotFoundError or NotADirectoryError before any work, OSError for a full disk.
     """
     output = Path(output).expanduser()
     check_formats(formats)

@@ -70,7 +70,7 @@ def segment(plan: Plan, model: SamAutomaticMaskGenerator, name: str, bars: Bars)
     try:
         # Before it is read: what changes from here on is seen by the next run.
         note = note or {"name": name, "formats": [], **traits(path), "sha256": sha256(path)}
-        image = load_image(path)
+        image = load_image(path, value_range=plan.settings.get("value_range"))
     except (ValueError, OSError) as error:
         return Failure(name, "read", error)
     records = model.generate(image, progress=bars.points)

@@ -57,7 +57,12 @@ def run(args: argparse.Namespace) -> int:
     names = ["rle"] if args.convert_to_rle else sorted(set(args.format))
     options = from_flags(args, GeneratorOptions, output_mode="coco_rle")
     load_options = from_flags(args, LoadOptions)
-    depends_on = {**settings(options), "model": args.model, **settings(load_options)}
+    depends_on = {
+        **settings(options),
+        "model": args.model,
+        **settings(load_options),
+        "value_range": args.value_range,
+    }
 
     def generator() -> SamAutomaticMaskGenerator:
         return SamAutomaticMaskGenerator(load_model(args), **vars(options))

@@ -11,6 +11,7 @@ from ..checkpoints.options import LoadOptions
 from ..images import allow_pixels
 from ..options import add_flags, from_flags
 from ..sam import Sam
+from ..samples import check_range
 
 MODEL = "nano, a folder, a .safetensors or .pth file, or a hub repository"
 
@@ -21,16 +22,24 @@ def add_model_flags(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--verbose", action="store_true", help="print times and peak memory")
 
 
-def add_image_flags(parser: argparse.ArgumentParser) -> None:
+def add_image_flags(parser: argparse.ArgumentParser, value_range: bool = True) -> None:
     parser.add_argument(
         "--max-pixels", type=int, metavar="N",
         help="read pictures of up to so many pixels; 178956970 unless given",
+    )  # fmt: skip
+    if not value_range:
+        return
+    parser.add_argument(
+        "--value-range", nargs=2, type=float, metavar=("LOW", "HIGH"),
+        help="values of samples of more than 8 bits that become black and white, such as 0 10000; "
+        "unless given, 8 to 16 bits as nearly all of them need",
     )  # fmt: skip
 
 
 def apply_image_flags(args: argparse.Namespace) -> None:
     if args.max_pixels is not None:
         allow_pixels(args.max_pixels)
+    check_range(getattr(args, "value_range", None))
 
 
 def load_model(args: argparse.Namespace) -> Sam:

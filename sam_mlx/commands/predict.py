@@ -68,7 +68,7 @@ def add(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     prompt = read_prompt(args)
     apply_image_flags(args)
-    image = load_image(args.image)
+    image = load_image(args.image, value_range=args.value_range)
     check_inside(prompt, image.shape[:2])
     output = check_output(args)
 

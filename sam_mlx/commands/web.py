@@ -28,7 +28,7 @@ def add(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--host", default="127.0.0.1", help="address to listen on")
     parser.add_argument("--port", type=port_number, default=8000, help="0: one that is free")
     parser.add_argument("--no-open", action="store_true", help="do not open a browser")
-    add_image_flags(parser)
+    add_image_flags(parser, value_range=False)
     add_model_flags(parser)
 
 

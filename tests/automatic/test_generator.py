@@ -248,6 +248,19 @@ def test_an_embedding_instead_of_the_image(calibrated):
         SamAutomaticMaskGenerator(calibrated[1], crop_n_layers=1).generate(embedding)
 
 
+@pytest.mark.filterwarnings("ignore:an image has 16-bit samples")
+def test_the_range_of_samples_reaches_the_picture(calibrated):
+    image = squares(60, 90)
+    deep = image.astype(np.uint16) * 10
+    generator = SamAutomaticMaskGenerator(calibrated[1], **LOOSE)
+    assert same(generator.select(generator.predict(deep, value_range=(0, 2550))),
+                generator.generate(image))  # fmt: skip
+    embedding = generator.predictor.embed(deep, value_range=(0, 2550))
+    assert same(generator.generate(embedding), generator.generate(deep, value_range=(0, 2550)))
+    with pytest.raises(ValueError, match="an ImageEmbedding has no samples"):
+        generator.generate(embedding, value_range=(0, 2550))
+
+
 def test_memory_limit_changes_nothing(calibrated, monkeypatch):
     """Masks measured and encoded one by one are those of whole batches."""
     image = squares(300, 250)

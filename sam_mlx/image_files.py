@@ -1,0 +1,219 @@
+"""Picture files as Pillow decodes them, with what it leaves to do: turns, colours of 16 bits."""
+
+from __future__ import annotations
+
+import io
+import sys
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any, BinaryIO
+
+import numpy as np
+from PIL import Image, TiffImagePlugin, UnidentifiedImageError
+
+from .samples import Range, found_bits, to_rgb
+
+ORIENTATION = 0x0112  # the EXIF tag
+TURNS = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+ACROSS = {TURNS[i] for i in (5, 6, 7, 8)}  # those that exchange the sides
+BITS_PER_SAMPLE, SAMPLES_PER_PIXEL, PLANES = 258, 277, 284  # TIFF tags
+# Of colours in 16 bits Pillow gives the high bytes: the names of such samples, and of those with
+# their bytes exchanged. There is none for gray with alpha, whose 4 bytes are named as 4 samples.
+OTHER = {"B": "L", "L": "B", "N": "B" if sys.byteorder == "little" else "L"}
+LOW_BYTES = {"LA;16B": "RGBA"} | {
+    f"{mode};16{order}": f"{mode};16{other}"
+    for mode in ("RGB", "RGBA", "RGBX")
+    for order, other in OTHER.items()
+}
+PASS_AN_ARRAY = "pass an array: cv2.imread(path, cv2.IMREAD_UNCHANGED), with image_format='BGR'"
+HEIC = {b"heic", b"heix", b"hevc", b"hevx", b"heim", b"heis", b"mif1", b"msf1"}  # file types
+
+
+@contextmanager
+def as_value_error(name: str) -> Iterator[None]:
+    """Whatever is raised while a picture is read: decoders let all kinds of errors through."""
+    try:
+        yield
+    except (MemoryError, Warning):
+        raise
+    except Exception as error:
+        reason = str(error)
+        if isinstance(error, Image.DecompressionBombError):
+            reason += (
+                "; if you trust it, raise PIL.Image.MAX_IMAGE_PIXELS (in the shell --max-pixels), "
+                "or make it smaller"
+            )
+        elif not isinstance(error, (OSError, SyntaxError, ValueError)):
+            reason = f"{type(error).__name__}: {reason}"
+        raise ValueError(f"cannot read {name} as a picture: {reason}") from error
+
+
+def look(file: bytes | BinaryIO) -> tuple[str, tuple[int, int]]:
+    """What a file, or its bytes, are without decoding pixels: the format, as Pillow names it, and
+    the height and width that ``load_image`` gives.
+
+    Raises ValueError for what is no picture, or has more pixels than Pillow is allowed.
+    """
+    name = f"the {len(file)} bytes" if isinstance(file, bytes) else "the file"
+    file = io.BytesIO(file) if isinstance(file, bytes) else file
+    with as_value_error(name), _open(file) as image:
+        if 0 in image.size:
+            raise ValueError(f"image has size {image.size}: it holds no pixels")
+        width, height = image.size
+        turned = TURNS.get(orientation(image)) in ACROSS
+        return str(image.format), (width, height) if turned else (height, width)
+
+
+def _seekable(file: Any) -> BinaryIO:
+    """A file object that can be read again from its start."""
+    if isinstance(file, io.TextIOBase):
+        raise ValueError("it is open as text; open it with mode 'rb'")
+    try:
+        file.seek(0)
+    except (AttributeError, OSError):
+        return io.BytesIO(file.read())
+    return file
+
+
+def from_file(file: Any, name: str, value_range: Range | None) -> np.ndarray:
+    with as_value_error(name), _open(_seekable(file)) as image:
+        pixels = from_pil(image, value_range)
+        _warn_of_more(image, name)
+    return pixels
+
+
+def _open(file: BinaryIO) -> Image.Image:
+    try:
+        return Image.open(file)
+    except UnidentifiedImageError:
+        file.seek(0)
+        head = file.read(12)
+        file.seek(0)
+        if head[4:8] == b"ftyp" and head[8:] in HEIC:
+            _register_heic()
+            return Image.open(file)
+        raise ValueError(_unknown(file, head)) from None
+
+
+def _register_heic() -> None:
+    try:
+        from pillow_heif import register_heif_opener
+    except ImportError as error:
+        raise ValueError("HEIC needs pillow-heif: pip install pillow-heif") from error
+    register_heif_opener()
+
+
+def _unknown(file: BinaryIO, head: bytes) -> str:
+    """Why Pillow knows no format for a file."""
+    if head[:4] in (b"II*\0", b"MM\0*"):
+        tags = TiffImagePlugin.ImageFileDirectory_v2(head[:8])
+        file.seek(tags.next)
+        tags.load(file)
+        return (
+            f"Pillow reads no TIFF of {tags.get(SAMPLES_PER_PIXEL, 1)} samples a pixel of "
+            f"{tags.get(258, 1)} bits; pass an array of three of them"
+        )
+    return "its bytes are of no format that Pillow knows"
+
+
+def _warn_of_more(image: Image.Image, name: str) -> None:
+    """Name what of a file is not read."""
+    samples = getattr(image, "tag_v2", {}).get(SAMPLES_PER_PIXEL, 1)
+    if samples > 4:
+        warnings.warn(f"{name} has {samples} samples a pixel; three are read", stacklevel=2)
+    try:
+        frames = getattr(image, "n_frames", 1)
+    except Exception:  # damage after the first is no matter
+        return
+    if frames > 1 and image.format != "MPO":
+        warnings.warn(f"{name} has {frames} frames or pages; the first is read", stacklevel=2)
+
+
+def from_pil(image: Image.Image, value_range: Range | None) -> np.ndarray:
+    """A PIL image as (H, W, 3) uint8 in RGB."""
+    if 0 in image.size:
+        raise ValueError(f"image has size {image.size}: it holds no pixels")
+    if _has_deep_colours(image):
+        return _from_deep_colours(image, value_range)
+    image.load()
+    image = turned(image)
+    if image.mode[0] in "IF":
+        # Pillow clips such samples to 255 in its own conversion.
+        array = np.asarray(image)
+        fits = image.mode == "I" and array.min() >= 0 and array.max() <= 65535
+        return to_rgb(array.astype(np.uint16) if fits else array, value_range)
+    if image.mode in ("RGBA", "LA", "PA"):
+        image = image.convert("RGBA")  # then drop alpha: keeps the colours under transparency
+    return np.asarray(image.convert("RGB"))
+
+
+def _has_deep_colours(image: Image.Image) -> bool:
+    """Whether a file that is not loaded yet has colours of 16 bits, of which Pillow gives 8.
+
+    Raises ValueError where they lie in planes, which it takes for planes of 8 bits.
+    """
+    tags, tiles = getattr(image, "tag_v2", {}), str(getattr(image, "tile", ""))
+    if tags.get(PLANES) == 2 and 16 in tags.get(BITS_PER_SAMPLE, ()) and "'raw'" in tiles:
+        raise ValueError(f"Pillow reads no TIFF with colours in planes of 16 bits; {PASS_AN_ARRAY}")
+    return image.mode in ("L", "RGB", "RGBA") and (";16" in tiles or "SGI16" in tiles)
+
+
+def _from_deep_colours(image: Any, value_range: Range | None) -> np.ndarray:
+    """The caller's image stays as it is: once it is loaded, it has lost half of each sample."""
+    high = _decoded(image, lambda tile: tile)[..., :3]
+    if value_range is None and found_bits(high.astype(np.uint16) * 257) == 16:
+        return to_rgb(high)
+    try:
+        if getattr(image, "tag_v2", {}).get(PLANES) == 2:  # libtiff chooses the order itself
+            raise KeyError(PLANES)
+        low = _decoded(image, _exchanged)
+    except (KeyError, AttributeError) as error:
+        raise ValueError(
+            f"its samples have 16 bits, of which Pillow gives the high 8; {PASS_AN_ARRAY}"
+        ) from error
+    low = low[..., 1:2] if "LA;16B" in str(image.tile) else low[..., :3]
+    return to_rgb(high.astype(np.uint16) << 8 | low, value_range)
+
+
+def _decoded(image: Any, change: Callable[[Any], Any]) -> np.ndarray:
+    """The pixels (H, W, C) of a file opened anew, with changed descriptions of its tiles."""
+    with Image.open(image.fp) as again:
+        again.seek(image.tell())
+        again.tile = [change(tile) for tile in again.tile]
+        return np.atleast_3d(np.asarray(turned(again)))
+
+
+def _exchanged(tile: Any) -> Any:
+    """A tile's description, with the bytes of its samples in the other order."""
+    args = tile[3]
+    args = LOW_BYTES[args] if isinstance(args, str) else (LOW_BYTES[args[0]], *args[1:])
+    return tile._replace(args=args) if hasattr(tile, "_replace") else (*tile[:3], args)
+
+
+def turned(image: Image.Image) -> Image.Image:
+    """An image as its EXIF orientation says.
+
+    ``ImageOps.exif_transpose`` writes all tags anew, and fails where one has an odd type.
+    """
+    turn = TURNS.get(orientation(image))
+    return image if turn is None else image.transpose(turn)
+
+
+def orientation(image: Image.Image) -> int:
+    """The EXIF tag, 1 (as it is) where there is none."""
+    try:
+        orientation = image.getexif().get(ORIENTATION)
+    except MemoryError:
+        raise
+    except Exception:  # tags that cannot be read say nothing of the pixels
+        return 1
+    return orientation if isinstance(orientation, int) else 1
