@@ -12,6 +12,7 @@ from typing import Any, BinaryIO
 import numpy as np
 from PIL import Image, TiffImagePlugin, UnidentifiedImageError
 
+from . import camera_raw
 from .samples import Range, found_bits, to_rgb
 
 ORIENTATION = 0x0112  # the EXIF tag
@@ -25,7 +26,7 @@ TURNS = {
     8: Image.Transpose.ROTATE_90,
 }
 ACROSS = {TURNS[i] for i in (5, 6, 7, 8)}  # those that exchange the sides
-BITS_PER_SAMPLE, SAMPLES_PER_PIXEL, PLANES = 258, 277, 284  # TIFF tags
+WIDTH, HEIGHT, BITS_PER_SAMPLE, SAMPLES_PER_PIXEL, PLANES = 256, 257, 258, 277, 284  # TIFF tags
 # Of colours in 16 bits Pillow gives the high bytes: the names of such samples, and of those with
 # their bytes exchanged. There is none for gray with alpha, whose 4 bytes are named as 4 samples.
 OTHER = {"B": "L", "L": "B", "N": "B" if sys.byteorder == "little" else "L"}
@@ -66,11 +67,20 @@ def look(file: bytes | BinaryIO) -> tuple[str, tuple[int, int]]:
     name = f"the {len(file)} bytes" if isinstance(file, bytes) else "the file"
     file = io.BytesIO(file) if isinstance(file, bytes) else file
     with as_value_error(name), _open(file) as image:
-        if 0 in image.size:
-            raise ValueError(f"image has size {image.size}: it holds no pixels")
+        check(image)
         width, height = image.size
+        if image.format == "TIFF":  # some versions of Pillow exchange these already
+            width, height = image.tag_v2[WIDTH], image.tag_v2[HEIGHT]
         turned = TURNS.get(orientation(image)) in ACROSS
         return str(image.format), (width, height) if turned else (height, width)
+
+
+def check(image: Any) -> None:
+    """Raise ValueError for a PIL image without pixels, or with a preview of a camera's raw file."""
+    if 0 in image.size:
+        raise ValueError(f"image has size {image.size}: it holds no pixels")
+    camera_raw.refuse_ending(getattr(image, "filename", ""))
+    camera_raw.refuse_tiff(getattr(image, "tag_v2", {}), getattr(image, "fp", None))
 
 
 def _seekable(file: Any) -> BinaryIO:
@@ -85,20 +95,24 @@ def _seekable(file: Any) -> BinaryIO:
 
 
 def from_file(file: Any, name: str, value_range: Range | None) -> np.ndarray:
-    with as_value_error(name), _open(_seekable(file)) as image:
-        pixels = from_pil(image, value_range)
-        _warn_of_more(image, name)
+    with as_value_error(name):
+        camera_raw.refuse_ending(name)
+        with _open(_seekable(file)) as image:
+            pixels = from_pil(image, value_range)
+            _warn_of_more(image, name)
     return pixels
 
 
 def _open(file: BinaryIO) -> Image.Image:
+    file.seek(0)
+    head = file.read(16)
+    camera_raw.refuse(head)
+    file.seek(0)
     try:
         return Image.open(file)
     except UnidentifiedImageError:
         file.seek(0)
-        head = file.read(12)
-        file.seek(0)
-        if head[4:8] == b"ftyp" and head[8:] in HEIC:
+        if head[4:8] == b"ftyp" and head[8:12] in HEIC:
             _register_heic()
             return Image.open(file)
         raise ValueError(_unknown(file, head)) from None
@@ -118,9 +132,10 @@ def _unknown(file: BinaryIO, head: bytes) -> str:
         tags = TiffImagePlugin.ImageFileDirectory_v2(head[:8])
         file.seek(tags.next)
         tags.load(file)
+        camera_raw.refuse_tiff(tags, file)
         return (
             f"Pillow reads no TIFF of {tags.get(SAMPLES_PER_PIXEL, 1)} samples a pixel of "
-            f"{tags.get(258, 1)} bits; pass an array of three of them"
+            f"{tags.get(BITS_PER_SAMPLE, 1)} bits; pass an array of three of them"
         )
     return "its bytes are of no format that Pillow knows"
 
@@ -140,8 +155,7 @@ def _warn_of_more(image: Image.Image, name: str) -> None:
 
 def from_pil(image: Image.Image, value_range: Range | None) -> np.ndarray:
     """A PIL image as (H, W, 3) uint8 in RGB."""
-    if 0 in image.size:
-        raise ValueError(f"image has size {image.size}: it holds no pixels")
+    check(image)
     if _has_deep_colours(image):
         return _from_deep_colours(image, value_range)
     image.load()

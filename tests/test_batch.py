@@ -166,6 +166,20 @@ def test_another_way_of_loading_is_refused(files, whole, capsys, flags, message)
     assert contents(files / "whole") == whole
 
 
+def test_raw_files_of_cameras_are_counted_and_named(many, tmp_path):
+    paint(tmp_path / "in" / "IMG_1.png", 1)
+    for name in ("IMG_1.dng", "IMG_2.NEF", "IMG_3.nef", "notes.txt"):
+        (tmp_path / "in" / name).write_bytes((tmp_path / "in" / "IMG_1.png").read_bytes())
+    code, said, _ = many(tmp_path / "in")
+    raw = "(camera raw, which rawpy converts)"
+    assert code == 0 and f"left out: 1 .dng {raw}, 2 .nef {raw}, 1 .txt" in said
+    code, _, error = many(tmp_path / "in" / "IMG_1.dng", out=tmp_path / "other")
+    assert code == 1 and "IMG_1.dng as a picture: its name is that of a camera's raw file" in error
+    (tmp_path / "in" / "IMG_1.png").unlink()
+    code, _, error = many(tmp_path / "in", out=tmp_path / "none")
+    assert code == 2 and f"no pictures: {tmp_path / 'in'}; only 1 .dng {raw}" in error
+
+
 def test_the_range_of_samples_belongs_to_results(many, tmp_path):
     (tmp_path / "in").mkdir()
     deep = squares(60, 90)[..., 0].astype(np.uint16) * 10

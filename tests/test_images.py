@@ -5,7 +5,6 @@ import io
 import struct
 import sys
 import warnings
-import zlib
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -14,69 +13,7 @@ import pytest
 from PIL import Image, ImageOps
 
 from sam_mlx.images import allow_pixels, load_image, look
-
-
-def encoded(picture, format, **options):
-    file = io.BytesIO()
-    picture.save(file, format, **options)
-    return file.getvalue()
-
-
-def tiff(array, endian="<", gray=False, more=()):
-    """The bytes of a TIFF with the samples of an array; ``more`` are tags of its own."""
-    channels = array.shape[2] if array.ndim == 3 else 1
-    data = array.astype(array.dtype.newbyteorder(endian)).tobytes()
-    data += b"\0" * (len(data) % 2)
-    extra = channels - (1 if gray or channels == 1 else 3)
-    kind = {"u": 1, "i": 2, "f": 3}[array.dtype.kind]
-    tags = [
-        (256, 3, [array.shape[1]]),
-        (257, 3, [array.shape[0]]),
-        (258, 3, [array.dtype.itemsize * 8] * channels),
-        (259, 3, [1]),
-        (262, 3, [1 if gray or channels == 1 else 2]),
-        (273, 4, [8]),
-        (277, 3, [channels]),
-        (278, 3, [array.shape[0]]),
-        (279, 4, [len(data)]),
-        *([(338, 3, [0] * extra)] if extra else []),
-        (339, 3, [kind] * channels),
-    ]
-    return tiff_file(endian, data, sorted([*tags, *more]))
-
-
-def png(array):
-    """The bytes of a PNG of 16 bits in colour or with alpha, which Pillow does not write."""
-
-    def chunk(name, data):
-        end = struct.pack(">I", zlib.crc32(name + data))
-        return struct.pack(">I", len(data)) + name + data + end
-
-    height, width, channels = array.shape
-    kind = {2: 4, 3: 2, 4: 6}[channels]
-    header = struct.pack(">IIBBBBB", width, height, 16, kind, 0, 0, 0)
-    rows = b"".join(b"\0" + row.astype(">u2").tobytes() for row in array)
-    parts = {b"IHDR": header, b"IDAT": zlib.compress(rows), b"IEND": b""}
-    return b"\x89PNG\r\n\x1a\n" + b"".join(chunk(*part) for part in parts.items())
-
-
-def tiff_file(endian, data, tags):
-    where = 8 + len(data)
-    after = where + 2 + 12 * len(tags) + 4
-    entries, values = b"", b""
-    for tag, kind, numbers in tags:
-        if kind == 2:
-            value = numbers
-        else:
-            value = struct.pack(f"{endian}{len(numbers)}{'H' if kind == 3 else 'I'}", *numbers)
-        if len(value) > 4:
-            place, values = struct.pack(endian + "I", after + len(values)), values + value
-        else:
-            place = value.ljust(4, b"\0")
-        entries += struct.pack(endian + "HHI", tag, kind, len(numbers)) + place
-    start = (b"II*\0" if endian == "<" else b"MM\0*") + struct.pack(endian + "I", where)
-    return start + data + struct.pack(endian + "H", len(tags)) + entries + b"\0" * 4 + values
-
+from tests.support.pictures import encoded, png, tiff, tiff_file
 
 rgb = np.array([[[10, 20, 30], [200, 100, 0]]], np.uint8)
 
@@ -613,14 +550,28 @@ def test_a_real_heic_file(photograph):
     assert load_image(encoded(Image.fromarray(photograph), "HEIF")).shape == photograph.shape
 
 
+@pytest.mark.parametrize("format", ["JPEG", "PNG", "WEBP", "TIFF", "AVIF", "HEIF"])
 @pytest.mark.parametrize("orientation", range(1, 9))
-def test_what_a_file_is_without_its_pixels(orientation, monkeypatch):
+def test_what_a_file_is_without_its_pixels(orientation, format, monkeypatch):
+    """TIFF of orientation 5 to 8 had its sides exchanged."""
+    if format == "HEIF":
+        pytest.importorskip("pillow_heif").register_heif_opener()
     exif = Image.Exif()
     exif[0x0112] = orientation
-    data = encoded(Image.new("RGB", (30, 20)), "JPEG", exif=exif)
+    data = encoded(Image.new("RGB", (30, 20)), format, exif=exif)
+    expected = load_image(data).shape[:2]
+    if format != "HEIF":  # which has a turn of its own beside the tag
+        assert expected == ((30, 20) if orientation > 4 else (20, 30))
+    monkeypatch.setattr(Image.Image, "load", None)
+    assert look(data) == (format, expected)
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_what_a_tiff_is_without_its_pixels(orientation, monkeypatch):
+    data = tiff(np.zeros((20, 30, 3), np.uint8), more=[(274, 3, [orientation])])
     expected = load_image(data).shape[:2]
     monkeypatch.setattr(Image.Image, "load", None)
-    assert look(data) == ("JPEG", expected)
+    assert look(data) == ("TIFF", expected)
 
 
 def test_what_is_no_picture_is_not_looked_at():

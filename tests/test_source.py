@@ -24,7 +24,7 @@ LAYERS = [
     {"modeling"},
     {"checkpoints"},
     {"sam"},
-    {"image_files", "images", "masks", "overlay", "samples", "transforms"},
+    {"camera_raw", "image_files", "images", "masks", "overlay", "samples", "transforms"},
     {"embedding", "prompts"},
     {"predictor"},
     {"automatic"},

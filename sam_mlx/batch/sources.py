@@ -10,6 +10,7 @@ from glob import escape, glob, has_magic
 from os.path import commonpath
 from pathlib import Path
 
+from ..camera_raw import ENDINGS as RAW
 from ..images import picture_endings
 from .checks import SETTINGS
 
@@ -34,7 +35,10 @@ class Found:
 
     @property
     def left_out(self) -> list[str]:
-        kinds = ", ".join(f"{count} {ending}" for ending, count in sorted(self.skipped.items()))
+        kinds = ", ".join(
+            f"{count} {ending}" + (" (camera raw, which rawpy converts)" if ending in RAW else "")
+            for ending, count in sorted(self.skipped.items())
+        )
         plural = "s" if self.subfolders > 1 else ""
         folders = f"{self.subfolders} subfolder{plural} (--recursive takes them)"
         return [*([kinds] if kinds else []), *([folders] if self.subfolders else [])]
