@@ -78,14 +78,12 @@ class SamPredictor:
         """The embedding that ``set_image`` would make current; the current one stays."""
         value_range = check_range(value_range)
         image = transforms.load_image(image, image_format, value_range)
-        height, width = image.shape[:2]
-        config = self.model.config
+        size, config = image.shape[:2], self.model.config
         features = self.model.encode_features(transforms.preprocess(image, config))
         mx.eval(features)
         # The encoder's large temporaries would otherwise stay with the process.
         clear_cache()
-        input_size = transforms.input_size((height, width), config)
-        size = height, width
+        input_size = transforms.input_size(size, config)
         return ImageEmbedding.of(features, size, input_size, self.fingerprint, value_range)
 
     @property
