@@ -22,6 +22,11 @@ def palette(count: int) -> np.ndarray:
     return (np.array(colours).reshape(-1, 3) * 255).round().astype(np.uint8)
 
 
+def hex_colour(i: int) -> str:
+    """Colour ``i`` of the palette as #rrggbb."""
+    return f"#{palette(i + 1)[i].tobytes().hex()}"
+
+
 def draw_overlay(
     image: np.ndarray,
     masks: np.ndarray | Sequence[np.ndarray],

@@ -11,16 +11,14 @@ from typing import Any
 import numpy as np
 
 from ..masks import outlines
-from ..overlay import palette
+from ..overlay import hex_colour
 from .base import Format, Result
 
 
 def named(result: Result, i: int) -> tuple[str, str]:
     """A mask's name and colour: its own, or its number and one of the palette."""
     record = result.records[i]
-    r, g, b = palette(i + 1)[-1].tolist()
-    own = f"#{r:02x}{g:02x}{b:02x}"
-    return record.get("name", f"mask {i}"), record.get("colour", own)
+    return record.get("name", f"mask {i}"), record.get("colour", hex_colour(i))
 
 
 class Svg(Format):

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from itertools import count
 from typing import Any
 
-from ..overlay import palette
+from ..overlay import hex_colour
 from .automatic import Run
 from .errors import Refusal
 from .objects import MaskObject, Size
@@ -19,10 +19,6 @@ MAX_SESSIONS = 256
 MAX_PICTURES = 2000  # of a session
 MAX_OBJECTS = 1000  # of a picture
 IDLE_SECONDS = 3600.0  # after which a session may be dropped to make room for a new one
-
-
-def colour_of(number: int) -> str:
-    return "#" + "".join(f"{value:02x}" for value in palette(number)[-1].tolist())
 
 
 @dataclass
@@ -46,7 +42,7 @@ class Picture:
         if len(self.objects) >= MAX_OBJECTS:
             raise Refusal(400, f"the picture has {MAX_OBJECTS} objects, the most it can have")
         number = self.numbers()
-        return MaskObject(f"o{number}", f"object {number}", colour_of(number))
+        return MaskObject(f"o{number}", f"object {number}", hex_colour(number - 1))
 
     def new_run(self, points_per_side: int) -> Run:
         """The next search; its masks have ids of their own."""
