@@ -36,7 +36,7 @@ from sam_mlx.options import Help, add_flags
 from . import parity
 from .upload import check_repo, upload
 
-# Published digests (SHA-256). Meta's file names carry the first digits of the MD5.
+# Published SHA-256 digests. Meta's file names carry the first digits of the MD5.
 OFFICIAL = {
     "sam_vit_b_01ec64.pth": "ec2df62732614e57411cdcf32a23ffdf28910380d03139ee0f4fcbe91eb8c912",
     "sam_vit_l_0b3195.pth": "3adcc4315b642a4d2101128f611684e8734c41232a17c648ed1693702a49a622",
@@ -50,7 +50,7 @@ PUBLISHED = {
     "sam_vit_h_4b8939.pth": "facebook/sam-vit-huge",
 }
 CONVERTS = ("dtype", "quantize", "adapter", "image_size", "preprocess")  # options of loading
-# Of torch.load, for what it refuses and for what is damaged.
+# Errors of torch.load, for what it refuses and for damaged files.
 UNREADABLE = (
     pickle.UnpicklingError,
     zipfile.BadZipFile,
@@ -65,9 +65,7 @@ def main(argv: list[str] | None = None) -> int:
     args = build_parser().parse_args(argv)
     try:
         origin = Origin(args.base_model, args.license)
-        options = LoadOptions(
-            args.dtype, args.quantize, None, args.adapter, args.image_size, args.preprocess
-        )
+        options = LoadOptions(**{name: getattr(args, name) for name in CONVERTS})
         convert(args.checkpoint, args.output, options, args.check, origin, args.upload_repo)
     except (BoundExceeded, ValueError, OSError, ImportError) as error:
         print(f"convert: {one_line(error)}", file=sys.stderr)
@@ -79,24 +77,26 @@ def build_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="python -m convert",
         description="Convert a SAM checkpoint (.pth, .pt, .safetensors, or a Hugging Face folder) "
-        "to a folder that sam_mlx loads without torch.",
+        "to a folder in sam_mlx's own format.",
         formatter_class=Help,
     )
     parser.add_argument("checkpoint", type=Path)
     parser.add_argument("output", type=Path, help="folder to create")
     add_flags(parser, LoadOptions, only=CONVERTS)
     parser.add_argument(
-        "--check", metavar="IMAGE", help="run the original code too, compare, write parity.json"
+        "--check",
+        metavar="IMAGE",
+        help="also run the original code, compare, write parity.json",
     )
     parser.add_argument(
         "--base-model", metavar="OWNER/NAME",
-        help="for the model card: the hub repository that the weights are made of",
+        help="for the model card: the hub repository that the weights were made from",
     )  # fmt: skip
     parser.add_argument("--license", help="for the model card: the license's identifier on the hub")
     parser.add_argument(
         "--upload-repo", metavar="OWNER/NAME",
-        help="send the folder to this repository of the Hugging Face hub, which is made if it is "
-        "not there; a README.md that is there stays",
+        help="upload the folder to this repository of the Hugging Face hub, which is created if "
+        "missing; an existing README.md there is kept",
     )  # fmt: skip
     return parser
 
@@ -113,13 +113,13 @@ def convert(
     origin: Origin | None = None,
     upload_repo: str | None = None,
 ) -> None:
-    """Write ``output``, whole or not at all, then send it to the hub where that is asked for."""
+    """Write ``output``, whole or not at all, and upload it to the hub if a repository is given."""
     if upload_repo is not None:
         check_repo(upload_repo)
     options = options or LoadOptions()
     if image and (options.image_size or options.preprocess):
         raise ValueError(
-            "--check compares with the original as it is: leave out --image-size and --preprocess"
+            "--check compares with the unchanged original: leave out --image-size and --preprocess"
         )
     if options.adapter is not None:
         options = replace(options, adapter=str(resolve(options.adapter)))
@@ -149,7 +149,7 @@ def convert(
 
 
 def origin_of(checkpoint: Path, options: LoadOptions, given: Origin) -> Origin:
-    """What is given, and else what is known: of the files that Meta has published."""
+    """The given origin, completed for the files that Meta has published."""
     base = PUBLISHED.get(checkpoint.name)
     license = "apache-2.0" if base and options.adapter is None else None
     return Origin(given.base_model or base, given.license or license)
@@ -162,7 +162,7 @@ def check(
     image: str,
     adapter: str | None,
 ) -> list[parity.Row]:
-    """Compare what was written, as users will load it, with the original code."""
+    """Compare the written model, loaded as users will load it, with the original code."""
     if hugging_face.recognises(tensors):
         if not checkpoint.is_dir():
             raise ValueError("--check needs the folder of a Hugging Face checkpoint, not a file")
@@ -175,7 +175,7 @@ def check(
 
 
 def verify_digest(checkpoint: Path) -> None:
-    """Official file names must hold the official bytes; ValueError otherwise."""
+    """Raise ValueError for a file with an official name but other bytes."""
     if not checkpoint.exists():
         raise FileNotFoundError(f"no such checkpoint: {checkpoint}")
     expected = OFFICIAL.get(checkpoint.name)
@@ -192,7 +192,7 @@ def verify_digest(checkpoint: Path) -> None:
 def read(checkpoint: Path) -> dict[str, mx.array]:
     """SAM's tensors of a checkpoint. Never runs code that a pickle holds.
 
-    PyTorch reads a file of its own where it will; the rest is read as ``from_pretrained`` does.
+    PyTorch reads its own files unless it refuses; the rest is read as by ``from_pretrained``.
     """
     source = str(checkpoint)
     values = load_pickle(checkpoint)
@@ -207,7 +207,7 @@ def read(checkpoint: Path) -> dict[str, mx.array]:
 
 
 def load_pickle(checkpoint: Path) -> Any:
-    """What PyTorch finds in the only file of a checkpoint; None where it refuses it."""
+    """What PyTorch loads from a checkpoint that is a single file; None if it refuses."""
     paths = files.weight_files(checkpoint) if checkpoint.is_dir() else [checkpoint]
     if len(paths) > 1 or paths[0].suffix == ".safetensors":
         return None
@@ -218,7 +218,7 @@ def load_pickle(checkpoint: Path) -> Any:
 
 
 def as_mlx(state: dict[str, torch.Tensor], source: str = "the state") -> dict[str, mx.array]:
-    """Raises ValueError for tensors without dense values of their own."""
+    """PyTorch's tensors as MLX's. Raises ValueError for those without dense values of their own."""
 
     def array(name: str, tensor: torch.Tensor) -> mx.array:
         is_dense = tensor.layout == torch.strided and not tensor.is_meta and not tensor.is_nested

@@ -10,10 +10,10 @@ from typing import Any, ClassVar
 
 from .messages import short
 
-MAX_SIZE, MAX_BLOCKS = 1 << 16, 1 << 8  # no model exceeds them: bounds what a file can ask for
-MODEL_TYPE = "sam_mlx"  # what config.json names this package's format
+MAX_SIZE, MAX_BLOCKS = 1 << 16, 1 << 8  # beyond any model; they bound what a file can ask for
+MODEL_TYPE = "sam_mlx"  # the name of this package's format in config.json
 
-# Of preprocessing; the first is SAM's own.
+# Ways of preprocessing; SAM's own come first.
 CHOICES = {
     "resize": ("longest", "square"),
     "resample": ("bilinear", "bicubic"),
@@ -34,19 +34,19 @@ class SamConfig:
 
     encoder: Any  # the sizes of a registered encoder
     variant: str = "custom"
-    image_size: int = 1024  # pixels; the longest side of every image is resized to it
+    image_size: int = 1024  # pixels; the longer side of every image is resized to it
     patch_size: int = 16  # pixels a side of one embedding cell
     prompt_dim: int = 256  # channels of image embedding, prompt tokens and decoder
-    mask_channels: int = 16  # hidden channels of the mask prompt's downscaling
+    mask_channels: int = 16  # hidden channels in the downscaling of mask prompts
     decoder_depth: int = 2
     decoder_heads: int = 8
     decoder_mlp_dim: int = 2048
-    multimask_outputs: int = 3  # besides the single mask of unambiguous prompts
+    multimask_outputs: int = 3  # besides the single mask for unambiguous prompts
     iou_head_depth: int = 3
     iou_head_dim: int = 256
-    resize: str = "longest"  # side to image_size, the rest padded; "square": both sides to it
-    resample: str = "bilinear"  # the filter of that
-    pixel_range: str = "bytes"  # 0..255; "minmax": each picture's values to 0..1
+    resize: str = "longest"  # side becomes image_size, the rest is padded; "square": both sides do
+    resample: str = "bilinear"  # the filter for resizing
+    pixel_range: str = "bytes"  # 0..255; "minmax": each picture is stretched to 0..1
     pixel_mean: tuple[float, ...] = (123.675, 116.28, 103.53)  # RGB, in pixel_range
     pixel_std: tuple[float, ...] = (58.395, 57.12, 57.375)
     decoders: tuple[Any, ...] = (MaskDecoderConfig(),)  # the sizes of registered decoders
@@ -73,7 +73,7 @@ class SamConfig:
         values = {"model_type": MODEL_TYPE, **dataclasses.asdict(self)}
         values["encoder"] = _with_type(self.encoder)
         values["decoders"] = [_with_type(sizes) for sizes in self.decoders]
-        # Left out where they are SAM's own, as they were before there were others.
+        # Left out when they are SAM's own: files older than these fields stay the same.
         usual: dict[str, Any] = {name: choices[0] for name, choices in CHOICES.items()}
         usual["decoders"] = [_with_type(MaskDecoderConfig())]
         return {k: v for k, v in values.items() if k not in usual or v != usual[k]}
@@ -98,7 +98,7 @@ PREPROCESSING: dict[str, dict[str, Any]] = {
 
 
 def check(config: SamConfig) -> SamConfig:
-    """The config, if every size of it is one. Raises ValueError that names all that are not."""
+    """The config, if all its sizes are valid. Raises ValueError that names all that are not."""
     parts = (config.encoder, *config.decoders)
     problems = [
         problem
@@ -116,13 +116,14 @@ def check(config: SamConfig) -> SamConfig:
 
 
 def _problem(f: dataclasses.Field[Any], value: Any) -> str | None:
-    """What is wrong with one field of whole numbers, or of the pictures' values."""
+    """What is wrong with the value of a field, if anything."""
     found = short(value)
     if f.name in ("pixel_mean", "pixel_std"):
         fits = isinstance(value, tuple) and len(value) == 3
         fits = fits and all(type(x) in (int, float) and math.isfinite(x) for x in value)
         fits = fits and (f.name == "pixel_mean" or min(value) > 0)
-        return None if fits else f"{f.name} is {found}; expected three numbers, of std above 0"
+        kind = "numbers" if f.name == "pixel_mean" else "positive numbers"
+        return None if fits else f"{f.name} is {found}; expected three {kind}"
     if f.name == "variant" and not (isinstance(value, str) and len(value) <= 100):
         return f"variant is {found}; expected a name"
     if "int" not in str(f.type):
@@ -139,7 +140,7 @@ def _problem(f: dataclasses.Field[Any], value: Any) -> str | None:
 
 
 def _misfits(config: SamConfig) -> Iterator[str]:
-    """Sizes that do not go together."""
+    """Sizes that do not fit together."""
     if config.image_size % config.patch_size:
         yield f"image_size {config.image_size} is not a multiple of patch_size {config.patch_size}"
     inner = config.prompt_dim // 2  # of the attentions between tokens and image
@@ -148,7 +149,7 @@ def _misfits(config: SamConfig) -> Iterator[str]:
 
 
 def build(kind: type, values: Mapping[str, Any], where: str) -> Any:
-    """A dataclass from values in a file. Raises ValueError for fields too few or too many."""
+    """A dataclass from values in a file. Raises ValueError for unknown and for missing fields."""
     known = {f.name: f for f in dataclasses.fields(kind)}
     required = {f.name for f in known.values() if f.default is dataclasses.MISSING}
     unknown, missing = sorted(values.keys() - known), sorted(required - values.keys())

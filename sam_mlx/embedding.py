@@ -1,4 +1,4 @@
-"""An encoded image as a value, and what tells the encoders apart that make them."""
+"""An encoded image as a value, and the fingerprint of the encoder that made it."""
 
 from __future__ import annotations
 
@@ -19,22 +19,32 @@ from .registry import IMAGE_EMBEDDING, Features, Weights, decoders_of
 from .sam import Sam
 from .samples import Range, check_range
 
-VERSION = 2  # of files; 1 is that of the image embedding alone
-OTHER = "features."  # before the names of other features in a file
+VERSION = 2  # of files; version 1 holds the image embedding alone
+OTHER = "features."  # prefix of the names of other features in a file
 
 
 @dataclass(frozen=True, eq=False, repr=False)
 class ImageEmbedding:
     """An encoded image: all that prompts need, without the picture or the encoder.
 
-    Two are equal when every value is.
+    Two are equal if all their values are. ``SamPredictor.embed`` makes one,
+    ``SamPredictor.set_image_embedding`` takes it.
+
+    >>> import numpy as np
+    >>> from sam_mlx import ImageEmbedding, SamPredictor
+    >>> predictor = SamPredictor.from_pretrained("nano")
+    >>> embedding = predictor.embed(np.zeros((60, 80, 3), np.uint8))
+    >>> embedding
+    ImageEmbedding(picture 60 x 80, features (1, 40, 40, 128), float32, encoder b3bb55d3)
+    >>> embedding.save("picture.safetensors")
+    >>> predictor.set_image_embedding(ImageEmbedding.load("picture.safetensors"))
     """
 
     features: mx.array  # (1, G, G, C), the image embedding
     original_size: tuple[int, int]  # height, width of the picture, pixels
     input_size: tuple[int, int]  # height, width in the model's input frame, pixels
     fingerprint: str  # of the encoder that made it
-    other_features: Features = field(default_factory=dict)  # that other decoders than SAM's take
+    other_features: Features = field(default_factory=dict)  # for decoders other than SAM's
     value_range: Range | None = None  # that was given for the picture's samples
 
     @classmethod
@@ -46,7 +56,7 @@ class ImageEmbedding:
         fingerprint: str,
         value_range: Range | None = None,
     ) -> ImageEmbedding:
-        """The embedding of all that ``Sam.encode_features`` gives for one image."""
+        """An embedding of all that ``Sam.encode_features`` returns for one image."""
         others = {name: x for name, x in features.items() if name != IMAGE_EMBEDDING}
         main = features[IMAGE_EMBEDDING]
         return cls(main, original_size, input_size, fingerprint, others, value_range)
@@ -101,7 +111,10 @@ class ImageEmbedding:
 
     @classmethod
     def load(cls, path: str | Path) -> ImageEmbedding:
-        """Raises FileNotFoundError, or ValueError when the file is not an embedding."""
+        """An embedding that ``save`` has written, by this version of the package or an older one.
+
+        Raises FileNotFoundError, or ValueError if the file is not an embedding.
+        """
         try:
             tensors, texts = load_tagged(path, "ImageEmbedding", "image embedding", _read)
             check_version(texts.get("version", "1"))
@@ -121,16 +134,16 @@ class ImageEmbedding:
 
 
 def check_version(version: str) -> None:
-    """Raise ValueError for files that a later version of the package has written."""
+    """Raise ValueError for a file that a newer version of the package has written."""
     if version not in [str(known + 1) for known in range(VERSION)]:
         raise ValueError(
-            f"it is of version {short(version)}, and this sam_mlx reads up to {VERSION}: install a "
-            "newer sam_mlx, or embed the image again"
+            f"its format is of version {short(version)}; this sam_mlx reads up to {VERSION}: "
+            "install a newer sam_mlx, or embed the image again"
         )
 
 
 def size_of(text: str) -> tuple[int, int]:
-    """Height and width in JSON. Raises ValueError for anything else."""
+    """Height and width from JSON. Raises ValueError for anything else."""
     size = parse_json(text)
     if type(size) is not list or len(size) != 2 or any(type(n) is not int or n < 1 for n in size):
         raise ValueError(f"{short(text)} is not a height and width in pixels")
@@ -146,7 +159,7 @@ def _read(name: str) -> dict[str, mx.array]:
 
 @at_work
 def fingerprint(config: SamConfig, weights: Weights) -> str:
-    """Tells models apart by 64 values of every tensor; the same on every machine."""
+    """A digest of a config and 64 values of every tensor; the same on every machine."""
     digest = hashlib.sha256(json.dumps(config.to_dict(), sort_keys=True).encode())
     for name, w in sorted(weights.items()):
         sample = w.flatten()[:: max(1, w.size // 64)]
@@ -156,9 +169,9 @@ def fingerprint(config: SamConfig, weights: Weights) -> str:
 
 
 def encoder_fingerprint(model: Sam) -> str:
-    """The fingerprint of all that a model's embeddings depend on.
+    """The fingerprint of everything that a model's embeddings depend on.
 
-    ``SamPredictor`` takes it once: weights changed in place afterwards are not seen.
+    ``SamPredictor`` computes it once: later changes of weights in place go unnoticed.
     """
     weights = weights_of(model.image_encoder)
     for kind in decoders_of(model.config):

@@ -171,7 +171,7 @@ def refuse_existing(path: str | Path) -> Path:
 
 
 def read_json(path: Path) -> Any:
-    """What a file holds. Raises ValueError, with its name, when it is no JSON."""
+    """The JSON in a file. Raises ValueError, with the file's name, if it is not JSON."""
     try:
         return parse_json(path.read_text())
     except ValueError as error:
@@ -179,7 +179,7 @@ def read_json(path: Path) -> Any:
 
 
 def parse_json(text: str) -> Any:
-    """Raises ValueError for what is no JSON, or so deep that Python does not follow."""
+    """Raises ValueError for text that is not JSON, or is nested too deeply for Python."""
     try:
         return json.loads(text)
     except RecursionError:
@@ -235,7 +235,7 @@ def load_tagged(
 ) -> tuple[Tensors, dict[str, str]]:
     """What ``read`` finds in a file that ``save_tagged`` wrote as ``kind``, and its metadata.
 
-    Raises FileNotFoundError, "no such ``meaning``", or ValueError with why it is none.
+    Raises FileNotFoundError, "no such ``meaning``", or ValueError that says why it is not one.
     """
     if not Path(path).exists():
         raise FileNotFoundError(f"no such {meaning}: {path}")

@@ -1,7 +1,7 @@
-"""The image encoders and decoders that models are made of, and the released models.
+"""The image encoders and decoders that models consist of, and the released models.
 
-The file of each registers itself here; the rest of the package asks here for all that it has to
-know of one. Features are what an encoder makes of pictures: arrays (B, H, W, C) by name.
+Each registers itself from its own file, and the rest of the package finds here all that it needs to
+know about it. Features are what an encoder computes from pictures: arrays (B, H, W, C) by name.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ Weights = Mapping[str, mx.array]  # tensors by name
 Features = Mapping[str, mx.array]
 
 IMAGE_EMBEDDING = "image_embedding"  # (B, G, G, prompt_dim), of every encoder
-EARLY = "early"  # (B, G, G, width there), of the first global block, or of about that depth
+EARLY = "early"  # (B, G, G, width there), after the first global block or at a similar depth
 MASK_DECODER = "mask_decoder"
 
 
@@ -36,18 +36,18 @@ def at_any_size(weights: Weights, config: SamConfig) -> Weights:
 class Encoder:
     """A kind of image encoder. ``modeling/image_encoder.py`` and ``tiny_vit.py`` register theirs.
 
-    The module is called with prepared images (B, S, S, 3) and the names of the features that are
-    wanted, and returns these by name.
+    The module is called with prepared images (B, S, S, 3) and the names of the wanted features, and
+    returns these features by name.
     """
 
     sizes: Any  # a frozen dataclass; its ``type`` is the encoder's name in config.json
     module: Callable[[SamConfig], nn.Module]
-    recognises: Callable[[Weights], bool]  # whether a foreign checkpoint, by its names, has one
-    infer: Callable[[Weights], SamConfig]  # its sizes, from the tensors' shapes; ValueError
-    features: tuple[str, ...] = (IMAGE_EMBEDDING,)  # all that it can give
+    recognises: Callable[[Weights], bool]  # whether a checkpoint with such names has one
+    infer: Callable[[Weights], SamConfig]  # sizes from the tensors' shapes; raises ValueError
+    features: tuple[str, ...] = (IMAGE_EMBEDDING,)  # all that it can compute
     clean: Callable[[Weights], Weights] = unchanged  # drop and fold; kernels in PyTorch's layout
-    fit: Callable[[Weights, SamConfig], Weights] = at_any_size  # tables; kernels in MLX's layout
-    # Positions to those of another image_size; kernels in either layout.
+    fit: Callable[[Weights, SamConfig], Weights] = at_any_size  # tables to the config's lengths
+    # Positions for another image_size; kernels may have either layout.
     resize: Callable[[Weights, SamConfig], Weights] = at_any_size
 
 
@@ -59,20 +59,20 @@ def masks_of_sam(config: SamConfig, multimask_output: bool) -> int:
 class Decoder:
     """A kind of decoder. ``modeling/mask_decoder.py`` registers SAM's.
 
-    Every model has one mask decoder, whose module is called as ``MaskDecoder`` is. Others may
-    stand beside it, each as another attribute of ``Sam``.
+    Every model has one mask decoder, whose module is called like ``MaskDecoder``. Other decoders
+    may stand beside it, each as an attribute of ``Sam`` of its own.
     """
 
     sizes: Any  # a frozen dataclass of its own sizes; its ``type`` is its name in config.json
     module: Callable[[SamConfig], nn.Module]
-    recognises: Callable[[Weights], bool]  # whether a foreign checkpoint, by its names, has one
-    infer: Callable[[Weights, SamConfig], SamConfig]  # the config with its sizes; ValueError
-    part: str = MASK_DECODER  # the attribute of ``Sam``, with which its tensors' names begin
-    needs: tuple[str, ...] = (IMAGE_EMBEDDING,)  # features of the encoder's
+    recognises: Callable[[Weights], bool]  # whether a checkpoint with such names has one
+    infer: Callable[[Weights, SamConfig], SamConfig]  # adds its sizes; raises ValueError
+    part: str = MASK_DECODER  # the attribute of ``Sam``, and the first word of its tensors' names
+    needs: tuple[str, ...] = (IMAGE_EMBEDDING,)  # features of the encoder
     takes: tuple[str, ...] = (IMAGE_EMBEDDING,)  # features that it decodes
-    # What it takes beyond the encoder's features: (module, features) to features, once a picture.
+    # Computes, once a picture, what it takes beyond the encoder's: (module, features) to features.
     prepare: Callable[[Any, Features], Features] | None = None
-    masks: Callable[[SamConfig, bool], int] = masks_of_sam  # a prompt gets: (config, multimask)
+    masks: Callable[[SamConfig, bool], int] = masks_of_sam  # per prompt; (config, multimask)
     clean: Callable[[Weights], Weights] = unchanged  # drop and fold; kernels in PyTorch's layout
 
 
@@ -82,9 +82,9 @@ VARIANTS: dict[str, SamConfig] = {}  # the released models, and nano
 
 
 def register(kind: Encoder | Decoder, variants: Mapping[str, SamConfig] | None = None) -> None:
-    """Make a kind known to configurations, checkpoints and ``Sam``, with models that have it.
+    """Make a kind known to configurations, checkpoints and ``Sam``, with the models that have it.
 
-    A later one goes before the earlier when a checkpoint is recognised.
+    When a checkpoint is recognised, kinds registered later are asked first.
     """
     if isinstance(kind, Encoder):
         ENCODERS[kind.sizes.type] = kind
@@ -95,12 +95,12 @@ def register(kind: Encoder | Decoder, variants: Mapping[str, SamConfig] | None =
 
 
 def encoder_in(weights: Weights) -> Encoder | None:
-    """The image encoder that a checkpoint has, under Meta's names."""
+    """The kind of image encoder in a checkpoint with Meta's names, or None."""
     return next((e for e in reversed(ENCODERS.values()) if e.recognises(weights)), None)
 
 
 def decoders_in(weights: Weights) -> list[Decoder]:
-    """The decoders that a checkpoint has, under Meta's names: one for each part."""
+    """The kinds of decoders in a checkpoint with Meta's names, one for each part."""
     return list({d.part: d for d in DECODERS.values() if d.recognises(weights)}.values())
 
 
@@ -117,7 +117,7 @@ def mask_decoder_of(config: SamConfig) -> Decoder:
 
 
 def with_decoder(config: SamConfig, sizes: Any) -> SamConfig:
-    """The config with a decoder of these sizes, in place of the one that is the same part."""
+    """The config with a decoder of these sizes, which replaces one that is the same part."""
     parts = {DECODERS[own.type].part: own for own in config.decoders}
     return replace(config, decoders=tuple((parts | {DECODERS[sizes.type].part: sizes}).values()))
 
@@ -131,7 +131,7 @@ def named(config: SamConfig) -> SamConfig:
 
 
 def check_parts(config: SamConfig) -> None:
-    """Raise ValueError for decoders that one model cannot have together, or with its encoder."""
+    """Raise ValueError for decoders that cannot be combined, or that the encoder cannot serve."""
     kinds, encoder = decoders_of(config), encoder_of(config)
     parts = [kind.part for kind in kinds]
     if parts.count(MASK_DECODER) != 1 or len(set(parts)) < len(parts):
@@ -143,13 +143,13 @@ def check_parts(config: SamConfig) -> None:
         if missing := sorted(set(kind.needs) - set(encoder.features)):
             raise ValueError(
                 f"decoder {kind.sizes.type!r} needs the features {missing}, and encoder "
-                f"{config.encoder.type!r} gives {list(encoder.features)} alone"
+                f"{config.encoder.type!r} only computes {list(encoder.features)}"
             )
 
 
 def config_of(values: Mapping[str, Any]) -> SamConfig:
-    """The inverse of ``SamConfig.to_dict``. Raises ValueError that names a field that is wrong."""
-    others = ("model_type", "quantization", "sha256")  # of the files, not the sizes
+    """The inverse of ``SamConfig.to_dict``. Raises ValueError that names the wrong field."""
+    others = ("model_type", "quantization", "sha256")  # about the files, not sizes
     values = {name: value for name, value in values.items() if name not in others}
     parts = {"encoder": _sizes(values.pop("encoder", None), "encoder", ENCODERS, "vit")}
     if "decoders" in values:
@@ -163,7 +163,7 @@ def config_of(values: Mapping[str, Any]) -> SamConfig:
 
 
 def _sizes(values: object, what: str, kinds: Mapping[str, Any], usual: str | None = None) -> Any:
-    """Sizes of one of the kinds, from an object in a file."""
+    """The sizes of a registered kind, from an object in a file."""
     if not isinstance(values, dict) or values.get("type", usual) not in list(kinds):
         kind = values.get("type") if isinstance(values, dict) else values
         raise ValueError(f"{what} is {short(kind)}; expected an object with type {list(kinds)}")

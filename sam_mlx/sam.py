@@ -1,4 +1,4 @@
-"""The whole model: image encoder, prompt encoder, mask decoder; from a checkpoint and back."""
+"""The whole model: image encoder, prompt encoder, decoders; from a checkpoint and back."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from .checkpoints.card import Origin
 from .checkpoints.load import Checkpoint, load
 from .checkpoints.locate import resolve
 from .checkpoints.options import LoadOptions
-from .checkpoints.save import write_card, write_checkpoint
+from .checkpoints.save import precision, write_card, write_checkpoint
 from .config import SamConfig
 from .files import whole_folder
 from .machine.streams import enter, on_cpu
@@ -39,7 +39,7 @@ from .registry import (
 
 
 class Sam(nn.Module):
-    """Segment Anything. Pure: ``SamPredictor`` is what remembers an image."""
+    """Segment Anything. Its methods are pure; ``SamPredictor`` remembers an image."""
 
     mask_threshold = 0.0
     image_format = "RGB"
@@ -52,6 +52,13 @@ class Sam(nn.Module):
         self.prompt_encoder = PromptEncoder(config)
         for kind in decoders_of(config):
             setattr(self, kind.part, kind.module(config))
+
+    def __repr__(self) -> str:
+        config, S, G = self.config, self.config.image_size, self.config.grid
+        sizes = f"{S} x {S} pixels, {G} x {G} cells of {config.prompt_dim} channels"
+        decoders = " and ".join(sizes.type for sizes in config.decoders)
+        weights = precision(self, self.dtype)
+        return f"Sam({config.variant}: {sizes}, {weights}, decoder {decoders})"
 
     @property
     def dtype(self) -> mx.Dtype:
@@ -68,7 +75,10 @@ class Sam(nn.Module):
         return self.encode_features(images)[IMAGE_EMBEDDING]
 
     def encode_features(self, images: mx.array) -> Features:
-        """All that the model's decoders take of images, by name: of SAM's the image embedding."""
+        """All features of images that the model's decoders take, by name.
+
+        images: as in ``encode_image``. With SAM's own decoder it is the image embedding alone.
+        """
         enter()
         size = self.config.image_size
         if images.ndim != 4 or images.shape[1:] != (size, size, 3):
@@ -104,7 +114,7 @@ class Sam(nn.Module):
         where it is at hand.
 
         Returns logits (B, M, 4G, 4G), M = 3 or 1, and predicted IoU (B, M). Raises ValueError for
-        other labels, and for parts that differ in B.
+        other labels, for parts that differ in B, and for features that are missing.
         """
         if points is not None:
             check_labels(points[1])
@@ -119,7 +129,7 @@ class Sam(nn.Module):
         multimask_output: bool,
         image_pe: mx.array | None,
     ) -> tuple[mx.array, mx.array]:
-        """``predict_masks`` for labels that are checked already: no label is read on the host."""
+        """``predict_masks`` for labels that have been checked: it copies none to the host."""
         enter()
         features = self.features_of(image_embedding)
         B = self._number_of_prompts(points, boxes, masks)
@@ -137,7 +147,7 @@ class Sam(nn.Module):
         )
 
     def features_of(self, image_embedding: mx.array | Features) -> Features:
-        """What the mask decoder takes, by name. Raises ValueError where something is missing."""
+        """The features that the mask decoder takes. Raises ValueError if one is missing."""
         given = image_embedding
         features = {IMAGE_EMBEDDING: given} if isinstance(given, mx.array) else given
         kind = mask_decoder_of(self.config)
@@ -172,22 +182,25 @@ class Sam(nn.Module):
     ) -> Sam:
         """Load a model, with all its weights evaluated.
 
-        path_or_repo: "nano" (ships with the package), a folder, a .safetensors or .pth file, or a
-        Hugging Face repository such as "facebook/sam-vit-base", downloaded once and then served
-        from the hub's cache, also offline. Accepts this package's format, Hugging Face's SAM
-        layout, and tensors with Meta's or MobileSAM's names, whatever a trainer put around them.
+        path_or_repo: "nano" (part of the package), a folder, a .safetensors or .pth file, or a
+        Hugging Face repository such as "facebook/sam-vit-base", which is downloaded once and then
+        served from the hub's cache, also offline. It may have this package's format, Hugging Face's
+        SAM layout, or Meta's or MobileSAM's names, inside anything that trainers put around them.
 
-        ``dtype`` casts the weights ("float16", ...);
-        by default they keep the type they are stored in. ``quantize=8`` stores the weights of the
-        image encoder's linear layers in 8 bits; checkpoints saved so load so. ``revision`` is a
-        branch, tag or commit of the hub. ``adapter`` is a folder or hub repository of a
-        LoRA adapter that peft made of this model; it is merged into the weights in float32.
-        ``image_size`` is another side of the model's input, for which its positions are
-        interpolated. ``preprocess`` is a name in ``config.PREPROCESSING``, as "medsam", for
-        checkpoints that do not say how pictures are prepared for them.
+        dtype: casts the weights ("float16", ...); by default they keep the type they are stored in.
+        quantize: 8 stores the weights of the image encoder's linear layers in 8 bits; a model saved
+        that way loads that way. revision: a branch, tag or commit of the hub. adapter: a folder or
+        hub repository of a LoRA adapter that peft made for this model, merged into the weights in
+        float32. image_size: another side of the model's input, for which its positions are
+        interpolated. preprocess: a name in ``config.PREPROCESSING``, such as "medsam", for
+        checkpoints that do not say how pictures are to be prepared.
 
-        Raises FileNotFoundError when nothing is there, ValueError when it is not a SAM model,
-        or the adapter is not of it.
+        Raises FileNotFoundError if nothing is there, ValueError if it is not a SAM model, or if the
+        adapter does not fit.
+
+        >>> from sam_mlx import Sam
+        >>> Sam.from_pretrained("nano")
+        Sam(nano: 320 x 320 pixels, 40 x 40 cells of 128 channels, float32, decoder sam)
         """
         options = LoadOptions.of(
             dtype=dtype, quantize=quantize, revision=revision, adapter=adapter,
@@ -197,12 +210,12 @@ class Sam(nn.Module):
 
     @classmethod
     def load(cls, path_or_repo: str | Path, options: LoadOptions) -> Sam:
-        """``from_pretrained``, with the keyword arguments as one value."""
+        """``from_pretrained`` with its keyword arguments as one value."""
         model = cls.from_checkpoint(resolve(path_or_repo, options.revision), options)
         if model.dtype != mx.float32 and on_cpu():
             warnings.warn(
-                f"{model.dtype} on a CPU: MLX computes it far slower there than float32, and in "
-                "more memory; dtype='float32' is the better choice",
+                f"{model.dtype} on a CPU: there MLX computes it far slower than float32, and in "
+                "more memory; use dtype='float32'",
                 stacklevel=3,
             )
         return model
@@ -211,9 +224,9 @@ class Sam(nn.Module):
     def from_checkpoint(
         cls, checkpoint: Path | Checkpoint, options: LoadOptions | None = None
     ) -> Sam:
-        """A model with exactly the weights that a folder or file holds, or that are at hand.
+        """A model with exactly the weights of a folder, a file, or a checkpoint in memory.
 
-        Raises ValueError that names every misfit.
+        Raises ValueError that names every tensor that does not fit.
         """
         options = options or LoadOptions()
         adapter = None if options.adapter is None else resolve(options.adapter)
@@ -224,9 +237,9 @@ class Sam(nn.Module):
     ) -> None:
         """Write ``config.json``, ``model.safetensors`` and ``README.md``, a model card.
 
-        base_model: the hub repository that the weights are made of, and license: its identifier
-        there, for the card. The folder appears whole or not at all; FileExistsError is raised when
-        something is there already, ValueError for what is no name.
+        base_model: the hub repository that the weights were made from; license: its identifier
+        there; both for the card. The folder appears whole or not at all. Raises FileExistsError if
+        something is there already, ValueError for a malformed name.
         """
         origin = Origin(base_model, license)
         with whole_folder(folder) as temporary:
@@ -235,7 +248,7 @@ class Sam(nn.Module):
 
 
 def check_labels(labels: mx.array) -> None:
-    """Labels are indices into the table of embeddings, and MLX checks no index."""
+    """Raise ValueError for other labels: they are indices of a table, which MLX does not check."""
     values = np.array(labels.astype(mx.float32))
     if not np.isin(values, (EMPTY, NOT_A_POINT, BACKGROUND, FOREGROUND)).all():
         raise ValueError(
@@ -245,7 +258,7 @@ def check_labels(labels: mx.array) -> None:
 
 
 def build_sam(variant: str, checkpoint: str | Path | None = None) -> Sam:
-    """The model of a released variant: from a checkpoint of it, or with random weights."""
+    """The model of a released variant, from its checkpoint or with random weights."""
     if checkpoint is None:
         model = Sam(VARIANTS[variant])
         mx.eval(model.parameters())

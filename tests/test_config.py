@@ -30,7 +30,7 @@ WRONG = [
     ({"decoder_depth": 10**9}, "decoder_depth is 1000000000; expected a whole number"),
     ({"decoder_heads": 3}, "does not divide among 3 heads"),
     ({"prompt_dim": [128]}, "prompt_dim is"),
-    ({"pixel_std": [1, 1, 0]}, "pixel_std is (1, 1, 0); expected three numbers, of std above 0"),
+    ({"pixel_std": [1, 1, 0]}, "pixel_std is (1, 1, 0); expected three positive numbers"),
     ({"pixel_std": [1, 1, float("nan")]}, "pixel_std"),
     ({"pixel_mean": [1, 1]}, "pixel_mean is (1, 1)"),
     ({"pixel_mean": "abc"}, "pixel_mean is 'abc'"),

@@ -340,7 +340,7 @@ def test_a_decoder_beside_sams(tmp_path, image):
 @pytest.mark.parametrize(
     ("decoders", "message"),
     [
-        ((FineConfig(width=128),), r"'fine' needs the features \['early'\].*'plain' gives"),
+        ((FineConfig(width=128),), r"'fine' needs the features \['early'\].*'plain' only computes"),
         ((), "expected one for mask_decoder"),
         ((CellsConfig(3),), "expected one for mask_decoder"),
         ((MaskDecoderConfig(), FineConfig(128)), "expected one for mask_decoder"),

@@ -28,47 +28,47 @@ from .low_rank import product
 from .unwrap import roots
 
 CONFIG, TENSORS = "adapter_config.json", "adapter_model.safetensors"
-# Fields that are honoured here, and those that say nothing of what the tensors mean. peft leaves
-# fan_in_fan_out aside where a layer is linear, as SAM's are. Any other that is set is refused.
+# Fields that are honoured, and those that do not change what the tensors mean. peft ignores
+# fan_in_fan_out for linear layers, which SAM's are. Any other field that is set is refused.
 HONOURED = {"peft_type", "r", "lora_alpha", "rank_pattern", "alpha_pattern", "use_rslora"}
 HONOURED |= {"bias", "modules_to_save", "fan_in_fan_out", "init_lora_weights"}
 INERT = {"target_modules", "exclude_modules", "layers_to_transform", "layers_pattern"}
 INERT |= {"lora_dropout", "task_type", "auto_mapping", "peft_version", "inference_mode"}
 INERT |= {"base_model_name_or_path", "revision", "megatron_core", "qalora_group_size"}
 INERT |= {"loftq_config", "eva_config", "runtime_config"}
-# Those that leave the base as it is; pissa, olora, corda and others change its weights.
+# These leave the base unchanged; pissa, olora, corda and others modify its weights.
 INITS = (True, False, None, "gaussian", "eva", "orthogonal", "mica")
 INSTEAD = "merge it with peft's merge_and_unload(), and convert the merged model"
-# Biases of modules_to_save, which are there under their plain names too.
+# Copies of modules_to_save, whose tensors are there under their plain names too.
 SECOND = r"\.(original_module|modules_to_save)\."
 
 
 @dataclass(frozen=True)
 class Adapter:
-    """Of a model's tensors, under its modules' names and in PyTorch's layout."""
+    """Changes of a model's tensors, under its modules' names and in PyTorch's layout."""
 
     source: str  # for messages
-    changes: dict[str, mx.array]  # to add
-    replacements: dict[str, mx.array]
+    changes: dict[str, mx.array]  # added to the tensors
+    replacements: dict[str, mx.array]  # of whole tensors
 
 
 def refuse(path: Path) -> None:
-    """Raise ValueError where a path is an adapter's, and not a model's."""
+    """Raise ValueError if a path is that of an adapter, not of a model."""
     folder = path.parent if path.name == TENSORS else path
     if not (folder / CONFIG).is_file() or (path == folder and (path / "config.json").exists()):
         return
     base = read_config(folder).get("base_model_name_or_path") or "BASE"
     raise ValueError(
-        f"{folder} is an adapter, not a whole model: from_pretrained(base, adapter=folder), in the "
-        f"shell --model with --adapter; the base that it names: {short(base)}"
+        f"{folder} is an adapter, not a whole model: use from_pretrained(base, adapter=folder), or "
+        f"--model with --adapter in the shell; it names the base {short(base)}"
     )
 
 
 def merge(weights: Weights, adapter: Path, model: nn.Module, config: SamConfig) -> Weights:
-    """Weights with an adapter's merged into them; what it changes is float32.
+    """Weights with an adapter merged into them. The tensors it changes become float32.
 
-    weights: all of ``model``'s. Raises FileNotFoundError where there is no adapter, ValueError
-    where it is of another kind or of another base.
+    weights: all of ``model``'s. Raises FileNotFoundError if there is no adapter, ValueError if it
+    is of another kind or for another base.
     """
     loaded = read_adapter(adapter, config)
     changes = layouts.to_mlx(loaded.changes, model)
@@ -81,11 +81,11 @@ def merge(weights: Weights, adapter: Path, model: nn.Module, config: SamConfig) 
 def check_base(
     weights: Weights, tensors: list[tuple[str, mx.array]], source: str, config: SamConfig
 ) -> None:
-    """Raise ValueError, one line, where tensors are not those of the base."""
+    """Raise ValueError, in one line, if an adapter's tensors do not fit the base."""
     if any(f"{name.removesuffix('.weight')}.scales" in weights for name, _ in tensors):
         raise ValueError(
-            f"{source} cannot be merged into weights of 8 bits; give the base that they were made "
-            "of, and quantize=8"
+            f"{source} cannot be merged into 8-bit weights; give the base that they were made "
+            "from, with quantize=8"
         )
     if folded := [name for name, _ in tensors if name.endswith((".c.weight", ".bn.weight"))]:
         raise ValueError(f"{source} adapts {folded[0]}, a layer that is folded with its batch norm")
@@ -101,7 +101,7 @@ def check_base(
 
 
 def read_adapter(folder: Path, config: SamConfig) -> Adapter:
-    """An adapter for a model of these sizes, which decide how transformers' names count."""
+    """An adapter for a model of these sizes, on which numbers in transformers' names depend."""
     values = read_config(folder)
     check_config(values, str(folder))
     if not (folder / TENSORS).is_file():
@@ -136,7 +136,7 @@ def read(path: Path) -> dict[str, np.ndarray]:
 def read_config(folder: Path) -> dict[str, Any]:
     path = folder / CONFIG
     if not path.is_file():
-        raise FileNotFoundError(f"{folder} is no adapter: it holds no {CONFIG}")
+        raise FileNotFoundError(f"{folder} is not an adapter: it holds no {CONFIG}")
     values = read_json(path)
     if not isinstance(values, dict):
         raise ValueError(f"{path} holds {short(values)}; expected an object")
@@ -144,7 +144,7 @@ def read_config(folder: Path) -> dict[str, Any]:
 
 
 def check_config(values: Mapping[str, Any], source: str) -> None:
-    """Raise ValueError for other kinds of adapters, and for variants of LoRA, by their names."""
+    """Raise ValueError, naming the kind, for adapters that are not plain LoRA."""
     kind = values.get("peft_type")
     if kind != "LORA":
         raise ValueError(
@@ -162,7 +162,7 @@ def check_config(values: Mapping[str, Any], source: str) -> None:
 def renaming(
     names: Iterable[str], values: Mapping[str, Any], config: SamConfig
 ) -> Callable[[str], str]:
-    """From the names in an adapter to Meta's: without wrappers, and from those of families."""
+    """A function from the names in an adapter to Meta's, without wrappers."""
     mapping = values.get("auto_mapping")
     base = mapping.get("base_model_class") if isinstance(mapping, dict) else None
     to_meta = families.renamer(names, base, config)
@@ -175,7 +175,7 @@ def renaming(
 
 
 def scaling(values: Mapping[str, Any], module: str, rank: int, source: str) -> float:
-    """The factor of a module's B A. Raises ValueError where ``adapter_config.json`` is not its."""
+    """The factor of a module's B A. Raises ValueError if ``adapter_config.json`` does not fit."""
     try:
         declared = pattern_value(values, "rank_pattern", module, values.get("r"))
         alpha = pattern_value(values, "alpha_pattern", module, values.get("lora_alpha"))
@@ -190,7 +190,7 @@ def scaling(values: Mapping[str, Any], module: str, rank: int, source: str) -> f
 
 
 def pattern_value(values: Mapping[str, Any], field: str, module: str, default: Any) -> Any:
-    """Of the patterns in a field, the first that is the module's name or its end."""
+    """The value of the first pattern that matches the module's name or its end, or the default."""
     patterns = values.get(field) or {}
     if not isinstance(patterns, dict):
         raise ValueError(f"{field} is {short(patterns)}; expected an object")

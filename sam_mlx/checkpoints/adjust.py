@@ -8,9 +8,9 @@ from .options import LoadOptions
 
 
 def adjust(config: SamConfig, weights: Weights, options: LoadOptions) -> tuple[SamConfig, Weights]:
-    """Sizes and weights as the options ask for them; kernels in either layout.
+    """Sizes and weights as the options ask for; kernels in either layout.
 
-    Raises ValueError for a size that does not fit.
+    Raises ValueError for an image size that does not fit.
     """
     if options.preprocess is not None:
         config = replace(config, **PREPROCESSING[options.preprocess])
@@ -26,6 +26,6 @@ def check_size(image_size: int, config: SamConfig) -> None:
     if image_size % patch:
         below = max(image_size // patch, 1) * patch
         raise ValueError(
-            f"image_size is {image_size}; expected a multiple of {patch}, the model's patch, as "
-            f"{below} or {below + patch}"
+            f"image_size is {image_size}; expected a multiple of {patch}, the model's patch, such "
+            f"as {below} or {below + patch}"
         )

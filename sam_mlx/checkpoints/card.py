@@ -1,4 +1,4 @@
-"""A model card: the ``README.md`` that the Hugging Face hub shows, and reads tags from."""
+"""A model card: the ``README.md`` that the Hugging Face hub shows and takes tags from."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ from dataclasses import dataclass
 from ..config import SamConfig
 
 HOME = "https://github.com/sam-mlx/sam-mlx"
-NAME = r"[\w-][\w.-]*"  # of an owner or a repository; nothing that YAML or Markdown reads otherwise
+NAME = r"[\w-][\w.-]*"  # of an owner or a repository; plain text in YAML and Markdown
 
 
 @dataclass(frozen=True)
 class Origin:
-    """What a card says of where weights are from. Raises ValueError for what is no name."""
+    """Where weights come from, for the card. Raises ValueError for malformed names."""
 
-    base_model: str | None = None  # the hub repository that they are made of
+    base_model: str | None = None  # the hub repository that they were made from
     license: str | None = None  # its identifier on the hub; "unknown" where it is None
 
     def __post_init__(self) -> None:
@@ -40,7 +40,7 @@ def card(name: str, config: SamConfig, weights: str, origin: Origin, parity: str
     front += [f"license: {origin.license or 'unknown'}"]
     front += [f"base_model: {origin.base_model}"] if origin.base_model else []
     front += ["tags:", "- mlx", "- sam_mlx", "- segment-anything"]
-    of = f", made of [{origin.base_model}](https://huggingface.co/{origin.base_model})"
+    of = f", made from [{origin.base_model}](https://huggingface.co/{origin.base_model})"
     use = ["from sam_mlx import SamPredictor"]
     use += [f"predictor = SamPredictor.from_pretrained({json.dumps(name)})"]
     return "\n".join([

@@ -11,7 +11,7 @@ AXES = {nn.Conv2d: (0, 2, 3, 1), nn.ConvTranspose2d: (1, 2, 3, 0)}
 
 
 def to_mlx(weights: Weights, model: nn.Module) -> dict[str, mx.array]:
-    """Tensors as ``model`` wants them; which are kernels follows from its modules."""
+    """Tensors in MLX's layout. Which of them are kernels follows from ``model``'s modules."""
     axes = kernels(model)
     return {
         name: w.transpose(axes[name]) if name in axes and w.ndim == 4 else w
@@ -26,7 +26,7 @@ def to_torch(weights: Weights, model: nn.Module) -> dict[str, mx.array]:
 
 
 def kernels(model: nn.Module) -> dict[str, tuple[int, ...]]:
-    """The names of a model's kernels, with their axes in ``AXES``."""
+    """A model's kernels by name, with their axes from ``AXES``."""
     return {
         f"{name}.weight": AXES[type(module)]
         for name, module in model.named_modules()

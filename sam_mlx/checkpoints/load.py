@@ -30,11 +30,11 @@ Model = TypeVar("Model", bound=nn.Module)
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """What there is of a model: its tensors as they are stored, and what is said of its sizes."""
+    """A model as it is stored: tensors by name, and its sizes if a config.json gives them."""
 
     tensors: Mapping[str, files.Stored]
-    config: SamConfig | None = None  # None: as the tensors show
-    native: bool = False  # this package's names and layout; otherwise any of the known ones
+    config: SamConfig | None = None  # None: inferred from the tensors
+    native: bool = False  # names and layout are this package's; otherwise any that is known
     source: str = "the checkpoint"  # for messages
 
 
@@ -45,11 +45,10 @@ def load(
     options: LoadOptions,
     adapter: Path | None = None,
 ) -> Model:
-    """The model that ``build`` makes of sizes, with the weights of a folder, a file or a checkpoint
-    at hand. Everything is evaluated.
+    """A model with the weights of a folder, a file or a checkpoint in memory, all evaluated.
 
-    adapter: the folder of the one that the options name. Raises FileNotFoundError, or ValueError
-    that names the file, and every misfit, where it is not a SAM model or the adapter not one of it.
+    build: makes an empty model of given sizes. adapter: the folder that ``options.adapter`` stands
+    for. Raises FileNotFoundError, or ValueError that names the source and every misfit.
     """
     with opened(where) as found:
         native, source = found.native, found.source
@@ -74,7 +73,7 @@ def load(
 
 @contextmanager
 def opened(where: Path | Checkpoint) -> Iterator[Checkpoint]:
-    """A checkpoint whose tensors can be read until the end."""
+    """The checkpoint at a path, whose tensors can be read within the context."""
     if isinstance(where, Checkpoint):
         yield where
         return
@@ -87,7 +86,7 @@ def opened(where: Path | Checkpoint) -> Iterator[Checkpoint]:
 def merge(
     weights: Weights, adapter: Path, model: nn.Module, config: SamConfig, options: LoadOptions
 ) -> Weights:
-    """Weights with an adapter's merged into them, in their own types unless a cast follows."""
+    """Weights with an adapter merged in. They keep their types, unless a cast follows anyway."""
     merged = adapters.merge(weights, adapter, model, config)
     if options.dtype is not None:
         return merged
@@ -95,7 +94,7 @@ def merge(
 
 
 def fill(model: nn.Module, weights: Weights, options: LoadOptions) -> None:
-    """Weights into a model that has exactly these, in the precision that is asked for."""
+    """Put weights into a model that has exactly these, in the precision the options ask for."""
     model.load_weights(list(cast(weights, options.mlx_dtype).items()))
     if options.quantize:
         quantize_linears(model, lambda path: path.startswith("image_encoder."))
@@ -104,14 +103,14 @@ def fill(model: nn.Module, weights: Weights, options: LoadOptions) -> None:
 
 
 def check_finite(model: nn.Module, source: str) -> None:
-    """Raise ValueError where weights hold NaN or infinity: every mask would come out empty."""
+    """Raise ValueError if weights are NaN or infinite: every mask would come out empty."""
     weights = {n: w for n, w in weights_of(model).items() if mx.issubdtype(w.dtype, mx.floating)}
     finite = [mx.isfinite(w).all() for w in weights.values()]
     mx.eval(finite)
     wrong = [name for name, fine in zip(weights, finite) if not fine.item()]
     if wrong:
         raise ValueError(
-            f"{source} holds NaN or infinite values in {len(wrong)} tensors, as {wrong[0]}"
+            f"{source} holds NaN or infinite values in {len(wrong)} tensors, such as {wrong[0]}"
         )
 
 
@@ -134,7 +133,7 @@ def check_fit(expected: Weights, weights: Weights, config: SamConfig, source: st
     ]
     if problems:
         other = other_model(weights)
-        is_that = f"is of {other}, which is another model than SAM" if other else ""
+        is_that = f"is a checkpoint of {other}, not of SAM" if other else ""
         rest = [f"and {len(problems) - MAX_LISTED} more"] if len(problems) > MAX_LISTED else []
         raise ValueError(
             f"{source} "
@@ -145,7 +144,7 @@ def check_fit(expected: Weights, weights: Weights, config: SamConfig, source: st
 
 
 def cast(weights: Weights, dtype: mx.Dtype | None) -> dict[str, mx.array]:
-    """Weights in another precision, except the frequencies that coordinates are encoded with."""
+    """Weights in another precision, except the frequencies that encode coordinates."""
 
     def wanted(name: str, stored: mx.Dtype) -> mx.Dtype:
         if "gaussian_matrix" in name:

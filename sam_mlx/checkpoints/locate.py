@@ -1,4 +1,4 @@
-"""Where a model's name leads: into the package, to a path, or to the hub."""
+"""What a model's name stands for: a folder of the package, a path, or a hub repository."""
 
 from pathlib import Path
 
@@ -6,8 +6,8 @@ from .files.pytorch import SUFFIXES
 
 ASSETS = Path(__file__).parents[1] / "assets"
 SAFETENSORS = ["*.json", "*.safetensors"]
-PYTORCH = ["*.json", "pytorch_model*.bin"]  # where there is nothing else
-RELEASED = "as facebook/sam-vit-base, -large and -huge; 'nano' ships with the package"
+PYTORCH = ["*.json", "pytorch_model*.bin"]  # if there is nothing else
+RELEASED = "such as facebook/sam-vit-base, -large and -huge; 'nano' ships with the package"
 
 
 def resolve(path_or_repo: str | Path, revision: str | None = None) -> Path:
@@ -30,7 +30,7 @@ def resolve(path_or_repo: str | Path, revision: str | None = None) -> Path:
 
 
 def download(repo: str, revision: str | None) -> Path:
-    """A snapshot of a hub repository, from the hub's cache where it is there."""
+    """A snapshot of a hub repository, from the hub's cache if it is there."""
     from huggingface_hub import errors, snapshot_download
 
     where = f"{repo} at revision {revision}" if revision else repo
@@ -40,7 +40,7 @@ def download(repo: str, revision: str | None) -> Path:
             folder = snapshot_download(repo, revision=revision, allow_patterns=PYTORCH)
     except errors.GatedRepoError as error:
         raise FileNotFoundError(
-            f"{where} asks for its terms to be accepted on huggingface.co; then: hf auth login"
+            f"{where} asks you to accept its terms on huggingface.co; do that, then: hf auth login"
         ) from error
     except (errors.RepositoryNotFoundError, errors.RevisionNotFoundError) as error:
         raise FileNotFoundError(

@@ -4,9 +4,10 @@ import numpy as np
 
 
 def product(a: np.ndarray, b: np.ndarray, name: str) -> np.ndarray:
-    """B A of two linear layers' weights, or of two convolutions', the second of 1x1.
+    """B A, for the weights of two linear layers or two convolutions, the second 1x1.
 
-    Raises ValueError, with ``name``, which is A's, where there is no such product.
+    a: (rank, in, ...); b: (out, rank, 1, ...). Returns (out, in, ...). name: of A, for the
+    ValueError that is raised if the shapes do not fit.
     """
     if a.ndim < 2 or not a.size or b.shape != (b.shape[:1] + a.shape[:1] + (1,) * (a.ndim - 2)):
         raise ValueError(f"{name} is {a.shape} and its other half {b.shape}: they have no product")

@@ -1,4 +1,4 @@
-"""A model as a folder that ``read`` takes, and whether one is as it was written."""
+"""A model as a folder that ``load`` takes, and whether such a folder is undamaged."""
 
 import json
 from pathlib import Path
@@ -16,9 +16,8 @@ WEIGHTS = "model.safetensors"
 
 
 def write_checkpoint(folder: Path, model: nn.Module, config: SamConfig) -> None:
-    """Write ``config.json``, with the digest of the weights, and ``model.safetensors``.
-
-    Into a folder that is there.
+    """Write ``config.json``, with the digest of the weights, and ``model.safetensors`` into an
+    existing folder.
     """
     weights = weights_of(model)
     with writing(WEIGHTS):
@@ -33,9 +32,9 @@ def write_checkpoint(folder: Path, model: nn.Module, config: SamConfig) -> None:
 def write_card(
     folder: Path, name: str, model: Any, config: SamConfig, origin: Origin, parity: str = ""
 ) -> None:
-    """Write ``README.md``, the model card, of a checkpoint that ``from_pretrained`` takes by name.
+    """Write ``README.md``, the model card.
 
-    parity: a table in Markdown, and what it is of.
+    name: what ``from_pretrained`` takes; parity: a table in Markdown, with a heading sentence.
     """
     weights = precision(model, model.dtype)
     text = card(name, config, weights, origin, parity)
@@ -43,9 +42,9 @@ def write_card(
 
 
 def verify(path: Path) -> str:
-    """The SHA-256 of a saved folder's weights, which is the one that its ``config.json`` has.
+    """The SHA-256 of a saved folder's weights, checked against its ``config.json``.
 
-    Raises ValueError where it is another, and where ``config.json`` has none.
+    Raises ValueError if they differ, or if ``config.json`` has none.
     """
     config = path / "config.json"
     values = read_json(config) if config.is_file() else {}
@@ -54,7 +53,7 @@ def verify(path: Path) -> str:
     if not isinstance(expected, str):
         raise ValueError(
             f"{path} has no digest to compare with: save_pretrained and python -m convert write "
-            "one into config.json, for folders of this package"
+            "one into the config.json of their folders"
         )
     found = sha256(path / WEIGHTS)
     if found != expected:
@@ -72,7 +71,7 @@ def precision(model: nn.Module, dtype: mx.Dtype) -> str:
 
 
 def quantization(model: nn.Module) -> dict[str, Any]:
-    """How layers are quantised, in the form that mlx-lm writes: what most have, and the others."""
+    """How layers are quantised, in mlx-lm's form: what most have in common, and the exceptions."""
     common = {"group_size": 64, "bits": QuantizedLinear.bits, "mode": "affine"}
     others = {
         path: {**common, "group_size": module.group_size}

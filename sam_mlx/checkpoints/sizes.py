@@ -9,17 +9,17 @@ from .unwrap import other_model
 
 
 def infer(weights: Weights) -> SamConfig:
-    """Read every size of a SAM model from the shapes of its tensors, under Meta's names.
+    """Every size of a SAM model, from the shapes of its tensors under Meta's names.
 
-    What shows nowhere is that of the released models: the decoder's number of heads is that of
-    the variant whose other sizes these are, or 8. Raises ValueError when the tensors are not SAM's.
+    The decoder's number of heads shows in no shape: it is that of the released variant with the
+    same other sizes, or 8. Raises ValueError when the tensors are not SAM's.
     """
     encoder = encoder_in(weights)
     if encoder is None:
         kinds = ", ".join(ENCODERS)
         if other := other_model(weights):
-            raise ValueError(f"it is of {other}, which is another model than SAM")
-        raise ValueError(f"its image encoder is none of {kinds}")
+            raise ValueError(f"it is a checkpoint of {other}, not of SAM")
+        raise ValueError(f"its image encoder is not one of {kinds}")
     config = replace(
         encoder.infer(weights),
         prompt_dim=shape_of(weights, "prompt_encoder.no_mask_embed.weight")[1],

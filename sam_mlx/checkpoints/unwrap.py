@@ -1,7 +1,7 @@
-"""SAM's tensors among what trainers store with them, found by what remains being SAM's names.
+"""SAM's tensors among all that trainers store, found by the names of its parts.
 
-Wrappers (``{"model": {...}}``) and prefixes (``module.``) are one thing here: a path before the
-name of one of the model's parts.
+Wrappers (``{"model": {...}}``) and prefixes (``module.``) are treated alike: both are a path before
+the name of a part.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ PARTS = {
     "prompt encoder": ("prompt_encoder", "shared_image_embedding"),
     "mask decoder": ("mask_decoder",),
 }
-# Of torch.compile, DataParallel, and modules that were pickled whole; also within a name.
+# Added by torch.compile, DataParallel, and pickled modules; anywhere in a name.
 NOISE = {"_orig_mod", "module", "_modules", "_parameters", "_buffers"}
 # Copies that trainers keep beside the model.
 COPIES = {"ema", "averaged", "teacher", "swa"}
@@ -47,7 +47,7 @@ OTHERS = {
 
 
 def other_model(names: Mapping[str, Any]) -> str | None:
-    """The model that is none of SAM's and has such names, where it is known."""
+    """The known model other than SAM that has tensors with these names, or None."""
     for found, pattern in OTHERS.items():
         if any(re.search(pattern, name) for name in names):
             return found
@@ -55,11 +55,11 @@ def other_model(names: Mapping[str, Any]) -> str | None:
 
 
 def unwrap(tensors: Mapping[str, T], source: str) -> dict[str, T]:
-    """SAM's tensors under the names of its parts, whatever is around them.
+    """SAM's tensors under the names of its parts, without wrappers and prefixes.
 
-    Of several models in one file the first is taken that is no copy (``ema``, ``teacher``), and a
-    warning says so, as it does of tensors that are in a part of their own outside of SAM's three.
-    Raises ValueError where the parts are not there.
+    If a file holds several models, the first that is not a copy (``ema``, ``teacher``) is used. A
+    warning says so, and another lists tensors that are not SAM's. Raises ValueError when a part is
+    missing.
     """
     models: dict[str, dict[str, T]] = {}
     outside = []
@@ -79,41 +79,45 @@ def unwrap(tensors: Mapping[str, T], source: str) -> dict[str, T]:
 
 
 def roots() -> set[str]:
-    """How the names of tensors begin: with the parts, and those of decoders beside SAM's."""
+    """The first words of tensors' names: SAM's parts, and those of other registered decoders."""
     return {*chain.from_iterable(PARTS.values()), *(kind.part for kind in DECODERS.values())}
 
 
 def split(name: str, known: set[str]) -> tuple[str, str]:
-    """What is before the name of a part, and the rest; all of it where there is none."""
+    """The words before the name of a part, and the rest; without a part, the last word."""
     words = [word for word in name.split(".") if word not in NOISE]
     at = next((i for i, word in enumerate(words) if word in known), len(words) - 1)
     return ".".join(words[:at]), ".".join(words[at:])
 
 
 def missing(model: Mapping[str, Any]) -> list[str]:
-    """Which of the three parts are not there."""
+    """The parts of SAM that a model lacks."""
     there = {name.split(".")[0] for name in model}
     return [part for part, roots in PARTS.items() if not there.intersection(roots)]
 
 
 def why_none(tensors: Mapping[str, Any], models: Mapping[str, Mapping[str, Any]]) -> str:
+    """Why there is no SAM among these tensors."""
     if found := other_model(tensors):
-        return f"it is of {found}, which is another model than SAM"
+        return f"it is a checkpoint of {found}, not of SAM"
     if not tensors:
         return "it holds no tensors by name"
     if models:
         largest = max(models.values(), key=len)
         return f"it holds no {' and no '.join(missing(largest))}; SAM has {', '.join(PARTS)}"
     return (
-        "not a SAM checkpoint: none of its tensors, as "
-        f"{shown(next(iter(tensors)))}, is of an {', '.join(PARTS)}"
+        f"not a SAM checkpoint: none of its tensors (for example {shown(next(iter(tensors)))}) "
+        f"belongs to an {', '.join(PARTS)}"
     )
 
 
 def tell(whole: list[str], chosen: str, outside: list[str], source: str) -> None:
+    """Warn of other models in the file, and of tensors that are not SAM's."""
     if len(whole) > 1:
         others = ", ".join(short(prefix) for prefix in whole if prefix != chosen)
-        warnings.warn(f"{source}: taken is {short(chosen)}; there is also {others}", stacklevel=2)
+        warnings.warn(
+            f"{source}: using {short(chosen)}; the file also holds {others}", stacklevel=2
+        )
     before = f"{chosen}." if chosen else ""
     own = Counter(
         before * name.startswith(before) + name.removeprefix(before).split(".")[0]

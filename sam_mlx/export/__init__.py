@@ -2,7 +2,7 @@
 
 An ``.mlxfn`` file holds MLX's own graph and the weights. C++ loads it with
 ``mlx::core::import_function``, Swift with ``importFunction(from:)``. Every input has a fixed
-shape; a file holds one trace for each combination of shapes and types it accepts (``schema``).
+shape; a file holds one trace for each combination of shapes and types that it accepts (``schema``).
 """
 
 from __future__ import annotations
@@ -43,19 +43,20 @@ def export(
 ) -> dict[str, Any]:
     """Write ``encoder.mlxfn``, ``decoder.mlxfn`` and ``export.json`` into a new folder.
 
-    model: a model, or what ``Sam.from_pretrained`` takes; dtype, quantize, revision and adapter
-    are that function's; all but revision change a given model too. points: prompt slots of the
-    decoder, one number or several; a box takes two. sizes: (height, width) in pixels of original
-    images for which ``masks_HEIGHTxWIDTH.mlxfn`` is written too. reader: "swift" where an app on
-    mlx-swift is to load the files. ``export.json`` describes every file; ``examples/cpp`` and
-    ``examples/swift`` use them.
+    model: a model, or what ``Sam.from_pretrained`` takes. dtype, quantize, revision, adapter,
+    image_size and preprocess: as there; all but revision also apply to a given model. points:
+    prompt slots of the decoder, one number or several; a box takes two. sizes: (height, width) in
+    pixels of original images, for each of which ``masks_HEIGHTxWIDTH.mlxfn`` is written too.
+    reader: "swift" if an app on mlx-swift is to load the files. ``export.json`` describes every
+    file; ``examples/cpp`` and ``examples/swift`` use them.
 
     The files are loaded again and compared with ``SamPredictor`` on a test image; the folder
-    appears only when they agree. They run on the device kind they were traced on.
+    appears only if they agree. They run on the kind of device they were traced on.
 
-    Returns what ``export.json`` holds. Raises FileExistsError when the folder exists already,
-    OSError when it cannot be written, ValueError for arguments out of range, RuntimeError when
-    the files differ from the model or do not run here, or the reader has another MLX than this.
+    Returns the content of ``export.json``. Raises FileExistsError if the folder exists, OSError if
+    it cannot be written, ValueError for arguments out of range and for models with other decoders
+    or preprocessing than SAM's, RuntimeError if the files differ from the model or do not run here,
+    or if the reader has another MLX.
     """
     check_reader(reader)
     folder = refuse_existing(out_folder)
@@ -84,19 +85,19 @@ def export(
 def check_slots(points: int | Sequence[int]) -> list[int]:
     counts = list(points) if isinstance(points, Sequence) else [points]
     if not counts or any(not isinstance(n, int) or n < 1 for n in counts):
-        raise ValueError(f"points is {points!r}; expected whole numbers of slots, 1 or more")
+        raise ValueError(f"points is {points!r}; expected whole numbers of slots, at least 1")
     return sorted(set(counts))
 
 
 def check_size(size: Sequence[int]) -> tuple[int, int]:
     size = tuple(size)
     if len(size) != 2 or any(not isinstance(side, int) or side < 1 for side in size):
-        raise ValueError(f"size is {size!r}; expected (height, width) in pixels, 1 or more each")
+        raise ValueError(f"size is {size!r}; expected (height, width) in pixels, at least 1 each")
     return size[0], size[1]
 
 
 def check_preprocessing(config: SamConfig) -> None:
-    """Apps resize as SAM does, and the encoder does the rest."""
+    """Raise ValueError for other preprocessing than SAM's, which apps and the encoder share."""
     others = {
         n: getattr(config, n) for n, usual in CHOICES.items() if getattr(config, n) != usual[0]
     }
@@ -108,7 +109,7 @@ def check_preprocessing(config: SamConfig) -> None:
 
 
 def check_decoders(config: SamConfig) -> None:
-    """Files hold SAM's own functions, of the image embedding alone."""
+    """Raise ValueError for other decoders: files pass on the image embedding only."""
     if config.decoders != SamConfig.decoders:
         raise ValueError(
             f"the model has the decoders {[sizes.type for sizes in config.decoders]}; only a model "
@@ -117,14 +118,14 @@ def check_decoders(config: SamConfig) -> None:
 
 
 def prepare(model: Sam | str | Path, options: LoadOptions) -> Sam:
-    """The model in the wanted precision, its arrays in a form that MLX exports rightly."""
+    """The model in the wanted precision, with arrays in a form that MLX exports correctly."""
     if not isinstance(model, Sam):
         model = Sam.load(model, options)
     elif options != LoadOptions():
         checkpoint = Checkpoint(weights_of(model), model.config, native=True, source="the model")
         model = Sam.from_checkpoint(checkpoint, options)
-    # MLX 0.32.4 writes the memory of a constant as it lies, in the wrong order where it is a
-    # transposed view; and what is not evaluated, as the graph that makes it.
+    # MLX 0.32.4 writes a constant's memory as it lies, in the wrong order for a transposed view, and
+    # a constant that is not evaluated as the graph that computes it.
     for module in model.modules():
         for name, value in module.items():
             if isinstance(value, mx.array):

@@ -34,17 +34,17 @@ def tolerance(dtype: mx.Dtype) -> float:
 
 
 class Comparison:
-    """What the files give beside what ``SamPredictor`` gives; the largest differences so far."""
+    """Compares what the files return with ``SamPredictor``, and keeps the largest differences."""
 
     def __init__(self, tolerance: float):
         self.tolerance = tolerance
         self.largest: dict[str, float] = {}
 
     def values(self, name: str, ours: mx.array, expected: np.ndarray) -> float:
-        """Raise ValueError where they differ; returns the difference that is allowed."""
+        """Raise ValueError if they differ by too much; returns the difference that is allowed."""
         difference = float(np.abs(as_float32(ours) - expected).max())
         allowed = self.tolerance * max(1.0, float(np.abs(expected).max()))
-        if not difference <= allowed:  # in words that NaN does not pass
+        if not difference <= allowed:  # written so that NaN does not pass
             raise ValueError(
                 f"{name} differ from SamPredictor's by {difference:.3g}, allowed {allowed:.3g}"
             )
@@ -52,7 +52,7 @@ class Comparison:
         return allowed
 
     def masks(self, measured: Sequence[mx.array], logits: np.ndarray, allowed: float) -> None:
-        """Masks, stability scores and areas against logits (M, h, w) known to ``allowed``."""
+        """Check masks, stability scores and areas against logits (M, h, w) known to ``allowed``."""
         masks, stability, areas = (np.array(x[0]) for x in measured)
         _, h, w = logits.shape
         shown = masks[:, :h, :w]
@@ -61,16 +61,16 @@ class Comparison:
             raise ValueError("masks differ from SamPredictor's")
         if (areas != shown.sum((1, 2))).any() or masks.sum() != shown.sum():
             raise ValueError("areas differ from the pixels of the masks, or masks leave the image")
-        # The stability score lies between those of logits moved by what is allowed.
-        least, most = (stability_of(logits, moved) for moved in (allowed, -allowed))
-        if not ((least - 1e-6 <= stability) & (stability <= most + 1e-6)).all():
+        # The stability score lies between those of logits moved by the allowed difference.
+        low, high = (stability_of(logits, moved) for moved in (allowed, -allowed))
+        if not ((low - 1e-6 <= stability) & (stability <= high + 1e-6)).all():
             raise ValueError("stability_scores differ from SamPredictor's")
         pixels = int((shown != (logits > 0)).sum())
         self.largest["mask_pixels"] = max(self.largest.get("mask_pixels", 0), pixels)
 
 
 def stability_of(logits: np.ndarray, moved: float) -> np.ndarray:
-    """The scores of logits (M, h, w), the thresholds ``moved`` away from each other."""
+    """Stability scores of logits (M, h, w), with both thresholds ``moved`` outwards."""
     inner = (logits > STABILITY_OFFSET + moved).sum((1, 2))
     outer = (logits > -STABILITY_OFFSET - moved).sum((1, 2))
     return inner / np.maximum(outer, 1)
@@ -81,7 +81,8 @@ def check(
 ) -> dict[str, float]:
     """Load the files, run every trace on a test image and compare with ``SamPredictor``.
 
-    Returns the largest differences. RuntimeError when one is too large or a file does not run.
+    Returns the largest differences. Raises RuntimeError if one is too large, or if a file does not
+    run.
     """
     try:
         functions: Any = {
@@ -91,7 +92,7 @@ def check(
     except (ValueError, RuntimeError) as error:
         raise RuntimeError(
             f"the exported files fail their check on {mx.default_device()} in "
-            f"{dtype_name(model.dtype)}, none is kept: {error}"
+            f"{dtype_name(model.dtype)}; none is kept: {error}"
         ) from error
 
 
@@ -118,7 +119,7 @@ def compare(
 def compare_encoder(
     functions: Functions, predictor: SamPredictor, comparison: Comparison, step: Step
 ) -> mx.array:
-    """Returns the image embedding that the file gives."""
+    """Check the encoder's file; returns its image embedding."""
     S = predictor.model.config.image_size
     height, width = predictor.input_size  # the example's own: predict() answers in it
     square = np.full((1, S, S, 3), 255, np.uint8)
@@ -141,7 +142,7 @@ def compare_decoder(
     input_size = mx.array(predictor.input_size, mx.int32)
     for prompt in example_prompts(slots, predictor.original_size):
         mask_input = None
-        for _ in range(2):  # the second time with a mask of the first as a prompt
+        for _ in range(2):  # the second time with a mask from the first as a prompt
             logits, scores, low_res = predict_all(predictor, prompt, mask_input)
             inputs = [*fill_slots(prompt, slots), input_size]
             inputs += [] if mask_input is None else [mx.array(mask_input)[None]]
@@ -155,7 +156,7 @@ def compare_decoder(
 def compare_upscaler(
     functions: Functions, predictor: SamPredictor, comparison: Comparison, size: tuple[int, int]
 ) -> None:
-    """As if the picture had been of that size."""
+    """Check an upscaler's file, as if the picture had been of that size."""
     embedding = predictor.get_image_embedding()
     input_size = transforms.preprocess_shape(size, predictor.model.config.image_size)
     of_size = SamPredictor(predictor.model)
@@ -179,7 +180,7 @@ def example_image(side: int) -> np.ndarray:
 
 
 def example_prompts(slots: int, size: tuple[int, int]) -> list[Prompt]:
-    """Prompts of ``predict`` that fit: one point, as many as fit, a box and as many as fit."""
+    """Prompts of ``predict``: one point, as many as fit, and a box with as many as fit."""
     height, width = size
     coords = np.random.default_rng(0).uniform((0, 0), (width, height), (slots, 2))
     labels = (np.arange(slots) + 1) % 2
@@ -194,7 +195,7 @@ def example_prompts(slots: int, size: tuple[int, int]) -> list[Prompt]:
 def fill_slots(prompt: Prompt, slots: int) -> tuple[mx.array, mx.array]:
     """A prompt in the input frame as the decoder's point_coords and point_labels."""
     coords, labels, box = prompt
-    # The padding must not matter: NaN shows where it does.
+    # Padding must not matter: NaN would show if it did.
     filled = np.full((1, slots, 2), np.nan, np.float32)
     kinds = np.full((1, slots), EMPTY_SLOT, np.int32)
     used = 0

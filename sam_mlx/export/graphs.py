@@ -1,7 +1,7 @@
 """The functions that exported files hold: image encoder, mask decoder, enlargement of masks.
 
-Slots of prompts are the app's border: there a label of -1 is an empty slot, as in Meta's ONNX
-export, where in ``SamPredictor.predict`` it is Meta's "not a point" (``prompts``).
+Apps fill slots with prompts. There a label of -1 marks an empty slot, as in Meta's ONNX export; in
+``SamPredictor.predict`` it is Meta's "not a point" (``prompts``).
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from ..registry import IMAGE_EMBEDDING
 from ..sam import Sam
 from .schema import STABILITY_OFFSET, Trace
 
-EMPTY_SLOT = -1  # what apps label unused slots with; inside the model that is EMPTY
+EMPTY_SLOT = -1  # an app's label for unused slots; in the model they are EMPTY
 
 
 def image_encoder(model: Sam) -> Callable[..., tuple[mx.array, ...]]:
@@ -28,8 +28,8 @@ def image_encoder(model: Sam) -> Callable[..., tuple[mx.array, ...]]:
 
     def encode(image: mx.array, input_size: mx.array) -> tuple[mx.array]:
         pixels = transforms.normalize(image, config)
-        # The model expects zeros beside the image after normalisation, which no pixel value
-        # turns into exactly.
+        # The model expects exact zeros beside the image after normalisation, which no pixel value
+        # gives.
         pixels = mx.where(inside_image(input_size, config)[..., None], pixels, 0)
         return (model.encode_image(pixels),)
 
@@ -37,7 +37,7 @@ def image_encoder(model: Sam) -> Callable[..., tuple[mx.array, ...]]:
 
 
 def inside_image(input_size: mx.array, config: SamConfig) -> mx.array:
-    """Which pixels of the padded square show the image: (S, S) bool."""
+    """The pixels of the padded square that show the image: (S, S) bool."""
     side = mx.arange(config.image_size)
     return (side[:, None] < input_size[0]) & (side < input_size[1])
 
@@ -73,8 +73,8 @@ def mask_decoder(model: Sam) -> Callable[..., tuple[mx.array, ...]]:
 def slots(coords: mx.array, labels: mx.array) -> tuple[mx.array, mx.array]:
     """App-side slots (1, N, 2) and (1, N) as the prompt encoder's tokens, one more of them.
 
-    The last token is the padding point that a prompt of points has and one with a box has not;
-    where it does not belong it is empty, as unused slots are.
+    The last token is the padding point of a prompt of points without a box. For other prompts it is
+    empty, as unused slots are.
     """
     used = (labels >= 0) & (labels <= BOTTOM_RIGHT)
     box = (used & (labels >= TOP_LEFT)).any(axis=1, keepdims=True)
@@ -82,7 +82,7 @@ def slots(coords: mx.array, labels: mx.array) -> tuple[mx.array, mx.array]:
     labels = mx.concatenate(
         [mx.where(used, labels, EMPTY), mx.where(padded, NOT_A_POINT, EMPTY)], axis=1
     )
-    # Coordinates of an empty slot may be anything, also NaN: they must not reach the sines.
+    # An empty slot's coordinates may be anything, even NaN: they must not reach the sines.
     coords = mx.where(used[..., None], coords, 0)
     return mx.concatenate([coords, mx.zeros((1, 1, 2))], axis=1), labels
 

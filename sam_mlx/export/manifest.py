@@ -1,4 +1,4 @@
-"""``export.json``, which tells an app all that it has to know about the files beside it."""
+"""``export.json``, which tells an app everything about the files beside it."""
 
 from __future__ import annotations
 

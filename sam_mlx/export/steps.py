@@ -1,4 +1,4 @@
-"""Progress of an export, whose steps may take minutes each in half precision on a CPU."""
+"""Progress of an export: in half precision on a CPU, a step may take minutes."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ Step = Callable[[str], None]  # called as a step begins, with what it does
 
 
 class Steps:
-    """A bar on a terminal, nothing elsewhere."""
+    """A progress bar on a terminal, nothing elsewhere."""
 
     def __init__(self, total: int):
         self.bar = tqdm(total=total, unit="step", disable=None, leave=False)

@@ -74,7 +74,7 @@ class Attention(nn.Module):
         """x: (B, H, W, C); window: cells a side, or 0 for the whole grid as one window."""
         B, H, W, C = x.shape
         size = (window, window) if window else (H, W)
-        # As in the original the zeros beside the grid are cells like others: their keys and
+        # As in the original, the zeros beside the grid are cells like any other: their keys and
         # values are the bias.
         x = window_partition(x, window) if window else x.flatten(1, 2)  # (windows, cells, C)
         qkv = self.qkv(x).reshape(*x.shape[:2], 3, self.heads, -1)
@@ -156,7 +156,7 @@ def recognises(weights: Weights) -> bool:
 
 
 def infer(weights: Weights) -> SamConfig:
-    """Sizes off the shapes of tensors with Meta's names, in PyTorch's layout."""
+    """Sizes from the shapes of tensors with Meta's names, in PyTorch's layout."""
     dim, _, patch, _ = shape_of(weights, "image_encoder.patch_embed.proj.weight")
     _, grid, _, _ = shape_of(weights, "image_encoder.pos_embed")
     depth = count(weights, r"image_encoder\.blocks\.(\d+)\.")
@@ -168,9 +168,9 @@ def infer(weights: Weights) -> SamConfig:
 
 
 def _windows(lengths: list[int], grid: int) -> tuple[tuple[int, ...], int]:
-    """Which blocks are global and the window of the others, from the lengths of their tables.
+    """The indices of the global blocks, and the window of the others, from the lengths of tables.
 
-    Tables are 2 * size - 1 long. A global block's may be left over from another image size.
+    Tables are 2 * size - 1 long. Those of global blocks may stem from another image size.
     """
     longest = 2 * grid - 1 if 2 * grid - 1 in lengths else max(lengths)
     windows = {(n + 1) // 2 for n in lengths if n != longest} or {grid}
@@ -180,7 +180,7 @@ def _windows(lengths: list[int], grid: int) -> tuple[tuple[int, ...], int]:
 
 
 def fit_relative_positions(weights: Weights, config: SamConfig) -> dict[str, mx.array]:
-    """Interpolate relative-position tables of another length to the one the model needs.
+    """Interpolate relative-position tables to the lengths that the model needs.
 
     The original does so in every forward pass (``get_rel_pos``); once is enough.
     """
@@ -202,8 +202,8 @@ def _fit_table(name: str, table: mx.array, config: SamConfig) -> mx.array:
 def resize_positions(weights: Weights, config: SamConfig) -> dict[str, mx.array]:
     """All positions for another ``image_size``.
 
-    The absolute ones bicubic, as ViTDet's code does for other sizes than trained
-    (detectron2's ``get_abs_pos``); the relative ones as the original (``get_rel_pos``).
+    Absolute ones are interpolated bicubically, as in ViTDet's code (detectron2's ``get_abs_pos``);
+    relative ones as in the original (``get_rel_pos``).
     """
     name = "image_encoder.pos_embed"
     table = as_float32(weights[name])[0]  # (G, G, C)

@@ -27,8 +27,9 @@ def conv_as_matmul(conv: nn.Conv2d, x: mx.array) -> mx.array:
 
 
 def make_neck(width: int, dim: int) -> list[Any]:
-    """The layers that end every encoder, from its width to the embedding's (original:
-    ``ImageEncoderViT.neck``).
+    """The last layers of every encoder, from its width to the embedding's.
+
+    Original: ``ImageEncoderViT.neck``.
     """
     return [
         nn.Conv2d(width, dim, 1, bias=False),
@@ -51,10 +52,10 @@ class Linear(nn.Linear):
 
 
 class QuantizedLinear(nn.QuantizedLinear):
-    """A linear layer whose weights are stored in 8 bits, and made whole for each use.
+    """A linear layer whose weights are stored in 8 bits and dequantised for each use.
 
-    MLX's product with packed weights suits a few rows; with 1024 of 768 it takes 30 times
-    as long on the CPU (3.5 s, against 0.11 s).
+    MLX's product with packed weights suits a few rows; for 1024 rows of 768 it takes 30 times as
+    long on a CPU (3.5 s against 0.11 s).
     """
 
     bits = 8
@@ -132,7 +133,7 @@ def window_unpartition(windows: mx.array, window: int, shape: tuple[int, int]) -
 
 
 def as_float32(tensor: mx.array) -> np.ndarray:
-    """A tensor's values for numpy, which has not all of MLX's types."""
+    """A tensor as a numpy array. numpy lacks some of MLX's types, so float32 for all."""
     return np.array(mx.array(tensor).astype(mx.float32))
 
 
@@ -140,7 +141,7 @@ def interpolate_rows(x: np.ndarray, size: int, part: range | None = None) -> np.
     """Linear interpolation of a matrix's rows to ``size`` rows, or ``part`` of these, in float64.
 
     Half-pixel centres, edges clamped, no antialiasing: PyTorch's ``interpolate`` with
-    ``align_corners=False``. Of an identity it is the matrix that interpolates.
+    ``align_corners=False``. Applied to an identity it gives the matrix that interpolates.
     """
     rows = np.arange(size) if part is None else np.asarray(part)
     centre = np.maximum((rows + 0.5) * (len(x) / size) - 0.5, 0)

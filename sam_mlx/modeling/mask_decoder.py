@@ -52,11 +52,11 @@ class MaskDecoder(nn.Module):
         dense: mx.array,
         multimask_output: bool | None,
     ) -> tuple[mx.array, mx.array]:
-        """features: the image embedding (1, G, G, C), by name; image_pe: (1, G, G, C); the rest as
-        ``PromptEncoder`` gives it.
+        """features: the image embedding (1, G, G, C) by name. image_pe: (1, G, G, C). sparse, valid
+        and dense: as ``PromptEncoder`` gives them.
 
-        Returns mask logits (B, M, 4G, 4G) and predicted IoU (B, M): the multimask outputs, the
-        single one, or with None all of them, the single one first.
+        Returns mask logits (B, M, 4G, 4G) and predicted IoU (B, M). multimask_output: True for the
+        multimask outputs, False for the single one, None for all of them, the single one first.
         """
         image_embeddings = features[IMAGE_EMBEDDING]
         B, G = len(sparse), image_embeddings.shape[1]
@@ -77,10 +77,10 @@ class MaskDecoder(nn.Module):
         return interleave(masks, G), iou[:, wanted.start : wanted.stop]
 
     def upscale(self, image: mx.array) -> mx.array:
-        """(B, G*G, C) to (B, G*G*16, C/8): each cell's 4x4 pixels as 2x2 of 2x2, side by side.
+        """(B, G*G, C) to (B, G*G*16, C/8): a cell's 4x4 pixels in a row, as 2x2 blocks of 2x2.
 
-        A 2x2 transposed convolution of stride 2 is one matrix product per cell, and what
-        follows works pixel by pixel: pixels are put into place once, on the finished masks.
+        A 2x2 transposed convolution of stride 2 is one matrix product per cell, and the layers
+        after it work pixel by pixel. So pixels are put into place only once, in the finished masks.
         """
         conv1, norm, _, conv2, _ = self.output_upscaling
         x = gelu(norm(transposed_conv(conv1, image)))
@@ -106,7 +106,7 @@ def recognises(weights: Weights) -> bool:
 
 
 def infer(weights: Weights, config: SamConfig) -> SamConfig:
-    """Sizes from the shapes of tensors with Meta's names. The number of heads shows nowhere."""
+    """Sizes from the shapes of tensors with Meta's names. The number of heads shows in none."""
     layers, head = "mask_decoder.transformer.layers", "mask_decoder.iou_prediction_head.layers"
     return replace(
         config,

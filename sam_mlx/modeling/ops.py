@@ -1,8 +1,8 @@
-"""Operations that are not computed alike on every device: their plain forms, and the dispatch.
+"""Operations that differ between devices: their plain forms, and the choice between forms.
 
-A function here is the plain form, which Metal and CUDA run with fused kernels; its decorator
-names the form of ``ops_x86`` and where that is faster. ``use_plain_forms`` switches all of those
-off. Besides this file only ``streams`` computes differently on different devices.
+Each function is the plain form, which Metal and CUDA run with fused kernels. Its decorator names
+the form in ``ops_x86``, and where that is faster; ``use_plain_forms`` turns those off. Within
+``modeling`` nothing else depends on the device.
 """
 
 import platform
@@ -47,7 +47,7 @@ def on_x86_cpu(x: mx.array) -> bool:
 def faster(
     form: Callable[..., mx.array], where: Callable[[mx.array], bool]
 ) -> Callable[[Operation], Operation]:
-    """Run ``form`` instead of the decorated one ``where`` that holds of the first argument."""
+    """Decorator: run ``form`` instead, ``where`` that holds for the first argument."""
 
     def decorate(plain: Operation) -> Operation:
         @wraps(plain)
@@ -66,7 +66,7 @@ def gelu(x: mx.array) -> mx.array:
 
 
 def relu(x: mx.array) -> mx.array:
-    """max(x, 0). MLX's own is a compiled object: a model that holds it cannot be copied."""
+    """max(x, 0). MLX's own is a compiled object, and models that hold one cannot be copied."""
     return mx.maximum(x, 0)
 
 
@@ -82,8 +82,8 @@ def attend(
 ) -> mx.array:
     """softmax(scale q k^T + rel_h + rel_w) v, over as many query rows at a time as fit.
 
-    One global block of ViT-B has 805 MB of scores in float32. This form takes a GPU's share of them
-    at a time also where a CPU runs it.
+    One global block of ViT-B has 805 MB of scores in float32. This form uses a GPU's budget even
+    when a CPU runs it.
 
     q, k, v: (N, heads, H*W, d); rel_h: (N, heads, H*W, H), added to the scores of all keys of a
     row; rel_w: (N, heads, H*W, W), of a column. Returns (N, heads, H*W, d).
@@ -119,8 +119,8 @@ def depthwise(x: mx.array, weight: mx.array, bias: mx.array, stride: int) -> mx.
 def conv3x3(x: mx.array, weight: mx.array) -> mx.array:
     """A 3x3 convolution, padding 1, as one matrix product over nine shifted views.
 
-    MLX's own chooses by size, on Metal between this and Winograd's form, so that one image and a
-    batch differ in digits that half precision has not got; with CUDA by 3e-3 in float32.
+    MLX's own chooses between forms by size, on Metal this one and Winograd's, so that one image and
+    a batch differ: with CUDA by 3e-3 in float32.
     x: (B, H, W, C); weight: (out, 3, 3, C). Returns (B, H, W, out).
     """
     _, H, W, _ = x.shape
@@ -130,9 +130,9 @@ def conv3x3(x: mx.array, weight: mx.array) -> mx.array:
 
 
 def tokenwise(f: Operation) -> Operation:
-    """Declare that a method (self, x) treats every token alone: x is (B, rows, ..., C).
+    """Decorator for a method (self, x) that treats every token alone; x: (B, rows, ..., C).
 
-    So where there are two streams each takes half of the rows.
+    With two streams, each takes half of the rows.
     """
 
     @wraps(f)

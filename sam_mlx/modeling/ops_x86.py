@@ -1,7 +1,7 @@
-"""The forms of ``ops`` that are fast on x86, and that other devices do not need.
+"""Forms of ``ops`` that are fast on x86; other devices do not need them.
 
-There MLX evaluates ``exp`` and ``erf`` one number at a time (15 and 33 ns); compiled fractions of
-polynomials take 1.3 and 1.6 ns, and scores that stay near the cache save as much again.
+On x86 MLX evaluates ``exp`` and ``erf`` one number at a time (15 and 33 ns). Compiled quotients of
+polynomials take 1.3 and 1.6 ns, and scores that stay near the caches save as much again.
 """
 
 from functools import partial
@@ -61,8 +61,8 @@ def attend(
 
 
 def depthwise(x: mx.array, weight: mx.array, bias: mx.array, stride: int) -> mx.array:
-    """One compiled chain of multiply-adds. Of any CPU: MLX's grouped convolutions there are plain
-    loops, 670 ms for (1, 256, 256, 256) against 200 ms.
+    """One compiled chain of multiply-adds, on any CPU: MLX's grouped convolutions are plain loops
+    there (670 ms for (1, 256, 256, 256), against 200 ms).
     """
     _, H, W, C = x.shape
     x = mx.pad(x, [(0, 0), (1, 1), (1, 1), (0, 0)])
@@ -71,7 +71,7 @@ def depthwise(x: mx.array, weight: mx.array, bias: mx.array, stride: int) -> mx.
 
 
 def conv3x3(x: mx.array, weight: mx.array) -> mx.array:
-    """MLX's own, of any CPU: in float16 products alone take ten times as long there."""
+    """MLX's own, on any CPU: in float16 the matrix product would take ten times as long."""
     return mx.conv2d(x, weight, padding=1)
 
 
@@ -82,8 +82,8 @@ def _weighted_sum(total: mx.array, terms: list[mx.array], weights: list[mx.array
     return total
 
 
-# MLX makes one loop of up to 11 operations that depend on each other, and g++ vectorises it where
-# it holds no maximum or minimum, which look for NaN. So: bounds outside, polynomials as trees.
+# MLX fuses up to 11 dependent operations into one loop, which g++ vectorises unless it holds a
+# maximum or minimum (they look for NaN). Hence bounds outside the loop, and polynomials as trees.
 
 
 def exp_below(x: mx.array, top: mx.array) -> mx.array:

@@ -10,7 +10,7 @@ from ..config import SamConfig
 from .layers import conv_as_matmul
 from .ops import gelu
 
-# Point labels. The first is this package's: such a slot is masked out of all attention.
+# Point labels. EMPTY is this package's own: such a slot is masked out of all attention.
 EMPTY, NOT_A_POINT, BACKGROUND, FOREGROUND, TOP_LEFT, BOTTOM_RIGHT = range(-2, 4)
 
 
@@ -24,21 +24,21 @@ class PositionEmbeddingRandom(nn.Module):
     def __call__(self, coords: mx.array) -> mx.array:
         """coords: (..., 2) as x, y in [0, 1]; returns (..., 2 * features) in float32."""
         coords = 2 * coords - 1
-        # Not a matmul: with two terms it is no faster, and TF32 units would round them.
+        # Not a matmul: for two terms it is not faster, and TF32 units would round.
         fx, fy = self.frequencies
         angles = 2 * math.pi * (coords[..., :1] * fx + coords[..., 1:] * fy)
         return mx.concatenate([mx.sin(angles), mx.cos(angles)], axis=-1)
 
     @property
     def frequencies(self) -> mx.array:
-        """(2, features) in float32: half precision would be off by a hundredth of a radian."""
+        """(2, features) in float32: half precision would err by a hundredth of a radian."""
         return self.positional_encoding_gaussian_matrix.astype(mx.float32)
 
     def grid(self, size: int) -> mx.array:
         """The encoding of every cell centre of a square grid: (size, size, 2 * features).
 
-        From sin(x + y) = sin x cos y + cos x sin y, and cos likewise, it needs the sines of two
-        sides only.
+        By sin(x + y) = sin x cos y + cos x sin y, and cos likewise, only the sines along two sides
+        are computed.
         """
         centres = 2 * (mx.arange(size) + 0.5) / size - 1
         x, y = 2 * math.pi * centres[:, None] * self.frequencies[:, None]  # (size, features) each
@@ -97,7 +97,8 @@ class PromptEncoder(nn.Module):
     def tokens(
         points: tuple[mx.array, mx.array] | None, boxes: mx.array | None
     ) -> tuple[mx.array, mx.array]:
-        """All prompts as labelled points: a box is two corners, points alone get a padding point.
+        """All prompts as labelled points. A box is two corners; points without a box get a padding
+        point.
 
         Returns coordinates (B, N', 2) and labels (B, N').
         """

@@ -6,12 +6,12 @@ from ..registry import Weights
 
 
 def shape_of(weights: Weights, name: str) -> tuple[int, ...]:
-    """Raises ValueError when there is no such tensor: the checkpoint is not SAM's."""
+    """A tensor's shape. Raises ValueError if it is missing: then the checkpoint is not SAM's."""
     if name not in weights:
         raise ValueError(f"not a SAM checkpoint: it has no tensor {name!r}")
     return tuple(weights[name].shape)
 
 
 def count(weights: Weights, pattern: str) -> int:
-    """How many different first groups the names have that begin with ``pattern``."""
+    """How many different values the first group of ``pattern`` has, at the start of names."""
     return len({match[1] for name in weights if (match := re.match(pattern, name))})

@@ -1,7 +1,6 @@
 """The TinyViT image encoder of MobileSAM (original: ``mobile_sam/modeling/tiny_vit_sam.py``).
 
-The convolutions have the batch normalisation that followed them folded in (``clean``), hence
-their biases.
+Batch normalisations are folded into the convolutions before them (``clean``), hence their biases.
 """
 
 import math
@@ -127,8 +126,8 @@ class Attention(nn.Module):
     def __call__(self, x: mx.array) -> mx.array:
         """x: (B, H, W, C)."""
         _, H, W, _ = x.shape
-        # Padded before the norm and not masked, as in the original: the padding is attended to
-        # as the norm's bias.
+        # As in the original, padded before the norm and not masked: attention sees the padding as
+        # the norm's bias.
         x = self.norm(window_partition(x, self.window))  # (windows, cells, C)
         qkv = self.qkv(x).reshape(*x.shape[:2], self.heads, 3, -1)
         q, k, v = qkv.transpose(3, 0, 2, 1, 4)  # each (windows, heads, cells, head_dim)
@@ -202,7 +201,7 @@ class TinyViT(nn.Module):
             blocks = stage_blocks(vit, i)
             downsample = None
             if i + 1 < len(vit.dims):
-                # The last merging keeps the resolution: SAM wants cells of 16 pixels, not 32.
+                # The last merging keeps the resolution: SAM's cells have 16 pixels, not 32.
                 stride = 2 if cell < config.patch_size else 1
                 cell *= stride
                 downsample = PatchMerging(width, vit.dims[i + 1], stride)
@@ -232,9 +231,9 @@ def recognises(weights: Weights) -> bool:
 
 
 def infer(weights: Weights) -> SamConfig:
-    """Sizes off the shapes of tensors with MobileSAM's names, in PyTorch's layout.
+    """Sizes from the shapes of tensors with MobileSAM's names, in PyTorch's layout.
 
-    The image's size shows nowhere: it is that of the released model.
+    The image's size shows in no shape: it is that of the released model.
     """
 
     def shape(name: str) -> tuple[int, ...]:
@@ -266,7 +265,7 @@ def clean(weights: Weights) -> dict[str, mx.array]:
 
 
 def fold_batch_norms(weights: Weights) -> dict[str, mx.array]:
-    """Fold every ``x.bn`` into the convolution ``x.c`` before it, which so gets a bias.
+    """Fold every ``x.bn`` into the convolution ``x.c`` before it, which gets a bias.
 
     Computed in float64; each kernel keeps its type.
     """
@@ -275,7 +274,7 @@ def fold_batch_norms(weights: Weights) -> dict[str, mx.array]:
         norm = [f"{stem}.bn.{part}" for part in ("weight", "bias", "running_mean", "running_var")]
         names = [f"{stem}.c.weight", *norm]
         if not all(name in weights for name in names):
-            continue  # loading names what is missing
+            continue  # the check at load names what is missing
         dtype = mx.array(weights[names[0]]).dtype
         kernel, scale, shift, mean, variance = (
             as_float32(folded.pop(name)).astype(np.float64) for name in names

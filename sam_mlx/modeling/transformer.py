@@ -1,7 +1,7 @@
 """The two-way transformer between prompt tokens and image (original: ``transformer.py``).
 
-Shapes: B prompts, N tokens each, P image positions, C channels, h heads. Where no prompt has
-changed the image yet, the image's batch axis is 1 and broadcasts.
+Shapes: B prompts, N tokens each, P image positions, C channels, h heads. Until prompts have changed
+the image, its batch axis is 1 and broadcasts.
 """
 
 import mlx.core as mx
@@ -41,15 +41,15 @@ class Attention(nn.Module):
         return self.out_proj(self.merge_heads(x))
 
     def folds(self, tokens: mx.array) -> bool:
-        """Whether folding the image's projections into the tokens is less arithmetic."""
+        """Whether folding the image's projections into the tokens takes less arithmetic."""
         return self.heads * tokens.shape[1] < self.q_proj.weight.shape[0]
 
 
 class TokenToImage(Attention):
-    """Tokens attend to the image, by default without projecting the image.
+    """Tokens attend to the image, which is not projected where folding takes less arithmetic.
 
     (q W_q + b_q)(x W_k + b_k)^T = q' x^T + a constant per row, which softmax ignores, with
-    q' = (q W_q + b_q) W_k^T; and A (x W_v + b_v) = (A x) W_v + b_v, for the rows of A add up to 1.
+    q' = (q W_q + b_q) W_k^T; and A (x W_v + b_v) = (A x) W_v + b_v, as the rows of A sum to 1.
     """
 
     def __call__(

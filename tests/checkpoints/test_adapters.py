@@ -253,7 +253,7 @@ def test_no_adapter(meta, adapter, tmp_path):
     (tmp_path / "empty").mkdir()
     for path, message in (
         (tmp_path / "nothing", "no such file or folder"),
-        (tmp_path / "empty", "empty is no adapter: it holds no adapter_config.json"),
+        (tmp_path / "empty", "empty is not an adapter: it holds no adapter_config.json"),
         (meta, "is no adapter"),
         ("nano", "is no adapter"),
     ):

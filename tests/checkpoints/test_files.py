@@ -61,23 +61,23 @@ def test_one_file_goes_before_shards(shards, small):
 
 def test_shards_that_are_not_the_models(shards, capsys):
     save_file({"x": torch.ones(2)}, shards / "model-00003-of-00003.safetensors")
-    refused(shards, "model-00003-of-00003.safetensors is there beside them", capsys)
+    refused(shards, "model-00003-of-00003.safetensors is in the folder, but not among them", capsys)
     (shards / "model.safetensors.index.json").unlink()
     refused(shards, "holds several models", capsys)
     (shards / "model-00003-of-00003.safetensors").unlink()
     (shards / "model-00002-of-00002.safetensors").unlink()
-    refused(shards, "(model-00001-of-00002.safetensors), or not all of one", capsys)
+    refused(shards, "(model-00001-of-00002.safetensors), or a part of one", capsys)
 
 
 @pytest.mark.parametrize(
     ("weight_map", "message"),
     [
-        ({"a": "../other.safetensors"}, "names no files of its own folder"),
-        ({"a": "/etc/passwd"}, "names no files of its own folder"),
-        ({"a": 3}, "names no files of its own folder"),
-        ({}, "names no files of its own folder"),
-        ([], "names no files of its own folder"),
-        ({"a": "model-00009-of-00009.safetensors"}, "is there beside them"),
+        ({"a": "../other.safetensors"}, "does not name files of its own folder"),
+        ({"a": "/etc/passwd"}, "does not name files of its own folder"),
+        ({"a": 3}, "does not name files of its own folder"),
+        ({}, "does not name files of its own folder"),
+        ([], "does not name files of its own folder"),
+        ({"a": "model-00009-of-00009.safetensors"}, "is in the folder, but not among them"),
     ],
 )
 def test_an_index_that_does_not_fit(weight_map, message, shards, capsys):

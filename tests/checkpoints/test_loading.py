@@ -275,7 +275,7 @@ def test_weights_that_are_no_numbers_are_refused(native, value):
     name = "mask_decoder.iou_token.weight"
     weights[name] = mx.where(mx.arange(weights[name].shape[1]) == 3, value, weights[name])
     mx.save_safetensors(str(native / "model.safetensors"), weights, {"format": "mlx"})
-    with pytest.raises(ValueError, match=f"NaN or infinite values in 1 tensors, as {name}"):
+    with pytest.raises(ValueError, match=f"NaN or infinite values in 1 tensors, such as {name}"):
         Sam.from_pretrained(native)
 
 

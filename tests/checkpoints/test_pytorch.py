@@ -289,7 +289,7 @@ def test_archives_that_lie():
         read(overlapping)
     with pytest.warns(UserWarning, match="Duplicate"), zipfile.ZipFile(whole, "a") as archive:
         archive.writestr("archive/data/0", bytes(4000))
-    with pytest.raises(ValueError, match="two records of one name"):
+    with pytest.raises(ValueError, match="two records with the same name"):
         read(whole)
 
 
@@ -306,7 +306,7 @@ def other_files(folder) -> dict[str, str]:
         archive.writestr("../../data.pkl", b"N.")
     return {
         "legacy.pth": "before PyTorch 1.6.*python -m convert", "script.pt": "TorchScript program",
-        "lfs.pth": "git lfs pull", "empty.pth": "empty", "page.pth": "no file of torch.save",
+        "lfs.pth": "git lfs pull", "empty.pth": "empty", "page.pth": "not written by torch.save",
         "tar.pth": "tar archive", "other.pth": "not one that torch.save writes",
     }  # fmt: skip
 

@@ -97,7 +97,7 @@ def test_the_card_as_the_hub_reads_it(tmp_path):
 def test_what_is_not_known_is_not_claimed(folder):
     data = card_of(folder).data.to_dict()
     assert data["license"] == "unknown" and "base_model" not in data
-    assert "made of" not in card_of(folder).text
+    assert "made from" not in card_of(folder).text
 
 
 def test_the_card_tells_of_8_bits(folder, tmp_path):

@@ -103,7 +103,7 @@ def test_of_two_models_the_one_that_is_no_copy(small, tmp_path):
     other = {name: tensor + 1 for name, tensor in state.items()}
     for content in ({"ema": other, "model": state}, {"model": state, "second": other}):
         torch.save(content, tmp_path / "sam.pth")
-        with pytest.warns(UserWarning, match="taken is 'model'; there is also '(ema|second)'"):
+        with pytest.warns(UserWarning, match="using 'model'; the file also holds '(ema|second)'"):
             equal(Sam.from_pretrained(tmp_path / "sam.pth"), model)
 
 
@@ -127,11 +127,11 @@ def test_other_models_are_named(name, small, tmp_path):
     """Alone, and with SAM's tensors where these models have them too."""
     extra = {tensor: torch.ones(2, 2) for tensor in OTHERS[name]}
     torch.save({"model": extra}, tmp_path / "other.pth")
-    with pytest.raises(ValueError, match=re.escape(f"is of {name}, which is another model")):
+    with pytest.raises(ValueError, match=re.escape(f"is a checkpoint of {name}, not of SAM")):
         Sam.from_pretrained(tmp_path / "other.pth")
     if any(tensor.split(".")[0] in roots() for tensor in extra):
         torch.save(small[0].state_dict() | extra, tmp_path / "other.pth")
-        with pytest.raises(ValueError, match=re.escape(f"is of {name}")) as error:
+        with pytest.raises(ValueError, match=re.escape(f"is a checkpoint of {name}")) as error:
             Sam.from_pretrained(tmp_path / "other.pth")
         assert f"unknown {OTHERS[name][0]}" in str(error.value)
 

@@ -81,7 +81,7 @@ def test_a_folder_is_sent_as_it_is(hub, checkpoint, small, tmp_path, capsys):
 def test_a_card_of_others_stays(hub, checkpoint, tmp_path, capsys):
     there = hub(me_sam={"README.md": b"by hand", "model.safetensors": b"old"})
     assert run(checkpoint, tmp_path / "out", "--upload-repo", "me/sam") == 0
-    assert "me/sam has a README.md, which stays" in capsys.readouterr().out
+    assert "me/sam has a README.md, which is kept" in capsys.readouterr().out
     files = there.repositories["me/sam"]
     assert files["README.md"] == b"by hand"
     assert files["model.safetensors"] == (tmp_path / "out" / "model.safetensors").read_bytes()
@@ -98,16 +98,16 @@ def refused(capsys, *arguments) -> str:
 def test_the_name_is_checked_before_any_work(hub, name, tmp_path, capsys):
     there = hub()
     message = refused(capsys, tmp_path / "none.pth", tmp_path / "out", f"--upload-repo={name}")
-    assert f"{name!r} is no name of a hub repository, owner/name" in message
+    assert f"{name!r} is not the name of a hub repository, owner/name" in message
     assert there.repositories == {} and list(tmp_path.iterdir()) == []
 
 
 def test_not_logged_in_or_offline_is_told_before_any_work(tmp_path, capsys, monkeypatch):
     arguments = tmp_path / "none.pth", tmp_path / "out", "--upload-repo", "me/sam"
     monkeypatch.setattr(huggingface_hub, "get_token", lambda: None)
-    assert "not logged in, which me/sam needs: hf auth login" in refused(capsys, *arguments)
+    assert "not logged in, as me/sam requires: hf auth login" in refused(capsys, *arguments)
     monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
-    assert "offline, by HF_HUB_OFFLINE" in refused(capsys, *arguments)
+    assert "HF_HUB_OFFLINE is set" in refused(capsys, *arguments)
 
 
 @pytest.fixture
@@ -141,8 +141,8 @@ def server(monkeypatch):
 @pytest.mark.parametrize(
     ("status", "message"),
     [
-        (401, "the hub does not take the token: hf auth login"),
-        (403, "the token gives no right to write there"),
+        (401, "the hub rejects the token: hf auth login"),
+        (403, "the token does not allow writing there"),
         (418, "Client error '418"),
     ],
 )
@@ -150,7 +150,7 @@ def test_what_the_hub_refuses_is_one_line(server, checkpoint, tmp_path, capsys, 
     server.status = status
     out = tmp_path / "out"
     error = refused(capsys, checkpoint, out, "--upload-repo", "me/sam")
-    assert f"{out} is written, and was not sent to me/sam: {message}" in error
+    assert f"{out} was written, but not sent to me/sam: {message}" in error
     assert error.rstrip().endswith(f"Later: hf upload me/sam {out}")
     assert Sam.from_pretrained(out).config.encoder == models.SMALL.encoder
 

@@ -15,7 +15,7 @@ def test_another_mlx_is_refused_before_any_work(monkeypatch, tmp_path):
     monkeypatch.setattr(readers, "version", lambda package: "0.99.0")
     with pytest.raises(RuntimeError, match=re.escape(f"pip install 'mlx=={CURRENT.mlx}'")):
         export("no/such-model", tmp_path / "out", reader="swift")
-    with pytest.raises(ValueError, match="no reader kotlin; expected swift"):
+    with pytest.raises(ValueError, match="reader is 'kotlin'; expected one of swift"):
         export("no/such-model", tmp_path / "out", reader="kotlin")
     assert list(tmp_path.iterdir()) == []
 

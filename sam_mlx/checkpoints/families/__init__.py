@@ -1,7 +1,7 @@
-"""Checkpoints of other packages: their names as Meta's, which are our modules', and their sizes.
+"""Checkpoints of other packages: names translated to Meta's, which our modules have, and configs.
 
-Each family has ``recognises(names)`` and ``to_meta(weights)``. What differs in an image encoder or
-a decoder alone is in that one's file, as its ``clean``.
+Each family has ``recognises(names)`` and ``to_meta(weights)``. What concerns one encoder or decoder
+alone is in its own file, as its ``clean``.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ def rename(weights: Weights) -> Weights:
 
 
 def clean(weights: Weights) -> Weights:
-    """Tensors under Meta's names without those that its encoder and decoders do not use."""
+    """What the encoder and the decoders of a checkpoint drop and fold, under Meta's names."""
     if encoder := encoder_in(weights):
         weights = encoder.clean(weights)
     for decoder in decoders_in(weights):
@@ -43,7 +43,7 @@ def clean(weights: Weights) -> Weights:
 def renamer(
     names: Iterable[str], model_class: str | None, config: SamConfig
 ) -> Callable[[str], str]:
-    """The function from names in an adapter, made on a model of that class, to Meta's."""
+    """A function from the names in an adapter for a model of that class to Meta's names."""
 
     def last(head: str) -> int:
         return config.iou_head_depth - 1 if "iou" in head else 2
@@ -54,8 +54,8 @@ def renamer(
 
 
 def read_config(folder: Path) -> tuple[SamConfig | None, bool]:
-    """What a folder's ``config.json`` and ``preprocessor_config.json`` say, and whether the first
-    is this package's.
+    """The config in a folder, with ``preprocessor_config.json`` applied, or None; and whether its
+    ``config.json`` is this package's.
     """
     path, processor = folder / "config.json", folder / "preprocessor_config.json"
     if not path.exists():
@@ -89,5 +89,5 @@ def _layout(values: Any) -> Callable[[Mapping[str, Any]], SamConfig]:
         return config_of
     raise ValueError(
         f"config has model_type {short(model_type)}; expected {MODEL_TYPE!r} (this package) "
-        f"or {hugging_face.MODEL_TYPE!r} (Hugging Face). SAM 2, SAM 3 and SAM-HQ are other models"
+        f"or {hugging_face.MODEL_TYPE!r} (Hugging Face). SAM 2, SAM 3 and SAM-HQ are not supported"
     )

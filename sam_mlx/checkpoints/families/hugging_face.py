@@ -40,8 +40,8 @@ EXPECTED: dict[str, dict[str, Any]] = {
     },
 }  # fmt: skip
 
-# Hugging Face's names to Meta's. All rules are applied to a name, one after the other: the
-# encoder's blocks are found under the name that an earlier rule gives it.
+# Hugging Face's names to Meta's. Every rule is applied, in this order: later rules match names that
+# earlier ones have produced.
 RENAMES: list[tuple[str, str]] = [
     (r"^shared_image_embedding\.", "prompt_encoder.pe_layer."),
     (r"^prompt_encoder\.shared_embedding\.", "prompt_encoder.pe_layer."),
@@ -64,7 +64,7 @@ RENAMES: list[tuple[str, str]] = [
     (r"\.upscale_conv2\.", ".output_upscaling.3."),
     (r"\.layer_norm(\d|_final_attn)\.", r".norm\1."),
 ]
-# What it alone has in a name; the rest of the decoder's names are Meta's as well.
+# In its names alone; the others in the decoder are the same as Meta's.
 OWN = r"vision_encoder\.|shared_|\.proj_(in|out)\.|layer_norm|upscale_conv|_embed\.conv"
 MLP_HEAD = r"mask_decoder\.(iou_prediction_head|output_hypernetworks_mlps\.\d+)\."
 
@@ -74,7 +74,7 @@ def recognises(names: Iterable[str]) -> bool:
 
 
 def has_own_names(names: Iterable[str]) -> bool:
-    """Whether some of a model's tensors, as an adapter has them, are named as in transformers."""
+    """Whether some names, possibly of few tensors as in an adapter, are those of transformers."""
     return any(re.search(OWN, name) for name in names)
 
 
@@ -89,11 +89,11 @@ def to_meta(weights: Weights) -> dict[str, mx.array]:
 
 
 def to_meta_name(name: str, last: Callable[[str], int]) -> str:
-    """Meta's name of a tensor; ``last``: the index of the last layer of an MLP, by its name."""
+    """Meta's name of a tensor. last: gives the index of an MLP's last layer from the MLP's name."""
     for pattern, replacement in RENAMES:
         name = re.sub(pattern, replacement, name)
     if head := re.match(MLP_HEAD, name):
-        # proj_in, layers.0 ..., proj_out count through from one end to the other.
+        # proj_in, layers.0, ..., proj_out become layers 0, 1, ..., last.
         name = re.sub(r"\.layers\.(\d+)\.", lambda m: f".layers.{int(m[1]) + 1}.", name)
         name = name.replace(".proj_in.", ".layers.0.")
         name = name.replace(".proj_out.", f".layers.{last(head[0])}.")
@@ -101,7 +101,7 @@ def to_meta_name(name: str, last: Callable[[str], int]) -> str:
 
 
 def config_of(values: Mapping[str, Any]) -> SamConfig:
-    """The sizes in a transformers ``SamConfig``. Raises ValueError where they are not SAM's."""
+    """The sizes in a transformers ``SamConfig``. Raises ValueError if they are not SAM's."""
     vision = {**VISION, **(values.get("vision_config") or {})}
     prompt = {**PROMPT, **(values.get("prompt_encoder_config") or {})}
     decoder = {**DECODER, **(values.get("mask_decoder_config") or {})}
@@ -153,9 +153,9 @@ RESAMPLE = {2: "bilinear", 3: "bicubic"}  # Pillow's numbers
 
 
 def preprocessing(values: Mapping[str, Any], config: SamConfig) -> SamConfig:
-    """``config`` with what ``preprocessor_config.json`` says of the pictures.
+    """``config`` with the preprocessing that ``preprocessor_config.json`` describes.
 
-    Raises ValueError for what contradicts the model, or itself.
+    Raises ValueError if it contradicts the model, or itself.
     """
     given = {**PROCESSOR, "size": {"longest_edge": config.image_size}}
     given |= {name: value for name, value in values.items() if value is not None}
@@ -174,7 +174,7 @@ def preprocessing(values: Mapping[str, Any], config: SamConfig) -> SamConfig:
         )
     pixels = tuple(m / factor for m in mean), tuple(s / factor for s in std)
     own = config.pixel_mean, config.pixel_std
-    mean, std = own if np.allclose(pixels, own) else pixels  # the same, but for rounding
+    mean, std = own if np.allclose(pixels, own) else pixels  # the same up to rounding
     return replace(
         config,
         resize=_resize(given, config.image_size),
@@ -187,7 +187,7 @@ def preprocessing(values: Mapping[str, Any], config: SamConfig) -> SamConfig:
 def _resize(given: Mapping[str, Any], side: int) -> str:
     size = given["size"] if isinstance(given["size"], Mapping) else {"longest_edge": given["size"]}
     if not given["do_resize"]:
-        raise ValueError(f"do_resize is false; the model takes {side} x {side} pixels alone")
+        raise ValueError(f"do_resize is false; the model takes {side} x {side} pixels only")
     if size == {"longest_edge": side}:
         padded = given["pad_size"] or {"height": side, "width": side}
         if not given["do_pad"] or dict(padded) != {"height": side, "width": side}:

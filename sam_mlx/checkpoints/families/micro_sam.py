@@ -1,8 +1,8 @@
-"""micro-sam's checkpoints with LoRA: wrapped linear layers and their low-rank parts, merged.
+"""micro-sam's checkpoints with LoRA: the low-rank parts are merged into the layers they wrap.
 
-Form and scale: ``micro_sam/models/peft_sam.py``. Queries, keys and values of an attention, and the
-two layers of an MLP, may each have a product B A added to their weight. Its factor is 1 in every
-version: ``alpha`` is a constant 1 there, or not there, and the rank does not enter.
+Form and scale: ``micro_sam/models/peft_sam.py``. The queries, keys and values of an attention, and
+the two layers of an MLP, may each have a product B A added to their weight. Its factor is 1 in
+every version: ``alpha`` is constantly 1 or absent, and the rank does not enter.
 """
 
 import re
@@ -35,7 +35,7 @@ def to_meta(weights: Weights) -> dict[str, mx.array]:
     """Plain layers under Meta's names. Raises ValueError for adapters that are not LoRA."""
     for kind, pattern in OTHERS.items():
         if any(re.search(pattern, name) for name in weights):
-            raise ValueError(f"holds micro-sam's {kind}; of its adapters LoRA alone is merged")
+            raise ValueError(f"holds micro-sam's {kind}; of its adapters, only LoRA is supported")
     parts = {name: part for name in weights if (part := re.match(PART, name))}
     plain = {re.sub(LORA, ".", n): w for n, w in weights.items() if n not in parts}
     for a, part in parts.items():
@@ -49,7 +49,7 @@ def to_meta(weights: Weights) -> dict[str, mx.array]:
 
 
 def added(weight: mx.array, change: np.ndarray, third: int | None, part: str) -> mx.array:
-    """``change`` added to the weight, or to a third of its rows; the type stays."""
+    """``change`` added to a weight, or to a third of its rows. The type stays."""
     total = as_float32(weight).copy()
     n = len(total) // 3
     rows = total if third is None else total[third * n : (third + 1) * n]  # a view

@@ -19,14 +19,16 @@ Stored = mx.array | Callable[[], mx.array]  # a tensor, or the function that rea
 
 
 def value(tensor: Stored) -> mx.array:
+    """The tensor itself, read from its file where it has not been."""
     return tensor if isinstance(tensor, mx.array) else tensor()
 
 
 @contextmanager
 def opened(path: Path) -> Iterator[dict[str, Stored]]:
-    """The tensors of a file, or of a folder's model, by name; of ``torch.save``, not yet read.
+    """The tensors of a file, or of the model in a folder, by name.
 
-    Raises FileNotFoundError, or ValueError with the file's name when it is not whole.
+    Those of ``torch.save`` are read when asked for (``value``), within the context. Raises
+    FileNotFoundError, or ValueError with the file's name when it is damaged.
     """
     tensors: dict[str, Stored] = {}
     with ExitStack() as stack:
@@ -40,7 +42,7 @@ def opened(path: Path) -> Iterator[dict[str, Stored]]:
 
 
 def open_pytorch(path: Path, stack: ExitStack) -> dict[str, Stored]:
-    """The tensors of a file of ``torch.save``, which ``stack`` closes."""
+    """The tensors of a file of ``torch.save``; ``stack`` closes it."""
 
     def read(tensor: pytorch.Tensor) -> mx.array:
         with naming(path):
@@ -53,10 +55,11 @@ def open_pytorch(path: Path, stack: ExitStack) -> dict[str, Stored]:
 
 
 def weight_files(folder: Path) -> list[Path]:
-    """The files that a folder's model is in: ``model.safetensors``, the shards that its index
-    names, or the only ones of their kind; of ``torch.save`` where none is of safetensors.
+    """The files that hold a folder's model.
 
-    Raises FileNotFoundError, or ValueError where it is not clear which they are.
+    ``model.safetensors``, or the shards that its index names, or the only safetensors files; if
+    there are none, the same of ``pytorch_model.bin``. Raises FileNotFoundError, or ValueError when
+    it is not clear which files they are.
     """
     for stem, suffix in (("model", ".safetensors"), ("pytorch_model", ".bin")):
         whole, index = (folder / f"{stem}{suffix}{end}" for end in ("", ".index.json"))
@@ -69,7 +72,7 @@ def weight_files(folder: Path) -> list[Path]:
         if (len(files) > 1 or (files and "-of-" in files[0].stem)) and not are_shards(files, stem):
             listed = ", ".join(shown(f.name) for f in files)
             raise ValueError(
-                f"{folder} holds several models ({listed}), or not all of one; give the path of one"
+                f"{folder} holds several models ({listed}), or a part of one; give one file's path"
             )
         if files:
             return files
@@ -77,19 +80,19 @@ def weight_files(folder: Path) -> list[Path]:
 
 
 def indexed(index: Path, there: list[Path]) -> list[Path]:
-    """The shards that an index names, which are all that there are."""
+    """The shards that an index names. They must be exactly those in the folder."""
     values = read_json(index)
     weight_map = values.get("weight_map") if isinstance(values, dict) else None
     names = set(weight_map.values()) if isinstance(weight_map, dict) else set()
     if not names or any(not isinstance(n, str) or Path(n).name != n for n in names):
-        raise ValueError(f"{index} names no files of its own folder")
+        raise ValueError(f"{index} does not name files of its own folder")
     if problem := sorted(names ^ {path.name for path in there}):
-        where = "is not there" if problem[0] in names else "is there beside them"
-        raise ValueError(f"{index} names {len(names)} files, and {shown(problem[0])} {where}")
+        where = "is missing" if problem[0] in names else "is in the folder, but not among them"
+        raise ValueError(f"{index} names {len(names)} files; {shown(problem[0])} {where}")
     return sorted(index.parent / name for name in names)
 
 
 def are_shards(files: list[Path], stem: str) -> bool:
-    """Whether they are all the parts of one model, by their names."""
+    """Whether the files are, by their names, all shards of one model."""
     found = [re.fullmatch(rf"{stem}-(\d+)-of-(\d+)", path.stem) for path in files]
     return all(m and int(m[1]) == i and int(m[2]) == len(files) for i, m in enumerate(found, 1))

@@ -1,8 +1,8 @@
 """Pickles as inert values.
 
-A machine for the opcodes of ``pickletools`` that knows containers, numbers and texts. What a pickle
-would import or call becomes an ``Inert`` that only remembers it: there is no way from here to an
-import. PyTorch's files hold their tensors so (``pytorch``).
+A machine for the opcodes of ``pickletools`` that builds containers, numbers and strings only. What
+a pickle would import or call becomes an ``Inert``, which merely records it: nothing is imported.
+``pytorch`` reads PyTorch's files with it.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ TO_THE_MARK = {"TUPLE": tuple, "LIST": list, "FROZENSET": list}
 
 @dataclass(eq=False)
 class Inert:
-    """What a pickle names, or would call: a name, arguments, and what it was to be filled with."""
+    """What a pickle names or would call: the name, the arguments, and the state it would get."""
 
     name: str
     arguments: Any = None
@@ -52,9 +52,9 @@ def read(
 ) -> Any:
     """The value that a pickle describes.
 
-    call: given the name and the arguments of what it would call, the value that stands for it.
-    persistent: given what it holds for an object outside. Raises ValueError where the pickle is
-    damaged, or of opcodes that no weights need.
+    call: takes the name and the arguments of a call, and returns the value that stands for it.
+    persistent: the same for a reference to an object outside the pickle. Raises ValueError for a
+    pickle that is damaged, or has opcodes that weights never need.
     """
     machine = Machine(call, persistent)
     try:
@@ -127,7 +127,7 @@ class Machine:
                 self._fill(name)
 
     def _fill(self, name: str) -> None:
-        """What changes the object below."""
+        """Opcodes that change the object below on the stack."""
         if name == "BUILD":
             state = self.pop()
             if isinstance(self.stack[-1], Inert):
@@ -141,7 +141,7 @@ class Machine:
             target = self.stack[-1].items if isinstance(self.stack[-1], Inert) else self.stack[-1]
             target.update(pairs(values))
         else:
-            raise ValueError(f"its pickle has the opcode {name}, which no weights need")
+            raise ValueError(f"its pickle has the opcode {name}, which weights never need")
 
     def pop(self) -> Any:
         return self.stack.pop()
@@ -165,13 +165,13 @@ class Machine:
 
 
 def pairs(values: list[Any]) -> dict[Key, Any]:
-    """Keys and values in turn; only plain keys, for the hash of what is nested is not bounded."""
+    """A dictionary of alternating keys and values; only plain keys, whose hash is cheap."""
     plain = (str, bytes, int, float, bool, type(None))
     return {k: v for k, v in zip(values[::2], values[1::2], strict=True) if isinstance(k, plain)}
 
 
 def leaves(values: Any, kind: type[T]) -> dict[str, T]:
-    """The leaves of a kind in nested dictionaries, lists and pickled objects, by their paths."""
+    """All values of a kind in nested dictionaries, lists and pickled objects, by their paths."""
     found: dict[str, T] = {}
     seen: set[int] = set()
     waiting: list[tuple[str, Any, int]] = [("", values, 0)]

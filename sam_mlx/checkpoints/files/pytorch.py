@@ -1,8 +1,8 @@
 """PyTorch's files without PyTorch: a zip of one pickle and the raw bytes of every storage.
 
-The pickle is read as inert values (``pickles``), in which tensors are ``Tensor``s that only know
-where their values lie. Those that are wanted are read then (``File.read``), each checked against
-its storage before anything is allocated. Format: ``torch.serialization``, since PyTorch 1.6.
+The pickle is read as inert values (``pickles``), in which a ``Tensor`` only says where its values
+lie. ``File.read`` then reads the tensors that are wanted, and checks each against its storage
+before it allocates anything. Format: ``torch.serialization``, since PyTorch 1.6.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ SUFFIXES = (".pth", ".pt", ".bin", ".ckpt")
 MAX_PICKLE = 64 << 20  # bytes; ViT-H's names and shapes take 100 KB
 LOCAL_HEADER = struct.Struct("<4s22xHH")  # of a record: signature, lengths of name and extra field
 
-# PyTorch's dtypes: as numpy reads them, and what MLX takes the bits for where numpy has no such.
+# PyTorch's dtypes: as numpy reads them, and MLX's dtype of the bits where numpy lacks the type.
 DTYPES: dict[str, tuple[str, mx.Dtype | None]] = {
     "float64": ("f8", None), "float32": ("f4", None), "float16": ("f2", None),
     "bfloat16": ("u2", mx.bfloat16), "complex64": ("c8", None),
@@ -47,12 +47,12 @@ LEGACY = b"\x80\x02\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19."  # a pickled magic number
 @dataclass(eq=False)
 class Storage:
     key: str
-    dtype: str  # of PyTorch's; "" for bytes, whose tensors say it
+    dtype: str  # PyTorch's name; "" for bytes, whose tensors give it
 
 
 @dataclass(eq=False)
 class Tensor:
-    """Where values lie, as the pickle claims: numbers count elements."""
+    """Where values lie, according to the pickle. All numbers count elements."""
 
     storage: Storage
     dtype: str
@@ -70,7 +70,7 @@ class Tensor:
 
 
 def called(name: str, arguments: Any) -> Any:
-    """What stands for a call in a pickle."""
+    """The value that stands for a call in a pickle."""
     if name == "collections.OrderedDict":
         return pickles.pairs([value for pair in (arguments or ((),))[0] for value in pair])
     if name == f"{REBUILD}tensor_v2":
@@ -85,7 +85,7 @@ def called(name: str, arguments: Any) -> Any:
 
 
 def check_plain(arguments: tuple[Any, ...], metadata: int) -> tuple[Any, ...]:
-    """Raise ValueError for tensors whose values are others than those stored."""
+    """Raise ValueError for tensors whose values differ from the stored ones (lazy conjugates)."""
     if len(arguments) > metadata and arguments[metadata]:
         raise ValueError(f"a tensor is {short(arguments[metadata])}; save it after resolve_conj()")
     return arguments
@@ -100,7 +100,7 @@ def storage_of(key: Any) -> Storage:
 class File:
     """A file of ``torch.save``: its values, and the tensors in it.
 
-    Raises ValueError, without the file's name, where it is none or is damaged.
+    Raises ValueError, without the file's name, if it is something else or damaged.
     """
 
     def __init__(self, file: BinaryIO):
@@ -124,7 +124,7 @@ class File:
         """All bytes of a record, checked."""
         info = self.records[self.root + name]
         data = self._bytes(info, 0, info.file_size)
-        # 0 is what torch writes with set_crc32_options(False).
+        # torch writes 0 with set_crc32_options(False).
         if info.CRC and zlib.crc32(data) != info.CRC:
             raise ValueError(f"its record {short(name)} is damaged (CRC-32)")
         return data
@@ -189,7 +189,7 @@ def find_root(names: Collection[str]) -> str:
 
 
 def check_places(records: list[zipfile.ZipInfo]) -> None:
-    """Raise ValueError where records are compressed, are twice there, or overlap."""
+    """Raise ValueError for records that are compressed, overlap, or share a name."""
     end = 0
     for record in sorted(records, key=lambda record: record.header_offset):
         stored = record.compress_type == zipfile.ZIP_STORED
@@ -201,16 +201,16 @@ def check_places(records: list[zipfile.ZipInfo]) -> None:
             raise ValueError(f"its record {short(record.filename)} overlaps another")
         end = record.header_offset + LOCAL_HEADER.size + record.file_size
     if len({record.filename for record in records}) < len(records):
-        raise ValueError("it has two records of one name")
+        raise ValueError("it has two records with the same name")
 
 
 def other_format(file: BinaryIO) -> str:
-    """Why a file is no zip."""
+    """What a file is that is not a zip."""
     file.seek(0)
     head = file.read(512)
     if head.startswith(LEGACY):
         return (
-            "it is of the format before PyTorch 1.6. Convert it with PyTorch, in a clone of "
+            "it has the format from before PyTorch 1.6. Convert it with PyTorch, in a clone of "
             "sam_mlx: python -m convert FILE FOLDER"
         )
     if head.startswith(b"version https://git-lfs"):
@@ -221,4 +221,4 @@ def other_format(file: BinaryIO) -> str:
         return "it is cut short: the end of the zip is missing"
     if not head:
         return "it is empty"
-    return "it is no file of torch.save"
+    return "it was not written by torch.save"
