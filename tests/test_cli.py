@@ -285,7 +285,7 @@ def test_no_traceback(monkeypatch, capsys, error, code):
     def fail(*_, **__):
         raise error
 
-    monkeypatch.setattr("sam_mlx.Sam.from_pretrained", fail)
+    monkeypatch.setattr("sam_mlx.Sam.load", fail)
     assert main(["info", "nano"]) == code
     assert str(error) in capsys.readouterr().err
 

@@ -125,6 +125,8 @@ def test_equality(predictor, tmp_path, photograph):
     for name, value in others.items():
         assert replace(embedding, **{name: value}) != embedding
     assert embedding != 3
+    by_position = embedding.features, (307, 509), (77, 128), embedding.fingerprint
+    assert ImageEmbedding(*by_position) == embedding
 
 
 @pytest.mark.filterwarnings("ignore:an image has 16-bit samples")

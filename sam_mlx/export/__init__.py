@@ -124,8 +124,8 @@ def prepare(model: Sam | str | Path, options: LoadOptions) -> Sam:
     elif options != LoadOptions():
         checkpoint = Checkpoint(weights_of(model), model.config, native=True, source="the model")
         model = Sam.from_checkpoint(checkpoint, options)
-    # MLX 0.32.4 writes a constant's memory as it lies, in the wrong order for a transposed view, and
-    # a constant that is not evaluated as the graph that computes it.
+    # MLX 0.32.4 writes the memory of a constant as it lies, in the wrong order for a transposed
+    # view, and a constant that is not evaluated as the graph that computes it.
     for module in model.modules():
         for name, value in module.items():
             if isinstance(value, mx.array):

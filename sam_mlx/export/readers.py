@@ -35,5 +35,6 @@ def check_reader(reader: str | None) -> None:
     raise RuntimeError(
         f"{current.name} contains MLX {current.mlx}, and cannot read files of {here}, the version "
         f"here: pip install 'mlx=={current.mlx}' and export again; or, without changing this "
-        f"environment, in a clone of sam_mlx: uvx --from . --with 'mlx=={current.mlx}' sam-mlx export"
+        "environment, in a clone of sam_mlx: "
+        f"uvx --from . --with 'mlx=={current.mlx}' sam-mlx export"
     )

@@ -156,7 +156,7 @@ def test_8_bits_come_after(meta, tmp_path):
     assert is_quantized(quantized)
     equal(quantized, Sam.from_pretrained(tmp_path / "merged", quantize=8))
     quantized.save_pretrained(tmp_path / "8bit")
-    with pytest.raises(ValueError, match="cannot be merged into weights of 8 bits"):
+    with pytest.raises(ValueError, match="cannot be merged into 8-bit weights"):
         Sam.from_pretrained(tmp_path / "8bit", adapter=adapter)
 
 
@@ -241,7 +241,7 @@ def test_a_convolution_that_is_folded_with_its_batch_norm(tmp_path):
 
 @pytest.mark.parametrize("name", ["", "adapter_model.safetensors"])
 def test_an_adapter_is_no_model(name, meta, adapter, tmp_path):
-    with pytest.raises(ValueError, match=r"adapter is an adapter.*adapter=.*it names: 'BASE'"):
+    with pytest.raises(ValueError, match=r"is an adapter.*adapter=.*it names the base 'BASE'"):
         Sam.from_pretrained(tmp_path / "adapter" / name)
     edit(adapter, base_model_name_or_path="facebook/sam\n\x1b[1m-vit-base")
     with pytest.raises(ValueError, match="it names: ") as error:
@@ -254,8 +254,8 @@ def test_no_adapter(meta, adapter, tmp_path):
     for path, message in (
         (tmp_path / "nothing", "no such file or folder"),
         (tmp_path / "empty", "empty is not an adapter: it holds no adapter_config.json"),
-        (meta, "is no adapter"),
-        ("nano", "is no adapter"),
+        (meta, "is not an adapter"),
+        ("nano", "is not an adapter"),
     ):
         with pytest.raises(FileNotFoundError, match=message):
             Sam.from_pretrained(meta, adapter=path)
@@ -291,7 +291,7 @@ def test_export_and_the_shell(meta, adapter, tmp_path, capsys):
     assert written["fingerprint"] == of_a_model["fingerprint"] == direct["fingerprint"]
     assert main(["info", str(meta), "--adapter", adapter]) == 0
     assert main(["info", str(meta), "--adapter", str(tmp_path)]) == 2
-    assert "is no adapter" in capsys.readouterr().err
+    assert "is not an adapter" in capsys.readouterr().err
 
 
 class TestMicroSam:
@@ -329,7 +329,7 @@ class TestMicroSam:
     @pytest.mark.parametrize(
         ("name", "message"),
         [
-            ("attn.qkv.FacTu.weight", "holds micro-sam's FacT; of its adapters LoRA"),
+            ("attn.qkv.FacTu.weight", "holds micro-sam's FacT; of its adapters, only LoRA"),
             ("mlp.mlp_proj.lin1.weight", "AdaptFormer"),
             ("attn.qkv.layer.weight", "SSF"),
             ("attn.proj.w_a_linear_q.weight", "without image_encoder.blocks.0.attn.proj.w_b_"),

@@ -231,8 +231,8 @@ def test_files_that_differ_are_not_kept(model, tmp_path, monkeypatch, name, brok
     "options, message",
     [
         ({"points": 0}, "points is 0"),
-        ({"points": [4, -1]}, "1 or more"),
-        ({"points": []}, "1 or more"),
+        ({"points": [4, -1]}, "at least 1"),
+        ({"points": []}, "at least 1"),
         ({"points": 2.5}, "points is 2.5"),
         ({"sizes": [(0, 5)]}, "height, width"),
         ({"sizes": [(5,)]}, "height, width"),
