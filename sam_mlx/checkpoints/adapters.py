@@ -57,10 +57,11 @@ def refuse(path: Path) -> None:
     folder = path.parent if path.name == TENSORS else path
     if not (folder / CONFIG).is_file() or (path == folder and (path / "config.json").exists()):
         return
-    base = read_config(folder).get("base_model_name_or_path") or "BASE"
+    base = read_config(folder).get("base_model_name_or_path")
     raise ValueError(
         f"{folder} is an adapter, not a whole model: use from_pretrained(base, adapter=folder), or "
-        f"--model with --adapter in the shell; it names the base {short(base)}"
+        "--model with --adapter in the shell"
+        + (f"; it names the base {short(base)}" if base else "")
     )
 
 

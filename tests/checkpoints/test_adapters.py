@@ -241,10 +241,10 @@ def test_a_convolution_that_is_folded_with_its_batch_norm(tmp_path):
 
 @pytest.mark.parametrize("name", ["", "adapter_model.safetensors"])
 def test_an_adapter_is_no_model(name, meta, adapter, tmp_path):
-    with pytest.raises(ValueError, match=r"is an adapter.*adapter=.*it names the base 'BASE'"):
+    with pytest.raises(ValueError, match=r"is an adapter.*adapter=.* in the shell$"):
         Sam.from_pretrained(tmp_path / "adapter" / name)
     edit(adapter, base_model_name_or_path="facebook/sam\n\x1b[1m-vit-base")
-    with pytest.raises(ValueError, match="it names: ") as error:
+    with pytest.raises(ValueError, match="it names the base ") as error:
         SamPredictor.from_pretrained(tmp_path / "adapter" / name)
     assert str(error.value).endswith(r"'facebook/sam\n\x1b[1m-vit-base'")
 
