@@ -34,3 +34,13 @@ def test_what_a_module_looks_for_is_in_the_document(name):
     ids = set(re.findall(r'\$\("([\w-]+)"\)', MODULES[name]))
     assert ids <= set(re.findall(r'\bid="([\w-]+)"', HTML))
     assert len(MODULES[name].splitlines()) <= 350
+
+
+@pytest.mark.parametrize("name", sorted(MODULES))
+def test_what_a_module_imports_and_offers_is_used(name):
+    imports = re.findall(r"^import \{ (.+) \} from .+$", MODULES[name], re.MULTILINE)
+    for used in ", ".join(imports).split(", ") if imports else []:
+        assert len(re.findall(rf"(?<![\w$]){re.escape(used)}(?![\w$])", MODULES[name])) > 1, used
+    others = "\n".join(text for other, text in MODULES.items() if other != name)
+    for offered in re.findall(r"^export .*?(?:class|const|function\*?) (\w+)", MODULES[name], re.M):
+        assert re.search(rf"\b{offered}\b", others), offered

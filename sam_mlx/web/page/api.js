@@ -1,6 +1,6 @@
-// The server's API: one method a request, errors as sentences.
+// The server's API: one method per request; errors are sentences.
 
-export class ApiError extends Error {
+class ApiError extends Error {
   constructor(status, sentence) {
     super(sentence);
     this.status = status;
@@ -19,11 +19,11 @@ async function request(method, path, body, signal) {
     answer = await fetch(path, options);
   } catch (error) {
     if (error.name === "AbortError") throw error;
-    throw new ApiError(0, "The server does not answer: is sam-mlx web still running?");
+    throw new ApiError(0, "The server does not respond: is sam-mlx web still running?");
   }
   if (answer.ok) return answer;
   const said = await answer.json().catch(() => ({}));
-  throw new ApiError(answer.status, sentence(said.error ?? `The server answered ${answer.status}`));
+  throw new ApiError(answer.status, sentence(said.error ?? `The server answered with status ${answer.status}`));
 }
 
 const json = async (...parts) => (await request(...parts)).json();

@@ -1,4 +1,4 @@
-// Automatic masks of a picture: found once, then filtered by sliders; a click takes one over.
+// Automatic masks: found once for a picture, then filtered by sliders; a click makes one an object.
 
 import { colourAt } from "./colours.js";
 import { $, announce, attempt, make, wait } from "./dom.js";
@@ -6,7 +6,7 @@ import { Latest } from "./latest.js";
 import { newPrompt } from "./object.js";
 import { paintLabel } from "./rle.js";
 
-/** Thresholds. Their first values, and the bounds below which the server keeps no masks, are the server's. */
+/** Thresholds. The server says where they start, and below which bounds it keeps no masks. */
 const SLIDERS = [
   { name: "pred_iou_thresh", label: "Predicted IoU", max: 1, step: 0.01 },
   { name: "stability_score_thresh", label: "Stability", max: 1, step: 0.01 },
@@ -16,12 +16,12 @@ const SLIDERS = [
 const POLL = 250; // milliseconds
 
 export class Automatic {
-  /** toggled(): the masks are shown, or no longer. */
+  /** toggled() is called when the masks are shown, and when they are hidden. */
   constructor({ stage, toggled }) {
     Object.assign(this, { stage, toggled, root: $("automatic") });
-    this.options = null; // of the model, as the session's welcome has them
+    this.options = null; // the server's defaults and bounds
     this.runs = new WeakMap(); // by work: {masks, kept, thresholds, area, labels}
-    this.searching = null; // the work whose picture is searched
+    this.searching = null; // the work whose picture is being searched
     this.selections = new Latest((wanted) => this.#ask(wanted), (...found) => this.#keep(...found));
     $("automatic-close").onclick = () => this.close();
     this.show(null);
@@ -34,7 +34,7 @@ export class Automatic {
   /** Another picture, or none. */
   show(work) {
     this.work = work;
-    this.open = false; // the masks are shown, and clicks take them over
+    this.open = false; // whether the masks are shown and clicks take them
     this.pointed = null; // the mask under the pointer
     this.selections.drop();
     this.#update();
@@ -64,7 +64,7 @@ export class Automatic {
     const all = make("button", { type: "button", className: "text-button", onclick: () => this.takeAll() }, "Take all");
     this.count = make("p", { className: "quiet", id: "automatic-count" }, this.#counted());
     return [...SLIDERS.map((slider) => this.#slider(slider)), make("div", { className: "side-head" }, this.count, all),
-            make("p", { className: "empty" }, "Click on a mask to take it over.")];
+            make("p", { className: "empty" }, "Click on a mask to take it.")];
   }
 
   #slider({ name, label, min = this.options[`min_${name}`], max, step, unit = "" }) {
@@ -87,7 +87,7 @@ export class Automatic {
 
   // Finding them.
 
-  /** Show the masks; find them first where that was not done. */
+  /** Show the masks; find them first if needed. */
   async start() {
     const { work } = this;
     if (!work || this.searching) return;
@@ -152,7 +152,7 @@ export class Automatic {
     return attempt(() => api.selectAutomatic(picture.id, thresholds));
   }
 
-  /** changed: masks without their small regions. */
+  /** changed: masks that cleaning of small regions changed. */
   #keep({ run, thresholds }, { ids, changed = [] }) {
     const other = new Map(changed.map((mask) => [mask.id, { ...mask, colour: run.masks.get(mask.id).colour }]));
     const kept = ids.map((id) => other.get(id) ?? run.masks.get(id)).sort((a, b) => b.area - a.area);
@@ -164,14 +164,14 @@ export class Automatic {
 
   // On the picture.
 
-  /** What is drawn: the large ones first, so that small ones lie on top. */
+  /** The masks to draw, large ones first, so that small ones lie on top. */
   visible() {
     if (!this.open || !this.run) return [];
     const taken = new Set(this.work.objects.map(({ prompt }) => prompt.automatic));
     return this.run.kept.filter(({ id }) => !taken.has(id));
   }
 
-  /** The pointer is at a pixel, or elsewhere. */
+  /** Highlight the mask at a pixel; null: the pointer is elsewhere. */
   point(pixel) {
     const found = this.open && pixel ? this.#at(pixel) : null;
     if (found === this.pointed) return;
@@ -179,7 +179,7 @@ export class Automatic {
     this.stage.draw("top");
   }
 
-  /** The mask on top at a pixel. */
+  /** The topmost mask at a pixel. */
   #at([x, y]) {
     const { run } = this;
     const { width, height } = this.work.picture;
@@ -194,7 +194,7 @@ export class Automatic {
     const found = this.#at(pixel);
     if (!found) return;
     const [object] = this.work.add(this.#prompt(found));
-    announce(`Taken over as ${object.name}`);
+    announce(`Taken as ${object.name}`);
   }
 
   takeAll() {

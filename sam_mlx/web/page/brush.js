@@ -1,4 +1,4 @@
-// Brush and eraser: strokes on the object at hand.
+// Brush and eraser: strokes on the active object.
 
 import { announce, toast } from "./dom.js";
 
@@ -11,10 +11,10 @@ export class Brush {
   /** Another picture, or none. */
   show(work) {
     this.work = work;
-    this.strokes = []; // the one that is being drawn
+    this.strokes = []; // the one being drawn, if any
   }
 
-  /** Go on to a point of the picture. */
+  /** Continue the stroke to a point of the picture. */
   stroke(at, ended) {
     if (!this.work) return;
     const { erasing: erase, radius } = this.tools;

@@ -1,4 +1,4 @@
-// The three masks of an ambiguous click, small, with their scores.
+// The three masks of an ambiguous click, as thumbnails with their scores.
 
 import { rgbOf } from "./colours.js";
 import { $, make } from "./dom.js";
@@ -8,14 +8,14 @@ import { answerOf } from "./object.js";
 const SIDE = 76; // CSS pixels
 
 export class Choices {
-  /** choose(i): the mask i is meant. */
+  /** choose(i) is called for the mask that somebody picks. */
   constructor(choose) {
     this.choose = choose;
     this.root = $("choices");
     this.shown = null; // the answer whose masks are drawn
   }
 
-  /** Offer the masks of an object's question, where there are several; image: the picture, small. */
+  /** Offer the masks of an object's question, if it has several. image: a small copy of the picture. */
   update(object, picture, image) {
     const answer = object && answerOf(object.prompt.question);
     this.root.hidden = !(answer?.masks.length > 1);
@@ -62,7 +62,7 @@ export class Choices {
   }
 }
 
-/** Where the picture lies on a small canvas that shows all the masks and a little around. */
+/** Where the picture lies on a thumbnail that shows all the masks and some margin. */
 function frameOf(masks, { width, height }) {
   const boxes = masks.map((mask) => boundsOf(mask.field)).filter(Boolean);
   const low = (i) => Math.min(...boxes.map((box) => box[i]), 1);

@@ -1,6 +1,6 @@
-// Colours of objects: far from each other, on pictures of any kind.
+// Colours of objects, easy to tell apart on any picture.
 
-export const COLOURS = [
+const COLOURS = [
   "#0a84ff", "#ff9f0a", "#30d158", "#ff375f", "#bf5af2", "#40c8e0",
   "#ffd60a", "#ff6482", "#66d4cf", "#ac8e68", "#7d7aff", "#a6e22e",
 ];

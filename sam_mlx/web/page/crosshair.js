@@ -1,11 +1,11 @@
-// A crosshair that keys move over the picture: it points, clicks, draws boxes and paints.
+// A crosshair that keys move over the picture: it hovers, clicks, draws boxes and paints.
 
 import { announce, clamp } from "./dom.js";
 
-const EDGE = 40; // CSS pixels that stay in sight around it
+const EDGE = 40; // CSS pixels around it that are kept in view
 
 export class Crosshair {
-  /** pan(dx, dy) moves the picture on the stage. */
+  /** pan(dx, dy) moves the picture over the stage. */
   constructor({ stage, view, tools, hover, editor, brush, pan }) {
     Object.assign(this, { stage, view, tools, hover, editor, brush, pan });
     this.show();
@@ -14,10 +14,10 @@ export class Crosshair {
   /** Another picture, or none. */
   show() {
     this.at = null; // a pixel of the picture
-    this.corner = null; // the first one of a box
+    this.corner = null; // the first corner of a box
   }
 
-  /** Move by screen pixels; it appears in the middle of what is seen. */
+  /** Move by screen pixels. It first appears at the pointer, or in the middle of the stage. */
   move(dx, dy) {
     const { width, height } = this.view.picture;
     const step = Math.max(1 / this.view.scale, 1);
@@ -32,7 +32,7 @@ export class Crosshair {
     this.#look();
   }
 
-  /** The stage has lost the focus. */
+  /** The stage has lost focus. */
   leave() {
     if (!this.at) return;
     this.disappear();
@@ -57,7 +57,7 @@ export class Crosshair {
     const outX = Math.min(x - EDGE, 0) || Math.max(x + EDGE - this.view.width, 0);
     const outY = Math.min(y - EDGE, 0) || Math.max(y + EDGE - this.view.height, 0);
     if (outX || outY) this.pan(-outX, -outY);
-    Object.assign(this.hover, { at: this.#onStage(), beside: false });
+    Object.assign(this.hover, { at: this.#onStage(), alternate: false });
     if (!this.corner) this.hover.update();
     this.stage.draw("top");
   }
@@ -70,14 +70,14 @@ export class Crosshair {
     return this.at.map((v) => v + 0.5);
   }
 
-  /** Click with the tool at hand, or set a corner of a box. */
-  press(beside, isCorner) {
+  /** Use the current tool here, or set a corner of a box. */
+  press(alternate, isCorner) {
     if (!this.at) return this.appear();
     if (this.tools.brushing) return this.brush.stroke(this.#centre(), true);
     if (this.corner) return this.#finishBox();
-    if (!isCorner) return this.editor.click(this.at, beside);
+    if (!isCorner) return this.editor.click(this.at, alternate);
     this.corner = this.at;
-    announce("First corner of a box; move on and press again");
+    announce("First corner set; move to the opposite corner and press again");
   }
 
   #finishBox() {

@@ -1,8 +1,8 @@
-// Small helpers on the document.
+// Helpers for the document.
 
 export const $ = (id) => document.getElementById(id);
 
-/** An element with properties (data-* and aria-* as attributes) and children. */
+/** Make an element with properties (attributes where the name has a hyphen) and children. */
 export function make(tag, properties = {}, ...children) {
   const element = document.createElement(tag);
   for (const [name, value] of Object.entries(properties)) {
@@ -13,7 +13,7 @@ export function make(tag, properties = {}, ...children) {
   return element;
 }
 
-/** An icon of index.html's symbols. */
+/** Make an icon from a symbol of index.html. */
 export function icon(name) {
   const svg = document.createElementNS("http://www.w3.org/2000/svg", "svg");
   svg.setAttribute("class", "icon");
@@ -28,14 +28,14 @@ export function iconButton(name, label, onclick) {
   return make("button", { type: "button", className: "icon-button", "aria-label": label, title: label, onclick }, icon(name));
 }
 
-/** Tell screen readers, without moving the focus. */
+/** Tell screen readers, without moving focus. */
 export function announce(text) {
   $("status").textContent = text;
 }
 
 let hiding = 0;
 
-/** A sentence over the picture, which goes by itself. */
+/** Show a sentence over the picture for a while. */
 export function toast(text, isError = false) {
   const box = $("toast");
   box.textContent = text;
@@ -45,7 +45,7 @@ export function toast(text, isError = false) {
   hiding = setTimeout(() => box.classList.remove("shown"), isError ? 6000 : 2500);
 }
 
-/** Run a task; when it fails, say why. Returns its value, or undefined. */
+/** Run a task and show why it fails, if it does. Returns its value, or undefined. */
 export async function attempt(task) {
   try {
     return await task();

@@ -1,33 +1,33 @@
-// Clicks and boxes on the picture become the object at hand.
+// Clicks and boxes on the picture make the active object, or a new one.
 
 import { announce, clamp, toast } from "./dom.js";
 import { answerOf, isAsked, newPrompt, withBox, withPoint } from "./object.js";
 
 export class Editor {
-  /** changed(): what is shown of the object has changed. */
+  /** changed() is called when there is something new to show. */
   constructor({ stage, tools, hover, automatic, changed }) {
     Object.assign(this, { stage, tools, hover, automatic, changed });
-    this.asking = 0; // questions on their way
+    this.asking = 0; // questions that are not yet answered
     this.show(null);
   }
 
   /** Another picture, or none. */
   show(work) {
     this.work = work;
-    this.rubber = null; // the box that is being drawn
+    this.rubber = null; // the box being drawn
   }
 
-  /** beside: with Alt, the right button or a long press. */
-  click(pixel, beside) {
+  /** alternate: with Alt, the right button or a long press. */
+  click(pixel, alternate) {
     if (!this.work) return;
     if (this.automatic.open) return this.automatic.take(pixel);
-    const label = this.tools.label(beside);
-    if (!label && !this.work.active) return toast("Click on an object first, then beside it.");
+    const label = this.tools.label(alternate);
+    if (!label && !this.work.active) return toast("Click on an object first, then outside it.");
     this.#prompt(this.#known(withPoint(this.work.question, pixel, label)));
-    announce(label ? `Point at ${pixel.join(", ")}` : `Point beside the object at ${pixel.join(", ")}`);
+    announce(label ? `Point at ${pixel.join(", ")}` : `Point outside the object at ${pixel.join(", ")}`);
   }
 
-  /** A question that a hover has already asked is not asked again. */
+  /** The same question as the hover's, where that has its answer already. */
   #known(question) {
     const asked = this.hover.mask?.question;
     return asked && JSON.stringify(asked) === JSON.stringify(question) ? asked : question;
@@ -35,12 +35,12 @@ export class Editor {
 
   #prompt(question) {
     this.hover.drop();
-    // A new question has a new mask: strokes stay on it, a choice among three does not.
+    // A new question gets a new mask: strokes still apply to it, a choice among three does not.
     this.work.prompt(({ edits }) => newPrompt({ edits, question }));
     this.answer(question);
   }
 
-  /** Get a question's small masks, for drawing and choosing. */
+  /** Get the small masks of a question, to draw and to choose from. */
   async answer(question) {
     if (!isAsked(question) || answerOf(question)) return this.changed();
     this.asking++;
@@ -78,14 +78,14 @@ export class Editor {
     this.stage.draw("top");
   }
 
-  // The object at hand.
+  // The active object.
 
   choose(key) {
     this.work.choose(key);
     this.answer(this.work.question);
   }
 
-  /** Choose the object before or after. */
+  /** Choose the previous or the next object. */
   step(by) {
     const next = this.work?.neighbour(by);
     if (!next) return;
@@ -93,7 +93,7 @@ export class Editor {
     announce(`${next.name} is chosen`);
   }
 
-  /** The next click begins a new object. */
+  /** Let the next click start a new object. */
   finish() {
     if (!this.work) return;
     this.work.choose(null);
@@ -101,7 +101,7 @@ export class Editor {
     announce("Object finished");
   }
 
-  /** Choose one of the masks that an ambiguous question has. */
+  /** Choose one of the masks, where a question has several. */
   choice(index) {
     const count = this.work && (answerOf(this.work.question)?.masks.length ?? 0);
     if (!(count > 1 && index < count)) return;

@@ -1,9 +1,9 @@
-// The mask that a click would give where the pointer is.
+// The mask that a click at the pointer would give.
 
 import { Latest } from "./latest.js";
 import { withPoint } from "./object.js";
 
-/** Emits "shown" on the stage's element when a mask is on the screen. */
+/** Dispatches "shown" on the stage's element once a mask is on the screen. */
 export class Hover {
   constructor({ stage, view, tools, automatic }) {
     Object.assign(this, { stage, view, tools, automatic });
@@ -14,13 +14,13 @@ export class Hover {
   /** Another picture, or none. */
   show(work) {
     this.work = work;
-    this.at = null; // the pointer's place on the stage, in CSS pixels
-    this.beside = false; // whether a click there would be a point beside the object
+    this.at = null; // the pointer on the stage, in CSS pixels; null: elsewhere
+    this.alternate = false; // whether Alt is held
     this.drop();
   }
 
-  move(at, beside, since) {
-    Object.assign(this, { at, beside });
+  move(at, alternate, since) {
+    Object.assign(this, { at, alternate });
     this.update(since);
     this.stage.draw("top");
   }
@@ -32,14 +32,14 @@ export class Hover {
     this.stage.draw("top");
   }
 
-  /** Ask for the mask anew: the pointer or what it depends on has changed. since: for measuring. */
+  /** Ask again: the pointer has moved, or what a click does has changed. since: when, to measure how long it takes. */
   update(since = performance.now()) {
     const pixel = this.at && this.view.pixelAt(this.at);
     if (this.automatic.open) {
       this.drop();
       this.automatic.point(pixel);
     } else if (pixel && this.tools.clicking && this.work?.picture.ready) {
-      const question = withPoint(this.work.question, pixel, this.tools.label(this.beside));
+      const question = withPoint(this.work.question, pixel, this.tools.label(this.alternate));
       this.questions.want({ question, since });
     } else this.drop();
   }
@@ -57,7 +57,7 @@ export class Hover {
   }
 }
 
-/** Once the frame that is being drawn is on the screen. */
+/** Call once the current frame is on the screen. */
 function afterPaint(call) {
   requestAnimationFrame(() => {
     const { port1, port2 } = new MessageChannel();

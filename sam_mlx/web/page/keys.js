@@ -1,59 +1,59 @@
-// The keyboard: what each key does, and the sheet that says so.
+// The keyboard: what each key does, and the sheet that lists the keys.
 
-import { $, attempt, make } from "./dom.js";
+import { $, make } from "./dom.js";
 
 const APPLE = /Mac|iPhone|iPad/.test(navigator.platform);
 const COMMAND = APPLE ? "⌘" : "Ctrl ";
 const OPTION = APPLE ? "⌥" : "Alt ";
 
-/** Groups of the sheet: rows of keys and what they do. */
+/** Groups of the sheet, each with rows of keys and what they do. */
 const SHEET = [
   ["Pointing", [
     ["Move", "See the mask that a click would give"],
     ["Click", "A point on the object"],
-    [`${OPTION}click, right click`, "A point beside it"],
+    [`${OPTION}click, right click`, "A point outside it"],
     ["Drag", "A box around it"],
     ["Wheel, pinch", "Zoom"],
     ["Space drag, two fingers", "Move the picture"],
-    ["Long press", "A point beside it, with a finger"],
+    ["Long press", "A point outside it, by touch"],
   ]],
   ["Object", [
-    ["1 2 3", "One of the three masks"],
-    ["N, Enter", "Finish the object, begin a new one"],
-    ["Backspace", "Delete the chosen object"],
-    ["[ ]", "Choose the object before, after"],
+    ["1 2 3", "Choose one of the three masks"],
+    ["N, Enter", "Finish the object, start a new one"],
+    ["Backspace", "Delete the active object"],
+    ["[ ]", "Previous, next object"],
     ["H", "Hide or show it"],
     [`${COMMAND}Z, ⇧${COMMAND}Z`, "Undo, redo"],
-    ["Esc", "Let go; close"],
+    ["Esc", "Cancel, close or finish"],
   ]],
   ["Tools", [
     ["V", "Points on the object"],
-    ["X", "Points beside it"],
+    ["X", "Points outside it"],
     ["B", "Brush"],
     ["E", "Eraser"],
     ["M", "Move the picture"],
     ["- + 0", "Zoom out, in, fit"],
-    [", .", "Brush smaller, larger"],
-    ["A", "Everything"],
+    [", .", "Smaller, larger brush"],
+    ["A", "Find everything"],
     ["D", "Light or dark"],
   ]],
   ["Without a mouse", [
-    ["Arrows", "Move the crosshair; with ⇧ further"],
+    ["Arrows", "Move the crosshair; further with ⇧"],
     ["Space", "Click there"],
-    [`${OPTION}Space, Q`, "A point beside"],
+    [`${OPTION}Space, Q`, "A point outside the object"],
     ["⇧Space", "Corners of a box"],
-    ["Page up, Page down", "Picture before, after"],
+    ["Page up, Page down", "Previous, next picture"],
     [`⇧${COMMAND}C`, "Copy the mask"],
     [`${COMMAND}S, ${COMMAND}O`, "Save the session, open pictures"],
-    ["?", "This sheet"],
+    ["?", "Show these shortcuts"],
   ]],
 ];
 
 export class Keys {
-  /** actions: functions by name, used below; crosshair: what arrows and Space move and press. */
+  /** actions: functions by name, as below. Arrows and Space go to the crosshair. */
   constructor({ stage, crosshair, actions }) {
     Object.assign(this, { stage, crosshair, actions, sheet: $("sheet") });
-    this.spaceHeld = false; // for dragging
+    this.spaceHeld = false; // then dragging moves the picture
     $("shortcuts").append(...SHEET.map(group));
     $("help").onclick = () => this.sheet.showModal();
     $("sheet-close").onclick = () => this.sheet.close();
@@ -88,7 +88,7 @@ export class Keys {
       n: act.finish, enter: act.finish, escape: act.escape,
       backspace: act.remove, delete: act.remove, h: act.toggleHidden,
       "[": () => act.stepObject(-1), "]": () => act.stepObject(1),
-      v: () => act.tool("point"), x: () => act.tool("beside"), b: () => act.tool("brush"),
+      v: () => act.tool("point"), x: () => act.tool("outside"), b: () => act.tool("brush"),
       e: () => act.tool("eraser"), m: () => act.tool("pan"),
       ",": act.smallerBrush, ".": act.largerBrush,
       "+": act.zoomIn, "=": act.zoomIn, "-": act.zoomOut, 0: act.fit,

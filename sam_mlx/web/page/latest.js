@@ -1,8 +1,8 @@
-// Asking again and again, where only the newest question counts.
+// Questions asked again and again, where only the newest one counts.
 
-/** At most one question is on its way; of those that come meanwhile the newest waits. */
+/** At most one question is in flight; of those that come in the meantime only the newest waits. */
 export class Latest {
-  /** ask(question) gives a promise; show(question, answer) gets what is still wanted. */
+  /** ask(question) returns a promise; show(question, answer) is called with answers that are still wanted. */
   constructor(ask, show) {
     Object.assign(this, { ask, show, waiting: null, busy: false, since: 0 });
   }

@@ -1,9 +1,9 @@
-// Low-resolution logits: decoded, and drawn smooth at any zoom.
+// Low-resolution logits, decoded and drawn smoothly at any zoom.
 //
-// A logit is interpolated at every pixel of the screen. Divided by its slope it is the distance to
-// the outline in screen pixels, so that fill and outline have soft edges and an even width.
+// Logits are interpolated at every pixel of the screen. A logit divided by its slope is the distance to
+// the outline in screen pixels, which gives fill and outline soft edges and an even width.
 
-/** {shape: [h, w], data: base64 of int8} as {width, height, data}. */
+/** Decode {shape: [h, w], data: base64 of int8} to {width, height, data}. */
 export function decodeLogits({ shape: [height, width], data }) {
   const text = atob(data);
   const values = new Int8Array(text.length);
@@ -11,7 +11,7 @@ export function decodeLogits({ shape: [height, width], data }) {
   return { width, height, data: values };
 }
 
-/** The box of what is above 0, as [x0, y0, x1, y1] in shares of the picture; null when nothing is. */
+/** The box of what is above 0, [x0, y0, x1, y1] as fractions of the picture; null where nothing is. */
 export function boundsOf(field) {
   field.bounds ??= findBounds(field);
   return field.bounds.length ? field.bounds : null;
@@ -29,17 +29,17 @@ function findBounds({ width, height, data }) {
     }
   }
   if (x1 < 0) return [];
-  // Between this cell's centre and the next one the mask may go on.
+  // The mask may extend beyond a cell's centre, up to the next one.
   return [Math.max(x0 - 1, 0) / width, Math.max(y0 - 1, 0) / height,
           Math.min(x1 + 2, width) / width, Math.min(y1 + 2, height) / height];
 }
 
-const MOST_PIXELS = 900_000; // beyond, every second pixel is computed
+const MAX_PIXELS = 900_000; // more are computed at every second pixel, or every third
 const scratch = document.createElement("canvas");
 
 /**
- * Draw on a context the mask of `field`, which covers the rectangle `frame` (x, y, width, height in
- * canvas pixels). style: colour [r, g, b], opacity of the fill, outline (its colour), line (its width).
+ * Draw the mask of `field`, which covers the rectangle `frame`: x, y, width, height in canvas pixels.
+ * style: colour of the fill as [r, g, b] and its opacity, outline (its colour), line (its width).
  */
 export function drawLogits(context, field, frame, style) {
   const bounds = boundsOf(field);
@@ -50,7 +50,7 @@ export function drawLogits(context, field, frame, style) {
   const right = Math.min(Math.ceil(frame.x + bounds[2] * frame.width), width);
   const bottom = Math.min(Math.ceil(frame.y + bounds[3] * frame.height), height);
   if (right <= left || bottom <= top) return;
-  const step = Math.ceil(Math.sqrt(((right - left) * (bottom - top)) / MOST_PIXELS));
+  const step = Math.ceil(Math.sqrt(((right - left) * (bottom - top)) / MAX_PIXELS));
   const w = Math.ceil((right - left) / step), h = Math.ceil((bottom - top) / step);
   const image = new ImageData(w, h);
   fill(image, field, (left - frame.x) / step, (top - frame.y) / step, frame.width / step, frame.height / step,
@@ -94,7 +94,7 @@ function fill(image, field, x0, y0, frameWidth, frameHeight, style) {
   }
 }
 
-/** For each pixel across, the logit before it and how far it is to the next. */
+/** For each pixel across: the logit to its left, and the fraction of the way to the next one. */
 function columns(count, w, x0, sx) {
   const column = new Int32Array(w), share = new Float32Array(w);
   for (let x = 0; x < w; x++) {
@@ -105,7 +105,7 @@ function columns(count, w, x0, sx) {
   return { column, share };
 }
 
-/** The logits along a line at height `at`, and how they change downwards. */
+/** The logits along a line at height `at`, and their slopes downwards. */
 function row({ width, height, data }, at, values, slopes) {
   const y = Math.min(Math.max(at, 0), height - 1);
   const first = Math.min(Math.floor(y), Math.max(height - 2, 0)), f = y - first;

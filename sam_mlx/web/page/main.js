@@ -1,4 +1,4 @@
-// The page: makes its parts, gives each what it needs, and brings all up to date after a change.
+// The page: makes its parts, gives each what it needs, and updates all of them after a change.
 
 import { Automatic } from "./automatic.js";
 import { Brush } from "./brush.js";
@@ -21,21 +21,21 @@ const session = new Session({ joined, shown, changed, progress });
 const view = new View();
 const stage = new Stage($("stage"), view);
 
-// What is done on the picture.
-const tools = new Tools({ chosen: pointedAnew, resized: () => stage.draw("top") });
-const automatic = new Automatic({ stage, toggled: pointedAnew });
+// Editing on the picture.
+const tools = new Tools({ chosen: clickChanged, resized: () => stage.draw("top") });
+const automatic = new Automatic({ stage, toggled: clickChanged });
 const hover = new Hover({ stage, view, tools, automatic });
 const editor = new Editor({ stage, tools, hover, automatic, changed });
 const brush = new Brush({ stage, tools });
 const crosshair = new Crosshair({ stage, view, tools, hover, editor, brush, pan });
 
-// What is around it.
+// Around the picture.
 const choices = new Choices((i) => editor.choice(i));
 const objects = new ObjectList({ choose: (key) => editor.choose(key), finish: () => editor.finish() });
 const pictures = new Pictures(session);
 const out = new Out(session);
 
-/** What keys and buttons do. */
+/** What keys and buttons call. */
 const actions = {
   undo: () => session.work?.undo(),
   redo: () => session.work?.redo(),
@@ -81,10 +81,10 @@ const pointer = new Pointer(stage.root, {
     hover.move(at, event.altKey, event.timeStamp);
   },
   leave: () => hover.leave(),
-  click: (at, beside) => {
+  click: (at, alternate) => {
     hover.at = at;
     const pixel = view.pixelAt(at);
-    if (pixel) editor.click(pixel, beside);
+    if (pixel) editor.click(pixel, alternate);
   },
   drag: (from, to, ended) => editor.drag(view.toPicture(...from), view.toPicture(...to), ended),
   stroke: (at, ended) => {
@@ -111,7 +111,7 @@ function joined() {
   $("model").textContent = `${name} · ${device.toUpperCase()} · ${dtype}`;
 }
 
-/** Show a picture and have it encoded; null: none. */
+/** Show a picture and have it encoded; null for none. */
 async function shown(work) {
   for (const part of [hover, editor, brush, crosshair, automatic]) part.show(work);
   const picture = work?.picture;
@@ -171,7 +171,7 @@ stage.scene = () => {
 
 let changing = false;
 
-/** Something is other than it was: bring all that depends on it up to date, once. */
+/** Something has changed: update what shows it, once for all changes of a task. */
 function changed() {
   if (session.work?.syncing) stage.root.setAttribute("data-unsaved", "");
   if (changing) return;
@@ -196,8 +196,8 @@ function update() {
   stage.draw();
 }
 
-/** The tool or what a click does has changed. */
-function pointedAnew() {
+/** A click at the same place now does something else. */
+function clickChanged() {
   hover.update();
   changed();
 }
@@ -212,7 +212,7 @@ function pan(dx, dy) {
   moved();
 }
 
-/** The picture lies elsewhere on the stage. */
+/** The picture has moved on the stage. */
 function moved() {
   showZoom();
   stage.draw();

@@ -1,4 +1,4 @@
-// The model behind the server: it encodes pictures, and answers questions with small masks.
+// The server's model: it encodes pictures and answers questions with small masks.
 
 import { wait } from "./dom.js";
 import { decodeLogits } from "./logits.js";
@@ -7,7 +7,7 @@ import { keepAnswer } from "./object.js";
 const POLL = 120; // milliseconds
 
 export class Model {
-  /** progress() is called whenever an encoding has come further, and when it has ended. */
+  /** progress() is called as encodings advance and when they end. */
   constructor(api, progress) {
     Object.assign(this, { api, progress });
     this.encodings = new Map(); // by the picture's id: a promise
@@ -17,7 +17,7 @@ export class Model {
     return this.encodings.has(picture.id);
   }
 
-  /** Resolves when a picture is encoded; starts that where needed. */
+  /** Resolves when the picture is encoded. */
   ready(picture) {
     if (picture.ready) return Promise.resolve();
     if (!this.isEncoding(picture)) {
@@ -30,7 +30,7 @@ export class Model {
     return this.encodings.get(picture.id);
   }
 
-  /** The server keeps only so many embeddings; a picture whose embedding is gone is encoded again. */
+  /** Encode a picture again: the server keeps a limited number of embeddings and has dropped this one. */
   readyAgain(picture) {
     picture.ready = false;
     return this.ready(picture);
@@ -50,9 +50,9 @@ export class Model {
     picture.ready = true;
   }
 
-  /** The small masks of a question, remembered beside it. A hover fails where a click would wait. */
+  /** The small masks of a question, kept with it. A click waits until the picture is encoded; a hover fails. */
   async ask(picture, question, hover = false) {
-    const body = { ...question, multimask: null, hover }; // null: three where the question is ambiguous
+    const body = { ...question, multimask: null, hover }; // null: the server decides
     if (!hover) await this.ready(picture);
     const answer = await this.#predict(picture, body);
     for (const mask of answer.masks) mask.field = decodeLogits(mask.logits);

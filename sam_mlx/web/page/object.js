@@ -1,32 +1,31 @@
-// An object of a picture, declared once: what is new, sent and taken over derives from here.
+// An object of a picture, declared once: new objects, what is sent and what is received derive from it.
 //
-// Objects are never changed, only followed by the next version. An object's prompt decides its mask,
-// and the prompt's question is what the model is asked. What the server answers is remembered beside
-// prompts and questions, so that undo needs no request.
+// Objects are immutable: a change makes a new version. The prompt determines the mask, and its question
+// is what the model is asked. The server's answers are kept per prompt and question, so that undo needs
+// no request.
 
-/** The fields and their first values. The server has the same fields, without the nesting. */
+/** The fields and their defaults. The server has the same fields, not nested. */
 const OBJECT = {
   name: "",
   colour: "",
   hidden: false,
   prompt: {
-    choice: null, // the mask that was chosen among three; null: the one with the highest score
-    edits: [], // strokes of the brush and the eraser: {erase, radius, path}
-    automatic: null, // the id of an automatic mask, in place of a question
+    choice: null, // which of three masks; null: the one with the highest score
+    edits: [], // strokes of brush and eraser: {erase, radius, path}
+    automatic: null, // the id of an automatic mask, instead of a question
     min_mask_region_area: 0,
     question: { points: [], labels: [], box: null },
   },
 };
 
-/** A new object; what it is called here, `key`, the server does not know. */
+/** A new object. Its `key` identifies it in this page; the server has ids of its own. */
 export const newObject = (properties) => ({ key: crypto.randomUUID(), ...OBJECT, ...properties });
 
-/** A new prompt: a new question has a new mask, so nothing else is kept. */
 export const newPrompt = (properties) => ({ ...OBJECT.prompt, ...properties });
 
 /** An object as the server's API takes it. */
 export function toServer(object) {
-  return { ...flat(object, OBJECT), multimask: null }; // null: the server decides
+  return { ...flat(object, OBJECT), multimask: null }; // null: the server decides whether it is ambiguous
 }
 
 /** The server's object as one of the page's. */
@@ -37,14 +36,14 @@ export function fromServer(found) {
 const isNested = (value) => value?.constructor === Object;
 
 function flat(object, fields) {
-  const parts = Object.entries(fields).map(([name, first]) =>
-    isNested(first) ? flat(object[name], first) : { [name]: object[name] });
+  const parts = Object.entries(fields).map(([name, value]) =>
+    isNested(value) ? flat(object[name], value) : { [name]: object[name] });
   return Object.assign({}, ...parts);
 }
 
 function nested(found, fields) {
-  const parts = Object.entries(fields).map(([name, first]) =>
-    [name, isNested(first) ? nested(found, first) : found[name]]);
+  const parts = Object.entries(fields).map(([name, value]) =>
+    [name, isNested(value) ? nested(found, value) : found[name]]);
   return Object.fromEntries(parts);
 }
 
@@ -61,7 +60,7 @@ export const isAsked = ({ points, box }) => points.length > 0 || box !== null;
 // Answers.
 
 const masks = new WeakMap(); // by prompt: the exact mask, as run lengths
-const answers = new WeakMap(); // by question: {best, masks}, small ones as logits
+const answers = new WeakMap(); // by question: {best, masks}, small masks as logits
 
 export const maskOf = (prompt) => masks.get(prompt);
 export const keepMask = (prompt, mask) => masks.set(prompt, mask);

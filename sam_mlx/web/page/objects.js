@@ -1,4 +1,4 @@
-// The list of objects: chosen, renamed, coloured, hidden, deleted.
+// The list of objects, where they are chosen, renamed, coloured, hidden and deleted.
 
 import { $, iconButton, make } from "./dom.js";
 import { rgba } from "./colours.js";
@@ -7,7 +7,7 @@ import { pathsOf } from "./outline.js";
 const SIDE = 36;
 
 export class ObjectList {
-  /** choose(key): an object, or null; finish(): begin a new one. */
+  /** choose(key) is called for another active object, null for none; finish() to start a new one. */
   constructor({ choose, finish }) {
     this.choose = choose;
     this.root = $("objects");
@@ -16,7 +16,7 @@ export class ObjectList {
     $("new-object").onclick = finish;
   }
 
-  /** Show the objects of `work`, null for none; image: the picture, small. */
+  /** Show the objects of `work`, null for none. image: a small copy of the picture. */
   update(work, image) {
     Object.assign(this, { work, image });
     const objects = work?.objects ?? [];
@@ -54,7 +54,8 @@ export class ObjectList {
     const canvas = make("canvas", { width: SIDE * 2, height: SIDE * 2, "aria-hidden": "true" });
     const toggle = () => this.choose(work.state.active === key ? null : key);
     const choose = make("button", { type: "button", className: "object-picture", onclick: toggle }, canvas);
-    const name = make("input", { type: "text", className: "object-name", maxLength: 200, "aria-label": "Name", spellcheck: false, autocomplete: "off" });
+    const name = make("input", { type: "text", className: "object-name", maxLength: 200, "aria-label": "Name",
+                                 spellcheck: false, autocomplete: "off" });
     name.onchange = () => work.edit(key, { name: name.value.trim() || find().name });
     name.onkeydown = (event) => {
       if (event.key === "Escape") name.value = find().name;
@@ -78,7 +79,7 @@ export class ObjectList {
     return button;
   }
 
-  /** The object cut out of the picture. */
+  /** Draw the object, cut out of the picture. */
   #thumbnail(row, object) {
     const { mask } = this.work.shown(object);
     if (!mask || !this.image || (row.drawn === mask && row.colourDrawn === object.colour)) return;

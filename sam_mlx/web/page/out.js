@@ -52,7 +52,7 @@ export class Out {
       item("All pictures, all formats", "ZIP", () => this.#download("/export"), !pictures.length),
       line(),
       item("Copy the mask", "⇧⌘C", () => this.copyMask(), none),
-      item("Copy Python lines", one ? one.name : "of the chosen object", () => this.copyPython(one), !one),
+      item("Copy Python lines", one ? one.name : "of the active object", () => this.copyPython(one), !one),
       line(),
       item("Save the session…", "⌘S", () => this.saveSession()),
       item("Open a session…", "", () => $("session-file").click()),
@@ -100,10 +100,12 @@ export class Out {
 
   // The clipboard.
 
-  /** All visible objects' masks in one picture, white on black. */
+  /** Copy the masks of all visible objects as one picture, white on black. */
   async copyMask() {
-    if (!navigator.clipboard?.write) throw new Error("The browser copies pictures only from https or this machine.");
-    // Safari wants the promise within the click.
+    if (!navigator.clipboard?.write) {
+      throw new Error("Browsers copy pictures only on https or on this machine: export the mask instead.");
+    }
+    // Safari requires this call within the click, so it gets a promise.
     await navigator.clipboard.write([new ClipboardItem({ "image/png": this.#maskPng() })]);
     toast("The mask was copied");
   }
@@ -136,7 +138,7 @@ async function copyText(text) {
   const area = make("textarea", { value: text, className: "unseen" });
   document.body.append(area);
   area.select();
-  document.execCommand("copy"); // all there is outside https and this machine
+  document.execCommand("copy"); // the only way on http from another machine
   area.remove();
 }
 

@@ -1,7 +1,7 @@
 // Outlines of exact masks, as paths in pixels of the picture.
 //
-// A mask's outline is followed along the edges of its pixels, the mask on the right. Close to the
-// picture these edges are shown; from afar a smoothed line within a pixel of them.
+// An outline follows the edges of pixels, with the mask on its right. Zoomed in, these edges are drawn;
+// zoomed out, a smoothed line within a pixel of them.
 
 import { boxOf, decodeRle } from "./rle.js";
 
@@ -9,7 +9,7 @@ const STEPS = [[1, 0], [0, 1], [-1, 0], [0, -1]]; // right, down, left, up
 
 const found = new WeakMap(); // by mask
 
-/** {box, exact, smooth}: a mask's box as `boxOf` has it, and paths to stroke and to fill by the even-odd rule. */
+/** A mask's {box, exact, smooth}: `boxOf` it, and two paths, to stroke and to fill by the even-odd rule. */
 export function pathsOf(rle) {
   if (!found.has(rle)) found.set(rle, findPaths(rle));
   return found.get(rle);
@@ -35,10 +35,10 @@ function draw(path, points) {
   path.closePath();
 }
 
-/** Rings of directions, with where they begin. */
+/** Each ring of the outline: where it starts, and its directions. */
 function* follow({ width, height, data }) {
   const set = (x, y) => x >= 0 && y >= 0 && x < width && y < height && data[y * width + x] === 1;
-  const seen = new Uint8Array(width * height); // the upper edges that were followed
+  const seen = new Uint8Array(width * height); // upper edges that were followed
   for (let i = 0; i < data.length; i++) {
     if (!data[i] || seen[i] || (i >= width && data[i - width])) continue;
     yield ringFrom(i % width, Math.floor(i / width), width, set, seen);
@@ -59,7 +59,7 @@ function ringFrom(x0, y0, width, set, seen) {
 }
 
 function next(x, y, direction, set) {
-  // The pixels ahead, right and left of the way, by the direction in which one goes.
+  // The pixels ahead, on the right and on the left, by direction.
   const [rx, ry] = [[0, 0], [-1, 0], [-1, -1], [0, -1]][direction];
   const [lx, ly] = [[0, -1], [0, 0], [-1, 0], [-1, -1]][direction];
   if (!set(x + rx, y + ry)) return (direction + 1) % 4;
@@ -78,7 +78,7 @@ function corners({ x, y, turns }) {
 
 const WEIGHTS = [1, 3, 5, 6, 5, 3, 1].map((weight) => weight / 24);
 
-/** The edges' midpoints, each the mean of its neighbours; short rings stay as they are. */
+/** The midpoints of the edges, averaged with their neighbours; those of short rings as they are. */
 function smoothed({ x, y, turns }) {
   const middles = [];
   for (const direction of turns) {

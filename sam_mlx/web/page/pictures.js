@@ -1,4 +1,4 @@
-// The session's pictures: the strip of thumbnails, and files that are dropped, pasted or chosen.
+// The session's pictures: a strip of thumbnails, and files that are dropped, pasted or chosen.
 
 import { $, announce, attempt, iconButton, make } from "./dom.js";
 
@@ -34,7 +34,7 @@ export class Pictures {
 
   // Adding and showing.
 
-  /** Send files to the server; the first of them is shown. A session file is opened instead. */
+  /** Send pictures to the server and show the first one; a session file is opened instead. */
   async add(files) {
     const saved = files.find((file) => file.name.endsWith(".zip"));
     if (saved) return this.session.openFile(saved);
@@ -80,7 +80,7 @@ export class Pictures {
     this.update();
   }
 
-  /** Show the picture before or after the one that is shown. */
+  /** Show the previous or the next picture. */
   step(by) {
     const { pictures, work } = this.session;
     const next = pictures[pictures.indexOf(work?.picture) + by];
@@ -88,7 +88,7 @@ export class Pictures {
   }
 }
 
-/** The files of a drop, also those in folders. */
+/** The files of a drop, including those in folders. */
 async function filesOf(transfer) {
   const entries = [...transfer.items].map((item) => item.webkitGetAsEntry?.()).filter(Boolean);
   if (!entries.some((entry) => entry.isDirectory)) return [...transfer.files];

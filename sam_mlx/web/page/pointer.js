@@ -1,10 +1,10 @@
 // Mouse, pen and fingers become gestures: hover, click, box, stroke, pan, zoom.
 
-const FAR = { mouse: 4, pen: 6, touch: 10 }; // CSS pixels, from which a press is a drag
-const LONG_PRESS = 550; // milliseconds of a finger: a point beside the object
+const FAR = { mouse: 4, pen: 6, touch: 10 }; // CSS pixels; a press that moves further is a drag
+const LONG_PRESS = 550; // milliseconds; a finger held this long is an alternate click
 
 /**
- * handlers: hover(at, event), leave(), click(at, beside, event), drag(from, to, ended), stroke(at, ended),
+ * handlers: hover(at, event), leave(), click(at, alternate, event), drag(from, to, ended), stroke(at, ended),
  * pan(dx, dy), zoom(factor, x, y), cancel(); mode(event): "click", "stroke" or "pan".
  */
 export class Pointer {
@@ -41,8 +41,8 @@ export class Pointer {
       return;
     }
     const kind = event.button === 1 ? "pan" : this.handlers.mode(event);
-    const beside = event.altKey || event.ctrlKey || event.button === 2;
-    this.gesture = { kind, from: at, beside, far: FAR[event.pointerType] ?? 4 };
+    const alternate = event.altKey || event.ctrlKey || event.button === 2;
+    this.gesture = { kind, from: at, alternate, far: FAR[event.pointerType] ?? 4 };
     if (kind === "stroke") this.handlers.stroke(at, false);
     if (kind === "click" && event.pointerType === "touch") {
       this.gesture.timer = setTimeout(() => this.#longPress(event), LONG_PRESS);
@@ -95,11 +95,11 @@ export class Pointer {
     const at = this.#at(event);
     this.pressed.delete(event.pointerId);
     const gesture = this.gesture;
-    if (this.pressed.size) return; // the last finger of a pinch draws nothing
+    if (this.pressed.size) return; // fingers left over from a pinch draw nothing
     this.gesture = null;
     if (!gesture) return;
     clearTimeout(gesture.timer);
-    if (gesture.kind === "click") this.handlers.click(gesture.from, gesture.beside, event);
+    if (gesture.kind === "click") this.handlers.click(gesture.from, gesture.alternate, event);
     if (gesture.kind === "box") this.handlers.drag(gesture.from, at, true);
     if (gesture.kind === "stroke") this.handlers.stroke(at, true);
   }
@@ -118,7 +118,7 @@ export class Pointer {
   #wheel(event) {
     event.preventDefault();
     const [x, y] = this.#at(event);
-    // A mouse's wheel zooms; two fingers on a trackpad pan, and pinching sends ctrlKey.
+    // A mouse wheel zooms, two fingers on a trackpad pan, and a pinch arrives with ctrlKey set.
     const isWheel = event.deltaX === 0 && (event.deltaMode !== 0 || Math.abs(event.wheelDeltaY ?? 0) % 120 === 0);
     if (event.ctrlKey) this.handlers.zoom(Math.exp(-event.deltaY / 100), x, y);
     else if (isWheel) this.handlers.zoom(Math.exp(-Math.sign(event.deltaY) * 0.18), x, y);
@@ -133,7 +133,7 @@ export class Pointer {
     });
     on("gesturechange", (event) => {
       event.preventDefault();
-      if (this.pressed.size) return; // fingers on the screen come as pointers
+      if (this.pressed.size) return; // fingers on a screen arrive as pointers
       this.handlers.zoom(event.scale / scale, ...this.#at(event));
       scale = event.scale;
     });

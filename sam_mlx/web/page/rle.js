@@ -1,9 +1,9 @@
-// COCO's uncompressed run lengths: lengths of alternating runs of unset and set pixels, column by
-// column, beginning with unset ones.
+// COCO's uncompressed run lengths: alternating runs of unset and set pixels, column by column,
+// starting with unset ones.
 
 /**
- * {size: [H, W], counts} as {width, height, data}: a byte a pixel, row by row, 1 where set. box: the
- * part that is wanted, [x0, y0, x1, y1], which holds all that is set; all when left out.
+ * Decode {size: [H, W], counts} to {width, height, data}: one byte per pixel, row by row, 1 where set.
+ * box: decode only this part, [x0, y0, x1, y1], outside which nothing may be set.
  */
 export function decodeRle({ size: [height, width], counts }, box = [0, 0, width, height]) {
   const [x0, y0] = box, w = box[2] - x0, h = box[3] - y0;
@@ -17,7 +17,7 @@ export function decodeRle({ size: [height, width], counts }, box = [0, 0, width,
   return { width: w, height: h, data };
 }
 
-/** Call with the first and the last-but-one index of each set run. */
+/** Call with the start and the end, exclusive, of each set run. */
 function eachRun(counts, call) {
   for (let i = 0, at = 0; i < counts.length; i++) {
     if (i % 2) call(at, at + counts[i]);
@@ -25,12 +25,12 @@ function eachRun(counts, call) {
   }
 }
 
-/** Set `value` at a mask's pixels in `labels`, which lie column by column. */
+/** Set a mask's pixels to `value` in `labels`, which is column by column. */
 export function paintLabel(labels, { counts }, value) {
   eachRun(counts, (start, end) => labels.fill(value, start, end));
 }
 
-/** The box of a mask: [x0, y0, x1, y1], x1 and y1 after the last pixel; null when it is empty. */
+/** A mask's box, [x0, y0, x1, y1] with x1 and y1 exclusive; null for an empty mask. */
 export function boxOf({ size: [height, width], counts }) {
   let x0 = width, y0 = height, x1 = 0, y1 = 0;
   eachRun(counts, (start, end) => {
@@ -38,7 +38,7 @@ export function boxOf({ size: [height, width], counts }) {
     const first = Math.floor(start / height), last = Math.floor((end - 1) / height);
     x0 = Math.min(x0, first);
     x1 = Math.max(x1, last + 1);
-    const whole = last > first; // over the end of a column, so it touches bottom and top
+    const whole = last > first; // it goes on into the next column, so it touches bottom and top
     y0 = Math.min(y0, whole ? 0 : start % height);
     y1 = Math.max(y1, whole ? height : ((end - 1) % height) + 1);
   });

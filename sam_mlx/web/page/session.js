@@ -1,11 +1,11 @@
-// This page's session with the server: its pictures, the work on each, and which one is shown.
+// The page's session on the server: its pictures, the work on each, and which one is shown.
 
 import { Api } from "./api.js";
 import { attempt, toast } from "./dom.js";
 import { Model } from "./model.js";
 import { Work } from "./work.js";
 
-/** What a reload of the page finds again. */
+/** What survives a reload of the page. */
 const kept = {
   get welcome() {
     return JSON.parse(sessionStorage.getItem("session"));
@@ -24,8 +24,8 @@ const kept = {
 
 export class Session {
   /**
-   * joined(): the session has begun; shown(work): another picture is to be shown, null for none;
-   * changed(): something of the work has; progress(): something is further encoded.
+   * Called: joined() once a session is there; shown(work) to show another picture, null for none;
+   * changed() when objects have; progress() as pictures are encoded.
    */
   constructor({ joined, shown, changed, progress }) {
     Object.assign(this, { joined, shown, changed, progress });
@@ -35,12 +35,12 @@ export class Session {
     this.work = null; // of the picture that is shown
   }
 
-  /** Go on with the session that the window had, or begin one. */
+  /** Resume the session that this window had, or begin one. */
   async begin() {
     const { welcome } = kept;
     const found = welcome && (await this.#join(welcome).catch(() => false));
     if (found) return;
-    if (welcome) toast("The server was restarted: this is a new session.", true);
+    if (welcome) toast("The server was restarted, so this is a new session.", true);
     await this.#start(await Api.create());
   }
 
@@ -67,7 +67,7 @@ export class Session {
     return true;
   }
 
-  /** Everything that was done is on the server. */
+  /** Resolves when the server has all the work. */
   async saveAll() {
     await Promise.all([...this.works.values()].map((work) => work.sync()));
   }

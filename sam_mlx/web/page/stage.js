@@ -1,11 +1,11 @@
-// Drawing: the picture, the objects, and on top what is being done.
+// Drawing, in three layers: the picture, the objects, and on top what is being edited.
 
 import { rgba, rgbOf } from "./colours.js";
 import { drawLogits } from "./logits.js";
 import { answerOf } from "./object.js";
 import { pathsOf } from "./outline.js";
 
-const EXACT_FROM = 8; // screen pixels a pixel, from which the pixels' own edges are drawn
+const EXACT_FROM = 8; // CSS pixels per pixel of the picture, from which the pixels' edges are drawn
 const WHITE = [255, 255, 255];
 const LINE = 2; // CSS pixels
 const SMALL_SIDE = 2048; // pixels of the longer side
@@ -15,8 +15,9 @@ export class Stage {
     this.root = root;
     this.view = view;
     [this.below, this.middle, this.top] = [...root.querySelectorAll("canvas")].map((c) => c.getContext("2d"));
-    this.picture = this.image = this.small = null; // the last one for small drawings
-    this.scene = () => null; // what is drawn; set by who knows it
+    this.picture = null;
+    this.image = this.small = null; // the picture's pixels, and a copy for thumbnails
+    this.scene = () => null; // returns what to draw; main.js sets it
     this.dirty = new Set();
     new ResizeObserver(() => this.resize()).observe(root);
     this.resize();
@@ -33,7 +34,7 @@ export class Stage {
     this.drawNow("picture", "objects", "top");
   }
 
-  /** Show a picture, or none; `url` has its image. Rejects when the browser cannot decode it. */
+  /** Show a picture, null for none. Rejects if the browser cannot decode the image at `url`. */
   async show(picture, url) {
     Object.assign(this, { picture, image: null, small: null });
     if (!picture) return;
@@ -42,14 +43,14 @@ export class Stage {
     await image.decode().catch(() => {
       throw new Error(`${picture.name} cannot be shown`);
     });
-    // Browsers decode a large picture again for each small drawing of it, so those use a small copy.
+    // Browsers decode a large image again for each thumbnail; a small copy avoids that.
     const small = await createImageBitmap(image, smallSize(picture));
     if (this.picture !== picture) return;
     Object.assign(this, { image, small });
     this.draw();
   }
 
-  /** Draw with the next frame; what: of picture, objects, top; all when left out. */
+  /** Draw layers with the next frame: "picture", "objects", "top"; all by default. */
   draw(...what) {
     if (!this.dirty.size) requestAnimationFrame(() => this.#frame());
     for (const part of what.length ? what : ["picture", "objects", "top"]) this.dirty.add(part);
@@ -75,7 +76,7 @@ export class Stage {
     return context;
   }
 
-  /** From here on the context's unit is a pixel of the picture. */
+  /** Make a pixel of the picture the context's unit. */
   #inPicture(context) {
     const { scale, x, y } = this.view;
     const r = this.ratio;
@@ -133,7 +134,7 @@ export class Stage {
     const { prompt, colour } = object;
     const { mask, strokes } = object.shown;
     const field = prompt.edits.length > strokes.length ? null : fieldOf(prompt);
-    // At most a pixel lies between them: small logits are smooth, the exact mask has its pixels.
+    // They differ by a pixel at most: logits are drawn smoothly, the exact mask with its pixels.
     if (field && this.view.scale < EXACT_FROM) this.#logits(context, field, colour, opacity);
     else if (mask) this.#exact(context, mask, colour, opacity);
     else if (field) this.#logits(context, field, colour, opacity);
@@ -157,7 +158,7 @@ export class Stage {
     context.stroke(path);
   }
 
-  /** Strokes that the server has not yet painted. */
+  /** Strokes that the server has not painted yet. */
   #strokes(context, { colour, hidden }, strokes, opacity) {
     if (hidden) return;
     this.#inPicture(context);
@@ -181,7 +182,7 @@ export class Stage {
   #question(context, question) {
     this.#inStage(context);
     if (question.box) this.#rubber(context, question.box);
-    // Points name pixels: they are drawn in their middle.
+    // A point is a pixel: its dot is drawn in the pixel's middle.
     question.points.forEach(([x, y], i) => this.#dot(context, this.view.toStage([x + 0.5, y + 0.5]), question.labels[i]));
   }
 
@@ -243,8 +244,8 @@ export class Stage {
   }
 }
 
-/** The logits of a prompt's chosen mask, once they are here. */
-export function fieldOf(prompt) {
+/** The logits of a prompt's chosen mask, once they have arrived. */
+function fieldOf(prompt) {
   const answer = answerOf(prompt.question);
   return answer && answer.masks[prompt.choice ?? answer.best].field;
 }

@@ -1,4 +1,4 @@
-// Light or dark: as the system says, until it is switched.
+// Light or dark: the system's setting, until somebody switches it.
 
 const NAME = "sam_mlx theme";
 const system = matchMedia("(prefers-color-scheme: dark)");

@@ -1,17 +1,17 @@
-// The tools, which of them is at hand, and the size of the brush.
+// The tools, which one is chosen, and the size of the brush.
 
 import { $, clamp, icon, make } from "./dom.js";
 
 const TOOLS = [
   { name: "point", label: "Points on the object", key: "V", hint: "Click on an object, or drag a box around it" },
-  { name: "beside", label: "Points beside the object", key: "X", hint: "Click beside the object, on what does not belong to it" },
+  { name: "outside", label: "Points outside the object", key: "X", hint: "Click on something that is not part of the object" },
   { name: "brush", label: "Brush", key: "B", hint: "Paint what is missing" },
-  { name: "eraser", label: "Eraser", key: "E", hint: "Erase what is too much" },
+  { name: "eraser", label: "Eraser", key: "E", hint: "Erase what does not belong to the object" },
   { name: "pan", label: "Move the picture", key: "M", hint: "Drag to move the picture" },
 ];
 
 export class Tools {
-  /** chosen(): another tool is at hand; resized(): the brush is. */
+  /** chosen() is called for another tool, resized() for another size of the brush. */
   constructor({ chosen, resized }) {
     Object.assign(this, { chosen, resized, root: $("tools"), slider: $("radius") });
     this.name = "point";
@@ -38,16 +38,16 @@ export class Tools {
   }
 
   get clicking() {
-    return this.name === "point" || this.name === "beside";
+    return this.name === "point" || this.name === "outside";
   }
 
   get hint() {
     return TOOLS.find(({ name }) => name === this.name).hint;
   }
 
-  /** The label of a click: 1 on the object, 0 beside it. beside: with Alt, which means the other one. */
-  label(beside) {
-    return (this.name === "beside") === beside ? 1 : 0;
+  /** The label of a click: 1 on the object, 0 outside it. alternate: the other one than the tool's. */
+  label(alternate) {
+    return (this.name === "outside") === alternate ? 1 : 0;
   }
 
   choose(name) {

@@ -1,16 +1,16 @@
-// Where the picture is on the screen: zoom, pan, fit. All in CSS pixels of the stage.
+// Where the picture lies on the stage: zoom, pan, fit. In CSS pixels.
 
 import { clamp } from "./dom.js";
 
 const MARGIN = 24;
-const MAX_SCALE = 64; // screen pixels a pixel
+const MAX_SCALE = 64; // CSS pixels per pixel of the picture
 
 export class View {
   constructor() {
     this.width = this.height = 1; // the stage
     this.picture = { width: 1, height: 1 };
     this.scale = 1;
-    this.x = this.y = 0; // the picture's corner
+    this.x = this.y = 0; // the picture's top left corner
     this.fitted = true;
   }
 
@@ -40,13 +40,13 @@ export class View {
 
   pan(dx, dy) {
     this.fitted = false;
-    // Some of the picture always stays in sight.
+    // Part of the picture always stays in view.
     const [w, h] = [this.picture.width * this.scale, this.picture.height * this.scale];
     this.x = clamp(this.x + dx, 48 - w, this.width - 48);
     this.y = clamp(this.y + dy, 48 - h, this.height - 48);
   }
 
-  /** Zoom by a factor; what is at (x, y) of the stage stays there. */
+  /** Zoom by a factor around (x, y) of the stage, which stays where it is. */
   zoom(factor, x = this.width / 2, y = this.height / 2) {
     const scale = clamp(this.scale * factor, Math.min(this.fitScale, 1) / 2, MAX_SCALE);
     const by = scale / this.scale;
@@ -64,7 +64,7 @@ export class View {
     return [x * this.scale + this.x, y * this.scale + this.y];
   }
 
-  /** The pixel [x, y] of the picture at a place of the stage, or null outside. */
+  /** The pixel [x, y] of the picture at a place of the stage, or null outside it. */
   pixelAt(at) {
     const point = this.toPicture(...at);
     return this.contains(point) ? point.map(Math.floor) : null;

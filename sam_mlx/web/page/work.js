@@ -1,6 +1,6 @@
-// The objects of one picture: their versions, undo and redo, and their copies on the server.
+// The objects of one picture, with undo and redo, kept in step with the server.
 //
-// A state is never changed, only followed by the next one, so undo is going back.
+// States are immutable: a change makes a new state, and undo returns to an earlier one.
 
 import { colourAt } from "./colours.js";
 import { announce, toast } from "./dom.js";
@@ -9,11 +9,11 @@ import { fromServer, keepMask, maskOf, newObject, newPrompt, toServer } from "./
 const MAX_STEPS = 500; // of undo
 
 export class Work {
-  /** changed(): the objects, their masks, or what is saved of them. */
+  /** changed() is called when objects, their masks, or what the server has of them change. */
   constructor({ api, model, picture, changed }) {
     Object.assign(this, { api, model, picture, changed });
-    this.saved = new Map(); // by key: {id, object} as the server has it
-    this.latest = new Map(); // by key: the prompt whose mask was computed last
+    this.saved = new Map(); // by key: {id, object}, the version that the server has
+    this.latest = new Map(); // by key: the prompt whose mask arrived last
     this.past = [];
     this.future = [];
     this.state = { objects: picture.objects.map((found) => this.#adopt(found)), active: null };
@@ -28,7 +28,7 @@ export class Work {
     return this.find(this.state.active);
   }
 
-  /** Of the active object; nothing is asked where there is none. */
+  /** The question of the active object; an empty one where there is none. */
   get question() {
     return (this.active?.prompt ?? newPrompt()).question;
   }
@@ -41,7 +41,7 @@ export class Work {
     return this.objects.find((object) => object.key === key) ?? null;
   }
 
-  /** The object before or after the active one, in a circle; null where there are none. */
+  /** The object before or after the active one, going round; null where there are none. */
   neighbour(by) {
     const { objects } = this;
     const i = objects.findIndex(({ key }) => key === this.state.active);
@@ -49,7 +49,7 @@ export class Work {
     return objects[(from + by + objects.length) % objects.length] ?? null;
   }
 
-  /** An object's mask, or its last one and the strokes that are not yet in it. */
+  /** An object's mask; until it arrives, the last one and the strokes that are missing from it. */
   shown({ key, prompt }) {
     const mask = maskOf(prompt);
     if (mask) return { mask, strokes: [] };
@@ -64,13 +64,13 @@ export class Work {
 
   // Changes. Each is one step of undo.
 
-  /** Give the active object, or a new one, a prompt. */
+  /** Change the prompt of the active object, or of a new one. */
   prompt(change) {
     const active = this.active ?? this.#fresh();
     this.#put({ ...active, prompt: change(active.prompt) });
   }
 
-  /** New objects that are finished at once. */
+  /** Add new objects without making one active. */
   add(...prompts) {
     const objects = prompts.map((prompt) => ({ ...this.#fresh(), prompt }));
     this.#step({ ...this.state, objects: [...this.objects, ...objects] });
@@ -95,7 +95,7 @@ export class Work {
     if (this.objects.length) this.#step({ objects: [], active: null });
   }
 
-  /** Choose an object to go on with, or none; no step of undo. */
+  /** Make an object active, null for none; not a step of undo. */
   choose(key) {
     this.state = { ...this.state, active: key };
     this.#changed();
@@ -157,7 +157,7 @@ export class Work {
 
   // The server's copies.
 
-  /** Bring the server to the present state; resolves when it is there, or has refused. */
+  /** Send the server what it lacks of the current state. Resolves when it has all, or after an error. */
   sync() {
     this.syncing ??= this.#sync().finally(() => {
       this.syncing = null;
@@ -167,7 +167,7 @@ export class Work {
   }
 
   async #sync() {
-    await null; // steps made together are saved together
+    await null; // changes made together are sent together
     try {
       for (let step; (step = this.#difference()); ) await step().catch((error) => this.#encodeAgain(error));
     } catch (error) {
@@ -175,7 +175,7 @@ export class Work {
     }
   }
 
-  /** The step is made again when the server lacked only the picture's embedding. */
+  /** 409: the server has dropped the picture's embedding; the step is repeated once it has one again. */
   async #encodeAgain(error) {
     if (error.status !== 409) throw error;
     await this.model.readyAgain(this.picture);
@@ -210,7 +210,7 @@ export class Work {
     return object;
   }
 
-  /** What the server has of an object. */
+  /** Remember what the server has of an object. */
   #keep(object, { id, mask }) {
     this.saved.set(object.key, { id, object });
     this.latest.set(object.key, object.prompt);
