@@ -42,7 +42,7 @@ def test_fingers(window):
     assert len(tab.objects) == 1 and len(tab.objects[0].points) == 1  # a pinch draws nothing
 
 
-def test_a_long_press_is_beside_the_object(window):
+def test_a_long_press_marks_a_point_outside_the_object(window):
     tab = window(has_touch=True)
     tab.page.touchscreen.tap(*tab.at(138, 53))
     tab.settled()
@@ -176,7 +176,7 @@ def test_outlines_are_the_masks(tab, seed):
     np.testing.assert_array_equal(exact, mask.repeat(4, 0).repeat(4, 1) * 255)
     smooth = np.reshape(tab.page.evaluate(DRAWN, [rle, "smooth"]), (H, 4, W, 4)).mean((1, 3)) > 127
     padded = np.pad(mask, 1)
-    # What no edge is beside, of the mask or of the picture.
+    # Pixels with no edge of the mask or of the picture next to them.
     around = np.stack([padded[i : i + H, j : j + W] for i in range(3) for j in range(3)])
     inner = around.all(0) | ~around.any(0)
     np.testing.assert_array_equal(smooth[inner], mask[inner])

@@ -38,7 +38,7 @@ def test_the_exported_mask_is_the_predictors(tab, predictor):
 
 
 @pytest.mark.parametrize("how", [{"modifiers": ["Alt"]}, {"button": "right"}])
-def test_a_click_beside_the_object(tab, predictor, how):
+def test_a_click_outside_the_object(tab, predictor, how):
     tab.click(138, 53)
     (modifier,) = how.pop("modifiers", [None])
     if modifier:

@@ -265,7 +265,7 @@ def test_pictures_are_dropped_and_pasted(tab, how):
     assert tab.ready().picture.size == (80, 120)
 
 
-def test_what_is_no_picture_is_refused_with_a_sentence(window, site):
+def test_a_file_that_is_not_a_picture_is_refused_with_a_sentence(window, site):
     tab = window()
     tab.page.locator("#files").set_input_files(
         {"name": "notes.png", "mimeType": "image/png", "buffer": b"no picture"}
