@@ -14,6 +14,7 @@ from numpy.typing import ArrayLike
 from . import transforms
 from .checkpoints.options import LoadOptions
 from .embedding import ImageEmbedding, encoder_fingerprint
+from .full_size import enlarge
 from .images import Source
 from .machine.streams import clear_cache, spread, width
 from .machine.worker import at_work
@@ -233,7 +234,7 @@ class SamPredictor:
         logits, scores = self._decode(embedding.named_features, prompts, multimask_output)
         threshold = None if return_logits else self.model.mask_threshold
         sizes = embedding.input_size, embedding.original_size, self.model.config.image_size
-        masks = transforms.enlarge(logits, *sizes, threshold)
+        masks = enlarge(logits, *sizes, threshold)
         return masks, np.array(scores.astype(mx.float32)), np.array(logits.astype(mx.float32))
 
     def _decode(

@@ -1,22 +1,16 @@
-"""From pictures to model input and from low-resolution masks back to pictures.
+"""Into the model: pictures and coordinates. The way back is ``full_size``.
 
 Sizes are (height, width) in pixels. Three frames: the original image; the input frame, the
 original scaled so that its longest side is the model's; the padded square the model sees.
 """
-
-from functools import lru_cache, partial
 
 import mlx.core as mx
 import numpy as np
 from PIL import Image
 
 from .config import SamConfig
+from .full_size import upscale_masks as upscale_masks  # the way back, for users of both
 from .images import load_image as load_image  # beside what takes its arrays
-from .machine.streams import spread
-from .modeling.layers import interpolate_rows
-
-THIN = 16  # times as high as wide
-Band = tuple[slice, mx.array]  # the inputs that some outputs depend on, and by how much
 
 
 def preprocess_shape(original_size: tuple[int, int], long_side: int) -> tuple[int, int]:
@@ -88,71 +82,3 @@ def apply_boxes(boxes: np.ndarray, original_size: tuple[int, int], long_side: in
     """Boxes (..., 4) as x0, y0, x1, y1 pixels of the original image to the input frame."""
     boxes = np.asarray(boxes, float)
     return apply_coords(boxes.reshape(-1, 2, 2), original_size, long_side).reshape(boxes.shape)
-
-
-def enlarge(
-    masks: mx.array,
-    input_size: tuple[int, int],
-    original_size: tuple[int, int],
-    image_size: int,
-    threshold: float | None = None,
-) -> np.ndarray:
-    """``upscale_masks`` of (B, C, n, n), a prompt at a time: at full size logits are large."""
-    sizes = input_size, original_size, image_size
-    if len(masks) == 1:  # without a second copy
-        return np.array(upscale_masks(masks, *sizes, threshold))
-    full = np.empty((*masks.shape[:2], *original_size), np.float32 if threshold is None else bool)
-    for i, logits in enumerate(masks):
-        full[i] = np.array(upscale_masks(logits, *sizes, threshold))
-    return full
-
-
-def upscale_masks(
-    masks: mx.array,
-    input_size: tuple[int, int],
-    original_size: tuple[int, int],
-    image_size: int,
-    threshold: float | None = None,
-) -> mx.array:
-    """Low-resolution logits (..., n, n) to the original image's size (..., H, W), in float32.
-
-    The original enlarges to the padded square, crops the padding and resizes, each bilinear
-    (``Sam.postprocess_masks``). That is linear and separable: one matrix for each axis. With
-    ``threshold`` the result is bool, the logits above it.
-    """
-    height, width = original_size
-    if height > THIN * width:  # rows first would take height x n
-        turned = masks.swapaxes(-1, -2), input_size[::-1], (width, height), image_size, threshold
-        return upscale_masks(*turned).swapaxes(-1, -2)
-    n = masks.shape[-1]
-    rows, columns = (
-        upscaling(n, image_size, inner, outer) for inner, outer in zip(input_size, original_size)
-    )
-    masks = masks.astype(mx.float32)
-    masks = mx.concatenate([matrix @ masks[..., band, :] for band, matrix in rows], axis=-2)
-
-    def enlarged(band: slice, matrix: mx.array) -> mx.array:
-        part = masks[..., band] @ matrix.T
-        return part if threshold is None else part > threshold
-
-    return mx.concatenate(spread([partial(enlarged, *column) for column in columns]), axis=-1)
-
-
-@lru_cache(maxsize=16)
-def upscaling(n: int, image_size: int, inner: int, outer: int) -> list[Band]:
-    """Along one axis, n -> image_size, cropped to inner, -> outer, as bands of one matrix.
-
-    An output pixel depends on three or four inputs, so 128 of them on about 20: the zeros of
-    the whole matrix would be most of the work. (Shorter bands are more, smaller products; there
-    are at most 256, for along a line of a million pixels an input has thousands of outputs.)
-    """
-    cropped = interpolate_rows(np.eye(n), image_size)[:inner]
-    length = max(128, -(-outer // 256))
-    bands = []
-    for i in range(0, outer, length):
-        rows = interpolate_rows(cropped, outer, range(i, min(i + length, outer)))
-        used = np.flatnonzero(rows.any(axis=0))
-        band = slice(int(used[0]), int(used[-1]) + 1)
-        bands.append((band, mx.array(rows[:, band].astype(np.float32))))
-    mx.eval([part for _, part in bands])  # cached, so it must outlive this thread
-    return bands

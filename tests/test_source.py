@@ -24,7 +24,7 @@ LAYERS = [
     {"modeling"},
     {"checkpoints"},
     {"sam"},
-    {"camera_raw", "image_files", "images", "masks", "overlay", "samples", "transforms"},
+    {"camera_raw", "full_size", "image_files", "images", "masks", "overlay", "samples", "transforms"},
     {"embedding", "prompts"},
     {"predictor"},
     {"automatic"},

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import fields, replace
+from dataclasses import fields
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -129,14 +129,7 @@ class SamAutomaticMaskGenerator(GeneratorOptions):
         has 3072); 0 keeps all.
         """
         keep_iou = self.pred_iou_thresh if keep_iou is None else keep_iou
-        parts = list(self._predict(image, keep_iou, progress, value_range))
-        joined = {
-            name: np.concatenate([getattr(part, name) for part in parts])
-            for name in ("crop", "points", "predicted_iou")
-        }
-        logits = mx.concatenate([part.logits for part in parts])
-        mx.eval(logits)
-        return replace(parts[0], **joined, logits=logits)
+        return MaskPredictions.join(list(self._predict(image, keep_iou, progress, value_range)))
 
     @at_work
     def select(self, predictions: MaskPredictions, **given: Any) -> list[dict[str, Any]]:

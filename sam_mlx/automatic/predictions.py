@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
+from collections.abc import Sequence
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,8 @@ import numpy as np
 from safetensors.numpy import load_file, save_file
 
 from ..files import load_tagged, save_tagged
+from ..full_size import Grid
+from ..transforms import preprocess_shape
 
 MAX_SIDE = 1 << 16  # of a model's input, pixels
 
@@ -40,6 +43,26 @@ class MaskPredictions:
         """
         return sum(getattr(self, f.name).nbytes for f in fields(self))
 
+    def grid(self, crop_box: np.ndarray) -> Grid:
+        """What brings the masks of a crop to its pixels."""
+        x0, y0, x1, y1 = crop_box.tolist()
+        size, side = (y1 - y0, x1 - x0), self.model_size.item()
+        frame = (side, side) if self.stretched else preprocess_shape(size, side)
+        return Grid.of(self.logits.shape[-1], frame, size, side)
+
+    def __getitem__(self, part: slice) -> MaskPredictions:
+        """Some of the answers."""
+        return replace(self, **{name: getattr(self, name)[part] for name in EACH})
+
+    @staticmethod
+    def join(parts: Sequence[MaskPredictions]) -> MaskPredictions:
+        """The answers of parts of one image."""
+        columns = {name: [getattr(part, name) for part in parts] for name in EACH}
+        logits = mx.concatenate(columns.pop("logits"))
+        mx.eval(logits)
+        joined = {name: np.concatenate(column) for name, column in columns.items()}
+        return replace(parts[0], **joined, logits=logits)
+
     def save(self, path: str | Path) -> None:
         """Write a .safetensors file, whole or not at all."""
         in_numpy = self.logits.dtype != mx.bfloat16  # which numpy has not; float32 holds the same
@@ -61,6 +84,8 @@ class MaskPredictions:
         except (KeyError, ValueError) as error:
             raise ValueError(f"{path} does not hold mask predictions: {error}") from error
 
+
+EACH = ("crop", "points", "predicted_iou", "logits")  # fields with an entry for every answer
 
 # What a file must hold: kinds of numbers (numpy's letters) and shapes, in which letters agree.
 FORMS: dict[str, tuple[str, tuple[int | str, ...]]] = {

@@ -8,42 +8,32 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, fields
-from functools import partial
 from typing import Any
 
 import mlx.core as mx
 import numpy as np
 
-from ..machine.streams import on_cpu, spread
+from ..full_size import cut, measure
 from ..masks import (
+    Record,
+    Rle,
     box_area,
     compress_rle,
     decode_rle,
     encode_rle,
     nms,
-    profile_boxes,
     record_of,
     remove_small_regions,
-    rle_area,
     rle_box,
     run_lengths,
-    stability_counts,
-    stability_ratio,
-    to_xywh,
+    with_mask,
 )
 from ..sam import Sam
-from ..transforms import THIN, Band, preprocess_shape, upscaling
 from .crops import near_crop_edge
 from .options import GeneratorOptions
 from .predictions import MaskPredictions
 
-# Pixels at the image's size held at a time: 32 MB of logits. On x86, memory of larger buffers
-# comes fresh from the system each time, at a page fault per 4 KB.
-PIXELS_AT_ONCE = 8 << 20
-# The same on a CPU: few masks stay near the caches, and together reach less of a large picture.
-PIXELS_IN_CACHE = 1 << 20
 THRESHOLD = Sam.mask_threshold
-ROUNDING = 1e-3  # of logits; more than float32 has of any that are drawn
 
 
 @dataclass(frozen=True)
@@ -72,7 +62,7 @@ class Candidates:
         return Candidates(mx.concatenate([part.logits for part in parts]), **arrays)
 
 
-def select(parts: Iterable[MaskPredictions], options: GeneratorOptions) -> list[dict[str, Any]]:
+def select(parts: Iterable[MaskPredictions], options: GeneratorOptions) -> list[Record]:
     """Records from answers of one image that come in parts, crop after crop."""
     finished: list[Candidates] = []
     found: list[Candidates] = []
@@ -95,8 +85,8 @@ def select(parts: Iterable[MaskPredictions], options: GeneratorOptions) -> list[
 
 
 def choose(
-    found: Sequence[dict[str, Any]], options: GeneratorOptions
-) -> tuple[list[int], dict[int, dict[str, Any]]]:
+    found: Sequence[Record], options: GeneratorOptions
+) -> tuple[list[int], dict[int, Record]]:
     """Which of the records ``found`` stricter options keep: their indices, and those that cleaning
     small regions changed, by index.
 
@@ -113,20 +103,11 @@ def choose(
     if options.stability_score_thresh > 0:
         index = index[stability[index] >= np.float32(options.stability_score_thresh)]
     index = index[nms(boxes[index], scores[index], options.box_nms_thresh)]
-    if options.min_mask_region_area <= 0 or not len(index):
-        return index.tolist(), {}
     rles = [found[i]["segmentation"] for i in index]
     before = list(rles)
-    threshold = max(options.box_nms_thresh, options.crop_nms_thresh)
-    corners = boxes[index]
-    order = clean_regions(rles, corners, options.min_mask_region_area, threshold)
+    order = clean(rles, boxes[index], options)
     changed = {
-        int(index[i]): {
-            **found[index[i]],
-            "segmentation": rles[i],
-            "area": rle_area(rles[i]),
-            "bbox": to_xywh(corners[i]).tolist(),
-        }
+        int(index[i]): with_mask(found[index[i]], rles[i])
         for i in order
         if rles[i] is not before[i]
     }
@@ -145,7 +126,9 @@ def judge(part: MaskPredictions, index: np.ndarray, options: GeneratorOptions) -
     """Those of the answers ``index``, all of one crop, that pass every filter of their own."""
     crop_box = part.crop_boxes[part.crop[index[0]]]
     index = index[above(part.predicted_iou[index], options.pred_iou_thresh)]
-    stability, boxes = measure_all(part, index, crop_box, options.stability_score_offset)
+    grid, offset = part.grid(crop_box), options.stability_score_offset
+    stability, boxes = measure(part.logits, index, grid, THRESHOLD, offset)
+    boxes = boxes + crop_box[[0, 1, 0, 1]]
 
     keep = ~near_crop_edge(boxes, crop_box, part.image_size)
     if options.stability_score_thresh > 0:
@@ -170,112 +153,11 @@ def above(predicted_iou: np.ndarray, threshold: float) -> np.ndarray:
     return np.flatnonzero(predicted_iou > np.float32(threshold))
 
 
-def measure_all(
-    part: MaskPredictions, index: np.ndarray, crop_box: np.ndarray, offset: float
-) -> tuple[np.ndarray, np.ndarray]:
-    """Stability scores (N,) and boxes (N, 4) in the image of the answers ``index`` of a crop."""
-    x0, y0, x1, y1 = crop_box.tolist()
-    rows, columns = bands(part, crop_box)
-    # Of each a band of rows is alive, and in the end the sums along both sides.
-    largest = max(len(rows[0][1]) * (x1 - x0), 4 * (y1 - y0))
-    at_once = masks_at_once(largest)
-    stability, boxes = [np.zeros(0, np.float32)], [np.zeros((0, 4), int)]
-    for i in range(0, len(index), at_once):
-        logits = part.logits[mx.array(index[i : i + at_once])]
-        score, box = measure(logits, rows, columns, offset)
-        stability.append(score)
-        boxes.append(box + np.array([x0, y0, x0, y0]))
-    return np.concatenate(stability), np.concatenate(boxes)
-
-
-def masks_at_once(pixels: int) -> int:
-    """How many masks, of that many pixels each, are worked on together."""
-    most = min(PIXELS_AT_ONCE, PIXELS_IN_CACHE) if on_cpu() else PIXELS_AT_ONCE
-    return max(1, most // pixels)
-
-
-def measure(
-    logits: mx.array, rows: list[Band], columns: list[Band], offset: float
-) -> tuple[np.ndarray, np.ndarray]:
-    """Stability scores (N,) and boxes (N, 4) of masks at the crop's size, strip by strip."""
-    # A pixel is a mean of logits, up to rounding.
-    work = where_they_reach(logits > THRESHOLD - abs(offset) - ROUNDING, rows, columns)
-
-    def measured(row: int, index: np.ndarray, part: slice) -> tuple[mx.array, ...]:
-        some = strip(logits[mx.array(index)], rows[row], columns, part)
-        is_set = some > THRESHOLD
-        counts = stability_counts(some, THRESHOLD, offset)
-        return is_set.sum(axis=1), is_set.sum(axis=2), *counts
-
-    strips = spread([partial(measured, *task) for task in work], evaluate=True)
-    y, x = edges(rows), edges(columns)
-    in_columns, in_rows = (np.zeros((len(logits), ends[-1]), np.int32) for ends in (x, y))
-    inner, outer = (np.zeros(len(logits), np.int32) for _ in range(2))
-    for (row, index, part), found in zip(work, strips):
-        columns_set, rows_set, above, below = map(np.array, found)
-        in_columns[index, x[part.start] : x[part.stop]] += columns_set
-        in_rows[index, y[row] : y[row + 1]] = rows_set
-        inner[index] += above
-        outer[index] += below
-    with mx.stream(mx.cpu):  # a GPU may round the ratio across the threshold
-        scores = stability_ratio(mx.array(inner), mx.array(outer))
-    return np.array(scores), profile_boxes(in_columns, in_rows)
-
-
-def where_they_reach(
-    above: mx.array, rows: list[Band], columns: list[Band]
-) -> list[tuple[int, np.ndarray, slice]]:
-    """Of each band of rows that a mask (N, n, n) is above in: its number, which masks these are,
-    and the bands of columns from the first to the last that one of them is above in.
-    """
-    down, across = (np.array(above.any(axis=axis)) for axis in (2, 1))  # (N, n) each
-    in_rows = [down[:, band].any(axis=1) for band, _ in rows]
-    in_columns = np.stack([across[:, band].any(axis=1) for band, _ in columns])  # (bands, N)
-    work = []
-    for row, members in enumerate(in_rows):
-        index = np.flatnonzero(members)
-        reached = np.flatnonzero(in_columns[:, index].any(axis=1))
-        if len(reached):
-            work.append((row, index, slice(reached[0], reached[-1] + 1)))
-    return work
-
-
-def bands(part: MaskPredictions, crop_box: np.ndarray) -> tuple[list[Band], list[Band]]:
-    """What brings low-resolution masks to the crop's rows and columns."""
-    x0, y0, x1, y1 = crop_box.tolist()
-    n, side = part.logits.shape[-1], part.model_size.item()
-    size = y1 - y0, x1 - x0
-    height, width = (side, side) if part.stretched else preprocess_shape(size, side)
-    return upscaling(n, side, height, size[0]), upscaling(n, side, width, size[1])
-
-
-def edges(bands: list[Band]) -> np.ndarray:
-    """Where bands begin, in pixels, and at last where they end."""
-    return np.cumsum([0, *(len(matrix) for _, matrix in bands)])
-
-
-def strip(logits: mx.array, rows: Band, columns: list[Band], part: slice) -> mx.array:
-    """One band of rows of masks (N, n, n) at full size, of the bands ``part`` of the columns:
-    (N, h, w) float32.
-    """
-    band, matrix = rows
-    x = logits[:, band].astype(mx.float32)
-    if THIN * edges(columns)[-1] < x.shape[-1]:  # rows first would be many times more
-        return matrix @ mx.concatenate([x[..., c] @ m.T for c, m in columns[part]], axis=-1)
-    x = matrix @ x
-    return mx.concatenate([x[..., c] @ m.T for c, m in columns[part]], axis=-1)
-
-
-def records(
-    kept: Candidates, part: MaskPredictions, options: GeneratorOptions
-) -> list[dict[str, Any]]:
+def records(kept: Candidates, part: MaskPredictions, options: GeneratorOptions) -> list[Record]:
     """The records of candidates, all of which stay unless cleaning makes them repeat others."""
     rles, boxes = encode(kept, part)
-    order = np.arange(len(rles))
-    if options.min_mask_region_area > 0 and len(rles):
-        threshold = max(options.box_nms_thresh, options.crop_nms_thresh)
-        order = clean_regions(rles, boxes, options.min_mask_region_area, threshold)
-        rles = [rles[i] for i in order]
+    order = clean(rles, boxes, options)
+    rles = [rles[i] for i in order]
     return [
         record_of(
             rle,
@@ -290,7 +172,7 @@ def records(
     ]
 
 
-def in_mode(rles: list[dict[str, Any]], output_mode: str) -> Sequence[Any]:
+def in_mode(rles: list[Rle], output_mode: str) -> Sequence[Any]:
     if output_mode == "coco_rle":
         return compress_rle(rles)
     if output_mode == "binary_mask":
@@ -298,48 +180,17 @@ def in_mode(rles: list[dict[str, Any]], output_mode: str) -> Sequence[Any]:
     return rles
 
 
-def encode(kept: Candidates, part: MaskPredictions) -> tuple[list[dict[str, Any]], np.ndarray]:
+def encode(kept: Candidates, part: MaskPredictions) -> tuple[list[Rle], np.ndarray]:
     """RLEs of the masks in the image, and their boxes (N, 4)."""
     H, W = part.image_size.tolist()
-    rles: list[dict[str, Any]] = []
+    rles: list[Rle] = []
     for index in runs_of_equal_rows(kept.crop_boxes):
-        x0, y0, *_ = kept.crop_boxes[index[0]].tolist()
-        sides = bands(part, kept.crop_boxes[index[0]])
-        boxes = kept.boxes[index] - (x0, y0, x0, y0)
-        for some in in_memory(boxes):
-            logits = kept.logits[mx.array(index[some])]
-            for box, mask in zip(boxes[some].tolist(), cut(logits, boxes[some], *sides)):
-                rles.append(run_lengths(mask, (box[1] + y0, box[0] + x0), (H, W)))
+        crop_box = kept.crop_boxes[index[0]]
+        boxes = kept.boxes[index] - crop_box[[0, 1, 0, 1]]
+        masks = cut(kept.logits, index, boxes, part.grid(crop_box), THRESHOLD)
+        corners = kept.boxes[index, 1::-1].tolist()  # y, x
+        rles += [run_lengths(mask, (y, x), (H, W)) for mask, (y, x) in zip(masks, corners)]
     return rles, kept.boxes.copy()
-
-
-def in_memory(boxes: np.ndarray) -> list[np.ndarray]:
-    """Indices of boxes, in parts of few pixels."""
-    before = np.cumsum((boxes[:, 2:] - boxes[:, :2] + 1).prod(axis=1)) // PIXELS_AT_ONCE
-    return np.split(np.arange(len(boxes)), np.flatnonzero(np.diff(before)) + 1)
-
-
-def cut(
-    logits: mx.array, boxes: np.ndarray, rows: list[Band], columns: list[Band]
-) -> list[np.ndarray]:
-    """Each mask within its box, inclusive, at the crop's size."""
-    masks = [np.zeros((y1 - y0 + 1, x1 - x0 + 1), bool) for x0, y0, x1, y1 in boxes.tolist()]
-    x, y = edges(columns), edges(rows)
-    for row, start, end in zip(rows, y, y[1:]):
-        index = np.flatnonzero((boxes[:, 1] < end) & (boxes[:, 3] >= start))
-        at_once = masks_at_once((end - start) * x[-1])
-        for i in range(0, len(index), at_once):
-            some = index[i : i + at_once]
-            reached = np.flatnonzero(
-                (x[:-1] <= boxes[some, 2].max()) & (x[1:] > boxes[some, 0].min())
-            )
-            part = slice(reached[0], reached[-1] + 1)
-            found = strip(logits[mx.array(some)], row, columns, part) > THRESHOLD
-            for k, is_set in zip(some, np.array(found)):
-                x0, y0, x1, y1 = boxes[k] - np.tile((x[part.start], start), 2)
-                top, bottom = max(y0, 0), min(y1 + 1, end - start)
-                masks[k][top - y0 : bottom - y0] = is_set[top:bottom, x0 : x1 + 1]
-    return masks
 
 
 def runs_of_equal_rows(table: np.ndarray) -> list[np.ndarray]:
@@ -354,10 +205,19 @@ def runs_of_equal_rows(table: np.ndarray) -> list[np.ndarray]:
     return np.split(np.arange(len(table)), starts)
 
 
+def clean(rles: list[Rle], boxes: np.ndarray, options: GeneratorOptions) -> np.ndarray:
+    """``clean_regions`` where the options ask for it; otherwise all stay as they are."""
+    if options.min_mask_region_area <= 0 or not rles:
+        return np.arange(len(rles))
+    threshold = max(options.box_nms_thresh, options.crop_nms_thresh)
+    return clean_regions(rles, boxes, options.min_mask_region_area, threshold)
+
+
 def clean_regions(
-    rles: list[dict[str, Any]], boxes: np.ndarray, min_area: float, nms_thresh: float
+    rles: list[Rle], boxes: np.ndarray, min_area: float, nms_thresh: float
 ) -> np.ndarray:
-    """Clean the masks in place (``masks.remove_small_regions``); returns which to keep, in order.
+    """Clean RLEs and boxes (N, 4) in place (``masks.remove_small_regions``); returns which masks to
+    keep, in order.
 
     A cleaned mask can repeat another: of two the untouched one is preferred
     (``postprocess_small_regions``).

@@ -22,6 +22,7 @@ from .records import (
     coco_annotations,
     compressed_segmentations,
     record_of,
+    with_mask,
 )
 from .regions import remove_small_regions
 from .rle import (
@@ -73,4 +74,5 @@ __all__ = [
     "stability_ratio",
     "stability_scores",
     "to_xywh",
+    "with_mask",
 ]

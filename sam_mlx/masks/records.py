@@ -43,6 +43,12 @@ def record_of(
     }
 
 
+def with_mask(record: Record, rle: Rle) -> Record:
+    """A record whose mask has changed: the same but for what is said of the mask."""
+    box = to_xywh(np.array(rle_box(rle))).tolist()
+    return record | {"segmentation": rle, "area": rle_area(rle), "bbox": box}
+
+
 def coco_annotations(
     records: Sequence[Record], image_id: int = 0, first_id: int = 1, category_id: int = 1
 ) -> list[dict[str, Any]]:

@@ -13,11 +13,12 @@ from pycocotools import mask as coco
 
 from examples.nano import scenes
 from sam_mlx import MaskPredictions, Sam, SamAutomaticMaskGenerator, SamPredictor
-from sam_mlx.automatic import crops, selection
+from sam_mlx.automatic import crops
 from sam_mlx.automatic.options import OUTPUT_MODES
 from sam_mlx.checkpoints.locate import ASSETS
 from sam_mlx.masks import decode_rle
 from tests.support.automatic import FULL_SIZE_DECODER, SMALL, calibrated_pair, original_of, squares
+from tests.support.budgets import limited
 from tests.support.originals import segment_anything
 
 pytestmark = pytest.mark.original
@@ -261,13 +262,13 @@ def test_the_range_of_samples_reaches_the_picture(calibrated):
         generator.generate(embedding, value_range=(0, 2550))
 
 
-def test_memory_limit_changes_nothing(calibrated, monkeypatch):
+def test_memory_limit_changes_nothing(calibrated):
     """Masks measured and encoded one by one are those of whole batches."""
     image = squares(300, 250)
     generator = SamAutomaticMaskGenerator(calibrated[1], **LOOSE)
     expected = generator.generate(image)
-    monkeypatch.setattr(selection, "PIXELS_AT_ONCE", 1)
-    assert same(generator.generate(image), expected)
+    with limited(mask_pixels=1, cut_pixels=1):
+        assert same(generator.generate(image), expected)
 
 
 def test_progress(calibrated, capsys):

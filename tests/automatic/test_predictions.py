@@ -118,3 +118,11 @@ def test_a_progress_function_may_stop_the_run(generator):
     with pytest.raises(InterruptedError, match="enough"):
         generator.generate(squares(80, 100), progress=stop)
     assert isinstance(generator.generate(squares(80, 100)), list)
+
+
+def test_answers_are_taken_apart_and_joined(state):
+    parts = [state[:2], state[2:2], state[2:]]
+    assert [len(part.logits) for part in parts] == [2, 0, len(state.logits) - 2]
+    joined = MaskPredictions.join(parts)
+    for name in CHANGES:
+        np.testing.assert_array_equal(getattr(joined, name), getattr(state, name))

@@ -9,7 +9,7 @@ from typing import Any
 import mlx.core as mx
 import numpy as np
 
-from ... import sam, transforms
+from ... import full_size, sam, transforms
 from ...checkpoints.load import cast
 from ...modeling.layers import weights_of
 from ...registry import IMAGE_EMBEDDING, mask_decoder_of
@@ -146,7 +146,7 @@ class Sam(Part):
     ) -> np.ndarray:
         """(B, C, n, n) to (B, C, H, W): float32, or bool with a threshold."""
         sizes = as_size(input_size), as_size(original_size), self.mlx.config.image_size
-        return transforms.enlarge(logits, *sizes, threshold)
+        return full_size.enlarge(logits, *sizes, threshold)
 
     @at_work
     def postprocess_masks(

@@ -1,0 +1,275 @@
+"""Masks at full size: out of the model, as ``transforms`` is into it.
+
+Logits (n, n) become the H x W pixels of a picture as in the original (``Sam.postprocess_masks``):
+enlarged to the padded square, its padding cropped, resized, each bilinear. That is linear and
+separable, so it is one matrix along each axis. A pixel depends on three or four logits of a line,
+so 128 pixels on about 20: the matrices are cut into bands, whose zeros would be most of the work.
+
+        0      n                    0     128     256    W
+      0 +------+                  0 +------+-------+-----+  <- a band: 128 rows of pixels, and the
+        |      |   rows             |      |       |     |     slice of the logits that they are
+        |======|   ---->        128 +------+-------+-----+     made of, with a matrix
+        |======|                    |      |///////|/////|
+      n +------+                256 +------+-------+-----+  <- a strip: one band of rows, of the
+                   columns          |      |       |     |     bands of columns that are asked for
+                   ---->          H +------+-------+-----+
+
+``upscale_masks`` makes all of it. Automatic masks are many, and each is set in a small part of the
+picture: they are measured and cut strip by strip, in the bands that they reach.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import lru_cache, partial
+from itertools import pairwise
+
+import mlx.core as mx
+import numpy as np
+
+from .machine.budget import budget
+from .machine.streams import spread
+from .masks import profile_boxes, stability_counts, stability_ratio
+from .modeling.layers import interpolate_rows
+
+THIN = 16  # times as much memory as in the other order
+ROUNDING = 1e-3  # of logits; more than float32 has of any that are drawn
+
+Band = tuple[slice, mx.array]  # the logits that some pixels of a line are made of, and how
+
+
+@dataclass(frozen=True)
+class Grid:
+    """The bands by which logits (n, n) become the pixels (H, W) of a picture."""
+
+    n: int
+    size: tuple[int, int]  # height, width
+    rows: list[Band]
+    columns: list[Band]
+
+    @classmethod
+    def of(
+        cls, n: int, input_size: tuple[int, int], original_size: tuple[int, int], image_size: int
+    ) -> Grid:
+        sides = zip(input_size, original_size)
+        bands = (bands_of(n, image_size, inner, outer) for inner, outer in sides)
+        return cls(n, original_size, *bands)
+
+    def columns_first(self, whole: bool) -> bool:
+        """Rows go first, but where that would take many times the memory: whole masks H x n
+        instead of n x W, and a strip h x n for h x W pixels.
+        """
+        H, W = self.size
+        return (H if whole else self.n) > THIN * W
+
+
+@lru_cache(maxsize=16)
+def bands_of(n: int, image_size: int, inner: int, outer: int) -> list[Band]:
+    """Along one axis, n -> image_size, cropped to inner, -> outer, as bands of one matrix.
+
+    Shorter bands are more, smaller products. There are at most 256: along a line of a million
+    pixels a logit has thousands of them.
+    """
+    cropped = interpolate_rows(np.eye(n), image_size)[:inner]
+    length = max(128, -(-outer // 256))
+    bands = []
+    for i in range(0, outer, length):
+        rows = interpolate_rows(cropped, outer, range(i, min(i + length, outer)))
+        used = np.flatnonzero(rows.any(axis=0))
+        band = slice(int(used[0]), int(used[-1]) + 1)
+        bands.append((band, mx.array(rows[:, band].astype(np.float32))))
+    mx.eval([part for _, part in bands])  # cached, so it must outlive this thread
+    return bands
+
+
+def edges(bands: Sequence[Band]) -> np.ndarray:
+    """Where bands begin, in pixels, and at last where they end."""
+    return np.cumsum([0, *(len(matrix) for _, matrix in bands)])
+
+
+def block(
+    masks: mx.array,
+    rows: Sequence[Band],
+    columns: Sequence[Band],
+    columns_first: bool,
+    threshold: float | None,
+    run: Callable[[list[Callable[[], mx.array]]], list[mx.array]],
+) -> mx.array:
+    """Masks (..., n, n) at full size where the bands cross: (..., h, w), float32, or whether they
+    are above ``threshold``. run: ``spread``, or ``in_turn`` for what is spread already.
+    """
+    start = rows[0][0].start
+    x = masks[..., start : rows[-1][0].stop, :].astype(mx.float32)
+    rows = [(slice(band.start - start, band.stop - start), matrix) for band, matrix in rows]
+    steps = [(_down, rows, -2), (_across, columns, -1)]
+    (first, bands, axis), (last, others, other_axis) = steps[::-1] if columns_first else steps
+    x = mx.concatenate([first(x, *band) for band in bands], axis=axis)
+
+    def finished(band: slice, matrix: mx.array) -> mx.array:
+        part = last(x, band, matrix)
+        return part if threshold is None else part > threshold
+
+    return mx.concatenate(run([partial(finished, *b) for b in others]), axis=other_axis)
+
+
+def in_turn(tasks: list[Callable[[], mx.array]]) -> list[mx.array]:
+    return [task() for task in tasks]
+
+
+def _down(x: mx.array, band: slice, matrix: mx.array) -> mx.array:
+    return matrix @ x[..., band, :]
+
+
+def _across(x: mx.array, band: slice, matrix: mx.array) -> mx.array:
+    return x[..., band] @ matrix.T
+
+
+def upscale_masks(
+    masks: mx.array,
+    input_size: tuple[int, int],
+    original_size: tuple[int, int],
+    image_size: int,
+    threshold: float | None = None,
+) -> mx.array:
+    """Low-resolution logits (..., n, n) to the original image's size (..., H, W), in float32.
+
+    input_size: height, width of the image in the model's input frame, a square of ``image_size``
+    pixels a side. With ``threshold`` the result is bool, the logits above it.
+    """
+    grid = Grid.of(masks.shape[-1], input_size, original_size, image_size)
+    columns_first = grid.columns_first(whole=True)
+    return block(masks, grid.rows, grid.columns, columns_first, threshold, spread)
+
+
+def enlarge(
+    masks: mx.array,
+    input_size: tuple[int, int],
+    original_size: tuple[int, int],
+    image_size: int,
+    threshold: float | None = None,
+) -> np.ndarray:
+    """``upscale_masks`` of (B, C, n, n), a prompt at a time: at full size logits are large."""
+    sizes = input_size, original_size, image_size
+    if len(masks) == 1:  # without a second copy
+        return np.array(upscale_masks(masks, *sizes, threshold))
+    full = np.empty((*masks.shape[:2], *original_size), np.float32 if threshold is None else bool)
+    for i, logits in enumerate(masks):
+        full[i] = np.array(upscale_masks(logits, *sizes, threshold))
+    return full
+
+
+def strip(
+    logits: mx.array, grid: Grid, row: int, columns: slice, threshold: float | None = None
+) -> mx.array:
+    """One band of rows of masks (N, n, n), of some bands of columns: (N, h, w)."""
+    bands = grid.rows[row : row + 1], grid.columns[columns]
+    return block(logits, *bands, grid.columns_first(whole=False), threshold, in_turn)
+
+
+def masks_at_once(pixels: int) -> int:
+    """How many masks, of that many pixels each, are worked on together."""
+    return max(1, budget().mask_pixels // pixels)
+
+
+def measure(
+    logits: mx.array, index: np.ndarray, grid: Grid, threshold: float, offset: float
+) -> tuple[np.ndarray, np.ndarray]:
+    """Stability scores (N,) and boxes (N, 4) of N masks at full size (``masks.stability_scores``,
+    ``masks.mask_boxes``), those that ``index`` (N,) names of logits (M, n, n).
+    """
+    H, W = grid.size
+    # Of each a band of rows is alive, and in the end the sums along both sides.
+    at_once = masks_at_once(max(len(grid.rows[0][1]) * W, 4 * H))
+    scores, boxes = [np.zeros(0, np.float32)], [np.zeros((0, 4), int)]
+    for i in range(0, len(index), at_once):
+        some = logits[mx.array(index[i : i + at_once])]
+        columns, rows, inner, outer = _counted(some, grid, threshold, offset)
+        with mx.stream(mx.cpu):  # a GPU may round the ratio across the threshold
+            scores.append(np.array(stability_ratio(mx.array(inner), mx.array(outer))))
+        boxes.append(profile_boxes(columns, rows))
+    return np.concatenate(scores), np.concatenate(boxes)
+
+
+def _counted(
+    logits: mx.array, grid: Grid, threshold: float, offset: float
+) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+    """Pixels above the threshold in each column (N, W) and row (N, H) of masks (N, n, n); all that
+    are above ``threshold + offset`` and above ``threshold - offset`` (N,).
+    """
+    # A pixel is a mean of logits, up to rounding.
+    work = reached(logits > threshold - abs(offset) - ROUNDING, grid)
+
+    def count(row: int, index: np.ndarray, columns: slice) -> tuple[mx.array, ...]:
+        some = strip(logits[mx.array(index)], grid, row, columns)
+        is_set = some > threshold
+        return is_set.sum(axis=1), is_set.sum(axis=2), *stability_counts(some, threshold, offset)
+
+    strips = spread([partial(count, *task) for task in work], evaluate=True)
+    y, x = edges(grid.rows), edges(grid.columns)
+    in_columns, in_rows = (np.zeros((len(logits), ends[-1]), np.int32) for ends in (x, y))
+    inner, outer = (np.zeros(len(logits), np.int32) for _ in range(2))
+    for (row, index, columns), counts in zip(work, strips):
+        columns_set, rows_set, more, less = map(np.array, counts)
+        in_columns[index, x[columns.start] : x[columns.stop]] += columns_set
+        in_rows[index, y[row] : y[row + 1]] = rows_set
+        inner[index] += more
+        outer[index] += less
+    return in_columns, in_rows, inner, outer
+
+
+def reached(is_set: mx.array, grid: Grid) -> list[tuple[int, np.ndarray, slice]]:
+    """Of each band of rows that a mask (N, n, n) is set in: its number, which masks these are, and
+    the bands of columns from the first to the last that one of them is set in.
+    """
+    down, across = (np.array(is_set.any(axis=axis)) for axis in (2, 1))  # (N, n) each
+    in_rows = [down[:, band].any(axis=1) for band, _ in grid.rows]
+    in_columns = np.stack([across[:, band].any(axis=1) for band, _ in grid.columns])  # (bands, N)
+    work = []
+    for row, members in enumerate(in_rows):
+        index = np.flatnonzero(members)
+        columns = np.flatnonzero(in_columns[:, index].any(axis=1))
+        if len(columns):
+            work.append((row, index, slice(columns[0], columns[-1] + 1)))
+    return work
+
+
+def cut(
+    logits: mx.array, index: np.ndarray, boxes: np.ndarray, grid: Grid, threshold: float
+) -> Iterator[np.ndarray]:
+    """N masks, each within its box (N, 4), inclusive, at full size: those that ``index`` (N,) names
+    of logits (M, n, n).
+    """
+    for some in in_memory(boxes):
+        yield from _cut(logits, index[some], boxes[some], grid, threshold)
+
+
+def in_memory(boxes: np.ndarray) -> list[np.ndarray]:
+    """Indices of boxes, in parts of few pixels."""
+    before = np.cumsum((boxes[:, 2:] - boxes[:, :2] + 1).prod(axis=1)) // budget().cut_pixels
+    return np.split(np.arange(len(boxes)), np.flatnonzero(np.diff(before)) + 1)
+
+
+def _cut(
+    logits: mx.array, index: np.ndarray, boxes: np.ndarray, grid: Grid, threshold: float
+) -> list[np.ndarray]:
+    masks = [np.zeros((y1 - y0 + 1, x1 - x0 + 1), bool) for x0, y0, x1, y1 in boxes.tolist()]
+    x, y = edges(grid.columns), edges(grid.rows)
+    for row, (start, end) in enumerate(pairwise(y)):
+        here = np.flatnonzero((boxes[:, 1] < end) & (boxes[:, 3] >= start))
+        at_once = masks_at_once((end - start) * x[-1])
+        for i in range(0, len(here), at_once):
+            some = here[i : i + at_once]
+            columns = _between(x, boxes[some, 0].min(), boxes[some, 2].max())
+            found = strip(logits[mx.array(index[some])], grid, row, columns, threshold)
+            for k, is_set in zip(some, np.array(found)):
+                x0, y0, x1, y1 = boxes[k] - np.tile((x[columns.start], start), 2)
+                top, bottom = max(y0, 0), min(y1 + 1, end - start)
+                masks[k][top - y0 : bottom - y0] = is_set[top:bottom, x0 : x1 + 1]
+    return masks
+
+
+def _between(edges: np.ndarray, first: int, last: int) -> slice:
+    """The bands that hold the pixels from the first to the last."""
+    found = np.flatnonzero((edges[:-1] <= last) & (edges[1:] > first))
+    return slice(found[0], found[-1] + 1)
