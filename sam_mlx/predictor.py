@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from functools import partial
-from itertools import chain, cycle
+from itertools import chain
 from pathlib import Path
 
 import mlx.core as mx
@@ -13,23 +12,17 @@ from numpy.typing import ArrayLike
 
 from . import transforms
 from .checkpoints.options import LoadOptions
+from .decoding import decode_prompts
 from .embedding import ImageEmbedding, encoder_fingerprint
 from .full_size import enlarge
 from .images import Source
-from .machine.streams import clear_cache, spread, width
+from .machine.budget import budget
+from .machine.streams import clear_cache
 from .machine.worker import at_work
 from .messages import shown
-from .prompts import Prompt, Stacked, check_prompt, check_prompts, stack
-from .registry import IMAGE_EMBEDDING, Features, mask_decoder_of
+from .prompts import Column, Prompt, Stacked, check_prompt, check_prompts, stack
 from .sam import Sam
 from .samples import Range, check_range
-
-# Activations of the decoder alive at a time. A prompt has about 40 bytes for each value of the
-# image embedding: 42 MB in ViT-B. On a GPU twice as many live: see ``streams.spread``.
-DECODER_BYTES = 320 << 20
-EACH_AT_ONCE = 16  # prompts whose masks predict_each holds: enough for the decoder's full speed
-
-Column = ArrayLike | Sequence[ArrayLike | None] | None  # one part of B prompts
 
 
 class SamPredictor:
@@ -144,7 +137,6 @@ class SamPredictor:
         """Forget the current image."""
         self._embedding = None
 
-    @at_work
     def predict(
         self,
         point_coords: ArrayLike | None = None,
@@ -165,17 +157,18 @@ class SamPredictor:
         (C,); low-resolution logits (C, 4G, 4G), which can be the next ``mask_input``.
         Raises RuntimeError without an image, ValueError for prompts of another form.
         """
-        masks, scores, logits = self.predict_batch(
-            None if point_coords is None else [point_coords],
-            None if point_labels is None else [point_labels],
-            None if box is None else [box],
-            None if mask_input is None else [mask_input],
-            multimask_output,
-            return_logits,
+        embedding = self.get_image_embedding()
+        prompt = check_prompt(
+            point_coords,
+            point_labels,
+            box,
+            mask_input,
+            size=embedding.original_size,
+            config=self.model.config,
         )
+        masks, scores, logits = self._predict(embedding, [prompt], multimask_output, return_logits)
         return masks[0], scores[0], logits[0]
 
-    @at_work
     def predict_batch(
         self,
         point_coords: Column = None,
@@ -209,19 +202,19 @@ class SamPredictor:
         """What ``predict`` gives for each of B prompts on the image that is current now.
 
         The arguments are those of ``predict_batch``, whose answer for thousands of prompts would
-        not fit into memory; this holds EACH_AT_ONCE. Bad prompts raise before the first answer.
+        not fit into memory: this holds those of 16 (``machine.budget``). Bad prompts raise before
+        the first answer.
         """
         embedding = self.get_image_embedding()
         prompts = self._check(embedding, point_coords, point_labels, boxes, mask_inputs)
-        parts = (prompts[i : i + EACH_AT_ONCE] for i in range(0, len(prompts), EACH_AT_ONCE))
+        at_once = budget().prompts
+        parts = (prompts[i : i + at_once] for i in range(0, len(prompts), at_once))
         return chain.from_iterable(
             zip(*self._predict(embedding, part, multimask_output, return_logits)) for part in parts
         )
 
     def _check(self, embedding: ImageEmbedding, *columns: Column) -> list[Prompt]:
-        names = "point_coords", "point_labels", "boxes", "mask_inputs"
-        parts = dict(zip(names, columns, strict=True))
-        return check_prompts(parts, embedding.original_size, self.model.config)
+        return check_prompts(*columns, size=embedding.original_size, config=self.model.config)
 
     @at_work
     def _predict(
@@ -231,32 +224,16 @@ class SamPredictor:
         multimask_output: bool,
         return_logits: bool,
     ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        logits, scores = self._decode(embedding.named_features, prompts, multimask_output)
-        threshold = None if return_logits else self.model.mask_threshold
-        sizes = embedding.input_size, embedding.original_size, self.model.config.image_size
-        masks = enlarge(logits, *sizes, threshold)
+        features = embedding.named_features
+        logits, scores = decode_prompts(self.model, features, prompts, multimask_output)
+        masks = enlarge(
+            logits,
+            embedding.input_size,
+            embedding.original_size,
+            self.model.config.image_size,
+            None if return_logits else self.model.mask_threshold,
+        )
         return masks, np.array(scores.astype(mx.float32)), np.array(logits.astype(mx.float32))
-
-    def _decode(
-        self, features: Features, prompts: Sequence[Prompt], multimask_output: bool
-    ) -> tuple[mx.array, mx.array]:
-        """Logits (B, C, n, n) and predicted IoU (B, C). Prompts of the same kind go together."""
-        if not prompts:
-            config = self.model.config
-            n, C = config.mask_size, mask_decoder_of(config).masks(config, multimask_output)
-            return mx.zeros((0, C, n, n)), mx.zeros((0, C))
-        groups: dict[tuple[int, bool, bool], list[int]] = {}
-        for i, prompt in enumerate(prompts):
-            groups.setdefault(prompt.kind, []).append(i)
-        results: dict[int, tuple[mx.array, mx.array]] = {}
-        for kind, members in groups.items():
-            # What nothing is said of is the same for all: one prompt answers it.
-            asked = members if any(kind) else members[:1]
-            stacked = stack([prompts[i] for i in asked])
-            answers = zip(*predict_in_parts(self.model, features, *stacked, multimask_output))
-            results |= zip(members, answers if any(kind) else cycle(answers))
-        logits, scores = zip(*(results[i] for i in range(len(prompts))))
-        return mx.stack(list(logits)), mx.stack(list(scores))
 
     def embed_prompt(
         self,
@@ -269,45 +246,3 @@ class SamPredictor:
         prompt = point_coords, point_labels, box, mask_input
         size, config = self.original_size, self.model.config
         return stack([check_prompt(*prompt, size=size, config=config)])
-
-
-def predict_in_parts(
-    model: Sam,
-    features: mx.array | Features,
-    points: tuple[mx.array, mx.array] | None = None,
-    boxes: mx.array | None = None,
-    masks: mx.array | None = None,
-    multimask_output: bool = True,
-) -> tuple[mx.array, mx.array]:
-    """``Sam.decode``, evaluated a few prompts at a time, so in memory for those few."""
-    B = next((len(p) for p in (points and points[0], boxes, masks) if p is not None), 1)
-    features = model.features_of(features)
-    image_pe = model.prompt_encoder.get_dense_pe()
-
-    def predict(part: slice) -> tuple[mx.array, mx.array]:
-        return model.decode(
-            features,
-            points and (points[0][part], points[1][part]),
-            None if boxes is None else boxes[part],
-            None if masks is None else masks[part],
-            multimask_output,
-            image_pe,
-        )
-
-    tokens = 0 if points is None else points[1].shape[1]
-    embedding = features[IMAGE_EMBEDDING]
-    cells = embedding.shape[1] * embedding.shape[2]
-    scores = 4 * model.config.decoder_heads * tokens * (tokens + cells)  # of attention, bytes
-    slices = decoder_slices(B, embedding.size, scores)
-    logits, iou = zip(*spread([partial(predict, part) for part in slices], evaluate=True))
-    return mx.concatenate(list(logits)), mx.concatenate(list(iou))
-
-
-def decoder_slices(B: int, embedding_values: int, more: int = 0) -> list[slice]:
-    """B prompts on an image embedding of that many values, as parts that fit DECODER_BYTES.
-
-    more: bytes that each takes beyond its share of the embedding.
-    """
-    at_once = DECODER_BYTES // width() // (40 * embedding_values + more)
-    at_once = max(1, min(at_once, -(-B // width())))
-    return [slice(i, i + at_once) for i in range(0, B, at_once)]

@@ -21,6 +21,7 @@ from .messages import short
 from .modeling.prompt_encoder import BACKGROUND, EMPTY, FOREGROUND, NOT_A_POINT
 
 MAX_POINTS = 1024  # of one prompt; may be raised
+Column = ArrayLike | Sequence[ArrayLike | None] | None  # one part of B prompts
 # Point coordinates (B, N, 2) and labels (B, N), boxes (B, 4), masks (B, 1, n, n): what
 # ``Sam.predict_masks`` takes.
 Stacked = tuple[tuple[mx.array, mx.array] | None, mx.array | None, mx.array | None]
@@ -69,7 +70,7 @@ def check_prompt(
     """One prompt on a picture of ``size``; ValueError says what is wrong."""
     points, frame = None, transforms.input_size(size, config)
     if (coords is None) != (labels is None):
-        raise ValueError("a prompt has points without labels, or labels without points")
+        raise ValueError("point_coords and point_labels go together: one of them is None")
     if coords is not None:
         coords, labels = check_points(coords, labels)
         points = transforms.scale_coords(coords, size, frame), labels
@@ -81,12 +82,26 @@ def check_prompt(
     return Prompt(points, box, mask)
 
 
-def check_prompts(parts: dict[str, Any], size: tuple[int, int], config: SamConfig) -> list[Prompt]:
-    """B prompts. parts: point_coords, point_labels, boxes and mask_inputs, each with B entries
-    or None; an entry that is None stands for a prompt without that part.
+def check_prompts(
+    point_coords: Column,
+    point_labels: Column,
+    boxes: Column,
+    mask_inputs: Column,
+    *,
+    size: tuple[int, int],
+    config: SamConfig,
+) -> list[Prompt]:
+    """B prompts: each part has B entries or is None; an entry that is None stands for a prompt
+    without that part.
     """
-    if (parts["point_coords"] is None) != (parts["point_labels"] is None):
+    if (point_coords is None) != (point_labels is None):
         raise ValueError("point_coords and point_labels go together: one of them is None")
+    parts: dict[str, Any] = {
+        "point_coords": point_coords,
+        "point_labels": point_labels,
+        "boxes": boxes,
+        "mask_inputs": mask_inputs,
+    }
     for name, part in parts.items():
         if part is not None and not (isinstance(part, Sequence) or np.ndim(part)):
             raise ValueError(f"{name} is {short(part)}; expected a sequence, an entry a prompt")

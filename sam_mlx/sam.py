@@ -109,8 +109,8 @@ class Sam(nn.Module):
         coordinates (B, N, 2) as x, y in pixels of the input frame, and labels (B, N): 1 foreground,
         0 background, -1 not a point, -2 an empty slot, which changes nothing. boxes: (B, 4) as x0,
         y0, x1, y1. masks: (B, 1, 4G, 4G) logits of an earlier prediction. Without any prompt B is
-        1. Memory grows by 40 MB a prompt
-        in ViT-B: see ``predictor.predict_in_parts``. image_pe: ``prompt_encoder.get_dense_pe()``
+        1. Memory grows by 40 MB a prompt in ViT-B: ``decoding.decode_in_parts`` takes that of a
+        few. image_pe: ``prompt_encoder.get_dense_pe()``
         where it is at hand.
 
         Returns logits (B, M, 4G, 4G), M = 3 or 1, and predicted IoU (B, M). Raises ValueError for

@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from sam_mlx import SamPredictor
+from sam_mlx import SamPredictor, decoding
+from tests.support.budgets import limited
 from tests.support.prompts import CLICK
 
 
@@ -105,11 +106,11 @@ def test_batch_takes_arrays(predictor):
     assert scores.shape == (3, 1) and logits.shape == (3, 1, 64, 64)
 
 
-def test_each_of_many(predictor, monkeypatch):
-    monkeypatch.setattr("sam_mlx.predictor.EACH_AT_ONCE", 3)
+def test_each_of_many(predictor):
     coords = np.random.default_rng(0).uniform(0, 300, (7, 1, 2))
     whole = predictor.predict_batch(coords, np.ones((7, 1)), return_logits=True)
-    each = predictor.predict_each(coords, np.ones((7, 1)), return_logits=True)
+    with limited(prompts=3):
+        each = predictor.predict_each(coords, np.ones((7, 1)), return_logits=True)
     embedding, taken = predictor.get_image_embedding(), [next(each)]
     predictor.reset_image()
     taken += each  # of the image that was current when they were asked for
@@ -121,24 +122,24 @@ def test_each_of_many(predictor, monkeypatch):
         predictor.predict_each(coords, np.full((7, 1), 5))
 
 
-def test_each_holds_a_few(predictor, monkeypatch):
+def test_each_holds_a_few(predictor):
     """Masks of 40 prompts would be more than is ever allocated."""
-    monkeypatch.setattr("sam_mlx.predictor.EACH_AT_ONCE", 2)
     boxes = np.tile([20.0, 20, 90, 90], (40, 1))
     one = 3 * 4 * math.prod(predictor.original_size)
     tracemalloc.start()
-    for _ in predictor.predict_each(boxes=boxes, return_logits=True):
-        pass
+    with limited(prompts=2):
+        for _ in predictor.predict_each(boxes=boxes, return_logits=True):
+            pass
     _, peak = tracemalloc.get_traced_memory()
     tracemalloc.stop()
     assert 2 * one <= peak < 8 * one
 
 
-def test_more_prompts_than_are_decoded_at_once(predictor, monkeypatch):
+def test_more_prompts_than_are_decoded_at_once(predictor):
     coords = np.random.default_rng(0).uniform(0, 300, (7, 1, 2))
     whole = predictor.predict_batch(coords, np.ones((7, 1)))
-    monkeypatch.setattr("sam_mlx.predictor.DECODER_BYTES", 3 * 40 * 16 * 16 * 64)
-    parts = predictor.predict_batch(coords, np.ones((7, 1)))
+    with limited(decoder_bytes=3 * 40 * 16 * 16 * 64):
+        parts = predictor.predict_batch(coords, np.ones((7, 1)))
     np.testing.assert_allclose(parts[2], whole[2], atol=1e-5)
 
 
@@ -213,16 +214,14 @@ def test_predict_never_mixes_two_pictures(small, photograph, wide_photograph):
 
 def test_a_long_prompt_does_not_make_others_long(predictor, monkeypatch):
     """99 prompts of a point beside one of 1000 were 100 of 1000."""
-    from sam_mlx import predictor as module
-
     lengths = []
-    real = module.predict_in_parts
+    real = decoding.decode_in_parts
 
     def noted(model, features, points, *rest):
         lengths.append(points[1].shape)
         return real(model, features, points, *rest)
 
-    monkeypatch.setattr(module, "predict_in_parts", noted)
+    monkeypatch.setattr(decoding, "decode_in_parts", noted)
     numbers = np.random.default_rng(0)
     counts = [1, 2, 3, 1, 60, 1]
     coords = [numbers.uniform(0, 100, (n, 2)) for n in counts]

@@ -43,7 +43,7 @@ def test_bad_prompts(predictor, prompt, message):
 def test_batches_of_different_lengths(predictor):
     with pytest.raises(ValueError, match="differ in number.*'boxes': 1"):
         predictor.predict_batch([[[1, 2]], [[3, 4]]], [[1], [1]], boxes=[[1, 2, 3, 4]])
-    with pytest.raises(ValueError, match="points without labels"):
+    with pytest.raises(ValueError, match="point_coords and point_labels go together"):
         predictor.predict_batch([[[1, 2]], [[3, 4]]], [[1], None])
 
 

@@ -26,7 +26,7 @@ LAYERS = [
     {"sam"},
     {"camera_raw", "full_size", "image_files", "images", "masks", "overlay", "samples", "transforms"},
     {"embedding", "prompts"},
-    {"predictor"},
+    {"decoding", "predictor"},
     {"automatic"},
     {"formats"},
     {"batch"},

@@ -16,7 +16,7 @@ def main():
         return loop.report(args, lambda: loop.read_file(args.model))
 
     from sam_mlx import Sam, SamAutomaticMaskGenerator, SamPredictor, transforms  # before mlx.core
-    from sam_mlx.predictor import predict_in_parts
+    from sam_mlx.decoding import decode_in_parts
 
     # isort: split
     import mlx.core as mx
@@ -40,7 +40,7 @@ def main():
     if kind == "decoder":
         embedding = mx.array(loop.embedding())
         points = tuple(map(mx.array, loop.points(args.measurement)))
-        return measure(lambda: predict_in_parts(model, embedding, points))
+        return measure(lambda: decode_in_parts(model, embedding, points))
     if kind == "set":
         predictor = SamPredictor(model)
         return measure(lambda: predictor.set_image(args.image))

@@ -14,12 +14,13 @@ import numpy as np
 
 from .. import transforms
 from ..checkpoints.options import LoadOptions
+from ..decoding import decode_in_parts
 from ..embedding import ImageEmbedding
 from ..images import Source
 from ..machine.streams import clear_cache
 from ..machine.worker import at_work
 from ..modeling.prompt_encoder import FOREGROUND
-from ..predictor import SamPredictor, predict_in_parts
+from ..predictor import SamPredictor
 from ..sam import Sam
 from ..samples import Range
 from .crops import check_point_grids, generate_crop_boxes, layered_point_grids
@@ -224,7 +225,7 @@ class SamAutomaticMaskGenerator(GeneratorOptions):
         """Logits (N, n, n), predicted IoU (N,) and index of the point (N,) of what is kept."""
         model = self.predictor.model
         coords = transforms.scale_coords(points, embedding.original_size, embedding.input_size)
-        logits, iou = predict_in_parts(
+        logits, iou = decode_in_parts(
             model,
             embedding.named_features,
             (mx.array(coords.astype(np.float32))[:, None], mx.full((len(points), 1), FOREGROUND)),

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from functools import partial
 from typing import Any
 
 import mlx.core as mx
 
-from ...machine.streams import spread
-from ...predictor import decoder_slices
+from ...decoding import BYTES_PER_VALUE, in_parts, no_answers
 from ...registry import IMAGE_EMBEDDING
 from ..missing import stand_in, unknown
 from ..tensors import at_work, channels_last, to_mlx, to_tensor
@@ -91,7 +89,8 @@ class MaskDecoder(Part):
             raise ValueError(f"embeddings of images and prompts differ in number: {sorted(sizes)}")
         (B,) = sizes
         if B == 0:
-            return self._nothing(wanted)
+            M = {True: self.num_multimask_outputs, False: 1, None: self.num_mask_tokens}[wanted]
+            return no_answers(self.sam.mlx.config, M)
         sparse = mx.broadcast_to(sparse, (B, *sparse.shape[1:]))
         valid = mx.ones(sparse.shape[:2], dtype=mx.bool_)
 
@@ -100,14 +99,7 @@ class MaskDecoder(Part):
             features = {IMAGE_EMBEDDING: pictures}
             return decoder(features, image_pe, sparse[part], valid[part], masks, wanted)
 
-        tasks = [partial(answer, part) for part in decoder_slices(B, image[:1].size)]
-        logits, iou = zip(*spread(tasks, evaluate=True))
-        return mx.concatenate(list(logits)), mx.concatenate(list(iou))
-
-    def _nothing(self, wanted: bool | None) -> tuple[mx.array, mx.array]:
-        n, every = self.sam.mlx.config.mask_size, self.num_mask_tokens
-        C = {None: every, True: every - 1, False: 1}[wanted]
-        return mx.zeros((0, C, n, n)), mx.zeros((0, C))
+        return in_parts(answer, B, BYTES_PER_VALUE * image[:1].size)
 
 
 MLP = stand_in("MLP", "sam_mlx.modeling.mask_decoder has the same in MLX")

@@ -1,0 +1,93 @@
+"""Prompts through the model's decoder, as many at a time as memory is meant to hold.
+
+Prompts of one kind are put together, each kind goes to the decoder in parts, and the answers come
+back in the prompts' order.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from functools import partial
+from itertools import cycle
+
+import mlx.core as mx
+
+from .config import SamConfig
+from .machine.budget import budget
+from .machine.streams import spread, width
+from .prompts import Prompt, stack
+from .registry import IMAGE_EMBEDDING, Features, mask_decoder_of
+from .sam import Sam
+
+# Bytes of the decoder's activations for each value of the image embedding: 42 MB a prompt in ViT-B.
+BYTES_PER_VALUE = 40
+
+Answers = tuple[mx.array, mx.array]  # logits (B, M, n, n) and predicted IoU (B, M)
+
+
+def decode_prompts(
+    model: Sam, features: Features, prompts: Sequence[Prompt], multimask_output: bool
+) -> Answers:
+    """Answers to B prompts of any kinds on an image with these features (1, G, G, C)."""
+    if not prompts:
+        M = mask_decoder_of(model.config).masks(model.config, multimask_output)
+        return no_answers(model.config, M)
+    kinds: dict[tuple[int, bool, bool], list[int]] = {}
+    for i, prompt in enumerate(prompts):
+        kinds.setdefault(prompt.kind, []).append(i)
+    answers: dict[int, Answers] = {}
+    for kind, members in kinds.items():
+        asked = members if any(kind) else members[:1]  # empty prompts share one answer
+        stacked = stack([prompts[i] for i in asked])
+        found = zip(*decode_in_parts(model, features, *stacked, multimask_output))
+        answers |= zip(members, found if any(kind) else cycle(found))
+    logits, scores = zip(*(answers[i] for i in range(len(prompts))))
+    return mx.stack(list(logits)), mx.stack(list(scores))
+
+
+def no_answers(config: SamConfig, M: int) -> Answers:
+    """The answers to no prompts, to each of which M masks would have been given."""
+    n = config.mask_size
+    return mx.zeros((0, M, n, n)), mx.zeros((0, M))
+
+
+def decode_in_parts(
+    model: Sam,
+    features: mx.array | Features,
+    points: tuple[mx.array, mx.array] | None = None,
+    boxes: mx.array | None = None,
+    masks: mx.array | None = None,
+    multimask_output: bool = True,
+) -> Answers:
+    """``Sam.decode``, evaluated a few prompts at a time."""
+    B = next((len(p) for p in (points and points[0], boxes, masks) if p is not None), 1)
+    features = model.features_of(features)
+    image_pe = model.prompt_encoder.get_dense_pe()
+
+    def decode(part: slice) -> Answers:
+        return model.decode(
+            features,
+            points and (points[0][part], points[1][part]),
+            None if boxes is None else boxes[part],
+            None if masks is None else masks[part],
+            multimask_output,
+            image_pe,
+        )
+
+    tokens = 0 if points is None else points[1].shape[1]
+    embedding = features[IMAGE_EMBEDDING]
+    cells = embedding.shape[1] * embedding.shape[2]
+    scores = 4 * model.config.decoder_heads * tokens * (tokens + cells)  # of attention, bytes
+    return in_parts(decode, B, BYTES_PER_VALUE * embedding.size + scores)
+
+
+def in_parts(decode: Callable[[slice], Answers], B: int, bytes_each: int) -> Answers:
+    """Answers to B prompts, evaluated as many at a time as fit the budget of the decoder.
+
+    decode: gives those to a part of the prompts. bytes_each: what a prompt takes of memory.
+    """
+    at_once = budget().decoder_bytes // width() // bytes_each
+    at_once = max(1, min(at_once, -(-B // width())))
+    tasks = [partial(decode, slice(i, i + at_once)) for i in range(0, B, at_once)]
+    logits, scores = zip(*spread(tasks, evaluate=True))
+    return mx.concatenate(list(logits)), mx.concatenate(list(scores))
