@@ -7,6 +7,7 @@ import os
 import shutil
 import subprocess
 import sys
+from glob import glob
 from pathlib import Path
 
 import numpy as np
@@ -178,6 +179,103 @@ def test_raw_files_of_cameras_are_counted_and_named(many, tmp_path):
     (tmp_path / "in" / "IMG_1.png").unlink()
     code, _, error = many(tmp_path / "in", out=tmp_path / "none")
     assert code == 2 and f"no pictures: {tmp_path / 'in'}; only 1 .dng {raw}" in error
+
+
+def found_in(*paths, output="none", recursive=True):
+    found = sources.find([str(path) for path in paths], Path(output), recursive)
+    return sorted(sources.named(found.files)), {p.name: why for p, why in found.unread.items()}
+
+
+def touch(*paths: Path) -> None:
+    for path in paths:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.touch()
+
+
+def test_links_to_folders_are_followed_once(tmp_path):
+    """They were left out; and a glob followed one that leads to itself forty times."""
+    data, pool = tmp_path / "in", tmp_path / "pool"
+    touch(data / "a.png", data / "days" / "b.png", pool / "c.png", pool / "deep" / "d.png")
+    (data / "0").symlink_to(data / "days")  # comes first, and gives no names
+    (data / "pool").symlink_to(pool)
+    (data / "pool2").symlink_to(pool)
+    (pool / "up").symlink_to(pool)
+    (pool / "deep" / "round").symlink_to(data)
+    expected = ["a", "days/b", "pool/c", "pool/deep/d"]
+    assert found_in(data) == (expected, {})
+    assert found_in(data / "**" / "*.png") == (expected, {})
+    assert found_in(data / "**") == (expected, {})
+    (tmp_path / "link").symlink_to(data)
+    assert found_in(tmp_path / "link")[0] == expected
+    assert len(found_in(tmp_path / "link", data)[0]) == 4
+    assert found_in(data / "*" / "*.png")[0] == ["days/b", "pool/c"]
+    assert found_in(data, recursive=False) == (["a"], {})
+    found = sources.find([str(data)], Path("none"), recursive=False)
+    assert found.subfolders == 4
+
+
+def test_globs_are_those_of_the_standard_library(tmp_path):
+    touch(*(tmp_path / name for name in ("a.png", "b.jpg", "x/a.png", "x/y/c.png", "x/y/d.txt")))
+    touch(tmp_path / ".hidden" / "e.png", tmp_path / "x[1]" / "f.png", tmp_path / ".g.png")
+    for pattern in ("*", "*.png", "**/*.png", "x/*/*", "**/y/*.png", "*/a.png", "x/**", "x[1]/*.p*",
+                    "?/a.*", "[a-b].*", ".hidden/*.png", ".*.png", "**/**/*.png"):  # fmt: skip
+        paths = glob(str(tmp_path / pattern.replace("x[1]", "x[[]1]")), recursive=True)
+        expected = {Path(p) for p in paths if p.endswith((".png", ".jpg"))}
+        found = sources.find([str(tmp_path / pattern)], Path("none"), False)
+        assert set(found.files) == expected, pattern
+
+
+@pytest.fixture
+def locked(monkeypatch):
+    """Folders that cannot be read, also by root."""
+    listdir, names = os.listdir, set()
+
+    def refuse(folder):
+        if Path(folder).name in names:
+            raise PermissionError(errno.EACCES, "Permission denied")
+        return listdir(folder)
+
+    monkeypatch.setattr(os, "listdir", refuse)
+    return names
+
+
+def test_what_cannot_be_read_is_counted_and_named(many, tmp_path, locked):
+    paint(tmp_path / "in" / "a.png", 1)
+    paint(tmp_path / "in" / "secret" / "b.png", 1)
+    (tmp_path / "in" / "gone.png").symlink_to(tmp_path / "nowhere.png")
+    (tmp_path / "in" / "self").symlink_to("self")
+    os.mkfifo(tmp_path / "in" / "pipe.png")
+    locked.add("secret")
+    expected = {
+        "secret": "Permission denied",
+        "gone.png": "the link leads nowhere",
+        "self": "Too many levels of symbolic links",
+        "pipe.png": "it is not a file",
+    }
+    assert found_in(tmp_path / "in") == (["a"], expected)
+    code, said, error = many(tmp_path / "in", more=["--format", "coco", "--recursive"])
+    assert code == 1 and "4 files and folders could not be read" in said
+    for name, why in expected.items():
+        assert f"not read: {tmp_path / 'in' / name}: {why}\n" in error
+    code, said, _ = many(tmp_path / "in" / "secret", tmp_path / "in" / "a.png", out=tmp_path / "b")
+    assert code == 1 and "1 of 1 pictures" in said
+    for given in ("in/secret", "in/secret/*.png", "in/s*/**"):
+        locked.add("secret")
+        with pytest.raises(OSError, match="cannot read .*secret: Permission denied"):
+            found_in(tmp_path / given)
+    for given in ("in/pipe.png", "in/gone.png"):
+        with pytest.raises(OSError, match=r"cannot read .*: (it is not a file|the link leads now)"):
+            found_in(tmp_path / given)
+
+
+def test_a_path_that_may_not_be_looked_at_is_not_missing(tmp_path, monkeypatch):
+    def refuse(*_, **__):
+        raise PermissionError(errno.EACCES, "Permission denied")
+
+    monkeypatch.setattr(os, "stat", refuse)
+    monkeypatch.setattr(os, "lstat", refuse)
+    with pytest.raises(PermissionError, match="cannot read .*x.png: Permission denied"):
+        sources.find([str(tmp_path / "x.png")], Path("none"), False)
 
 
 def test_the_range_of_samples_belongs_to_results(many, tmp_path):

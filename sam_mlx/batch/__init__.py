@@ -22,7 +22,7 @@ from .checks import SETTINGS, check_formats, check_names, check_settings, check_
 from .plan import Plan, see_what_is_done
 from .processes import only_run, workspace_of
 from .sources import find, named
-from .summary import finish, say
+from .summary import finish, tell_of_sources
 from .work import make_results
 
 
@@ -41,8 +41,8 @@ def run(
     generator: called when there is work. settings: what the results depend on; a folder with
     results of other settings is refused. Its "value_range", where there is one, is what
     ``load_image`` takes. recursive: pictures of subfolders too. verbose: count the masks of every
-    picture. Returns 0, or 1 when some pictures have no results. Raises ValueError,
-    FileNotFoundError or NotADirectoryError before any work, OSError for a full disk.
+    picture. Returns 0, or 1 when some pictures have no results or something could not be read.
+    Raises ValueError or OSError before any work, OSError for a full disk.
     """
     output = Path(output).expanduser()
     check_formats(formats)
@@ -60,6 +60,6 @@ def run(
             see_what_is_done(plan)
             failures = make_results(plan, generator) if plan.todo else []
             failed = finish(plan, failures, verbose)
-        if found.left_out and group.rank() == 0:
-            say(f"left out: {', '.join(found.left_out)}")
-    return 1 if failed else 0
+        if group.rank() == 0:
+            tell_of_sources(found.left_out, found.unread)
+    return 1 if failed or found.unread else 0

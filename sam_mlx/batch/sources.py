@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import os
+import stat
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Container, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
-from glob import escape, glob, has_magic
+from fnmatch import fnmatchcase
+from glob import has_magic
 from os.path import commonpath
 from pathlib import Path
 
@@ -14,24 +16,122 @@ from ..camera_raw import ENDINGS as RAW
 from ..images import picture_endings
 from .checks import SETTINGS
 
+FEW = 10  # of what cannot be read, named in an error
+
 
 @dataclass
 class Found:
     """What sources stand for."""
 
+    output: Path  # nothing below it is input
+    recursive: bool = False
     files: list[Path] = field(default_factory=list)
-    skipped: Counter[str] = field(default_factory=Counter)  # what is no picture, by its ending
+    skipped: Counter[str] = field(default_factory=Counter)  # what is not a picture, by its ending
     subfolders: int = 0  # that were left out
+    unread: dict[Path, str] = field(default_factory=dict)  # files and folders, and why
+    visited: set[str] = field(default_factory=set)  # folders that were given, by their real paths
 
-    def add(self, files: Iterable[Path], bare: bool) -> None:
-        """Take the pictures among files. bare: what has no ending counts as one."""
-        endings = picture_endings() | ({""} if bare else set())
+    def add(self, files: Iterable[Path], endings: Container[str]) -> None:
         for file in files:
             ending = file.suffix.lower()
             if ending in endings:
-                self.files.append(file)
+                self.take(file)
             else:
                 self.skipped[ending or "without ending"] += 1
+
+    def take(self, file: Path) -> None:
+        if why := why_unreadable(file):
+            self.unread[file] = why
+        else:
+            self.files.append(file)
+
+    def add_folder(self, folder: Path) -> None:
+        endings = picture_endings()
+        for _, files, inner in self.walk(folder, self.visited):
+            self.add(files, endings)
+            if not self.recursive:
+                self.subfolders += len(inner)
+                return
+
+    def walk(
+        self, folder: Path, visited: set[str]
+    ) -> Iterator[tuple[Path, list[Path], list[Path]]]:
+        """A folder and those below it, each with the files and the folders in it.
+
+        Folders that links lead to come after the others, and each comes once: links may lead in a
+        circle. What is hidden is left out: Macs put a ._ file beside each on a stick.
+        """
+        folders, links = [folder], list[Path]()
+        while folders or links:
+            here = (folders or links).pop(0)
+            real = os.path.realpath(here)
+            if real in visited:
+                continue
+            visited.add(real)
+            files, inner = self.contents(here)
+            yield here, files, inner
+            folders += [path for path in inner if not path.is_symlink()]
+            links += [path for path in inner if path.is_symlink()]
+
+    def contents(self, folder: Path) -> tuple[list[Path], list[Path]]:
+        """The files and the folders in a folder, without what is hidden or of the output."""
+        files, folders = list[Path](), list[Path]()
+        for name in self.names(folder):
+            if not name.startswith("."):
+                path = folder / name
+                (folders if self.is_folder(path) else files).append(path)
+        files = [path for path in files if path not in self.unread]
+        return files, [path for path in folders if not is_below(path, self.output)]
+
+    def is_folder(self, path: Path) -> bool:
+        try:
+            return stat.S_ISDIR(os.stat(path).st_mode)
+        except FileNotFoundError:  # a link that leads nowhere
+            return False
+        except OSError as error:
+            self.unread[path] = str(error.strerror)
+            return False
+
+    def names(self, folder: Path) -> list[str]:
+        """What is in a folder; nothing, and a note of it, where it cannot be read."""
+        try:
+            return sorted(os.listdir(folder))
+        except NotADirectoryError:
+            return []
+        except OSError as error:
+            self.unread[folder] = str(error.strerror)
+            return []
+
+    def add_glob(self, path: Path) -> None:
+        """The pictures of a glob, whose leading folders, as far as they exist, have no magic.
+
+        Of names that links give to one file, one is taken, if possible without a link.
+        """
+        start = next(parent for parent in path.parents if os.path.isdir(parent))
+        parts = path.relative_to(start).parts
+        places: dict[tuple[str, str], Path] = {}
+        for file in sorted(self.expand(start, parts)):
+            folder = os.path.realpath(file.parent)
+            if folder == os.path.abspath(file.parent):
+                places[folder, file.name] = file
+            places.setdefault((folder, file.name), file)
+        files = (f for f in places.values() if not f.name.startswith("._") and not os.path.isdir(f))
+        self.add(sorted(files), picture_endings() | {""})
+
+    def expand(self, folder: Path, parts: Sequence[str]) -> Iterator[Path]:
+        """What the parts of a glob stand for in a folder."""
+        head, *rest = parts
+        if head == "**":
+            for here, files, _ in self.walk(folder, set()):
+                yield from self.expand(here, rest) if rest else files
+            return
+        if has_magic(head):
+            names = [name for name in self.names(folder) if fnmatchcase(name, head)]
+        else:
+            names = [head] if os.path.lexists(folder / head) else []
+        for name in names:
+            if name[0] != "." or head[0] == ".":
+                yield from self.expand(folder / name, rest) if rest else [folder / name]
 
     @property
     def left_out(self) -> list[str]:
@@ -45,54 +145,66 @@ class Found:
 
 
 def find(sources: Sequence[str], output: Path, recursive: bool) -> Found:
-    """The pictures that file names, folders and globs stand for, but none below ``output``."""
-    found = Found()
+    """The pictures that file names, folders and globs stand for, but none below ``output``.
+
+    Raises OSError where there is none, or an input is not there.
+    """
+    found = Found(output, recursive)
     for source in sources:
         path = Path(source).expanduser()
-        if path.is_dir():
-            add_folder(found, path, output, recursive)
-        elif os.path.exists(path) and len(sources) == 1:
-            found.files.append(path)
-        elif os.path.exists(path):  # a shell's glob has clips among the pictures
-            found.add([path], bare=True)
+        if os.path.isdir(path):
+            found.add_folder(path)
+        elif os.path.lexists(path) and len(sources) == 1:
+            found.take(path)
+        elif os.path.lexists(path):  # a shell's glob has clips among the pictures
+            found.add([path], picture_endings() | {""})
         elif has_magic(source):
-            paths = map(Path, sorted(glob(escape_what_exists(path), recursive=True)))
-            files = (p for p in paths if p.is_file() and not p.name.startswith("._"))
-            found.add(files, bare=True)
+            found.add_glob(path)
         else:
-            raise FileNotFoundError(f"no such picture, folder or glob: {source}")
+            raise nothing_there(source)
     outside = [file for file in found.files if not is_below(file, output)]
     if len(outside) < len(found.files) and not (output / SETTINGS).exists():
         raise ValueError(f"{output} holds the pictures themselves; write to another folder")
     if not outside:
-        inside = [f"{len(found.files)} in {output} itself"] if found.files else []
-        why = ", ".join([*found.left_out, *inside])
-        raise FileNotFoundError(f"no pictures: {' '.join(sources)}" + (why and f"; only {why}"))
+        raise nothing_to_do(found, sources)
     found.files = outside
     return found
 
 
+def nothing_there(source: str) -> OSError:
+    """The error that says why a path leads nowhere."""
+    try:
+        os.stat(Path(source).expanduser())
+    except PermissionError as error:
+        return PermissionError(f"cannot read {source}: {error.strerror}")
+    except OSError:
+        pass
+    return FileNotFoundError(f"no such picture, folder or glob: {source}")
+
+
+def why_unreadable(file: Path) -> str | None:
+    try:
+        mode = os.stat(file).st_mode
+    except FileNotFoundError:
+        return "the link leads nowhere"
+    except OSError as error:
+        return str(error.strerror)
+    return None if stat.S_ISREG(mode) else "it is not a file"
+
+
+def nothing_to_do(found: Found, sources: Sequence[str]) -> OSError:
+    """The error that says why there are no pictures."""
+    if found.unread:
+        listed = "; ".join(f"{path}: {why}" for path, why in list(found.unread.items())[:FEW])
+        more = f" and {len(found.unread) - FEW} more" if len(found.unread) > FEW else ""
+        return OSError(f"cannot read {listed}{more}")
+    inside = [f"{len(found.files)} in {found.output} itself"] if found.files else []
+    why = ", ".join([*found.left_out, *inside])
+    return FileNotFoundError(f"no pictures: {' '.join(sources)}" + (why and f"; only {why}"))
+
+
 def is_below(path: Path, folder: Path) -> bool:
     return path.resolve().is_relative_to(folder.resolve())
-
-
-def add_folder(found: Found, folder: Path, output: Path, recursive: bool) -> None:
-    """What is hidden is none of the user's pictures: Macs put a ._ file beside each on a stick."""
-    for here, folders, files in os.walk(folder):
-        paths = (Path(here, name) for name in sorted(files) if not name.startswith("."))
-        found.add((path for path in paths if path.is_file()), bare=False)
-        inner = [f for f in folders if f[0] != "." and not is_below(Path(here, f), output)]
-        folders[:] = sorted(inner) if recursive else []
-        if not recursive:
-            found.subfolders += len(inner)
-
-
-def escape_what_exists(path: Path) -> str:
-    """A glob whose leading folders, as far as they exist, are taken by the letter."""
-    for parent in path.parents:
-        if parent.is_dir():
-            return os.path.join(escape(str(parent)), path.relative_to(parent))
-    return str(path)
 
 
 def named(files: Iterable[Path]) -> dict[str, Path]:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial
+from pathlib import Path
 
 from .plan import NOTES, Note, Plan, load_note
 from .processes import sum_over_processes, wait_for_all_processes
@@ -50,6 +51,16 @@ def tell(plan: Plan, counts: Sequence[int], notes: dict[str, Note], verbose: boo
     gone = names_of_others(plan)
     if gone:
         say(f"also in {plan.output}, of pictures that are not in this run: {listed(gone)}")
+
+
+def tell_of_sources(left_out: Sequence[str], unread: Mapping[Path, str]) -> None:
+    """Say which files and folders were no input, and why."""
+    if left_out:
+        say(f"left out: {', '.join(left_out)}")
+    for path, why in unread.items():
+        print(f"not read: {path}: {why}", file=sys.stderr)
+    if unread:
+        say(f"{len(unread)} files and folders could not be read, and are named above")
 
 
 def tell_of_none(plan: Plan, names: Sequence[str]) -> None:
