@@ -24,6 +24,7 @@ class Budget:
     prompts: int = 16  # whose masks at full size ``predict_each`` holds
     boxes: int = 1024  # each compared with as many others
     embedding_bytes: int = 1024 * MIB  # image embeddings that a server keeps
+    answer_bytes: int = 32 * MIB  # low-resolution masks that it keeps
 
     @classmethod
     def of(cls, device: mx.Device) -> Budget:

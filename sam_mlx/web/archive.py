@@ -14,7 +14,7 @@ from itertools import count
 from pathlib import Path
 from typing import Any
 
-from ..masks import decode_rle
+from ..masks import decode_rle, record_of
 from .automatic import parts_of
 from .errors import Refusal
 from .objects import MaskObject, prompt_of, schemas
@@ -129,7 +129,4 @@ def keep_automatic(picture: Picture, found: MaskObject, name: str) -> None:
     _, run, _ = parts_of(name)
     picture.runs = max(picture.runs, run)
     if found.base is not None and found.min_mask_region_area == 0:
-        picture.taken[name] = {
-            "segmentation": found.base, "predicted_iou": found.score, "area": found.area,
-            "stability_score": found.stability,
-        }  # fmt: skip
+        picture.taken[name] = record_of(found.base, found.score, found.stability)

@@ -8,12 +8,11 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from ..embedding import ImageEmbedding
 from ..machine.worker import Lane
 from ..sam import Sam
 from .automatic import Run
-from .errors import Refusal, Stopped, sentence
-from .model import Model
+from .errors import Refusal, Stopped, reported
+from .model import Encoded, Model
 from .queue import Queue
 from .sessions import Picture, Sessions
 from .store import MAX_BYTES, MAX_PIXELS, Content, Store, clean_name
@@ -84,13 +83,13 @@ class Backend:
 
     def search(self, picture: Picture, owner: str, points_per_side: int) -> None:
         """Begin a search, in place of the picture's earlier one."""
-        embedding = self.model.embeddings.get(picture.content.key)
+        encoded = self.model.encoded(picture.content.key)
         run = picture.new_run(points_per_side)
-        run.job = self.queue.submit(partial(self._search, run, embedding), owner, Lane.AUTOMATIC)
+        run.job = self.queue.submit(partial(self._search, run, encoded), owner, Lane.AUTOMATIC)
         self.stop(picture)
         picture.automatic = run
 
-    def _search(self, run: Run, embedding: ImageEmbedding) -> None:
+    def _search(self, run: Run, encoded: Encoded) -> None:
         def progress(done: float) -> None:
             run.done = min(done, 0.99)
             self.queue.between()
@@ -98,10 +97,10 @@ class Backend:
                 raise Stopped
 
         try:
-            run.records = self.model.automatic(embedding, run.points_per_side, progress)
+            run.records = self.model.automatic(encoded, run.points_per_side, progress)
             run.done = 1.0
         except Exception as error:
-            run.error = sentence(error)
+            run.error = reported(error)
             raise
 
     def stop(self, picture: Picture) -> None:
@@ -116,4 +115,4 @@ class Backend:
 def _encoded(content: Content, future: Future[None]) -> None:
     content.encoding = None
     if not future.cancelled() and (error := future.exception()):
-        content.error = sentence(error)
+        content.error = reported(error)

@@ -7,10 +7,9 @@ from typing import Any
 
 import numpy as np
 
-from ..embedding import ImageEmbedding
 from ..masks import compress_rle, decode_rle, encode_rle, remove_small_regions
 from .errors import Refusal
-from .model import Model
+from .model import Encoded, Model
 from .objects import PROMPT, MaskObject, Size, prompt_of
 from .sessions import Picture
 
@@ -53,7 +52,7 @@ def apply(
     picture: Picture,
     after: MaskObject,
     what: set[str],
-    embedding: ImageEmbedding | None,
+    encoded: Encoded | None,
 ) -> MaskObject:
     """Give an object the mask that it has after ``change``."""
     if "base" not in what:
@@ -62,8 +61,8 @@ def apply(
     record = None
     if after.automatic is not None:
         record = taken(picture, after.automatic)
-    elif embedding is not None:
-        record = model.mask(embedding, after.prompt, after.asks_for_three, after.choice)
+    elif encoded is not None:
+        record = model.mask(encoded, after.prompt, after.asks_for_three, after.choice)
     if record is not None and after.min_mask_region_area > 0:
         record = cleaned(record, after.min_mask_region_area)
     after.set_base(record, picture.size)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import logging
+
 from ..messages import one_line
 
 
@@ -28,5 +30,15 @@ def sentence(error: BaseException) -> str:
     """What a client is told of an error. Of an unexpected one the details stay on the server."""
     if isinstance(error, Stopped):
         return "it was stopped"
-    known = isinstance(error, (Refusal, ValueError, ImportError))
-    return one_line(error) if known else "the server failed; its terminal says why"
+    return one_line(error) if is_expected(error) else "the server failed; its terminal says why"
+
+
+def reported(error: BaseException) -> str:
+    """The sentence for an error of work in the background, which is logged, too."""
+    if not is_expected(error):
+        logging.getLogger(__name__).error("work in the background failed", exc_info=error)
+    return sentence(error)
+
+
+def is_expected(error: BaseException) -> bool:
+    return isinstance(error, (Refusal, Stopped, ValueError, ImportError))

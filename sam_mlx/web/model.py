@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import base64
-import threading
-from collections import OrderedDict
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import fields, replace
+from dataclasses import dataclass, fields, replace
 from typing import Any
 
 import mlx.core as mx
@@ -16,13 +14,17 @@ import numpy as np
 from ..automatic.generator import SamAutomaticMaskGenerator
 from ..automatic.predictions import MaskPredictions
 from ..config import SamConfig
+from ..decoding import decode_prompts
 from ..embedding import ImageEmbedding
+from ..full_size import enlarge
 from ..machine.budget import budget
 from ..machine.worker import at_work
-from ..masks import compress_rle, encode_rle, stability_scores
+from ..masks import compress_rle, encode_rle, record_of, stability_scores
 from ..predictor import SamPredictor
+from ..prompts import check_prompt
 from ..sam import Sam
 from .automatic import SEARCHED
+from .cache import Cache
 from .errors import Refusal
 
 # Steps of a search for automatic masks. They bound how long a click waits for the step before it,
@@ -34,48 +36,26 @@ PER_LOGIT = 4  # steps, in the bytes that a page gets
 Progress = Callable[[float], None]  # takes the share that is done, 0 to 1
 
 
-class Embeddings:
-    """Embeddings by their pictures' keys, up to a number of bytes: the least recently used go.
+@dataclass(frozen=True, eq=False)
+class Encoded:
+    """A picture's embedding, and the key of its content."""
 
-    All methods may be called from any thread.
-    """
+    key: str
+    embedding: ImageEmbedding
 
-    def __init__(self, max_bytes: int | None = None):
-        self.max_bytes = budget().embedding_bytes if max_bytes is None else max_bytes
-        self._kept: OrderedDict[str, ImageEmbedding] = OrderedDict()
-        self._lock = threading.Lock()
 
-    def __contains__(self, key: str) -> bool:
-        return key in self._kept
-
-    @property
-    def nbytes(self) -> int:
-        return sum(e.nbytes for e in self._kept.values())
-
-    def get(self, key: str) -> ImageEmbedding:
-        """Raises Refusal, 409, for a picture that is not encoded, or not any longer."""
-        with self._lock:
-            if key not in self._kept:
-                raise Refusal(409, "the picture is not ready: encode it first")
-            self._kept.move_to_end(key)
-            return self._kept[key]
-
-    def put(self, key: str, embedding: ImageEmbedding) -> None:
-        """The newest one stays, however large it is."""
-        with self._lock:
-            self._kept[key] = embedding
-            self._kept.move_to_end(key)
-            while len(self._kept) > 1 and self.nbytes > self.max_bytes:
-                self._kept.popitem(last=False)
+Answer = tuple[mx.array, np.ndarray]  # low-resolution logits (C, n, n) and scores (C,)
 
 
 class Model:
     """A model, and what is asked of it."""
 
     def __init__(self, model: Sam, name: str, options: dict[str, Any]):
+        mx.eval(model.parameters())  # here, for lazy weights need this thread's streams
         self.name, self.options = name, options
         self.predictor = SamPredictor(model)
-        self.embeddings = Embeddings()
+        self.embeddings: Cache[ImageEmbedding] = Cache(budget().embedding_bytes)
+        self.answers: Cache[Answer] = Cache(budget().answer_bytes)
 
     @property
     def config(self) -> SamConfig:
@@ -92,21 +72,24 @@ class Model:
         return repr(self.name) + "".join(given)
 
     def encode(self, key: str, image: np.ndarray) -> None:
-        self.embeddings.put(key, self.predictor.embed(image))
+        embedding = self.predictor.embed(image)
+        self.embeddings.put(key, embedding, embedding.nbytes)
+
+    def encoded(self, key: str) -> Encoded:
+        """Raises Refusal, 409, for a picture that is not encoded, or not any longer."""
+        embedding = self.embeddings.get(key)
+        if embedding is None:
+            raise Refusal(409, "the picture is not ready: encode it first")
+        return Encoded(key, embedding)
 
     @at_work
-    def answer(
-        self, embedding: ImageEmbedding, prompt: dict[str, Any], multimask: bool
-    ) -> list[dict[str, Any]]:
+    def answer(self, picture: Encoded, prompt: dict[str, Any], three: bool) -> list[dict[str, Any]]:
         """Low-resolution masks of a prompt, for drawing: one or three."""
-        self.predictor.set_image_embedding(embedding)
-        parts = self.predictor.embed_prompt(**prompt)
-        model = self.predictor.model
-        found, scores = model.predict_masks(embedding.named_features, *parts, multimask)
+        found, scores = self._decode(picture, prompt, three)
         scale = self.config.mask_size / self.config.image_size
-        logits = over_the_picture(np.array(found[0].astype(mx.float32)), embedding, scale)
-        H, W = embedding.original_size
-        stability = np.nan_to_num(np.array(stability_scores(mx.array(logits))))
+        drawn = over_the_picture(np.array(found.astype(mx.float32)), picture.embedding, scale)
+        H, W = picture.embedding.original_size
+        stability = np.nan_to_num(np.array(stability_scores(mx.array(drawn))))
         return [
             {
                 "score": float(score),
@@ -114,31 +97,56 @@ class Model:
                 "area": round(float((x > 0).mean()) * H * W),
                 "logits": packed(x),
             }
-            for score, stable, x in zip(np.array(scores[0].astype(mx.float32)), stability, logits)
+            for score, stable, x in zip(scores, stability, drawn)
         ]
 
     @at_work
     def mask(
-        self, embedding: ImageEmbedding, prompt: dict[str, Any], multimask: bool, choice: int | None
+        self, picture: Encoded, prompt: dict[str, Any], three: bool, choice: int | None
     ) -> dict[str, Any]:
-        """The exact mask of a prompt, as ``SamPredictor.predict`` gives it, and its scores."""
-        self.predictor.set_image_embedding(embedding)
-        masks, scores, logits = self.predictor.predict(**prompt, multimask_output=multimask)
-        i = int(scores.argmax()) if choice is None or choice >= len(masks) else choice
-        stability = np.nan_to_num(np.array(stability_scores(mx.array(logits[i : i + 1]))))
-        return {
-            "segmentation": compress_rle(encode_rle(masks[i : i + 1]))[0],
-            "area": int(masks[i].sum()),
-            "predicted_iou": float(scores[i]),
-            "stability_score": float(stability[0]),
-        }
+        """The record of a prompt's exact mask: that which ``SamPredictor.predict`` gives."""
+        logits, scores = self._decode(picture, prompt, three)
+        i = int(scores.argmax()) if choice is None or choice >= len(scores) else choice
+        chosen, embedding = logits[i : i + 1], picture.embedding
+        masks = enlarge(
+            chosen[None],
+            embedding.input_size,
+            embedding.original_size,
+            self.config.image_size,
+            self.predictor.model.mask_threshold,
+        )
+        stability = np.nan_to_num(np.array(stability_scores(chosen.astype(mx.float32))))
+        return record_of(compress_rle(encode_rle(masks[0]))[0], scores[i], stability[0])
+
+    def _decode(self, picture: Encoded, prompt: dict[str, Any], three: bool) -> Answer:
+        """The model's answer to a prompt. It is kept, for a page asks twice: for masks to draw, and
+        for the exact one.
+        """
+        question = picture.key, repr(prompt), three
+        answer = self.answers.get(question)
+        if answer is None:
+            embedding = picture.embedding
+            checked = check_prompt(
+                prompt.get("point_coords"),
+                prompt.get("point_labels"),
+                prompt.get("box"),
+                None,
+                size=embedding.original_size,
+                config=self.config,
+            )
+            features, model = embedding.named_features, self.predictor.model
+            logits, scores = decode_prompts(model, features, [checked], three)
+            answer = logits[0], np.array(scores[0].astype(mx.float32))
+            mx.eval(answer[0])
+            self.answers.put(question, answer, answer[0].nbytes)
+        return answer
 
     @at_work
     def automatic(
-        self, embedding: ImageEmbedding, points_per_side: int, progress: Progress
+        self, picture: Encoded, points_per_side: int, progress: Progress
     ) -> list[dict[str, Any]]:
         """Records to choose from, as compressed RLE, the highest score first."""
-        generator = self.generator(points_per_side)
+        generator, embedding = self.generator(points_per_side), picture.embedding
         state = generator.predict(embedding, progress=lambda done, all: progress(0.6 * done / all))
         records: list[dict[str, Any]] = []
         H, W = embedding.original_size

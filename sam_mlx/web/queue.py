@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
-from concurrent.futures import Future, wait
+from concurrent.futures import CancelledError, Future, wait
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
@@ -95,9 +96,11 @@ class Queue:
 
         Raises Stopped when the server ends.
         """
-        checkpoint()
-        if self._ended:
-            raise Stopped
+        with suppress(CancelledError):  # the process is exiting, so the server has ended
+            checkpoint()
+            if not self._ended:
+                return
+        raise Stopped
 
     def close(self) -> None:
         """Cancel the jobs that wait, and give those that run a moment to stop."""

@@ -37,10 +37,10 @@ async def changed(
     after, what = change(before, given, picture.size)
     if not what:
         return after
-    model, embedding = call.backend.model, None
+    model, encoded = call.backend.model, None
     if "base" in what and after.automatic is None and after.prompt:
-        embedding = model.embeddings.get(picture.content.key)
-    return await call.compute(partial(apply, model, picture, after, what, embedding))
+        encoded = model.encoded(picture.content.key)
+    return await call.compute(partial(apply, model, picture, after, what, encoded))
 
 
 async def remove_object(call: Call) -> None:

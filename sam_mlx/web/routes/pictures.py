@@ -67,9 +67,9 @@ async def predict(call: Call) -> dict[str, Any]:
     prompt = prompt_of(given.get("points"), given.get("labels"), given.get("box"))
     if not prompt:
         raise Refusal(400, "the prompt is empty: give points with their labels, or a box")
-    embedding = model.embeddings.get(content.key)
+    encoded = model.encoded(content.key)
     three = asks_for_three(prompt, given.get("multimask", True))
-    work = partial(model.answer, embedding, prompt, three)
+    work = partial(model.answer, encoded, prompt, three)
     masks = await call.compute(work, given.get("hover", False))
     best = max(range(len(masks)), key=lambda i: masks[i]["score"])
     return {"request": given.get("request", 0), "best": best, "masks": masks}
