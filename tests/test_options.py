@@ -1,11 +1,13 @@
 """What derives from the declarations of options: checks, flags, settings, signatures."""
 
 import argparse
+import copy
 import inspect
 from dataclasses import dataclass, fields
 from pathlib import Path
 
 import mlx.core as mx
+import numpy as np
 import pytest
 
 from sam_mlx import Sam, SamAutomaticMaskGenerator, SamPredictor
@@ -165,7 +167,39 @@ def test_a_generator_of_8_bits():
 def test_assigned_thresholds_are_used():
     generator = SamAutomaticMaskGenerator.from_pretrained("nano", points_per_side=2)
     generator.pred_iou_thresh = 0.1
-    assert generator._options().pred_iou_thresh == 0.1
-    generator.box_nms_thresh = "high"
+    assert generator.options.pred_iou_thresh == generator.pred_iou_thresh == 0.1
     with pytest.raises(ValueError, match="box_nms_thresh is 'high'"):
-        generator._options()
+        generator.box_nms_thresh = "high"
+    assert generator.box_nms_thresh == 0.7
+    with pytest.raises(AttributeError, match="'SamAutomaticMaskGenerator' .* 'box_thresh'"):
+        generator.box_thresh  # noqa: B018
+    assert copy.deepcopy(generator).pred_iou_thresh == 0.1
+
+
+def test_every_argument_of_the_generator_is_its_option():
+    given = dict(
+        points_per_side=3, points_per_batch=4, pred_iou_thresh=0.1, stability_score_thresh=0.2,
+        stability_score_offset=0.3, box_nms_thresh=0.4, crop_n_layers=1, crop_nms_thresh=0.5,
+        crop_overlap_ratio=0.6, crop_n_points_downscale_factor=2, min_mask_region_area=7,
+        output_mode="coco_rle",
+    )  # fmt: skip
+    generator = SamAutomaticMaskGenerator(Sam.from_pretrained("nano"), **given)
+    assert {name: getattr(generator, name) for name in given} == given
+    assert given.keys() | {"point_grids"} == {f.name for f in fields(GeneratorOptions)}
+
+
+def test_assigned_points_are_put_to_the_model():
+    """points_per_side changed nothing once the generator was made."""
+    generator = SamAutomaticMaskGenerator.from_pretrained("nano", points_per_side=2)
+    generator.points_per_side = 3
+    assert [len(grid) for grid in generator.point_grids] == [9]
+    generator.crop_n_layers = 1
+    assert [len(grid) for grid in generator.point_grids] == [9, 9]
+    with pytest.raises(ValueError, match="point_grids has 1 grids; expected 2"):
+        generator.point_grids = [np.full((4, 2), 0.5)]
+    generator.point_grids = [np.full((4, 2), 0.5), np.full((1, 2), 0.5)]
+    assert generator.points_per_side is None and len(generator.point_grids[0]) == 4
+    with pytest.raises(ValueError, match="exclude each other"):
+        generator.point_grids = None
+    generator.points_per_side = 2
+    assert [len(grid) for grid in generator.point_grids] == [4, 4]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import fields
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -23,8 +23,8 @@ from ..modeling.prompt_encoder import FOREGROUND
 from ..predictor import SamPredictor
 from ..sam import Sam
 from ..samples import Range
-from .crops import check_point_grids, generate_crop_boxes, layered_point_grids
-from .options import DEFAULTS, SELECTING, GeneratorOptions
+from .crops import generate_crop_boxes
+from .options import DEFAULTS, SELECTING, GeneratorOptions, HasOptions
 from .predictions import MaskPredictions
 from .selection import above, select
 
@@ -32,7 +32,7 @@ Picture = Source | ImageEmbedding
 Progress = bool | Callable[[int, int], None] | None
 
 
-class SamAutomaticMaskGenerator(GeneratorOptions):
+class SamAutomaticMaskGenerator(HasOptions):
     """Masks of everything in an image, as records.
 
     The arguments, their defaults, and the records' keys, values and order are those of the
@@ -47,7 +47,8 @@ class SamAutomaticMaskGenerator(GeneratorOptions):
     crops find again. min_mask_region_area: islands and holes of fewer pixels go (needs scipy).
     output_mode: "binary_mask", "uncompressed_rle" or "coco_rle".
 
-    Each is an attribute that may be assigned. Raises ValueError for arguments that do not fit.
+    Each is an attribute that may be assigned; together they are ``options``. Raises ValueError for
+    arguments that do not fit, also when they are assigned.
     """
 
     def __init__(
@@ -67,13 +68,12 @@ class SamAutomaticMaskGenerator(GeneratorOptions):
         min_mask_region_area: float = DEFAULTS.min_mask_region_area,
         output_mode: str = DEFAULTS.output_mode,
     ):
-        given = locals()
-        super().__init__(**{f.name: given[f.name] for f in fields(GeneratorOptions)})
-        if points_per_side is not None:
-            point_grids = layered_point_grids(
-                points_per_side, crop_n_layers, crop_n_points_downscale_factor
-            )
-        self.point_grids: Sequence[np.ndarray] = check_point_grids(point_grids or [], crop_n_layers)
+        self.options = GeneratorOptions(
+            points_per_side, points_per_batch,
+            pred_iou_thresh, stability_score_thresh, stability_score_offset, box_nms_thresh,
+            crop_n_layers, crop_nms_thresh, crop_overlap_ratio, crop_n_points_downscale_factor,
+            point_grids, min_mask_region_area, output_mode,
+        )  # fmt: skip
         self.predictor = SamPredictor(model)
 
     @classmethod
@@ -111,9 +111,9 @@ class SamAutomaticMaskGenerator(GeneratorOptions):
         crop_box as x, y, width, height. Equal to ``select(predict(image))``, but holds only the
         masks that are still candidates.
         """
-        options = self._options()
-        answers = self._predict(image, options.pred_iou_thresh, progress, value_range)
-        return select(answers, options)
+        options = self.options
+        keep_iou = options.pred_iou_thresh
+        return select(self._predict(image, options, keep_iou, progress, value_range), options)
 
     @at_work
     def predict(
@@ -129,8 +129,10 @@ class SamAutomaticMaskGenerator(GeneratorOptions):
         ``pred_iou_thresh``. Lower it to try lower thresholds, at 262 KB an answer (a 32x32 grid
         has 3072); 0 keeps all.
         """
-        keep_iou = self.pred_iou_thresh if keep_iou is None else keep_iou
-        return MaskPredictions.join(list(self._predict(image, keep_iou, progress, value_range)))
+        options = self.options
+        keep_iou = options.pred_iou_thresh if keep_iou is None else keep_iou
+        parts = self._predict(image, options, keep_iou, progress, value_range)
+        return MaskPredictions.join(list(parts))
 
     @at_work
     def select(self, predictions: MaskPredictions, **given: Any) -> list[dict[str, Any]]:
@@ -145,7 +147,7 @@ class SamAutomaticMaskGenerator(GeneratorOptions):
             raise TypeError(
                 f"select() takes no {', '.join(sorted(unknown))}; expected {', '.join(SELECTING)}"
             )
-        options = self._options(**{name: v for name, v in given.items() if v is not None})
+        options = replace(self.options, **{k: v for k, v in given.items() if v is not None})
         kept = predictions.keep_iou.item()
         if kept > max(options.pred_iou_thresh, 0):
             raise ValueError(
@@ -154,19 +156,20 @@ class SamAutomaticMaskGenerator(GeneratorOptions):
             )
         return select([predictions], options)
 
-    def _options(self, **given: Any) -> GeneratorOptions:
-        """The generator's arguments as they are now, or as ``given``."""
-        own = {f.name: getattr(self, f.name) for f in fields(GeneratorOptions)}
-        own["points_per_side"] = None  # they are in point_grids by now
-        return GeneratorOptions(**own | given)
-
     def _predict(
-        self, image: Picture, keep_iou: float, progress: Progress, value_range: Range | None
+        self,
+        image: Picture,
+        options: GeneratorOptions,
+        keep_iou: float,
+        progress: Progress,
+        value_range: Range | None,
     ) -> Iterator[MaskPredictions]:
         """The model's answers, a batch of points at a time."""
-        image, size = self._open(image, value_range)
-        crop_boxes, layers = generate_crop_boxes(size, self.crop_n_layers, self.crop_overlap_ratio)
-        total = sum(len(self.point_grids[layer]) for layer in layers)
+        image, size = opened(image, options.crop_n_layers, value_range)
+        crop_boxes, layers = generate_crop_boxes(
+            size, options.crop_n_layers, options.crop_overlap_ratio
+        )
+        total = sum(len(options.grids[layer]) for layer in layers)
         config = self.predictor.model.config
         answers = partial(
             MaskPredictions,
@@ -180,34 +183,15 @@ class SamAutomaticMaskGenerator(GeneratorOptions):
         with reporting(progress, total) as report:
             for k, (crop_box, layer) in enumerate(zip(crop_boxes, layers)):
                 embedding = self._embed_crop(image, crop_box)
-                grid = self.point_grids[layer] * embedding.original_size[::-1]
-                for i in range(0, len(grid), self.points_per_batch):
-                    points = grid[i : i + self.points_per_batch]
+                grid = options.grids[layer] * embedding.original_size[::-1]
+                for i in range(0, len(grid), options.points_per_batch):
+                    points = grid[i : i + options.points_per_batch]
                     logits, iou, source = self._answers(embedding, points, keep_iou)
                     in_image = points[source] + crop_box[:2]
                     yield answers(np.full(len(iou), k), in_image, iou, logits)
                     done += len(points)
                     report(done, total)
                 clear_cache()
-
-    def _open(
-        self, image: Picture, value_range: Range | None
-    ) -> tuple[np.ndarray | ImageEmbedding, tuple[int, int]]:
-        """The pixels or the embedding, and the size of the picture."""
-        if not isinstance(image, ImageEmbedding):
-            image = transforms.load_image(image, value_range=value_range)
-            return image, image.shape[:2]
-        if value_range is not None:
-            raise ValueError(
-                f"value_range is {value_range}, but an ImageEmbedding has no samples: give it to "
-                "SamPredictor.embed"
-            )
-        if self.crop_n_layers > 0:
-            raise ValueError(
-                f"an ImageEmbedding has no pixels to crop, and crop_n_layers is "
-                f"{self.crop_n_layers}: pass the image, or use crop_n_layers=0"
-            )
-        return image, image.original_size
 
     def _embed_crop(
         self, image: np.ndarray | ImageEmbedding, crop_box: list[int]
@@ -237,6 +221,26 @@ class SamAutomaticMaskGenerator(GeneratorOptions):
         logits = logits.flatten(0, 1)[mx.array(keep)]
         mx.eval(logits)
         return logits, scores[keep], np.repeat(np.arange(B), M)[keep]
+
+
+def opened(
+    image: Picture, crop_n_layers: int, value_range: Range | None
+) -> tuple[np.ndarray | ImageEmbedding, tuple[int, int]]:
+    """The pixels or the embedding, and the size of the picture."""
+    if not isinstance(image, ImageEmbedding):
+        image = transforms.load_image(image, value_range=value_range)
+        return image, image.shape[:2]
+    if value_range is not None:
+        raise ValueError(
+            f"value_range is {value_range}, but an ImageEmbedding has no samples: give it to "
+            "SamPredictor.embed"
+        )
+    if crop_n_layers > 0:
+        raise ValueError(
+            f"an ImageEmbedding has no pixels to crop, and crop_n_layers is "
+            f"{crop_n_layers}: pass the image, or use crop_n_layers=0"
+        )
+    return image, image.original_size
 
 
 @contextmanager

@@ -7,25 +7,28 @@ Derived from here: the signature's defaults and checks of ``SamAutomaticMaskGene
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
+from functools import cached_property
+from typing import Any
 
 import numpy as np
 
 from ..config import SamConfig
 from ..options import check, number, option, whole_number
+from .crops import check_point_grids, layered_point_grids
 
 OUTPUT_MODES = ("binary_mask", "uncompressed_rle", "coco_rle")
 NUMBER = number("a number")
 # A million points, and 5461 crops: more would be a slip, and run for weeks.
-MOST_POINTS, MOST_LAYERS = 1024, 6
+MAX_POINTS, MAX_LAYERS = 1024, 6
 
 
-@dataclass(eq=False, repr=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class GeneratorOptions:
     """Meta's arguments, in Meta's order. Those with ``selects`` judge answers that are there."""
 
     points_per_side: int | None = option(
-        32, "points along each side of the image", whole_number(1, MOST_POINTS), or_none=True
+        32, "points along each side of the image", whole_number(1, MAX_POINTS), or_none=True
     )
     points_per_batch: int = option(
         64, "points put to the model at once", whole_number(1), changes_results=False
@@ -43,7 +46,7 @@ class GeneratorOptions:
         0.7, "box IoU above which a mask repeats another", NUMBER, selects=True
     )
     crop_n_layers: int = option(
-        0, "search also in 2^i x 2^i crops, i = 1 to this", whole_number(0, MOST_LAYERS)
+        0, "search also in 2^i x 2^i crops, i = 1 to this", whole_number(0, MAX_LAYERS)
     )
     crop_nms_thresh: float = option(0.7, "as --box-nms-thresh, between crops", NUMBER, selects=True)
     crop_overlap_ratio: float = option(
@@ -76,9 +79,46 @@ class GeneratorOptions:
                 "points_per_side and point_grids exclude each other: give one, and None for the "
                 "other"
             )
+        _ = self.grids  # which checks them
+
+    @cached_property
+    def grids(self) -> list[np.ndarray]:
+        """Points of the image and of each crop layer, (N, 2) as x, y in [0, 1]."""
+        if self.points_per_side is None:
+            return check_point_grids(self.point_grids or [], self.crop_n_layers)
+        return layered_point_grids(
+            self.points_per_side, self.crop_n_layers, self.crop_n_points_downscale_factor
+        )
+
+    def with_one(self, name: str, value: Any) -> GeneratorOptions:
+        """The options with another value of one. Of points_per_side and point_grids, the one that
+        is given takes the other's place. Raises ValueError for a value that does not fit.
+        """
+        pair = ("points_per_side", "point_grids")
+        changes: dict[str, Any] = dict.fromkeys(pair) if name in pair else {}
+        return replace(self, **changes | {name: value})
+
+
+class HasOptions:
+    """An object with ``options``, each of them an attribute that may be assigned: ValueError is
+    raised for a value that does not fit. ``point_grids`` are also those of points_per_side.
+    """
+
+    options: GeneratorOptions
+
+    def __getattr__(self, name: str) -> Any:
+        if name in NAMES:
+            return self.options.grids if name == "point_grids" else getattr(self.options, name)
+        raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        if name in NAMES:
+            name, value = "options", self.options.with_one(name, value)
+        super().__setattr__(name, value)
 
 
 DEFAULTS = GeneratorOptions()
+NAMES = tuple(f.name for f in fields(GeneratorOptions))
 SELECTING = tuple(f.name for f in fields(GeneratorOptions) if f.metadata.get("selects"))
 # Thresholds of variants that are less sure of their masks than Meta's models.
 THRESHOLDS = {"nano": {"pred_iou_thresh": 0.85, "stability_score_thresh": 0.9}}

@@ -65,7 +65,9 @@ def run(args: argparse.Namespace) -> int:
     }
 
     def generator() -> SamAutomaticMaskGenerator:
-        return SamAutomaticMaskGenerator(load_model(args), **vars(options))
+        made = SamAutomaticMaskGenerator(load_model(args))
+        made.options = options
+        return made
 
     start = time.perf_counter()
     try:

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import fields
 from typing import Any
 
 import numpy as np
 
 from ..automatic import generator
-from ..automatic.options import DEFAULTS, GeneratorOptions
+from ..automatic.options import DEFAULTS, GeneratorOptions, HasOptions
 from ..automatic.selection import clean_regions
 from .missing import unknown
 from .modeling.sam import Sam
@@ -20,7 +19,7 @@ from .utils.amg import MaskData
 INSIDES = ("_generate_masks", "_process_crop", "_process_batch")
 
 
-class SamAutomaticMaskGenerator:
+class SamAutomaticMaskGenerator(HasOptions):
     """Masks of everything in a picture. Each argument is an attribute that may be assigned."""
 
     def __init__(
@@ -40,12 +39,13 @@ class SamAutomaticMaskGenerator:
         min_mask_region_area: int = 0,
         output_mode: str = DEFAULTS.output_mode,
     ):
-        given = locals()
-        given = {f.name: given[f.name] for f in fields(GeneratorOptions)}
-        vars(self).update(given)
+        self.options = GeneratorOptions(
+            points_per_side, points_per_batch,
+            pred_iou_thresh, stability_score_thresh, stability_score_offset, box_nms_thresh,
+            crop_n_layers, crop_nms_thresh, crop_overlap_ratio, crop_n_points_downscale_factor,
+            point_grids, min_mask_region_area, output_mode,
+        )  # fmt: skip
         self.predictor = SamPredictor(model)
-        checked = generator.SamAutomaticMaskGenerator(model.mlx, **given)
-        self.point_grids: Sequence[np.ndarray] = checked.point_grids
 
     def generate(self, image: np.ndarray) -> list[dict[str, Any]]:
         """Records of a picture (H, W, 3) uint8, in the original's order, with its keys.
@@ -63,10 +63,10 @@ class SamAutomaticMaskGenerator:
                 f"mask_threshold is {model.mask_threshold}; automatic masks are cut at "
                 f"{model.mlx.mask_threshold}: use SamPredictor for others"
             )
-        own = {f.name: getattr(self, f.name) for f in fields(GeneratorOptions)}
-        own["points_per_side"] = None  # they are in point_grids
         self.predictor.reset_image()
-        return generator.SamAutomaticMaskGenerator(model.mlx, **own).generate(image)
+        inner = generator.SamAutomaticMaskGenerator(model.mlx)
+        inner.options = self.options
+        return inner.generate(image)
 
     @staticmethod
     def postprocess_small_regions(

@@ -5,14 +5,13 @@ from __future__ import annotations
 import base64
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass
 from typing import Any
 
 import mlx.core as mx
 import numpy as np
 
 from ..automatic.generator import SamAutomaticMaskGenerator
-from ..automatic.predictions import MaskPredictions
 from ..config import SamConfig
 from ..decoding import decode_prompts
 from ..embedding import ImageEmbedding
@@ -152,7 +151,7 @@ class Model:
         H, W = embedding.original_size
         at_once = max(1, min(64, PIXELS_AT_ONCE // (H * W)))
         for i in range(0, len(state.crop), at_once):
-            records += generator.select(part_of(state, slice(i, i + at_once)))
+            records += generator.select(state[i : i + at_once])
             progress(0.6 + 0.4 * i / len(state.crop))
         with suppress(ImportError):  # or the first choice that cleans regions would wait for it
             import scipy.ndimage  # noqa: F401
@@ -163,11 +162,6 @@ class Model:
             self.predictor.model, points_per_side=points_per_side, output_mode="coco_rle",
             points_per_batch=POINTS_AT_ONCE, **SEARCHED,
         )  # fmt: skip
-
-
-def part_of(state: MaskPredictions, part: slice) -> MaskPredictions:
-    names = {f.name for f in fields(state)} & {"crop", "points", "predicted_iou", "logits"}
-    return replace(state, **{name: getattr(state, name)[part] for name in names})
 
 
 def over_the_picture(logits: np.ndarray, embedding: ImageEmbedding, scale: float) -> np.ndarray:
