@@ -1,38 +1,30 @@
-"""Names that are not here: of the original's insides, and of nobody's."""
+"""Names that this package does not have: the original's internals, and names that exist nowhere."""
 
 from __future__ import annotations
 
-import dis
-import sys
 from collections.abc import Callable
 from typing import Any
-
-IMPORT_FROM = dis.opmap["IMPORT_FROM"]
 
 
 def stand_in(name: str, instead: str) -> type:
     """A class to import, and to name in annotations; using it raises NotImplementedError."""
 
     def __init__(self: object, *args: object, **kwargs: object) -> None:
-        raise NotImplementedError(f"{name} is a torch module of the original's; {instead}")
+        raise NotImplementedError(f"{name} is a torch module of the original; {instead}")
 
     return type(name, (), {"__init__": __init__, "__module__": __name__})
 
 
 def unknown(module: str) -> Callable[[str], Any]:
-    """``__getattr__`` of a module: says that segment_anything has no such name.
+    """``__getattr__`` of a module: AttributeError that says segment_anything has no such name.
 
-    As AttributeError, and as ImportError in ``from ... import``, which would drop the message.
+    ``from ... import`` drops that message: its ImportError names the file in this package.
     """
 
     def __getattr__(name: str) -> Any:
-        message = (
-            f"{module} has no {name}: nor has segment_anything 1.0, whose names these are. It is "
-            "newer, or another package's"
+        raise AttributeError(
+            f"{module} has no {name}, and neither has segment_anything 1.0, whose names these are: "
+            f"{name} belongs to a newer version or to another package"
         )
-        caller = sys._getframe(1)
-        if caller.f_lasti >= 0 and caller.f_code.co_code[caller.f_lasti] == IMPORT_FROM:
-            raise ImportError(message, name=module)
-        raise AttributeError(message)
 
     return __getattr__
