@@ -51,7 +51,10 @@ def same_forms():
 
 @pytest.fixture(scope="session")
 def originals():
-    """Meta's package and transformers; a test that asks for them is marked ``original``."""
+    """Meta's package and transformers; a test that asks for them is marked ``original``.
+
+    Without torch it is skipped.
+    """
     from tests.support import originals
 
     return originals
@@ -78,11 +81,19 @@ def small(originals):
     return models.pair(models.SMALL)
 
 
+@pytest.fixture(scope="session")
+def small_sam():
+    """Ours of that size, with random weights of its own: it needs no original."""
+    from tests.support import models
+
+    return models.random_sam(models.SMALL)
+
+
 @pytest.fixture
-def predictor(small, wide_photograph):
+def predictor(small_sam, wide_photograph):
     from sam_mlx import SamPredictor
 
-    predictor = SamPredictor(small[1])
+    predictor = SamPredictor(small_sam)
     predictor.set_image(wide_photograph)
     return predictor
 

@@ -22,9 +22,8 @@ from sam_mlx.files import held
 from sam_mlx.formats.masks import COLUMNS
 from sam_mlx.formats.pictures import Overlay
 from sam_mlx.masks import label_map
-from tests.support.automatic import SMALL, calibrated_pair, squares
+from tests.support.automatic import SMALL, calibrated_sam, squares
 
-pytestmark = pytest.mark.original  # its model has the original's random weights
 OPTIONS = dict(points_per_side=6, stability_score_thresh=0.5, box_nms_thresh=0.95)
 FLAGS = [s for k, v in OPTIONS.items() for s in ("--" + k.replace("_", "-"), str(v))]
 EVERY_FORMAT = ["--format", "masks", "coco", "sa1b", "labelmap", "overlay"]
@@ -34,8 +33,7 @@ EVERY_FORMAT = ["--format", "masks", "coco", "sa1b", "labelmap", "overlay"]
 def files(tmp_path_factory):
     """A model and three pictures, one of them unreadable."""
     folder = tmp_path_factory.mktemp("auto")
-    model = calibrated_pair(SMALL)[1]
-    model.save_pretrained(folder / "model")
+    calibrated_sam(SMALL).save_pretrained(folder / "model")
     (folder / "in").mkdir()
     for i, size in enumerate([(60, 90), (80, 50), (70, 70)]):
         Image.fromarray(squares(*size, seed=i)).save(folder / "in" / f"p{i}.png")
@@ -299,7 +297,7 @@ def test_other_weights_of_the_same_name_are_refused(files, tmp_path, capsys):
     model = tmp_path / "model"
     arguments = command(files, tmp_path / "out", "--model", model)
     arguments[1] = str(files / "in" / "p*.png")
-    sam = calibrated_pair(SMALL)[1]
+    sam = calibrated_sam(SMALL)
     sam.save_pretrained(model)
     assert main(arguments) == 0
     shutil.rmtree(model)

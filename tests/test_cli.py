@@ -15,9 +15,9 @@ from sam_mlx.masks import decode_rle
 
 
 @pytest.fixture(scope="module")
-def files(small, photograph, tmp_path_factory):
+def files(small_sam, photograph, tmp_path_factory):
     folder = tmp_path_factory.mktemp("cli")
-    small[1].save_pretrained(folder / "model")
+    small_sam.save_pretrained(folder / "model")
     Image.fromarray(photograph).save(folder / "photograph.png")
     return folder
 
@@ -28,9 +28,9 @@ def run(files, tmp_path, *arguments) -> int:
     return main([str(a) for a in command])
 
 
-def test_predict(files, tmp_path, capsys, small, photograph):
+def test_predict(files, tmp_path, capsys, small_sam, photograph):
     assert run(files, tmp_path, "--point", 200, 130, "--negative", 10, 20) == 0
-    predictor = SamPredictor(small[1])
+    predictor = SamPredictor(small_sam)
     predictor.set_image(photograph)
     masks, scores, logits = predictor.predict(
         [[200, 130], [10, 20]], [1, 0], multimask_output=False
@@ -49,9 +49,9 @@ def test_predict(files, tmp_path, capsys, small, photograph):
     assert f"predicted IoU {scores[0]:.3f}" in output and f"area {masks.sum()} px" in output
 
 
-def test_a_click_gives_the_best_of_three(files, tmp_path, small, photograph):
+def test_a_click_gives_the_best_of_three(files, tmp_path, small_sam, photograph):
     assert run(files, tmp_path, "--point", 200, 130) == 0
-    predictor = SamPredictor(small[1])
+    predictor = SamPredictor(small_sam)
     predictor.set_image(photograph)
     masks, scores, _ = predictor.predict([[200, 130]], [1])
     written = np.asarray(Image.open(tmp_path / "out" / "mask.png"))

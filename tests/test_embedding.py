@@ -9,14 +9,15 @@ import pytest
 from safetensors import safe_open
 
 from sam_mlx import ImageEmbedding, SamPredictor
+from tests.support.models import SMALL, random_sam
 from tests.support.prompts import CLICK
 
 
-def test_embedding_survives_saving(predictor, tmp_path, small, photograph):
+def test_embedding_survives_saving(predictor, tmp_path, small_sam, photograph):
     expected = predictor.predict(**CLICK)
     predictor.get_image_embedding().save(tmp_path / "image.safetensors")
     assert [p.name for p in tmp_path.iterdir()] == ["image.safetensors"]
-    other = SamPredictor(small[1])
+    other = SamPredictor(small_sam)
     other.set_image(photograph)
     other.set_image_embedding(ImageEmbedding.load(tmp_path / "image.safetensors"))
     assert other.original_size == predictor.original_size
@@ -72,9 +73,7 @@ def test_one_line_tells_what_it_is(predictor):
 
 
 def test_embedding_of_another_model_is_refused(predictor):
-    from tests.support import models
-
-    other = SamPredictor(models.pair(models.SMALL, seed=3)[1])
+    other = SamPredictor(random_sam(SMALL, seed=3))
     with pytest.raises(ValueError, match="embed the image again"):
         other.set_image_embedding(predictor.get_image_embedding())
     assert not other.is_image_set

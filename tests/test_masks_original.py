@@ -5,8 +5,9 @@ import sys
 import mlx.core as mx
 import numpy as np
 import pytest
-import torch
 from pycocotools import mask as coco
+
+torch = pytest.importorskip("torch")
 
 import tests.support.originals  # noqa: F401  makes segment_anything importable
 from sam_mlx import masks as M

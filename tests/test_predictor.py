@@ -34,9 +34,9 @@ def test_odd_sizes(small, size, originals):
         np.testing.assert_allclose(ours, original, atol=2e-5)
 
 
-def test_accepts_what_people_have(small, photograph, tmp_path):
+def test_accepts_what_people_have(small_sam, photograph, tmp_path):
     Image.fromarray(photograph).save(tmp_path / "photograph.png")
-    predictor = SamPredictor(small[1])
+    predictor = SamPredictor(small_sam)
     features = []
     for image in (
         photograph,
@@ -143,8 +143,8 @@ def test_more_prompts_than_are_decoded_at_once(predictor):
     np.testing.assert_allclose(parts[2], whole[2], atol=1e-5)
 
 
-def test_before_and_after_an_image(small, photograph):
-    predictor = SamPredictor(small[1])
+def test_before_and_after_an_image(small_sam, photograph):
+    predictor = SamPredictor(small_sam)
     for call in (lambda: predictor.predict(**CLICK), predictor.get_image_embedding):
         with pytest.raises(RuntimeError, match="call set_image"):
             call()
@@ -186,9 +186,9 @@ def test_prompts_without_any_part_are_all_answered(predictor):
     np.testing.assert_array_equal(mixed[2][0], mixed[2][2])
 
 
-def test_predict_never_mixes_two_pictures(small, photograph, wide_photograph):
+def test_predict_never_mixes_two_pictures(small_sam, photograph, wide_photograph):
     """While another thread sets one picture and the other."""
-    predictor = SamPredictor(small[1])
+    predictor = SamPredictor(small_sam)
     pictures = photograph, wide_photograph
     expected = {}
     for picture in pictures:

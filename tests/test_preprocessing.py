@@ -5,8 +5,6 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-import torch
-import torch.nn.functional as F
 from skimage.transform import resize
 
 from sam_mlx import MaskPredictions, Sam, SamAutomaticMaskGenerator, SamPredictor
@@ -16,22 +14,22 @@ from sam_mlx.export import export
 from sam_mlx.registry import VARIANTS
 from sam_mlx.transforms import resize_image
 from tests.support.automatic import SMALL as LIVELY
-from tests.support.automatic import calibrated_pair, squares
+from tests.support.automatic import calibrated_sam, squares
 from tests.support.models import SMALL, hugging_face, pair
 
-pytestmark = pytest.mark.original
 MEDSAM = replace(SMALL, **PREPROCESSING["medsam"])
 
 
 @pytest.fixture(scope="module")
-def medsam():
+def medsam(originals):
     """Meta's model, and ours of the same weights, loaded as MedSAM's."""
     return pair(MEDSAM)
 
 
-@torch.no_grad()
 def recipe(sam, image: np.ndarray, box: list[float]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """MedSAM_Inference.py's way from a picture and a box to logits, IoU and the mask."""
+    import torch
+
     side, (height, width) = SMALL.image_size, image.shape[:2]
     small = resize(image, (side, side), order=3, preserve_range=True, anti_aliasing=True)
     small = small.astype(np.uint8)
@@ -44,8 +42,8 @@ def recipe(sam, image: np.ndarray, box: list[float]) -> tuple[np.ndarray, np.nda
         image_embeddings=features, image_pe=sam.prompt_encoder.get_dense_pe(),
         sparse_prompt_embeddings=sparse, dense_prompt_embeddings=dense, multimask_output=False,
     )  # fmt: skip
-    large = F.interpolate(torch.sigmoid(logits), (height, width), mode="bilinear")
-    return logits[0].numpy(), iou[0].numpy(), (large[0, 0] > 0.5).numpy()
+    large = torch.nn.functional.interpolate(torch.sigmoid(logits), (height, width), mode="bilinear")
+    return logits[0].detach().numpy(), iou[0].detach().numpy(), (large[0, 0] > 0.5).numpy()
 
 
 def test_the_recipe_of_medsam(medsam):
@@ -88,7 +86,7 @@ def test_coordinates_of_a_stretched_picture(medsam):
 
 def test_everything_in_a_stretched_picture(tmp_path):
     config = replace(LIVELY, resize="square")
-    model = Sam.from_checkpoint(replace(checkpoint_of(calibrated_pair(LIVELY)[1]), config=config))
+    model = Sam.from_checkpoint(replace(checkpoint_of(calibrated_sam(LIVELY)), config=config))
     generator = SamAutomaticMaskGenerator(model, points_per_side=4, stability_score_thresh=0.6)
     image = squares(100, 260)
     state = generator.predict(image)
@@ -182,7 +180,7 @@ def scaled(values):
 
 
 @pytest.fixture
-def small_hf(tmp_path):
+def small_hf(originals, tmp_path):
     """A folder as transformers writes it."""
     side, patch = SMALL.image_size, SMALL.patch_size
     vision = dict(

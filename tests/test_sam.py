@@ -12,11 +12,11 @@ from sam_mlx import Sam, SamAutomaticMaskGenerator, SamPredictor
 from sam_mlx.modeling.layers import weights_of
 
 
-def test_encode_image_names_the_preparation(small):
+def test_encode_image_names_the_preparation(small_sam):
     with pytest.raises(ValueError, match="transforms.preprocess"):
-        small[1].encode_image(mx.zeros((1, 64, 64, 3)))
+        small_sam.encode_image(mx.zeros((1, 64, 64, 3)))
     with pytest.raises(ValueError, match="batch sizes"):
-        small[1].predict_masks(
+        small_sam.predict_masks(
             mx.zeros((1, 16, 16, 64)),
             points=(mx.zeros((2, 1, 2)), mx.ones((2, 1))),
             boxes=mx.zeros((3, 4)),
@@ -24,8 +24,8 @@ def test_encode_image_names_the_preparation(small):
 
 
 @pytest.mark.parametrize("label", [-3, 2, 3, 4, 255, 0.5, float("nan")])
-def test_labels_that_are_no_index_are_refused(small, label):
-    model = small[1]
+def test_labels_that_are_no_index_are_refused(small_sam, label):
+    model = small_sam
     labels = mx.array([[1, label]])
     with pytest.raises(ValueError, match="labels hold .*expected 1"):
         model.predict_masks(mx.zeros((1, 16, 16, 64)), points=(mx.zeros((1, 2, 2)), labels))

@@ -2,10 +2,10 @@
 
 import numpy as np
 import pytest
-import torch
-import torch.nn.functional as F
 from hypothesis import given
 from hypothesis import strategies as st
+
+torch = pytest.importorskip("torch")
 
 from sam_mlx import transforms
 from sam_mlx.modeling.layers import interpolate_rows
@@ -15,6 +15,7 @@ from tests.support.originals import segment_anything  # noqa: F401  makes the ne
 from segment_anything.utils.transforms import ResizeLongestSide  # isort: skip
 
 pytestmark = pytest.mark.original
+F = torch.nn.functional
 sides = st.integers(1, 6000)
 
 

@@ -7,8 +7,6 @@ import pytest
 
 from tests.attack import pictures
 
-pytestmark = pytest.mark.original  # its models are built by the original's classes
-
 
 def test_damaged_pictures(tmp_path):
     said = pictures.segment(tmp_path, 200, seed=5)
@@ -16,7 +14,7 @@ def test_damaged_pictures(tmp_path):
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="forks, which Metal does not survive")
-def test_kills():
+def test_kills(originals):
     """In a process of its own, where MLX has not computed before the forks."""
     command = [sys.executable, "-m", "tests.attack.kills", "5"]
     done = subprocess.run(command, capture_output=True, text=True)
@@ -25,7 +23,7 @@ def test_kills():
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="address space is counted on Linux alone")
-def test_values():
+def test_values(originals):
     """In a process of its own, whose address space is bounded."""
     command = [sys.executable, "-m", "tests.attack.values", "20"]
     done = subprocess.run(command, capture_output=True, text=True)

@@ -17,24 +17,33 @@ from sam_mlx.automatic import crops
 from sam_mlx.automatic.options import OUTPUT_MODES
 from sam_mlx.checkpoints.locate import ASSETS
 from sam_mlx.masks import decode_rle
-from tests.support.automatic import FULL_SIZE_DECODER, SMALL, calibrated_pair, original_of, squares
+from tests.support.automatic import (
+    FULL_SIZE_DECODER,
+    SMALL,
+    calibrated_pair,
+    calibrated_sam,
+    original_of,
+    squares,
+)
 from tests.support.budgets import limited
-from tests.support.originals import segment_anything
-
-pytestmark = pytest.mark.original
-amg = sys.modules["segment_anything.utils.amg"]
 
 # Random weights give noisier masks, and fewer different ones, than a trained model.
 LOOSE = dict(points_per_side=8, stability_score_thresh=0.6, box_nms_thresh=0.93)
 
 
 @pytest.fixture(scope="module")
-def calibrated():
-    return calibrated_pair(SMALL)
+def model():
+    return calibrated_sam(SMALL)
 
 
 @pytest.fixture(scope="module")
-def nano():
+def calibrated(originals, model):
+    """The original and ours."""
+    return original_of(model), model
+
+
+@pytest.fixture(scope="module")
+def nano(originals):
     if not (ASSETS / "nano").exists():
         pytest.skip("the nano checkpoint is not in this copy of the package")
     ours = Sam.from_pretrained("nano")
@@ -46,6 +55,8 @@ def decoded(rle: dict) -> np.ndarray:
 
 
 def assert_same_records(reference, ours, image, least=1, **arguments):
+    from tests.support.originals import segment_anything
+
     expected = segment_anything.SamAutomaticMaskGenerator(reference, **arguments).generate(image)
     records = SamAutomaticMaskGenerator(ours, **arguments).generate(image)
     assert len(records) == len(expected) >= least
@@ -71,10 +82,10 @@ def assert_same_records(reference, ours, image, least=1, **arguments):
     return records
 
 
-def test_arguments_and_defaults_are_the_originals():
+def test_arguments_and_defaults_are_the_originals(originals):
     ours, theirs = (
         [(p.name, p.default) for p in inspect.signature(cls.__init__).parameters.values()]
-        for cls in (SamAutomaticMaskGenerator, segment_anything.SamAutomaticMaskGenerator)
+        for cls in (SamAutomaticMaskGenerator, originals.segment_anything.SamAutomaticMaskGenerator)
     )
     assert ours == theirs
 
@@ -153,11 +164,11 @@ def test_masks_one_pixel_wide_survive(calibrated):
     assert_same_records(*calibrated, squares(120, 1), 1, **arguments)
 
 
-def test_thresholds_of_zero_keep_everything(calibrated):
+def test_thresholds_of_zero_keep_everything(model):
     arguments = dict(
         points_per_side=3, pred_iou_thresh=0.0, stability_score_thresh=0.0, box_nms_thresh=1.1
     )
-    generator = SamAutomaticMaskGenerator(calibrated[1], **arguments)
+    generator = SamAutomaticMaskGenerator(model, **arguments)
     assert len(generator.generate(squares(50, 70))) == 27
 
 
@@ -167,12 +178,13 @@ def test_point_grids(calibrated):
     assert_same_records(*calibrated, squares(180, 250), 1, **arguments)
 
 
-def test_full_size_decoder():
+def test_full_size_decoder(originals):
     arguments = dict(LOOSE, points_per_side=3, box_nms_thresh=0.99)
     assert_same_records(*calibrated_pair(FULL_SIZE_DECODER), squares(420, 610), 2, **arguments)
 
 
-def test_crop_boxes_and_grids_are_the_originals():
+def test_crop_boxes_and_grids_are_the_originals(originals):
+    amg = originals.segment_anything.utils.amg
     for size in [(480, 640), (97, 203), (1000, 31)]:
         for layers in (0, 1, 3):
             ours = crops.generate_crop_boxes(size, layers, 512 / 1500)
@@ -183,13 +195,13 @@ def test_crop_boxes_and_grids_are_the_originals():
         assert (ours == theirs).all()
 
 
-def test_crops_of_a_tiny_image_that_would_be_empty_are_left_out(calibrated):
+def test_crops_of_a_tiny_image_that_would_be_empty_are_left_out(model):
     assert crops.generate_crop_boxes((5, 1), 1, 0.3)[0] == [
         [0, 0, 1, 5],
         [0, 0, 1, 3],
         [0, 3, 1, 5],
     ]
-    generator = SamAutomaticMaskGenerator(calibrated[1], points_per_side=2, crop_n_layers=1)
+    generator = SamAutomaticMaskGenerator(model, points_per_side=2, crop_n_layers=1)
     generator.generate(squares(5, 1))
 
 
@@ -200,10 +212,10 @@ def same(a, b):
 
 
 @pytest.mark.parametrize("crop_n_layers", [0, 1])
-def test_two_steps_equal_one_also_from_a_file(calibrated, tmp_path, crop_n_layers):
+def test_two_steps_equal_one_also_from_a_file(model, tmp_path, crop_n_layers):
     image = squares(180, 250)
     layout = dict(points_per_side=5, crop_n_layers=crop_n_layers)
-    generator = SamAutomaticMaskGenerator(calibrated[1], **{**LOOSE, **layout})
+    generator = SamAutomaticMaskGenerator(model, **{**LOOSE, **layout})
     predictions = generator.predict(image, keep_iou=0.8)
     predictions.save(tmp_path / "state.safetensors")
     assert [f.name for f in tmp_path.iterdir()] == ["state.safetensors"]
@@ -215,12 +227,12 @@ def test_two_steps_equal_one_also_from_a_file(calibrated, tmp_path, crop_n_layer
 
     other = dict(pred_iou_thresh=0.82, stability_score_thresh=0.5, stability_score_offset=0.7)
     other.update(box_nms_thresh=0.9, crop_nms_thresh=0.8, min_mask_region_area=5)
-    there = SamAutomaticMaskGenerator(calibrated[1], **layout, **other)
+    there = SamAutomaticMaskGenerator(model, **layout, **other)
     assert same(generator.select(loaded, **other), there.generate(image))
 
 
-def test_select_refuses_what_predict_dropped(calibrated):
-    generator = SamAutomaticMaskGenerator(calibrated[1], points_per_side=2)
+def test_select_refuses_what_predict_dropped(model):
+    generator = SamAutomaticMaskGenerator(model, points_per_side=2)
     predictions = generator.predict(squares(50, 70))
     with pytest.raises(ValueError, match="keep_iou"):
         generator.select(predictions, pred_iou_thresh=0.5)
@@ -228,7 +240,7 @@ def test_select_refuses_what_predict_dropped(calibrated):
         generator.select(predictions, output_mode="rle")
 
 
-def test_a_file_that_holds_something_else_is_refused(calibrated, tmp_path):
+def test_a_file_that_holds_something_else_is_refused(tmp_path):
     with pytest.raises(FileNotFoundError):
         MaskPredictions.load(tmp_path / "absent")
     (tmp_path / "text").write_text("hello")
@@ -238,22 +250,22 @@ def test_a_file_that_holds_something_else_is_refused(calibrated, tmp_path):
             MaskPredictions.load(tmp_path / name)
 
 
-def test_an_embedding_instead_of_the_image(calibrated):
+def test_an_embedding_instead_of_the_image(model):
     image = squares(180, 250)
-    predictor = SamPredictor(calibrated[1])
+    predictor = SamPredictor(model)
     predictor.set_image(image)
     embedding = predictor.get_image_embedding()
-    generator = SamAutomaticMaskGenerator(calibrated[1], **LOOSE)
+    generator = SamAutomaticMaskGenerator(model, **LOOSE)
     assert same(generator.generate(embedding), generator.generate(image))
     with pytest.raises(ValueError, match="no pixels to crop"):
-        SamAutomaticMaskGenerator(calibrated[1], crop_n_layers=1).generate(embedding)
+        SamAutomaticMaskGenerator(model, crop_n_layers=1).generate(embedding)
 
 
 @pytest.mark.filterwarnings("ignore:an image has 16-bit samples")
-def test_the_range_of_samples_reaches_the_picture(calibrated):
+def test_the_range_of_samples_reaches_the_picture(model):
     image = squares(60, 90)
     deep = image.astype(np.uint16) * 10
-    generator = SamAutomaticMaskGenerator(calibrated[1], **LOOSE)
+    generator = SamAutomaticMaskGenerator(model, **LOOSE)
     assert same(generator.select(generator.predict(deep, value_range=(0, 2550))),
                 generator.generate(image))  # fmt: skip
     embedding = generator.predictor.embed(deep, value_range=(0, 2550))
@@ -262,19 +274,19 @@ def test_the_range_of_samples_reaches_the_picture(calibrated):
         generator.generate(embedding, value_range=(0, 2550))
 
 
-def test_memory_limit_changes_nothing(calibrated):
+def test_memory_limit_changes_nothing(model):
     """Masks measured and encoded one by one are those of whole batches."""
     image = squares(300, 250)
-    generator = SamAutomaticMaskGenerator(calibrated[1], **LOOSE)
+    generator = SamAutomaticMaskGenerator(model, **LOOSE)
     expected = generator.generate(image)
     with limited(mask_pixels=1, cut_pixels=1):
         assert same(generator.generate(image), expected)
 
 
-def test_progress(calibrated, capsys):
+def test_progress(model, capsys):
     seen = []
     generator = SamAutomaticMaskGenerator(
-        calibrated[1], points_per_side=4, points_per_batch=6, crop_n_layers=1
+        model, points_per_side=4, points_per_batch=6, crop_n_layers=1
     )
     generator.generate(squares(50, 70), progress=lambda done, total: seen.append((done, total)))
     assert seen[:3] == [(6, 80), (12, 80), (16, 80)]
@@ -307,9 +319,9 @@ def test_progress(calibrated, capsys):
         (dict(points_per_side=None, point_grids=[np.full((2, 2), 7)]), "outside"),
     ],
 )
-def test_arguments_that_do_not_fit(calibrated, arguments, message):
+def test_arguments_that_do_not_fit(model, arguments, message):
     with pytest.raises(ValueError, match=message):
-        SamAutomaticMaskGenerator(calibrated[1], **arguments)
+        SamAutomaticMaskGenerator(model, **arguments)
 
 
 # Looser than the defaults, so that drawn scenes and photographs alike leave many masks.
@@ -339,7 +351,7 @@ def test_nano_on_a_photograph(nano, wide_photograph, forms, plain):
 
 
 @pytest.fixture(scope="module")
-def sure_nano():
+def sure_nano(originals):
     """nano with steeper masks and higher predicted IoU, so that the defaults keep something."""
     ours = Sam.from_pretrained("nano")
     decoder = ours.mask_decoder
@@ -358,9 +370,9 @@ def test_the_defaults_on_pictures(sure_nano, wide_photograph, opencv, arguments)
         assert_same_records(*sure_nano, image, 2, points_per_side=16, **arguments)
 
 
-def test_threads_may_share_a_generator(calibrated):
+def test_threads_may_share_a_generator(model):
     pictures = [squares(60 + 9 * i, 130 - 7 * i, seed=i) for i in range(10)]
-    generator = SamAutomaticMaskGenerator(calibrated[1], **{**LOOSE, "points_per_side": 3})
+    generator = SamAutomaticMaskGenerator(model, **{**LOOSE, "points_per_side": 3})
     expected = [generator.generate(picture) for picture in pictures]
     assert not generator.predictor.is_image_set
     with ThreadPoolExecutor(2) as pool:

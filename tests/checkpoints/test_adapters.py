@@ -7,7 +7,9 @@ import re
 import mlx.core as mx
 import numpy as np
 import pytest
-import torch
+
+torch = pytest.importorskip("torch")
+
 from safetensors.torch import load_file, save_file
 
 from convert import parity

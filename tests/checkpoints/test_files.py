@@ -5,7 +5,9 @@ import os
 import re
 
 import pytest
-import torch
+
+torch = pytest.importorskip("torch")
+
 from safetensors.torch import save_file
 
 from convert.__main__ import main as convert

@@ -12,8 +12,9 @@ from collections import OrderedDict
 import mlx.core as mx
 import numpy as np
 import pytest
-import torch
 from PIL import Image
+
+torch = pytest.importorskip("torch")
 
 from convert.__main__ import main as convert
 from convert.meta import build_meta

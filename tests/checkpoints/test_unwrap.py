@@ -8,7 +8,9 @@ from collections import OrderedDict
 
 import numpy as np
 import pytest
-import torch
+
+torch = pytest.importorskip("torch")
+
 from safetensors.torch import save_file
 
 from sam_mlx import Sam

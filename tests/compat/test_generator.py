@@ -5,7 +5,8 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
-import torch
+
+torch = pytest.importorskip("torch")
 
 from sam_mlx.compat.automatic_mask_generator import SamAutomaticMaskGenerator
 from sam_mlx.compat.utils import amg

@@ -6,7 +6,8 @@ import pickle
 import mlx.core as mx
 import numpy as np
 import pytest
-import torch
+
+torch = pytest.importorskip("torch")
 
 import sam_mlx
 from convert.meta import build_meta

@@ -7,7 +7,8 @@ import sys
 
 import numpy as np
 import pytest
-import torch
+
+torch = pytest.importorskip("torch")
 
 from sam_mlx.compat.predictor import SamPredictor
 from sam_mlx.compat.utils.transforms import ResizeLongestSide

@@ -4,7 +4,8 @@ import sys
 
 import numpy as np
 import pytest
-import torch
+
+torch = pytest.importorskip("torch")
 
 import tests.support.originals  # noqa: F401  makes segment_anything importable
 from sam_mlx.compat.utils.transforms import ResizeLongestSide

@@ -3,8 +3,9 @@
 import json
 
 import pytest
-import torch
 from PIL import Image
+
+torch = pytest.importorskip("torch")
 
 from convert import __main__ as convert
 from convert.meta import build_meta

@@ -8,8 +8,9 @@ import sys
 import mlx.core as mx
 import numpy as np
 import pytest
-import torch
 from PIL import Image
+
+torch = pytest.importorskip("torch")
 
 from convert import __main__ as convert
 from sam_mlx import Sam

@@ -7,9 +7,10 @@ import threading
 
 import huggingface_hub
 import pytest
-import torch
 from huggingface_hub import ModelCard, constants
 from PIL import Image
+
+torch = pytest.importorskip("torch")
 
 from convert import __main__ as convert
 from sam_mlx import Sam

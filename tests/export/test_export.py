@@ -17,14 +17,13 @@ from sam_mlx.transforms import apply_boxes, apply_coords, resize_image
 from tests.support.graph import above_rank, traced_shapes
 from tests.support.models import SMALL
 
-pytestmark = pytest.mark.original  # its model has the original's random weights
 SIZE = (45, 70)  # of an original image that masks are exported for
 S, L = SMALL.image_size, SMALL.mask_size
 
 
 @pytest.fixture(scope="module")
-def model(small) -> Sam:
-    return small[1]
+def model(small_sam) -> Sam:
+    return small_sam
 
 
 @pytest.fixture(scope="module")

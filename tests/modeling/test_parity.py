@@ -8,9 +8,9 @@ from dataclasses import replace
 import mlx.core as mx
 import numpy as np
 import pytest
-import torch
-import torch.nn.functional as F
 from PIL import Image
+
+torch = pytest.importorskip("torch")
 
 from convert import parity
 from convert.__main__ import main as convert
@@ -22,6 +22,7 @@ from tests.support import models
 from tests.support.originals import meta_predictor
 
 pytestmark = pytest.mark.original
+F = torch.nn.functional
 
 
 def close(ours: mx.array, original: torch.Tensor, bound: float) -> None:

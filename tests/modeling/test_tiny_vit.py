@@ -8,9 +8,11 @@ import mlx.core as mx
 import mlx.nn as nn
 import numpy as np
 import pytest
-import torch
 from mlx.utils import tree_flatten
 from PIL import Image
+
+torch = pytest.importorskip("torch")
+
 from safetensors.torch import save_file
 
 from convert.__main__ import as_mlx, main

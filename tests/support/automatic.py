@@ -1,44 +1,41 @@
 """Models for tests of automatic masks: random ones whose masks vary, and the original of ours."""
 
+from __future__ import annotations
+
 from dataclasses import replace
+from typing import TYPE_CHECKING
 
 import numpy as np
-import torch
 
-from convert.meta import build_meta
-from sam_mlx import Sam
+from sam_mlx import Sam, SamPredictor
 from sam_mlx.checkpoints import layouts
 from sam_mlx.config import SamConfig
 from sam_mlx.modeling.image_encoder import ViTConfig
 from sam_mlx.modeling.layers import weights_of
 from tests.support import models
-from tests.support.originals import segment_anything
+
+if TYPE_CHECKING:
+    import torch
 
 SMALL = replace(models.SMALL, image_size=256, patch_size=16, decoder_heads=8)
 # The decoder of the released models behind a small encoder.
 FULL_SIZE_DECODER = SamConfig(ViTConfig(dim=48, depth=2, heads=2, global_blocks=(1,), mlp_dim=96))
 
 
-def calibrated_pair(config: SamConfig, seed: int = 0) -> tuple[torch.nn.Module, Sam]:
-    """The original and ours on equal random weights, made to give automatic masks.
+def calibrated_sam(config: SamConfig, seed: int = 1) -> Sam:
+    """Ours with random weights, made to give automatic masks.
 
     Predicted IoU spreads around 0.88; masks are a few blobs each, different from point to point.
     """
-    reference = models.original(config, seed)
-    calibrate(reference)
-    return reference, models.ours(reference, config)
-
-
-@torch.no_grad()
-def calibrate(sam: torch.nn.Module) -> None:
-    decoder, size = sam.mask_decoder, sam.image_encoder.img_size
+    model = models.random_sam(config, seed)
+    decoder = model.mask_decoder
     # A channel that is the same everywhere lets each filter shift its whole mask.
     first, last = decoder.output_upscaling[0], decoder.output_upscaling[3]
-    last.weight[:, 0] = 0
+    last.weight[0] = 0
     last.bias[0] = 1
     # Smooth masks: the four pixels that a cell becomes hardly differ.
     for conv in (first, last):
-        conv.weight[:] = conv.weight.mean((2, 3), keepdim=True) + 0.1 * conv.weight
+        conv.weight = conv.weight.mean((1, 2), keepdims=True) + 0.1 * conv.weight
     # Tokens that depend on where their point is.
     for layer in decoder.transformer.layers:
         for attention in (layer.self_attn, layer.cross_attn_token_to_image):
@@ -47,22 +44,38 @@ def calibrate(sam: torch.nn.Module) -> None:
     for mlp in decoder.output_hypernetworks_mlps:
         mlp.layers[-1].weight[0] = 0
         mlp.layers[-1].bias[0] = 0
+    spread(model, *some_answers(model))
+    return model
 
-    predictor = segment_anything.SamPredictor(sam)
+
+def some_answers(model: Sam) -> tuple[np.ndarray, np.ndarray]:
+    """Predicted IoU (16, 3) and logits (16, 3, H, W) of points all over a picture."""
+    predictor, size = SamPredictor(model), model.config.image_size
     predictor.set_image(squares(size, size))
-    points = torch.rand(16, 1, 2) * size
-    _, iou, logits = predictor.predict_torch(points, torch.ones(16, 1))
+    points = np.random.default_rng(0).random((16, 1, 2)) * size
+    return predictor.predict_batch(points, np.ones((16, 1)))[1:]
+
+
+def spread(model: Sam, iou: np.ndarray, logits: np.ndarray) -> None:
+    """Scale the last layers so that these answers would spread as ``calibrated_sam`` says."""
+    decoder = model.mask_decoder
     for i, mlp in enumerate(decoder.output_hypernetworks_mlps[1:]):
         values = logits[:, i].flatten()[::97]
-        scale = 60 / values.std()
+        scale = float(60 / values.std())
         mlp.layers[-1].weight *= scale
         mlp.layers[-1].bias *= scale
         # 0.8413 is GELU(1), the constant channel.
-        mlp.layers[-1].bias[0] = -scale * values.quantile(0.97) / 0.8413
+        mlp.layers[-1].bias[0] = -scale * float(np.quantile(values, 0.97)) / 0.8413
     head = decoder.iou_prediction_head.layers[-1]
-    scale = 0.06 / iou.std()
-    head.bias[:] = 0.88 - scale * (iou.mean() - head.bias.mean())
+    scale = float(0.06 / iou.std())
+    head.bias[:] = 0.88 - scale * (float(iou.mean()) - head.bias.mean())
     head.weight *= scale
+
+
+def calibrated_pair(config: SamConfig, seed: int = 1) -> tuple[torch.nn.Module, Sam]:
+    """The original and ours on equal weights, those of ``calibrated_sam``."""
+    ours = calibrated_sam(config, seed)
+    return original_of(ours), ours
 
 
 def squares(height: int, width: int, seed: int = 0) -> np.ndarray:
@@ -72,6 +85,9 @@ def squares(height: int, width: int, seed: int = 0) -> np.ndarray:
 
 
 def original_of(model: Sam) -> torch.nn.Module:
-    """Meta's model with our model's weights."""
+    """Meta's model with our model's weights; without torch the test is skipped."""
+    torch = models.originals().torch
+    from convert.meta import build_meta
+
     state = layouts.to_torch(weights_of(model), model)
     return build_meta(model.config, {name: torch.tensor(np.array(w)) for name, w in state.items()})

@@ -12,7 +12,7 @@ from PIL import Image
 
 sync_api = pytest.importorskip("playwright.sync_api", reason="playwright is missing (extra test)")
 
-from sam_mlx.masks import decode_rle  # noqa: E402
+from sam_mlx.masks import decode_rle
 
 COINS = Path(__file__).parents[2] / "examples" / "images" / "coins.png"
 MARGIN = 24  # around a picture that is fitted

@@ -1,17 +1,24 @@
-"""Small models: the original with random weights, and ours loaded from them."""
+"""Small models with random weights: ours; the original, and ours loaded from it.
+
+What builds an original imports it itself, so that the sizes are there without torch.
+"""
+
+from __future__ import annotations
 
 from dataclasses import replace
+from types import ModuleType
+from typing import TYPE_CHECKING
 
-import torch
-from mlx.utils import tree_map
+import mlx.core as mx
+from mlx.utils import tree_map, tree_map_with_path
 
-from convert.__main__ import as_mlx
-from convert.meta import build_meta, fill_zeros
-from convert.reference import import_transformers
 from sam_mlx import Sam
 from sam_mlx.checkpoints.load import Checkpoint
 from sam_mlx.config import SamConfig
 from sam_mlx.modeling.image_encoder import ViTConfig
+
+if TYPE_CHECKING:
+    import torch
 
 # A 16x16 grid in windows of 5, so that the last windows are padded (16 -> 20).
 SMALL = SamConfig(
@@ -45,8 +52,33 @@ HUGGING_FACE = {
 }  # fmt: skip
 
 
+def originals() -> ModuleType:
+    """The original implementations; where they are missing the test that asks is skipped."""
+    from tests.support import originals
+
+    return originals
+
+
+def random_sam(config: SamConfig, seed: int = 0) -> Sam:
+    """Our model with random weights, none of them the same everywhere; it needs no original."""
+    mx.random.seed(seed)
+    model = Sam(config)
+    noise = {"rel_pos": 0.2, "pos_embed": 0.2, "bias": 0.1, "norm": 0.1}
+
+    def lively(name: str, w: mx.array) -> mx.array:
+        scale = next((noise[part] for part in noise if part in name), 0)
+        return w + scale * mx.random.normal(w.shape)
+
+    model.update(tree_map_with_path(lively, model.parameters()))
+    mx.eval(model.parameters())
+    return model
+
+
 def original(config: SamConfig, seed: int = 0) -> torch.nn.Module:
     """Meta's model with random weights, lively enough for masks of every size."""
+    torch = originals().torch
+    from convert.meta import build_meta
+
     torch.manual_seed(seed)
     model = build_meta(config)
     with torch.no_grad():
@@ -58,6 +90,8 @@ def original(config: SamConfig, seed: int = 0) -> torch.nn.Module:
 
 def ours(model: torch.nn.Module, config: SamConfig) -> Sam:
     """The same weights through the production path."""
+    from convert.__main__ import as_mlx
+
     return Sam.from_checkpoint(Checkpoint(as_mlx(model.state_dict()), config))
 
 
@@ -74,7 +108,9 @@ def in_dtype(model: Sam, dtype) -> Sam:
 
 def hugging_face(vision: dict, **other) -> torch.nn.Module:
     """transformers' model with random weights."""
-    transformers = import_transformers()
+    torch, transformers = originals().torch, originals().transformers
+    from convert.meta import fill_zeros
+
     torch.manual_seed(0)
     vision = transformers.SamVisionConfig(initializer_range=0.02, **vision).to_dict()
     model = transformers.SamModel(transformers.SamConfig(vision_config=vision, **other))

@@ -1,7 +1,14 @@
 """The original implementations: Meta's ``segment_anything``, and Hugging Face's ``transformers``.
 
-timm's TinyViT: ``convert.reference.import_tiny_vit``.
+timm's TinyViT: ``convert.reference.import_tiny_vit``. Where torch is missing, importing this skips
+the file or the test that does it.
 """
+
+import pytest
+
+torch = pytest.importorskip(
+    "torch", reason="the originals are missing, which the extra test brings"
+)
 
 from convert.reference import import_segment_anything, import_transformers
 

@@ -9,11 +9,11 @@ from tests.support.web import Page  # isort: skip  first: it skips all where it 
 
 schemathesis = pytest.importorskip("schemathesis", reason="schemathesis is missing (extra test)")
 
-from hypothesis import HealthCheck, Phase, given, settings  # noqa: E402
-from schemathesis.generation import GenerationMode  # noqa: E402
+from hypothesis import HealthCheck, Phase, given, settings
+from schemathesis.generation import GenerationMode
 
-from sam_mlx.web.endpoints import ENDPOINTS, document  # noqa: E402
-from sam_mlx.web.sessions import MAX_SESSIONS  # noqa: E402
+from sam_mlx.web.endpoints import ENDPOINTS, document
+from sam_mlx.web.sessions import MAX_SESSIONS
 
 SCHEMA = schemathesis.openapi.from_dict(document())
 EACH = 60  # a few endpoints have fewer different requests

@@ -12,8 +12,8 @@ checkpoint, picture, out = sys.argv[1:]
 cache = Path.home() / ".cache" / "autodistill" / "segment_anything"
 cache.mkdir(parents=True, exist_ok=True)
 shutil.copy(checkpoint, cache / "sam_vit_h_4b8939.pth")
-from autodistill.detection import CaptionOntology  # noqa: E402
-from autodistill_segment_anything import SegmentAnything  # noqa: E402
+from autodistill.detection import CaptionOntology
+from autodistill_segment_anything import SegmentAnything
 
 model = SegmentAnything(CaptionOntology({"coin": "coin"}))
 model.predictor.point_grids = [model.predictor.point_grids[0][::16]]

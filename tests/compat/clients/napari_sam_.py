@@ -11,7 +11,7 @@ stand_in(
     "qtpy.QtWidgets", "qtpy.QtGui", "qtpy.QtCore", "napari", "vispy.util.keys", "superqt.utils"
 )
 checkpoint, picture, out = sys.argv[1:]
-from napari_sam._widget import SAM_MODELS, SamWidget  # noqa: E402
+from napari_sam._widget import SAM_MODELS, SamWidget
 
 image = np.array(Image.open(picture).convert("RGB"))
 widget = SamWidget.__new__(SamWidget)

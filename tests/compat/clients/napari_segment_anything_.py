@@ -15,7 +15,7 @@ checkpoint, picture, out = sys.argv[1:]
 cache = Path.home() / ".cache" / "napari-segment-anything"
 cache.mkdir(parents=True, exist_ok=True)
 shutil.copy(checkpoint, cache / "sam_vit_b_01ec64.pth")
-from napari_segment_anything import SAMWidget  # noqa: E402
+from napari_segment_anything import SAMWidget
 
 widget = SAMWidget(Widget())
 layer = widget._im_layer_widget.value
