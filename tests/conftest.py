@@ -1,6 +1,7 @@
 """Fixtures of all tests. What is heavy is imported by the fixture that needs it."""
 
 import os
+from importlib.util import find_spec
 
 os.environ.setdefault("MLX_ENABLE_TF32", "0")  # before MLX loads: bounds are those of float32
 
@@ -23,9 +24,12 @@ def pytest_configure(config):
 
 
 def pytest_collection_modifyitems(items):
+    without = pytest.mark.skip(reason="the originals are missing, which the extra test brings")
     for item in items:
         if "originals" in getattr(item, "fixturenames", ()):
             item.add_marker(pytest.mark.original)
+        if find_spec("torch") is None and item.get_closest_marker("original"):
+            item.add_marker(without)
 
 
 @pytest.fixture(autouse=True)
@@ -51,10 +55,7 @@ def same_forms():
 
 @pytest.fixture(scope="session")
 def originals():
-    """Meta's package and transformers; a test that asks for them is marked ``original``.
-
-    Without torch it is skipped.
-    """
+    """Meta's package and transformers; a test that asks for them is marked ``original``."""
     from tests.support import originals
 
     return originals
