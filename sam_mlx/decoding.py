@@ -19,9 +19,6 @@ from .prompts import Prompt, stack
 from .registry import IMAGE_EMBEDDING, Features, mask_decoder_of
 from .sam import Sam
 
-# Bytes of the decoder's activations for each value of the image embedding: 42 MB a prompt in ViT-B.
-BYTES_PER_VALUE = 40
-
 Answers = tuple[mx.array, mx.array]  # logits (B, M, n, n) and predicted IoU (B, M)
 
 
@@ -78,7 +75,8 @@ def decode_in_parts(
     embedding = features[IMAGE_EMBEDDING]
     cells = embedding.shape[1] * embedding.shape[2]
     scores = 4 * model.config.decoder_heads * tokens * (tokens + cells)  # of attention, bytes
-    return in_parts(decode, B, BYTES_PER_VALUE * embedding.size + scores)
+    bytes_per_value = mask_decoder_of(model.config).bytes_per_value
+    return in_parts(decode, B, bytes_per_value * embedding.size + scores)
 
 
 def in_parts(decode: Callable[[slice], Answers], B: int, bytes_each: int) -> Answers:

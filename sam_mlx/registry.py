@@ -73,6 +73,8 @@ class Decoder:
     # Computes, once a picture, what it takes beyond the encoder's: (module, features) to features.
     prepare: Callable[[Any, Features], Features] | None = None
     masks: Callable[[SamConfig, bool], int] = masks_of_sam  # per prompt; (config, multimask)
+    # Of a prompt's activations, for each value of the image embedding: 42 MB a prompt in ViT-B.
+    bytes_per_value: int = 40
     clean: Callable[[Weights], Weights] = unchanged  # drop and fold; kernels in PyTorch's layout
 
 

@@ -21,6 +21,7 @@ from sam_mlx import (
 from sam_mlx.checkpoints.layouts import to_torch
 from sam_mlx.config import MaskDecoderConfig, SamConfig
 from sam_mlx.export import export
+from sam_mlx.machine.streams import width
 from sam_mlx.modeling.layers import conv_as_matmul, weights_of
 from sam_mlx.modeling.mask_decoder import MaskDecoder, infer
 from sam_mlx.registry import (
@@ -35,6 +36,7 @@ from sam_mlx.registry import (
     register,
     with_decoder,
 )
+from tests.support.budgets import limited
 from tests.support.checkpoints import equal
 
 
@@ -112,6 +114,7 @@ FINE = Decoder(
     takes=(IMAGE_EMBEDDING, "detail"),
     prepare=FineDecoder.prepare,
     masks=lambda config, multimask_output: 1,
+    bytes_per_value=50,
     clean=lambda weights: {n: w for n, w in weights.items() if not n.endswith(".unused")},
 )
 FINE_NANO = replace(VARIANTS["nano"], decoders=(FineConfig(VARIANTS["nano"].encoder.dim),))
@@ -260,6 +263,23 @@ def test_a_decoders_prompts_one_by_one_and_together(image, fine):
         np.testing.assert_allclose(answer[2], logits[i], atol=1e-3)
     nothing = predictor.predict_batch([], [])
     assert [x.shape for x in nothing] == [(0, 1, 40, 60), (0, 1), (0, 1, 160, 160)]
+
+
+def test_a_decoders_parts_are_of_its_own_size(image, fine, monkeypatch):
+    calls = []
+    decode = FineDecoder.__call__
+
+    def counted(self, features, image_pe, sparse, *rest):
+        calls.append(len(sparse))
+        return decode(self, features, image_pe, sparse, *rest)
+
+    monkeypatch.setattr(FineDecoder, "__call__", counted)
+    predictor = SamPredictor(fine)
+    predictor.set_image(image)
+    room = width() * 4 * FINE.bytes_per_value * predictor.features.size  # for four; of 40 for five
+    with limited(decoder_bytes=room):
+        predictor.predict_batch(boxes=np.tile([5, 5, 40, 30], (12, 1)))
+    assert calls == [4, 4, 4]
 
 
 def test_a_decoder_finds_everything(image, fine):

@@ -1,15 +1,14 @@
 """The fast x86 forms against float64, and against the plain forms that other devices run."""
 
-from dataclasses import replace
-
 import mlx.core as mx
 import mlx.nn as nn
 import numpy as np
 import pytest
 from scipy.special import erf
 
-from sam_mlx.machine import budget, streams
+from sam_mlx.machine import streams
 from sam_mlx.modeling import ops, ops_x86
+from tests.support.budgets import limited
 
 
 def test_exp_below():
@@ -44,26 +43,25 @@ def test_softmax(scale):
 
 
 @pytest.mark.parametrize("bytes", [1000, 500_000, 10_000_000])
-def test_attention_in_pieces_is_attention(bytes, monkeypatch, plain):
+def test_attention_in_pieces_is_attention(bytes, plain):
     q, k, v, rel_h, rel_w = (
         mx.random.normal((2, 3, 180, d), key=mx.random.key(i))
         for i, d in enumerate((8, 8, 8, 15, 12))
     )
-    monkeypatch.setattr(budget, "_chosen", replace(budget.budget(), attention_bytes=bytes))
     bias = (rel_h[..., None] + rel_w[..., None, :]).flatten(-2)
     expected = np.array(mx.fast.scaled_dot_product_attention(q, k, v, scale=0.3, mask=bias))
-    cached = ops_x86.attend(q, k, v, rel_h, rel_w, 0.3)
-    np.testing.assert_allclose(np.array(cached), expected, atol=3e-6)
     plain()
-    ours = ops.attend(q, k, v, rel_h, rel_w, 0.3)
-    np.testing.assert_allclose(np.array(ours), expected, atol=1e-6)
+    with limited(attention_bytes=bytes):
+        cached = np.array(ops_x86.attend(q, k, v, rel_h, rel_w, 0.3))
+        ours = np.array(ops.attend(q, k, v, rel_h, rel_w, 0.3))
+    np.testing.assert_allclose(cached, expected, atol=3e-6)
+    np.testing.assert_allclose(ours, expected, atol=1e-6)
 
 
 @pytest.mark.skipif(not streams.on_cpu(), reason="a GPU keeps what its queue refers to")
-def test_memory_of_attention_is_that_of_a_piece(monkeypatch, plain):
+def test_memory_of_attention_is_that_of_a_piece(plain):
     """Of the form that GPUs run: MLX must not make the offsets of all pieces before the first."""
     plain()
-    monkeypatch.setattr(budget, "_chosen", replace(budget.budget(), attention_bytes=1 << 20))
     heads, side = 4, 32  # 17 MB of scores, in pieces of 64 rows
     q, k, v, rel_h, rel_w = (
         mx.random.normal((1, heads, side * side, d)) for d in (8, 8, 8, side, side)
@@ -71,7 +69,8 @@ def test_memory_of_attention_is_that_of_a_piece(monkeypatch, plain):
     mx.eval(q, k, v, rel_h, rel_w)
     before = mx.get_active_memory()
     mx.reset_peak_memory()
-    mx.eval(ops.attend(q, k, v, rel_h, rel_w, 0.3))
+    with limited(attention_bytes=1 << 20):
+        mx.eval(ops.attend(q, k, v, rel_h, rel_w, 0.3))
     # Measured: 11.7 MB, for MLX's queue holds some ten operations' results; unordered 33.8.
     assert mx.get_peak_memory() - before <= 14e6
 

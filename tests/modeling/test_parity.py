@@ -3,7 +3,6 @@
 import json
 import subprocess
 import sys
-from dataclasses import replace
 
 import mlx.core as mx
 import numpy as np
@@ -16,9 +15,9 @@ from convert import parity
 from convert.__main__ import main as convert
 from convert.meta import build_meta
 from sam_mlx import SamPredictor, transforms
-from sam_mlx.machine import budget
 from sam_mlx.registry import VARIANTS
 from tests.support import models
+from tests.support.budgets import limited
 from tests.support.originals import meta_predictor
 
 pytestmark = pytest.mark.original
@@ -108,12 +107,14 @@ def test_encoder_in_batches(small):
     close(model.encode_image(mx.array(images)), expected.permute(0, 2, 3, 1), 2e-5)
 
 
-def test_scores_in_pieces_are_the_same(small, monkeypatch):
+def test_scores_in_pieces_are_the_same(small):
     _, model = small
     images = mx.random.normal((1, 128, 128, 3), key=mx.random.key(0))
     whole = model.encode_image(images)
-    monkeypatch.setattr(budget, "_chosen", replace(budget.budget(), attention_bytes=30_000))
-    np.testing.assert_allclose(np.array(model.encode_image(images)), np.array(whole), atol=5e-6)
+    mx.eval(whole)
+    with limited(attention_bytes=30_000):
+        pieces = np.array(model.encode_image(images))
+    np.testing.assert_allclose(pieces, np.array(whole), atol=5e-6)
 
 
 def test_tables_of_another_length_are_interpolated():

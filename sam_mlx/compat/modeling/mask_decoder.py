@@ -6,8 +6,8 @@ from typing import Any
 
 import mlx.core as mx
 
-from ...decoding import BYTES_PER_VALUE, in_parts, no_answers
-from ...registry import IMAGE_EMBEDDING
+from ...decoding import in_parts, no_answers
+from ...registry import IMAGE_EMBEDDING, mask_decoder_of
 from ..missing import stand_in, unknown
 from ..tensors import at_work, channels_last, to_mlx, to_tensor
 from .part import Part
@@ -99,7 +99,8 @@ class MaskDecoder(Part):
             features = {IMAGE_EMBEDDING: pictures}
             return decoder(features, image_pe, sparse[part], valid[part], masks, wanted)
 
-        return in_parts(answer, B, BYTES_PER_VALUE * image[:1].size)
+        bytes_per_value = mask_decoder_of(self.sam.mlx.config).bytes_per_value
+        return in_parts(answer, B, bytes_per_value * image[:1].size)
 
 
 MLP = stand_in("MLP", "sam_mlx.modeling.mask_decoder has the same in MLX")
