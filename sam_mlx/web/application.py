@@ -26,7 +26,7 @@ TYPES = {".html": "text/html", ".js": "text/javascript", ".css": "text/css",
 def application(backend: Backend, host: str = "127.0.0.1", token: str | None = None) -> App:
     """The ASGI application of a server that listens on ``host``.
 
-    token: what requests must carry, where other machines can reach it.
+    token: what requests must carry; None where only this machine can reach the server.
     """
     errors: dict[Any, Any] = {
         Refusal: refused, HTTPException: unrouted, Exception: failed, ClientDisconnect: left,

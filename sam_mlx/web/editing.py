@@ -17,23 +17,23 @@ MAX_STROKE_PIXELS = 1e9  # that the strokes of one change may cover, each segmen
 
 
 def change(before: MaskObject, given: dict[str, Any], size: Size) -> tuple[MaskObject, set[str]]:
-    """An object with the changes given, and what has to be made anew: its base, its edits."""
+    """An object with the changes given, and which parts of its mask are stale: "base", "edits"."""
     given = {k: v for k, v in given.items() if k != "name" or v}
     after = replace(before, **given)
     if given.get("automatic") is None and (given.get("points") or given.get("box")):
         after.automatic = None
     prompt_of(after.points, after.labels, after.box)
-    what = set()
+    stale = set()
     if not before.mask or any(getattr(after, k) != getattr(before, k) for k in PROMPT):
-        what.add("base")
+        stale.add("base")
     if after.edits != before.edits:
-        what.add("edits")
+        stale.add("edits")
         if after.edits[: before.painted] != before.edits[: before.painted]:
             after.painted = 0
-    if what:
-        start = 0 if "base" in what else after.painted
+    if stale:
+        start = 0 if "base" in stale else after.painted
         check_strokes(after.edits[start:], size)
-    return after, what
+    return after, stale
 
 
 def check_strokes(edits: list[dict[str, Any]], size: Size) -> None:
@@ -51,11 +51,11 @@ def apply(
     model: Model,
     picture: Picture,
     after: MaskObject,
-    what: set[str],
+    stale: set[str],
     encoded: Encoded | None,
 ) -> MaskObject:
     """Give an object the mask that it has after ``change``."""
-    if "base" not in what:
+    if "base" not in stale:
         after.paint(picture.size)
         return after
     record = None

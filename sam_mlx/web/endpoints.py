@@ -1,4 +1,4 @@
-"""The API, as a table: what is routed, what is checked, and what is documented derive from it."""
+"""The API as a table, from which routes, checks of requests and the document derive."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ from .validate import TEXT, Schema, ref
 
 @dataclass(frozen=True)
 class Endpoint:
-    """An address, what is done there, and what goes in and comes out."""
+    """An address, the function that answers there, and the forms of request and answer."""
 
     method: str
     path: str
@@ -56,7 +56,7 @@ FILE = "application/octet-stream"
 
 ENDPOINTS = (
     Endpoint("POST", SESSIONS, create_session,
-             "Begin: a session with the pictures of the command line", 201, "Session"),
+             "Begin a session with the pictures of the command line", 201, "Session"),
     Endpoint("POST", f"{SESSIONS}/file", open_session,
              "Open a session file again", 201, "Session", FILE),
     Endpoint("GET", SESSION, show_session, "The session's pictures and objects", 200, "Pictures"),
@@ -64,31 +64,31 @@ ENDPOINTS = (
     Endpoint("GET", f"{SESSION}/file", save_session, "The session as a file: zip"),
     Endpoint("GET", f"{SESSION}/export", export_all, "All pictures in every format: zip"),
     Endpoint("POST", f"{SESSION}/pictures", add_picture,
-             "Send a picture: a file's bytes", 201, "Picture", FILE, ("name",)),
+             "Add a picture: a file's bytes", 201, "Picture", FILE, ("name",)),
     Endpoint("GET", PICTURE, show_picture, "A picture's state and objects", 200, "Picture"),
     Endpoint("DELETE", PICTURE, remove_picture, "Remove a picture and its objects", 204),
     Endpoint("GET", f"{PICTURE}/image", show_image,
-             "The picture, turned as EXIF says: PNG or JPEG"),
+             "The picture, turned as its EXIF data says: PNG or JPEG"),
     Endpoint("GET", f"{PICTURE}/thumbnail", show_thumbnail, "A small JPEG of the picture"),
     Endpoint("POST", f"{PICTURE}/encode", encode,
-             "Have the picture encoded; ready is true when it is", 202, "Picture"),
+             "Have the picture encoded; ready tells when it is", 202, "Picture"),
     Endpoint("POST", f"{PICTURE}/predict", predict,
-             "Masks of points and a box, as low-resolution logits for drawing: one byte each, a "
-             "quarter a step, row by row over the whole picture; set is what is above 0",
+             "Masks of points and a box, as low-resolution logits for drawing: one byte each, in "
+             "steps of a quarter, row by row over the whole picture; pixels above 0 are set",
              200, "Prediction", PREDICT),
     Endpoint("POST", OBJECTS, add_object,
              "A new object, with its exact mask", 201, "Object", OBJECT),
     Endpoint("PUT", f"{OBJECTS}/{{object}}", change_object,
-             "Change what is given of an object", 200, "Object", OBJECT),
+             "Change the given fields of an object", 200, "Object", OBJECT),
     Endpoint("DELETE", f"{OBJECTS}/{{object}}", remove_object, "Remove an object", 204),
     Endpoint("POST", SEARCH, start_automatic,
              "Search for automatic masks of the whole picture", 202, "Automatic", AUTOMATIC),
     Endpoint("GET", SEARCH, show_automatic,
-             "How far that is, and the masks to choose from", 200, "Automatic"),
-    Endpoint("DELETE", SEARCH, stop_automatic, "Stop it, and forget its masks", 204),
+             "How far the search is, and the masks to choose from", 200, "Automatic"),
+    Endpoint("DELETE", SEARCH, stop_automatic, "Stop the search, and forget its masks", 204),
     Endpoint("POST", f"{SEARCH}/select", select_automatic,
-             "The ids that stay with these thresholds; changed has masks that cleaning of small "
-             "regions changed", 200, "AutomaticSelection", SELECT),
+             "The ids that pass these thresholds; changed has the masks that lost small regions",
+             200, "AutomaticSelection", SELECT),
     Endpoint("GET", f"{PICTURE}/export/{{format}}", export,
              "The picture's objects in a format, or one of them: a file", query=("object",)),
     Endpoint("GET", f"{PICTURE}/python", show_python,
@@ -111,8 +111,8 @@ def document() -> dict[str, Any]:
         "info": {
             "title": "sam-mlx web",
             "version": "1",
-            "description": "Coordinates are x, y in pixels of the picture as EXIF turns it. "
-            "Errors are {error: one sentence}. Where the server listens on more than this "
+            "description": "Coordinates are x, y in pixels of the picture, turned as its EXIF "
+            "data says. Errors are {error: one sentence}. Where the server listens on more than this "
             "machine, requests carry its token: ?token=, Authorization: Bearer, or the cookie.",
         },
         "paths": paths,

@@ -1,4 +1,4 @@
-"""What the server answers when it does not do what a request asks."""
+"""What the server answers when it refuses a request, or fails."""
 
 from __future__ import annotations
 

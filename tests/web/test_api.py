@@ -127,7 +127,7 @@ def test_what_is_malformed_is_refused_with_a_sentence(page, given):
     "text", [b"[", b"[]", b'{"points": [[NaN, 1]], "labels": [1]}', b"[" * 100000, b"\xff",
              b'{"points": [[1e999, 1]], "labels": [1]}', b'{"request": ' + b"9" * 5000 + b"}"]
 )  # fmt: skip
-def test_what_is_no_json_is_refused(page, text):
+def test_what_is_not_json_is_refused(page, text):
     answer = page.client.post(f"{page.picture}/predict", content=text)
     assert answer.status_code == 400 and answer.json()["error"]
 
@@ -332,7 +332,7 @@ def test_a_search_can_be_stopped_and_asked_too_early(page):
     begun = page.client.post(f"{page.picture}/automatic", json={"points_per_side": 128})
     assert begun.status_code == 202 and begun.json() == {"done": 0, "masks": None}
     assert page.select().status_code == 409
-    assert page.predict().status_code == 200  # in the midst of it
+    assert page.predict().status_code == 200  # during the search
     assert page.client.get(f"{page.picture}/automatic").json()["masks"] is None
     assert page.client.delete(f"{page.picture}/automatic").status_code == 204
     assert len(page.automatic()) > 20

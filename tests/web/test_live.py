@@ -123,7 +123,7 @@ def test_a_vanished_client_is_not_computed_for(live, page, server):
              b"POST /api/sessions HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Length: -1\r\n\r\n",
              b"GET /%ff%00 HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n"]
 )  # fmt: skip
-def test_what_is_no_request(live, page, data):
+def test_what_is_not_a_request(live, page, data):
     client = connected(live)
     client.sendall(data)
     assert client.recv(100)[:10] in (b"HTTP/1.1 4", b"")

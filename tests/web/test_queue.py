@@ -93,7 +93,7 @@ def test_what_nobody_waits_for_is_not_done(queue, busy):
     assert not done and dropped.future.cancelled()
 
 
-def test_quick_work_is_done_in_the_midst_of_a_search(queue):
+def test_quick_work_is_done_during_a_search(queue):
     order = []
     go, begun = threading.Event(), threading.Event()
 

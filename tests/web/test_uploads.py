@@ -47,7 +47,7 @@ def eps():
         (COINS.read_bytes()[:20], 415, "cannot read"),
     ],
 )
-def test_what_is_no_picture_is_refused(page, data, status, words):
+def test_what_is_not_a_picture_is_refused(page, data, status, words):
     refused(page.add(data, "picture.png"), status, words)
 
 
@@ -246,7 +246,7 @@ def test_entries_of_a_session_file(page, server):
     refused(altered(page, pictures__0=bytes(10_000_000)), 413, "pictures/0")  # a bomb of zip's
 
 
-def test_what_is_no_zip(page):
+def test_what_is_not_a_zip(page):
     whole = page.client.get(f"{page.session}/file").content
     for data in (b"PK\x03\x04", b"x" * 100, whole[:-30], whole[: len(whole) // 2]):
         refused(page.client.post("/api/sessions/file", content=data), 400, "session file")

@@ -34,13 +34,13 @@ async def changed(
     call: Call, picture: Picture, before: MaskObject, given: dict[str, Any]
 ) -> MaskObject:
     """An object after a change; where its mask changes, the worker makes it."""
-    after, what = change(before, given, picture.size)
-    if not what:
+    after, stale = change(before, given, picture.size)
+    if not stale:
         return after
     model, encoded = call.backend.model, None
-    if "base" in what and after.automatic is None and after.prompt:
+    if "base" in stale and after.automatic is None and after.prompt:
         encoded = model.encoded(picture.content.key)
-    return await call.compute(partial(apply, model, picture, after, what, encoded))
+    return await call.compute(partial(apply, model, picture, after, stale, encoded))
 
 
 async def remove_object(call: Call) -> None:
