@@ -71,7 +71,7 @@ def generate_crop_boxes(
 
 
 def near_crop_edge(boxes: np.ndarray, crop_box: np.ndarray, image_size: np.ndarray) -> np.ndarray:
-    """Which boxes (N, 4) touch an edge of the crop that is none of the image's."""
+    """Whether boxes (N, 4) touch an edge of the crop that is not an edge of the image: (N,)."""
     height, width = image_size.tolist()
     near_crop = np.abs(boxes - crop_box) <= CROP_EDGE
     near_image = np.abs(boxes - (0, 0, width, height)) <= CROP_EDGE

@@ -1,7 +1,7 @@
-"""Which of the model's answers become records, without the model.
+"""The choice among the model's answers: which of them become records. The model is not asked.
 
-Answers of one image come in parts, crop after crop. Of each crop those stay that pass every
-filter of their own and repeat no better one; of all crops together, those that repeat none.
+Answers of one image come in parts, crop after crop. In each crop a mask stays that passes the
+filters of a mask alone and does not repeat a better one; then the same between crops.
 """
 
 from __future__ import annotations
@@ -18,12 +18,11 @@ from ..masks import (
     Record,
     Rle,
     box_area,
+    clean_rle,
     compress_rle,
     decode_rle,
-    encode_rle,
     nms,
     record_of,
-    remove_small_regions,
     rle_box,
     run_lengths,
     with_mask,
@@ -87,8 +86,8 @@ def select(parts: Iterable[MaskPredictions], options: GeneratorOptions) -> list[
 def choose(
     found: Sequence[Record], options: GeneratorOptions
 ) -> tuple[list[int], dict[int, Record]]:
-    """Which of the records ``found`` stricter options keep: their indices, and those that cleaning
-    small regions changed, by index.
+    """The indices of the records ``found`` that stricter options keep, and those records, by index,
+    that cleaning of small regions changed.
 
     found: what ``select`` gives, as RLE, of one crop, with ``box_nms_thresh=1`` and lower
     thresholds; the masks and their order are then those that ``select`` gives with the options.
@@ -115,7 +114,7 @@ def choose(
 
 
 def best_of(parts: list[Candidates], nms_thresh: float) -> list[Candidates]:
-    """One crop's candidates without duplicates, best first; nothing of nothing."""
+    """The candidates of one crop without duplicates, best first; none of no parts."""
     if not parts:
         return []
     found = Candidates.join(parts)
@@ -123,7 +122,7 @@ def best_of(parts: list[Candidates], nms_thresh: float) -> list[Candidates]:
 
 
 def judge(part: MaskPredictions, index: np.ndarray, options: GeneratorOptions) -> Candidates:
-    """Those of the answers ``index``, all of one crop, that pass every filter of their own."""
+    """Those of the answers ``index``, all of one crop, that pass the filters of a mask alone."""
     crop_box = part.crop_boxes[part.crop[index[0]]]
     index = index[above(part.predicted_iou[index], options.pred_iou_thresh)]
     grid, offset = part.grid(crop_box), options.stability_score_offset
@@ -154,7 +153,7 @@ def above(predicted_iou: np.ndarray, threshold: float) -> np.ndarray:
 
 
 def records(kept: Candidates, part: MaskPredictions, options: GeneratorOptions) -> list[Record]:
-    """The records of candidates, all of which stay unless cleaning makes them repeat others."""
+    """The records of candidates: of all but those that repeat others once they are cleaned."""
     rles, boxes = encode(kept, part)
     order = clean(rles, boxes, options)
     rles = [rles[i] for i in order]
@@ -216,18 +215,15 @@ def clean(rles: list[Rle], boxes: np.ndarray, options: GeneratorOptions) -> np.n
 def clean_regions(
     rles: list[Rle], boxes: np.ndarray, min_area: float, nms_thresh: float
 ) -> np.ndarray:
-    """Clean RLEs and boxes (N, 4) in place (``masks.remove_small_regions``); returns which masks to
-    keep, in order.
+    """Clean masks (``masks.clean_rle``), with their boxes (N, 4), in place; returns the indices of
+    those to keep, in order.
 
     A cleaned mask can repeat another: of two the untouched one is preferred
     (``postprocess_small_regions``).
     """
     untouched = np.ones(len(rles), np.float32)
     for i, rle in enumerate(rles):
-        mask, filled = remove_small_regions(decode_rle([rle])[0], min_area, "holes")
-        mask, dropped = remove_small_regions(mask, min_area, "islands")
-        if filled or dropped:
-            untouched[i] = 0
-            rles[i] = encode_rle(mask[None])[0]
-            boxes[i] = rle_box(rles[i])
+        rles[i] = clean_rle(rle, min_area)
+        if rles[i] is not rle:
+            untouched[i], boxes[i] = 0, rle_box(rles[i])
     return nms(boxes, untouched, nms_thresh)

@@ -24,7 +24,7 @@ from .records import (
     record_of,
     with_mask,
 )
-from .regions import remove_small_regions
+from .regions import clean_rle, remove_small_regions
 from .rle import (
     MAX_DIGITS,
     Rle,
@@ -49,6 +49,7 @@ __all__ = [
     "brush",
     "check_mask",
     "check_masks",
+    "clean_rle",
     "coco_annotations",
     "compress_rle",
     "compressed_segmentations",

@@ -1,4 +1,4 @@
-"""Masks as arrays: what counts as one, which is the best or the largest, a map of labels."""
+"""Masks as arrays: the check of what is one, the best, the largest, and a map of labels."""
 
 from __future__ import annotations
 
@@ -12,7 +12,10 @@ Array = TypeVar("Array", bound="mx.array | np.ndarray")
 
 
 def check_masks(masks: Array, name: str = "masks", axes: str = "(N, H, W)") -> Array:
-    """Masks as bool, in numpy or MLX as they came; ValueError for what is no mask."""
+    """Masks as bool, in numpy or MLX as they came.
+
+    Raises ValueError for other shapes, and for values other than 0 and 1.
+    """
     found: Any = masks if isinstance(masks, mx.array) else np.asarray(masks)
     if found.ndim != axes.count(",") + 1:
         raise ValueError(f"{name} has shape {tuple(found.shape)}; expected {axes}")
@@ -28,7 +31,7 @@ def check_masks(masks: Array, name: str = "masks", axes: str = "(N, H, W)") -> A
 
 
 def check_mask(mask: Array, name: str = "mask") -> np.ndarray:
-    """A mask (H, W) as bool in numpy."""
+    """A mask (H, W) as bool in numpy; raises ValueError as ``check_masks`` does."""
     return np.asarray(check_masks(mask, name, "(H, W)"))
 
 
@@ -44,7 +47,7 @@ def largest_mask(masks: np.ndarray) -> np.ndarray:
 
 
 def label_map(masks: Sequence[np.ndarray], size: tuple[int, int]) -> np.ndarray:
-    """(H, W) uint16 of ``size``: i + 1 where mask i is, the smallest on top; 0 elsewhere.
+    """A map (H, W) of ``size``, uint16: i + 1 where mask i is, the smallest on top; 0 elsewhere.
 
     Raises ValueError for more than 65535 masks.
     """

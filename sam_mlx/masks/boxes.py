@@ -1,4 +1,4 @@
-"""Boxes of masks, and which boxes repeat others."""
+"""Boxes of masks, and the suppression of boxes that repeat others."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ def mask_boxes(masks: Array) -> Array:
 
 
 def profile_boxes(columns: Any, rows: Any) -> Any:
-    """Boxes (N, 4), int32, from whether masks are set in each column (N, W) and each row (N, H).
+    """Boxes (N, 4), int32, of masks that are set in these columns (N, W) and rows (N, H).
 
-    In numpy or MLX, as bool or as counts of pixels.
+    columns, rows: bool, or counts of set pixels; in numpy or MLX, as the result is.
     """
     xp: Any = mx if isinstance(columns, mx.array) else np
     if len(columns) == 0:
@@ -37,7 +37,7 @@ def _ends(xp: Any, is_set: Any) -> tuple[Any, Any]:
 
 
 def rle_box(rle: Rle) -> list[int]:
-    """The box of one RLE, as ``mask_boxes`` gives it, without decoding it."""
+    """The box of one RLE, compressed or not, as ``mask_boxes`` gives it: nothing is decoded."""
     return _outermost(rle) or [0, 0, 0, 0]
 
 
@@ -107,7 +107,7 @@ def nms(boxes: np.ndarray, scores: np.ndarray, threshold: float) -> np.ndarray:
 
 
 def _greedy(overlaps: np.ndarray) -> np.ndarray:
-    """Which of N are kept when each, in order, is dropped if a kept one before overlaps it.
+    """Whether each of N is kept, where one is dropped if a kept one before it overlaps it.
 
     Repeats "dropped by what is kept so far" until it holds: each round settles at least one more
     link of every chain of overlaps, and chains are short.

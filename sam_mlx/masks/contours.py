@@ -8,7 +8,7 @@ from .arrays import check_mask
 
 
 def polygons(mask: np.ndarray) -> tuple[list[np.ndarray], list[np.ndarray]]:
-    """Exact outlines of a mask (H, W): outer ones, and those of holes.
+    """Exact outlines of a mask (H, W): those of its regions, and those of holes.
 
     Each is (K, 2): x, y of its corners in the frame where pixel (0, 0) covers 0..1 in both, the
     first of them its topmost and leftmost. Regions that touch at a corner are apart. The areas of

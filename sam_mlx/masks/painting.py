@@ -14,7 +14,7 @@ def brush(
 ) -> np.ndarray:
     """A mask (H, W) after a stroke of a round brush, or eraser, along a path of x, y (N, 2).
 
-    Set are the pixels whose middle is at most ``radius`` from the path: pixel (0, 0) has its middle
+    Pixels are set whose middle is at most ``radius`` from the path: pixel (0, 0) has its middle
     at 0.5, 0.5, as in ``polygons``. A path of one point is a disc.
     """
     mask = check_mask(mask).copy()

@@ -1,4 +1,4 @@
-"""Records of masks, as the automatic generator gives them, and as COCO has them."""
+"""Records of masks, in the automatic generator's form and in COCO's."""
 
 from __future__ import annotations
 
@@ -23,11 +23,12 @@ def record_of(
     box: Sequence[int] | None = None,
     crop_box: Sequence[int] | None = None,
 ) -> Record:
-    """The record of a mask, in the generator's form, from its RLE, compressed or not.
+    """The record of a mask in the form of ``SamAutomaticMaskGenerator``, from its RLE, compressed
+    or not.
 
-    points: x, y in pixels of the picture; without them, the middle of the mask's box. box: x0, y0,
-    x1, y1 of the mask, inclusive, where it is known already. crop_box: the same of the crop that it
-    was found in, exclusive; without it, the whole picture.
+    points: x, y in pixels of the picture; by default the middle of the mask's box. box: the mask's
+    box, x0, y0, x1, y1, inclusive, where the caller knows it. crop_box: the crop in which the mask
+    was found, x0, y0, x1, y1, exclusive; by default the whole picture.
     """
     height, width = rle_size(rle)
     x, y, w, h = to_xywh(np.array(rle_box(rle) if box is None else box)).tolist()
@@ -44,7 +45,7 @@ def record_of(
 
 
 def with_mask(record: Record, rle: Rle) -> Record:
-    """A record whose mask has changed: the same but for what is said of the mask."""
+    """A record with another mask: its area and box follow, all else stays."""
     box = to_xywh(np.array(rle_box(rle))).tolist()
     return record | {"segmentation": rle, "area": rle_area(rle), "bbox": box}
 
@@ -76,7 +77,7 @@ def coco_annotations(
 
 def compressed_segmentations(records: Sequence[Record]) -> list[Rle]:
     """Compressed RLE of automatic masks in any output mode."""
-    # Masks one at a time: as an array of their own they would take their memory twice.
+    # One mask at a time: together they would take their memory twice.
     return compress_rle(
         [
             encode_rle(found[None])[0] if isinstance(found, (np.ndarray, mx.array)) else found

@@ -1,10 +1,11 @@
-"""Connected regions of a mask: small ones are removed."""
+"""Connected regions of a mask: the small ones are removed."""
 
 from __future__ import annotations
 
 import numpy as np
 
 from .arrays import check_mask
+from .rle import Rle, decode_rle, encode_rle
 
 
 def remove_small_regions(mask: np.ndarray, min_area: float, mode: str) -> tuple[np.ndarray, bool]:
@@ -21,12 +22,12 @@ def remove_small_regions(mask: np.ndarray, min_area: float, mode: str) -> tuple[
     weights = np.outer(above, beside)
     labels, sizes = _regions(part if mode == "islands" else ~part, weights)
     small = sizes < min_area
-    small[0] = False  # what is not searched: background, or the mask itself for holes
+    small[0] = False  # label 0 is not a region: the background, or the mask itself for holes
     if not small.any():
         return mask, False
     if mode == "holes":
         part = part | small[labels]
-        if part[weights > 1].any():  # all around is a hole too
+        if part[weights > 1].any():  # the surroundings are a hole, too
             return np.repeat(np.repeat(part, above, axis=0), beside, axis=1), True
     else:
         keep = ~small
@@ -39,9 +40,19 @@ def remove_small_regions(mask: np.ndarray, min_area: float, mode: str) -> tuple[
     return mask, True
 
 
+def clean_rle(rle: Rle, min_area: float) -> Rle:
+    """An RLE without holes, and then without islands, of fewer than ``min_area`` pixels.
+
+    The RLE itself where it has none of them; otherwise the result is uncompressed.
+    """
+    mask, filled = remove_small_regions(decode_rle([rle])[0], min_area, "holes")
+    mask, dropped = remove_small_regions(mask, min_area, "islands")
+    return encode_rle(mask[None])[0] if filled or dropped else rle
+
+
 def _around(line: np.ndarray) -> tuple[slice, np.ndarray]:
-    """From the first set entry to the last and one beyond each, which stands for all that follow:
-    where these are, and how many entries each stands for.
+    """The entries from the first set one to the last, and one beyond each end, which stands for all
+    that follow: where they are, and how many entries each of them stands for.
     """
     found = np.flatnonzero(line)
     if not len(found):

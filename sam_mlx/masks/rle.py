@@ -27,14 +27,14 @@ def encode_rle(masks: Array) -> list[Rle]:
 
 
 def run_lengths(part: np.ndarray, corner: tuple[int, int], size: tuple[int, int]) -> Rle:
-    """Uncompressed RLE of a mask of ``size``, H and W, that is set within ``part`` alone, (h, w),
+    """Uncompressed RLE of a mask of ``size``, H and W, that is set only within ``part`` (h, w),
     whose upper left pixel is at ``corner``, y and x.
     """
     (top, left), (H, W) = corner, size
-    columns = np.pad(part.T, ((0, 0), (1, 1)))  # so that all begin and end unset
+    columns = np.pad(part.T, ((0, 0), (1, 1)))  # every column begins and ends unset
     column, row = np.divmod(np.flatnonzero(columns[:, 1:] != columns[:, :-1]), len(part) + 1)
     ends = (column + left) * H + row + top
-    # Where a run reaches a column's end and the next begins with the next column, they are one.
+    # A run that ends with a column and one that begins with the next column are one run.
     meets = np.flatnonzero(ends[1:] == ends[:-1])
     ends = np.delete(ends, np.concatenate([meets, meets + 1]))
     if len(ends) == 0 or ends[-1] < H * W:
@@ -45,7 +45,7 @@ def run_lengths(part: np.ndarray, corner: tuple[int, int], size: tuple[int, int]
 def decode_rle(rles: Sequence[Rle]) -> np.ndarray:
     """Bool masks (N, H, W) of RLEs of one size, compressed or not (``rle_to_mask``).
 
-    Raises ValueError for RLEs that are malformed, or do not fill their size.
+    Raises ValueError for RLEs that are malformed, that differ in size, or that do not fill it.
     """
     sizes = {rle_size(rle) for rle in rles}
     if len(sizes) != 1:
@@ -62,9 +62,9 @@ def decode_rle(rles: Sequence[Rle]) -> np.ndarray:
 
 
 def rle_size(rle: Rle) -> tuple[int, int]:
-    """Height and width of an RLE."""
+    """Height and width of an RLE. Raises ValueError for anything else."""
     if not isinstance(rle, Mapping) or not {"size", "counts"} <= rle.keys():
-        raise ValueError(f"{short(rle)} is no RLE; expected size and counts")
+        raise ValueError(f"{short(rle)} is not an RLE; expected size and counts")
     try:
         height, width = map(operator.index, rle["size"])
     except (TypeError, ValueError):
@@ -75,7 +75,7 @@ def rle_size(rle: Rle) -> tuple[int, int]:
 
 
 def rle_counts(rle: Rle) -> list[int]:
-    """Run lengths of one RLE, compressed or not; ValueError where they are malformed."""
+    """Run lengths of one RLE, compressed or not. Raises ValueError where they are malformed."""
     counts = rle["counts"]
     try:
         runs = _parse_counts(counts) if isinstance(counts, (str, bytes)) else np.asarray(counts)
@@ -97,7 +97,7 @@ def rle_area(rle: Rle) -> int:
 def compress_rle(rles: Sequence[Rle]) -> list[Rle]:
     """RLEs with their counts as strings, as pycocotools writes them (``coco_encode_rle``).
 
-    What is compressed already, as str or bytes, comes out with counts as str.
+    RLEs that are compressed already, as str or bytes, come out with counts as str.
     From the fourth on, a run is stored as its difference from the one two before.
     """
     if not rles:
@@ -116,7 +116,7 @@ def compress_rle(rles: Sequence[Rle]) -> list[Rle]:
 
 
 def _write_numbers(numbers: np.ndarray) -> tuple[str, np.ndarray]:
-    """All numbers in a row, and how many characters each takes.
+    """The numbers as text, one after another, and how many characters each of them takes.
 
     They are written in 5-bit digits from the lowest, +32 where another follows, from the
     character "0".
@@ -128,7 +128,7 @@ def _write_numbers(numbers: np.ndarray) -> tuple[str, np.ndarray]:
         digit = rest & 31
         rest >>= 5
         present.append(going)
-        # A number may stop when its sign, the top bit of the last digit, is right.
+        # A number may end where the top bit of its last digit is its sign.
         going = going & (rest != np.where(digit & 16, -1, 0))
         characters.append(digit + 48 + 32 * going)
     used = np.stack(present, axis=1)
@@ -147,7 +147,7 @@ def _parse_counts(text: str | bytes) -> np.ndarray:
     start = np.flatnonzero(np.concatenate([[True], last[:-1]]))
     place = np.arange(len(codes)) - start[number]
     if codes.min() < 0 or codes.max() > 63 or not last[-1] or place.max() >= MAX_DIGITS:
-        raise ValueError("no compressed counts")
+        raise ValueError("not compressed counts")
     values = np.zeros(last.sum(), np.int64)
     np.add.at(values, number, (codes & 31) << (5 * place))
     negative = codes[last] & 16 != 0

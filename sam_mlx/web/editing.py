@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from ..masks import compress_rle, decode_rle, encode_rle, remove_small_regions
+from ..masks import clean_rle, compress_rle, with_mask
 from .errors import Refusal
 from .model import Encoded, Model
 from .objects import PROMPT, MaskObject, Size, prompt_of
@@ -82,7 +82,5 @@ def taken(picture: Picture, name: str) -> dict[str, Any]:
 
 def cleaned(record: dict[str, Any], area: float) -> dict[str, Any]:
     """The record without holes and islands smaller than ``area`` pixels."""
-    mask = decode_rle([record["segmentation"]])[0]
-    for mode in ("holes", "islands"):
-        mask, _ = remove_small_regions(mask, area, mode)
-    return {**record, "segmentation": compress_rle(encode_rle(mask[None]))[0]}
+    (rle,) = compress_rle([clean_rle(record["segmentation"], area)])
+    return with_mask(record, rle)

@@ -84,7 +84,7 @@ def _is_bool(values: Any) -> bool:
 def is_box_near_crop_edge(
     boxes: Any, crop_box: Sequence[int], orig_box: Sequence[int], atol: float = 20.0
 ) -> Any:
-    """Which boxes (N, 4), in the crop, touch an edge of it that is none of the picture's: (N,)."""
+    """Whether boxes (N, 4) in the crop touch an edge of it that is not the picture's: (N,)."""
     in_picture = to_numpy(uncrop_boxes_xyxy(boxes, crop_box)).astype(np.float32)
     crop_edges, edges = (np.array(box, np.float32) for box in (crop_box, orig_box))
     near_crop, near_edge = (np.abs(in_picture - box) <= atol for box in (crop_edges, edges))
