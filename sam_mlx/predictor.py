@@ -29,12 +29,23 @@ class SamPredictor:
     """Embeds an image once, then predicts masks for prompts on it.
 
     The names, arguments, defaults, numpy types and shapes are those of the original.
+
+    >>> from importlib.resources import files
+    >>> from sam_mlx import SamPredictor
+    >>> predictor = SamPredictor.from_pretrained("nano")
+    >>> predictor.set_image(files("sam_mlx") / "assets" / "coins.png")
+    >>> predictor
+    SamPredictor(Sam(nano: ...), image 256 x 256)
     """
 
     def __init__(self, sam_model: Sam):
         self.model = sam_model
         self._embedding: ImageEmbedding | None = None
         self._fingerprint: str | None = None
+
+    def __repr__(self) -> str:
+        image = " x ".join(map(str, self.original_size)) if self.is_image_set else "not set"
+        return f"SamPredictor({self.model!r}, image {image})"
 
     @classmethod
     def from_pretrained(
@@ -156,6 +167,15 @@ class SamPredictor:
         Returns masks (C, H, W), bool, or float32 logits with ``return_logits``; predicted IoU
         (C,); low-resolution logits (C, 4G, 4G), which can be the next ``mask_input``.
         Raises RuntimeError without an image, ValueError for prompts of another form.
+
+        >>> from importlib.resources import files
+        >>> from sam_mlx import SamPredictor
+        >>> predictor = SamPredictor.from_pretrained("nano")
+        >>> predictor.set_image(files("sam_mlx") / "assets" / "coins.png")
+        >>> masks, scores, logits = predictor.predict([[138, 53]], [1])
+        >>> masks.shape, masks.dtype, scores.shape, logits.shape
+        ((3, 256, 256), dtype('bool'), (3,), (3, 160, 160))
+        >>> mask = masks[scores.argmax()]
         """
         embedding = self.get_image_embedding()
         prompt = check_prompt(
@@ -185,6 +205,16 @@ class SamPredictor:
         prompt without that part. No prompts, as of a detector that found nothing, give no masks.
 
         Returns masks (B, C, H, W), predicted IoU (B, C), low-resolution logits (B, C, 4G, 4G).
+        Raises as ``predict`` does, and ValueError for parts that differ in B.
+
+        >>> from importlib.resources import files
+        >>> from sam_mlx import SamPredictor
+        >>> predictor = SamPredictor.from_pretrained("nano")
+        >>> predictor.set_image(files("sam_mlx") / "assets" / "coins.png")
+        >>> boxes = [[110, 28, 165, 82], [30, 30, 80, 90]]
+        >>> masks, scores, _ = predictor.predict_batch(boxes=boxes, multimask_output=False)
+        >>> masks.shape, scores.shape
+        ((2, 1, 256, 256), (2, 1))
         """
         embedding = self.get_image_embedding()
         prompts = self._check(embedding, point_coords, point_labels, boxes, mask_inputs)

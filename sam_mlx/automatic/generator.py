@@ -49,6 +49,16 @@ class SamAutomaticMaskGenerator(HasOptions):
 
     Each is an attribute that may be assigned; together they are ``options``. Raises ValueError for
     arguments that do not fit, also when they are assigned.
+
+    >>> from importlib.resources import files
+    >>> from sam_mlx import SamAutomaticMaskGenerator
+    >>> generator = SamAutomaticMaskGenerator.from_pretrained("nano", points_per_side=8)
+    >>> generator.pred_iou_thresh = 0.8
+    >>> generator.options
+    GeneratorOptions(points_per_side=8, pred_iou_thresh=0.8)
+    >>> records = generator.generate(files("sam_mlx") / "assets" / "coins.png")
+    >>> len(records) > 5, records[0]["segmentation"].shape
+    (True, (256, 256))
     """
 
     def __init__(
@@ -75,6 +85,9 @@ class SamAutomaticMaskGenerator(HasOptions):
             point_grids, min_mask_region_area, output_mode,
         )  # fmt: skip
         self.predictor = SamPredictor(model)
+
+    def __repr__(self) -> str:
+        return f"SamAutomaticMaskGenerator({self.predictor.model!r}, {self.options!r})"
 
     @classmethod
     def from_pretrained(

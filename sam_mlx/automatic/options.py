@@ -81,6 +81,15 @@ class GeneratorOptions:
             )
         _ = self.grids  # which checks them
 
+    def __repr__(self) -> str:
+        """Those that are not the defaults."""
+        values = {f.name: (getattr(self, f.name), f.default) for f in fields(self)}
+        del values["point_grids"]
+        parts = [f"{name}={v!r}" for name, (v, default) in values.items() if v != default]
+        if self.point_grids is not None:
+            parts.append(f"point_grids of {', '.join(str(len(g)) for g in self.grids)} points")
+        return f"GeneratorOptions({', '.join(parts)})"
+
     @cached_property
     def grids(self) -> list[np.ndarray]:
         """Points of the image and of each crop layer, (N, 2) as x, y in [0, 1]."""

@@ -18,7 +18,7 @@ from ..transforms import preprocess_shape
 MAX_SIDE = 1 << 16  # of a model's input, pixels
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class MaskPredictions:
     """The model's answers for one image, before any is judged: N masks, each of one point.
 
@@ -34,6 +34,14 @@ class MaskPredictions:
     points: np.ndarray  # (N, 2) x, y in the image, float64
     predicted_iou: np.ndarray  # (N,) float32
     logits: mx.array  # (N, n, n) low-resolution masks of the crop
+
+    def __repr__(self) -> str:
+        height, width = self.image_size.tolist()
+        (N, n, _), crops = self.logits.shape, len(self.crop_boxes)
+        return (
+            f"MaskPredictions(image {height} x {width}, {crops} crop{'s' * (crops > 1)}, "
+            f"{N} masks of {n} x {n} with a predicted IoU above {self.keep_iou.item():g})"
+        )
 
     @property
     def nbytes(self) -> int:

@@ -11,6 +11,18 @@ counts the columns (``rle_bbox``), and so do ``coco_annotations``.
 An uncompressed RLE is ``{"size": [H, W], "counts": [...]}``: lengths of alternating runs of
 unset and set pixels, column by column, beginning with unset ones. Compressed (COCO's) RLE has
 the same counts as a string, which pycocotools has as bytes: either is taken wherever an RLE is.
+
+>>> import numpy as np
+>>> from sam_mlx import masks
+>>> mask = np.zeros((1, 6, 8), bool)
+>>> mask[0, 2:5, 3:7] = True
+>>> masks.encode_rle(mask)
+[{'size': [6, 8], 'counts': [20, 3, 3, 3, 3, 3, 3, 3, 7]}]
+>>> (rle,) = masks.compress_rle(masks.encode_rle(mask))
+>>> masks.rle_area(rle), masks.rle_box(rle), masks.rle_bbox(rle)
+(12, [3, 2, 6, 4], [3, 2, 4, 3])
+>>> (masks.decode_rle([rle]) == mask).all().item()
+True
 """
 
 from .arrays import Array, best_mask, check_mask, check_masks, label_map, largest_mask
