@@ -147,8 +147,8 @@ def test_counts_are_text_or_bytes():
         ({"size": [-2, -3], "counts": [6]}, "expected whole"),
         ({"size": [2, 3, 1], "counts": [6]}, "expected whole"),
         ({"size": None, "counts": [6]}, "expected whole"),
-        ({"counts": [6]}, "no RLE; expected size and counts"),
-        ([[0, 0, 5, 0, 5, 5]], "no RLE; expected size and counts"),
+        ({"counts": [6]}, "not an RLE; expected size and counts"),
+        ([[0, 0, 5, 0, 5, 5]], "not an RLE; expected size and counts"),
     ],
 )
 def test_malformed_rle_is_refused_in_one_error(rle, message):
