@@ -112,8 +112,9 @@ def document() -> dict[str, Any]:
             "title": "sam-mlx web",
             "version": "1",
             "description": "Coordinates are x, y in pixels of the picture, turned as its EXIF "
-            "data says. Errors are {error: one sentence}. Where the server listens on more than this "
-            "machine, requests carry its token: ?token=, Authorization: Bearer, or the cookie.",
+            "data says. Errors are {error: one sentence}. Where the server listens on more than "
+            "this machine, requests carry its token: ?token=, Authorization: Bearer, or the "
+            "cookie.",
         },
         "paths": paths,
         "components": {"schemas": ANSWERS},
