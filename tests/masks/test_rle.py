@@ -1,0 +1,93 @@
+"""Run lengths, there and back, and what is not an RLE."""
+
+import mlx.core as mx
+import numpy as np
+import pytest
+from pycocotools import mask as coco
+
+from sam_mlx import masks as M
+from tests.support.masks import SHAPES, random_masks
+
+
+@pytest.mark.parametrize("density", [0, 0.05, 0.5, 1])
+@pytest.mark.parametrize("shape", SHAPES)
+def test_rle_comes_back(shape, density):
+    masks = random_masks(shape, density)
+    rles = M.encode_rle(masks)
+    assert rles == M.encode_rle(mx.array(masks))
+    compressed = M.compress_rle(rles)
+    if len(masks):
+        assert (M.decode_rle(rles) == masks).all()
+        assert (M.decode_rle(compressed) == masks).all()
+        assert (coco.decode(compressed).transpose(2, 0, 1) == masks).all()
+    assert [M.rle_area(rle) for rle in rles] == masks.sum((1, 2)).tolist()
+
+
+def test_compressed_rle_of_long_runs():
+    masks = np.zeros((3, 2000, 3000), bool)
+    masks[0, 700:1900, 10:2990] = True
+    masks[1, 5, 5] = masks[1, 1999, 2999] = True
+    masks[2] = True
+    compressed = M.compress_rle(M.encode_rle(masks))
+    assert (M.decode_rle(compressed) == masks).all()
+    assert coco.area(compressed).tolist() == masks.sum((1, 2)).tolist()
+
+
+def test_rle_that_does_not_fill_its_size_is_refused():
+    with pytest.raises(ValueError, match="covers 5 pixels"):
+        M.decode_rle([{"size": [2, 3], "counts": [2, 3]}])
+    with pytest.raises(ValueError, match="of one size"):
+        M.decode_rle([{"size": [2, 3], "counts": [6]}, {"size": [3, 2], "counts": [6]}])
+
+
+def test_counts_are_text_or_bytes():
+    """pycocotools writes bytes: compress_rle and coco_annotations failed on them."""
+    masks = random_masks((3, 6, 8), 0.5)
+    rles = M.encode_rle(masks)
+    text = M.compress_rle(rles)
+    raw = [coco.encode(np.asfortranarray(mask)) for mask in masks]
+    assert all(isinstance(rle["counts"], bytes) for rle in raw)
+    rest = dict.fromkeys(("bbox", "predicted_iou", "stability_score", "point_coords", "crop_box"))
+    for form in (rles, text, raw, [rles[0], raw[1], text[2]]):
+        assert (M.decode_rle(form) == masks).all()
+        assert [M.rle_counts(rle) for rle in form] == [rle["counts"] for rle in rles]
+        assert [M.rle_area(rle) for rle in form] == masks.sum((1, 2)).tolist()
+        assert M.compress_rle(form) == text
+        records = [{"segmentation": rle, "area": 1, **rest} for rle in form]
+        assert [a["segmentation"] for a in M.coco_annotations(records)] == text
+
+
+@pytest.mark.parametrize(
+    ("rle", "message"),
+    [
+        ({"size": [2, 3], "counts": [7, -1]}, "counts .*none below 0"),
+        ({"size": [2, 3], "counts": [10**30]}, "counts .*lengths of runs"),
+        ({"size": [2, 3], "counts": [2.5, 3.5]}, "counts .*lengths of runs"),
+        ({"size": [2, 3], "counts": [[]]}, "counts .*lengths of runs"),
+        ({"size": [2, 3], "counts": [[1, 5]]}, "counts .*lengths of runs"),
+        ({"size": [2, 3], "counts": [[1], [2, 3]]}, "counts .*lengths of runs"),
+        ({"size": [2, 3], "counts": None}, "counts None"),
+        ({"size": [2, 3], "counts": 6}, "counts 6;"),
+        ({"size": [2, 3], "counts": "6\n"}, "counts .*compressed"),
+        ({"size": [2, 3], "counts": "\u00e9"}, "counts .*compressed"),
+        ({"size": [2, 3], "counts": b"\xff"}, "counts .*compressed"),
+        ({"size": [2, 3], "counts": "Q"}, "counts .*compressed"),  # another digit should follow
+        ({"size": [2, 3], "counts": "Q" * 20 + "0"}, "counts .*compressed"),
+        ({"size": [2, 3], "counts": "O"}, "none below 0"),
+        ({"size": [2, 3], "counts": ""}, "covers 0 pixels"),
+        ({"size": [2, 3], "counts": []}, "covers 0 pixels"),
+        ({"size": [2, 3], "counts": [2**62, 2**62, 2**62, 2**62, 6]}, "its size .* has 6"),
+        ({"size": [2, 3], "counts": [10**15]}, "its size .* has 6"),
+        ({"size": [0, 3], "counts": []}, r"size \[0, 3\]; expected whole"),
+        ({"size": [2.0, 3.0], "counts": [6]}, "expected whole"),
+        ({"size": [-2, -3], "counts": [6]}, "expected whole"),
+        ({"size": [2, 3, 1], "counts": [6]}, "expected whole"),
+        ({"size": None, "counts": [6]}, "expected whole"),
+        ({"counts": [6]}, "not an RLE; expected size and counts"),
+        ([[0, 0, 5, 0, 5, 5]], "not an RLE; expected size and counts"),
+    ],
+)
+def test_malformed_rle_is_refused_in_one_error(rle, message):
+    """Counts below 0 ended the process, long ones took memory, others were IndexError or a mask."""
+    with pytest.raises(ValueError, match=message):
+        M.decode_rle([rle])
