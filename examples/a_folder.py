@@ -14,12 +14,12 @@ made = 0
 for path in sorted(folder.iterdir()):
     try:
         predictor.set_image(path)
-    except (OSError, ValueError) as error:  # damaged, or no picture: on to the next
+    except (OSError, ValueError) as error:  # damaged, or not a picture: skip it
         print(f"left out: {error}", file=sys.stderr)
         continue
     height, width = predictor.original_size
     masks, scores, _ = predictor.predict([[width / 2, height / 2]], [1])
-    # The whole name, since a.jpg and a.png would both become a.png.
+    # The whole name, because a.jpg and a.png would both become a.png.
     Image.fromarray(masks[scores.argmax()]).save(f"masks/{path.name}.png")
     made += 1
 print(f"masks/: {made} masks")

@@ -7,15 +7,15 @@ from PIL import Image
 
 from sam_mlx import SamPredictor
 
-# As detectors return them: x0, y0, x1, y1 in pixels, confidence, class. SAM takes the boxes only:
-# sort out unlikely ones before, and keep the classes for the masks, which come in the same order.
+# As detectors return them: x0, y0, x1, y1 in pixels, confidence, class. SAM takes only the boxes:
+# remove unlikely ones first, and keep the classes for the masks, which are in the same order.
 detections = np.array(
     [[115, 28, 160, 76, 0.98, 0], [41, 30, 87, 76, 0.95, 0], [213, 26, 254, 65, 0.71, 1]]
 )
 picture = Path(__file__).parent / "images" / "coins.png"
 predictor = SamPredictor.from_pretrained("nano")  # for photographs: "facebook/sam-vit-base"
 predictor.set_image(picture)
-# A box says which object is meant, so one mask is enough: (3, 1, height, width).
+# A box makes clear which object is meant, so one mask is enough: (3, 1, height, width).
 masks, scores, _ = predictor.predict_batch(boxes=detections[:, :4], multimask_output=False)
 for i, mask in enumerate(masks[:, 0]):
     Image.fromarray(mask).save(f"box_{i}.png")

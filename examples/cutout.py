@@ -1,4 +1,4 @@
-"""An object without its background, as PNG with alpha: python examples/cutout.py"""
+"""An object without its background, as a PNG with alpha: python examples/cutout.py"""
 
 from pathlib import Path
 

@@ -9,8 +9,8 @@ from sam_mlx import SamAutomaticMaskGenerator
 from sam_mlx.masks import coco_annotations
 
 picture = Path(__file__).parent / "images" / "coins.png"
-# For photographs: "facebook/sam-vit-base" without these options, whose defaults are made for it.
-# nano is less sure of its masks, hence lower thresholds; 16 points a side are enough for coins.
+# For photographs: "facebook/sam-vit-base" without these options, because the defaults suit it.
+# nano is less sure of its masks, hence lower thresholds; 16 points per side are enough for coins.
 options = {"pred_iou_thresh": 0.85, "stability_score_thresh": 0.9, "points_per_side": 16}
 generator = SamAutomaticMaskGenerator.from_pretrained("nano", **options, output_mode="coco_rle")
 image = ImageOps.exif_transpose(Image.open(picture))  # upright, as width and height below are

@@ -1,4 +1,4 @@
-"""One click on an object, the best of three masks as PNG: python examples/one_click.py"""
+"""One click on an object, the best of three masks as a PNG: python examples/one_click.py"""
 
 from pathlib import Path
 
@@ -10,7 +10,7 @@ from sam_mlx.masks import best_mask
 picture = Path(__file__).parent / "images" / "coins.png"
 predictor = SamPredictor.from_pretrained("nano")  # for photographs: "facebook/sam-vit-base"
 predictor.set_image(picture)
-# Three masks, because a click can mean a part, an object or a group of them.
+# Three masks, because a click can mean a part, an object or a group of objects.
 masks, scores, _ = predictor.predict(point_coords=[[138, 53]], point_labels=[1])
 mask = best_mask(masks, scores)
 Image.fromarray(mask).save("one_click.png")

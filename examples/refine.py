@@ -1,4 +1,4 @@
-"""A click that finds too little, and a second one that corrects it: python examples/refine.py"""
+"""A click that finds too little, and a second click that corrects it: python examples/refine.py"""
 
 from pathlib import Path
 
@@ -9,11 +9,11 @@ from sam_mlx import SamPredictor
 picture = Path(__file__).parent / "images" / "shapes.png"
 predictor = SamPredictor.from_pretrained("nano")  # for photographs: "facebook/sam-vit-base"
 predictor.set_image(picture)
-# The best mask is the violet spot; the whole pill was meant.
+# The best mask is only the violet spot, but the whole pill was meant.
 masks, scores, logits = predictor.predict([[180, 188]], [1])
 best = scores.argmax()
 # Both clicks, the second on what is missing (on what is too much it would have label 0), and the
-# former mask as logits. Two clicks are less ambiguous, so one mask is enough.
+# logits of the first mask. Two clicks are less ambiguous, so one mask is enough.
 refined, _, _ = predictor.predict(
     [[180, 188], [196, 224]], [1, 1], mask_input=logits[best, None], multimask_output=False
 )

@@ -1,4 +1,4 @@
-"""Embed a picture once, prompt it later without the picture: python examples/saved_embedding.py"""
+"""Encode a picture once, prompt later without the picture: python examples/saved_embedding.py"""
 
 from pathlib import Path
 
@@ -9,10 +9,10 @@ from sam_mlx import ImageEmbedding, SamPredictor
 picture = Path(__file__).parent / "images" / "coins.png"
 model = "nano"  # for photographs: "facebook/sam-vit-base"
 predictor = SamPredictor.from_pretrained(model)
-predictor.set_image(picture)  # nearly all of the time goes here
+predictor.set_image(picture)  # this takes nearly all of the time
 predictor.get_image_embedding().save("embedding.safetensors")
 
-# Later, in another program. Another model's embedding would be refused.
+# Later, in another program. An embedding made by another model would be refused.
 predictor = SamPredictor.from_pretrained(model)
 predictor.set_image_embedding(ImageEmbedding.load("embedding.safetensors"))
 for i, click in enumerate([(65, 52), (109, 210)]):

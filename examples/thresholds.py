@@ -5,9 +5,10 @@ from pathlib import Path
 from sam_mlx import MaskPredictions, SamAutomaticMaskGenerator
 
 picture = Path(__file__).parent / "images" / "coins.png"
-# For photographs: "facebook/sam-vit-base" without points_per_side, of which coins need few.
+# For photographs: "facebook/sam-vit-base" without points_per_side; coins need fewer than most.
 generator = SamAutomaticMaskGenerator.from_pretrained("nano", points_per_side=16)
-# All that needs the model. keep_iou: the lowest pred_iou_thresh to try; a lower one, a larger file.
+# Only this needs the model. keep_iou is the lowest pred_iou_thresh to try; a lower one makes a
+# larger file.
 generator.predict(picture, keep_iou=0.8).save("predictions.safetensors")
 
 predictions = MaskPredictions.load("predictions.safetensors")  # another day

@@ -34,7 +34,7 @@ ELSEWHERE = {
     "sam-mlx web": "tests/web: ends when it is interrupted",
     "python -m sam_mlx.compat": "tests/compat: a program of the reader's",
     "python -m convert": "tests/convert: needs a released checkpoint",
-    "python examples/benchmarks/run.py": "tests/examples/test_benchmarks.py: hours, and a clone",
+    "python -m examples.benchmarks.run": "tests/examples/test_benchmarks.py: hours, and a clone",
 }
 RELEASED = ("sam_vit_b_01ec64.pth", "medsam_vit_b.pth")  # here of nano's sizes
 ADAPTER = "my-adapter"

@@ -1,9 +1,9 @@
-"""Automatic masks of one picture: time and peak memory, ours against the original in PyTorch.
+"""Automatic masks of one picture: time and peak memory of sam_mlx and of the original in PyTorch.
 
     python -m examples.benchmarks.automatic_masks PICTURE
 
-Each side runs alone in a process of its own, on the same weights, one after the other. Peak memory
-is the largest resident size of the process, libraries and weights included.
+Each side runs in its own process, one after the other, on the same weights. Peak memory is the
+largest resident size of the process, including libraries and weights.
 """
 
 import argparse
@@ -35,7 +35,7 @@ def main() -> None:
     for side in SIDES:
         command = [sys.executable, "-m", "examples.benchmarks.automatic_masks", *sys.argv[1:]]
         command += ["--side", side]
-        # Settings of sam_mlx that are not the original's.
+        # The original does not have these settings of sam_mlx.
         env = {**os.environ, "SAM_MLX_LINUX_TUNING": "1" if side == "sam_mlx" else "0"}
         done = subprocess.run(command, stdout=subprocess.PIPE, env=env, check=True)
         print(f"{side:10}", json.loads(done.stdout.splitlines()[-1]))

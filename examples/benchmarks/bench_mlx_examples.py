@@ -1,11 +1,14 @@
-"""One measurement of the SAM in Apple's mlx-examples; run.py calls this."""
+"""One measurement of the SAM in Apple's mlx-examples; called by run.py.
+
+That SAM cannot be installed: ``--package`` names its folder in a clone.
+"""
 
 import ctypes
 import os
 import sys
 from pathlib import Path
 
-import loop
+from examples.benchmarks import loop
 
 
 def main():
@@ -17,7 +20,7 @@ def main():
     if kind == "read":
         return loop.report(args, lambda: loop.read_file(args.model))
 
-    # The same BLAS as sam_mlx has, on all cores; the settings of the allocator are not its own.
+    # The same BLAS as sam_mlx uses, on all cores, but without its allocator settings.
     library = next(Path(sys.prefix, "lib").glob("libmkl_rt.so*"), None)
     if sys.platform == "linux" and library and os.environ.get("SAM_MLX_LINUX_TUNING") != "0":
         os.environ.update(MKL_INTERFACE_LAYER="LP64", MKL_THREADING_LAYER="INTEL")
@@ -75,4 +78,5 @@ def main():
     measure(lambda: generator.generate(image), lambda _: None)
 
 
-main()
+if __name__ == "__main__":
+    main()

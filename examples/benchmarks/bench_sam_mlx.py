@@ -1,13 +1,13 @@
-"""One measurement of sam_mlx; run.py calls this."""
+"""One measurement of sam_mlx; called by run.py."""
 
-import loop
+from examples.benchmarks import loop
 
 
 def main():
     args = loop.parse_arguments()
     kind = args.measurement.partition("_")[0]
     if kind == "import":
-        # With the libraries that sam_mlx loads before MLX: they belong to MLX's own time.
+        # The libraries that sam_mlx loads before MLX count as part of MLX's own import.
         before = f"import runpy; runpy.run_path({str(loop.ROOT / 'sam_mlx/machine/linux.py')!r})\n"
         return loop.report(
             args, lambda: loop.seconds_of(before + "import mlx.core", "import sam_mlx")
@@ -50,4 +50,5 @@ def main():
     measure(lambda: generator.generate(image), lambda _: None)
 
 
-main()
+if __name__ == "__main__":
+    main()

@@ -1,19 +1,18 @@
-"""One measurement of the original, Meta's package in PyTorch; run.py calls this."""
+"""One measurement of the original, Meta's package in PyTorch; called by run.py."""
 
 import contextlib
 import os
 
-import loop
-
-# ``convert`` imports sam_mlx, whose settings of allocator and threads are not the original's.
-os.environ["SAM_MLX_LINUX_TUNING"] = "0"
+from examples.benchmarks import loop
 
 
 def main():
+    # ``convert`` imports sam_mlx, whose allocator and thread settings the original does not have.
+    os.environ["SAM_MLX_LINUX_TUNING"] = "0"
     args = loop.parse_arguments()
     kind = args.measurement.partition("_")[0]
     if kind == "import":
-        # The stand-ins for parts of torchvision, where it is missing, are not the original's.
+        # Stand-ins for a missing torchvision are loaded before: they are not the original's.
         before = "import torch; from convert.reference import ensure_torchvision as e; e()"
         return loop.report(args, lambda: loop.seconds_of(before, "import segment_anything"))
     if kind == "read":
@@ -33,7 +32,7 @@ def main():
 
     def measure(work):
         half = contextlib.nullcontext()
-        if args.dtype != "float32":  # which the original supports in this way only
+        if args.dtype != "float32":  # autocast is the only way that the original supports
             half = torch.autocast(device, getattr(torch, args.dtype))
         with torch.no_grad(), half:
             loop.report(
@@ -75,4 +74,5 @@ def main():
     measure(lambda: generator.generate(image))
 
 
-main()
+if __name__ == "__main__":
+    main()

@@ -1,7 +1,9 @@
-"""What ``sam_mlx.compat`` adds to a call: nano, beside ``sam_mlx`` itself.
+"""What ``sam_mlx.compat`` adds to a call of ``sam_mlx``, with nano.
 
-Both answer the same prompt in turns, so that the machine's other load meets both. Memory is what
-numpy allocates in one call, of which the masks are one copy. Tensors need PyTorch.
+    python -m examples.benchmarks.compat
+
+Both answer the same prompt in turns, so that other load on the machine affects both. Memory is what
+numpy allocates in one call, including one copy of the masks. Needs PyTorch, for the tensors.
 """
 
 import argparse
@@ -34,7 +36,7 @@ def in_turns(calls: dict, rounds: int) -> dict:
 
 
 def numpy_bytes(call) -> int:
-    """The most that numpy holds at a time during a call, results included."""
+    """The peak of numpy's memory during a call, including the results."""
     tracemalloc.start()
     result = call()
     peak = tracemalloc.get_traced_memory()[1]
@@ -44,7 +46,7 @@ def numpy_bytes(call) -> int:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--rounds", type=int, default=60)
     rounds = parser.parse_args().rounds
     warnings.simplefilter("ignore")

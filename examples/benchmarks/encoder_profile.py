@@ -2,8 +2,8 @@
 
     python -m examples.benchmarks.encoder_profile
 
-Each part is timed alone, on random weights; the last column is what its matrix products alone
-would take at the rate of a large one, measured first.
+Each part is timed alone, on random weights. The last column is the time that its matrix products
+would take at the rate of one large product, which is measured first.
 """
 
 import sam_mlx  # noqa: F401  first: on Linux it must come before mlx.core
@@ -40,9 +40,9 @@ def main() -> None:
     padded = (-(-G // window) * window) ** 2
     local, whole = encoder.blocks[0], encoder.blocks[vit.global_blocks[0]]
     n_whole = len(vit.global_blocks)
-    linear = 2 * T * D * 4 * D  # qkv and proj
+    linear = 2 * T * D * 4 * D  # qkv, proj
     mlp = 2 * 2 * T * D * vit.mlp_dim
-    # q k^T, weights v, and the products with the two tables of relative positions
+    # Attention: q k^T, weights v, and the products with the two tables of relative positions.
     parts = [
         ("patch embedding", 1, lambda: encoder.patch_embed(image), 2 * S * S * 3 * D),
         ("norm before attention", vit.depth, lambda: local.norm1(x), 0),

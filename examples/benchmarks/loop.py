@@ -1,4 +1,4 @@
-"""What the three measuring scripts share: inputs, the loop, the printed figures."""
+"""What the three bench modules share: arguments, inputs, the measuring loop, the output."""
 
 import argparse
 import json
@@ -25,10 +25,10 @@ MEASUREMENTS = {
     "import": "import, without the framework's own",
 }
 IMAGE_SIZE, GRID, CHANNELS = 1024, 64, 256  # of the released models
-ORIGINAL_SIZE, INPUT_SIZE = (1200, 1800), (683, 1024)  # of the upscaled masks
-# Stability below the default: some of the random model's masks pass.
+ORIGINAL_SIZE, INPUT_SIZE = (1200, 1800), (683, 1024)  # of the masks that are enlarged
+# The stability threshold is below the default, so that some of the random model's masks pass.
 AUTOMATIC = {"pred_iou_thresh": 0.88, "stability_score_thresh": 0.85}
-# All pass: mlx-examples' generator fails where none of a batch does.
+# All masks pass: the generator of mlx-examples fails if no mask of a batch does.
 WARM_UP = {"points_per_side": 2, "pred_iou_thresh": 0.0, "stability_score_thresh": 0.0}
 
 
@@ -41,12 +41,12 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument("--repeats", type=int, required=True)
     parser.add_argument("--seconds", type=float, required=True)
     parser.add_argument("--points-per-side", type=int, required=True)
-    parser.add_argument("--package", type=Path, help="folder of mlx-examples' SAM")
+    parser.add_argument("--package", type=Path, help="the folder of the SAM in mlx-examples")
     return parser.parse_args()
 
 
 def images(measurement: str):
-    """As many normalised images as the measurement says, (B, S, S, 3), float32."""
+    """As many normalised images as the measurement asks for, (B, S, S, 3), float32."""
     import numpy as np
 
     shape = count(measurement), IMAGE_SIZE, IMAGE_SIZE, 3
@@ -61,7 +61,7 @@ def embedding():
 
 
 def points(measurement: str):
-    """Coordinates (B, 1, 2) in pixels of the input frame and labels (B, 1)."""
+    """Coordinates (B, 1, 2) in pixels of the model's input, and labels (B, 1)."""
     import numpy as np
 
     B = count(measurement)
@@ -89,7 +89,7 @@ def read_image(path: Path):
 
 
 def seconds_of(before: str, code: str) -> float:
-    """How long a line takes in a fresh interpreter, after another line."""
+    """How long ``code`` takes in a fresh interpreter after ``before`` has run."""
     program = (
         f"{before}\nimport time\ns = time.perf_counter()\n{code}\nprint(time.perf_counter() - s)"
     )
@@ -111,10 +111,10 @@ def report(
 ) -> None:
     """Run ``work`` as often as the arguments say and print the figures as JSON.
 
-    ``finish`` waits until a result is computed; work that returns seconds is that of a child.
-    The first run does not count, but for automatic masks, which take long and are warm already.
-    Peak memory is ``gpu_peak()``, in bytes, of a GPU with memory of its own; otherwise the largest
-    resident size of the process, with libraries and weights.
+    ``finish`` waits until a result is computed. Work that returns a float was timed in a child
+    process. The first run does not count, except for automatic masks, which take long and were
+    warmed up before. Peak memory is ``gpu_peak()``, in bytes, on a GPU with memory of its own, and
+    otherwise the largest resident size of the process, including libraries and weights.
     """
     warm = args.measurement == "automatic"
     if not warm:

@@ -1,9 +1,9 @@
-"""What each optimisation brings: the plain form beside the one in use, as a Markdown table.
+"""What each optimisation gains: the plain form beside the one in use, as a Markdown table.
 
     python -m examples.benchmarks.optimisations
 
-The sizes are ViT-B's. ``tests/examples/test_optimisations.py`` compares the results of the two
-forms at small sizes.
+The sizes are those of ViT-B. ``tests/examples/test_optimisations.py`` compares the results of the
+two forms at small sizes.
 """
 
 import argparse
@@ -43,11 +43,11 @@ class Case:
     name: str
     plain: Callable[[], mx.array]
     used: Callable[[], mx.array]
-    bound: float = 1e-6  # on their difference, of the largest value where that exceeds 1
+    bound: float = 1e-6  # on their difference, relative to the largest value if that exceeds 1
 
 
 def cases(config: SamConfig, prompts: int) -> Iterator[Case]:
-    """The optimisations at the sizes of a model; ``prompts`` at once in the decoder."""
+    """The optimisations at the sizes of a model, with ``prompts`` at once in the decoder."""
     vit, G, C = config.encoder, config.grid, config.prompt_dim
     keys = iter(mx.random.split(mx.random.key(0), 100))
 
@@ -132,7 +132,7 @@ def cases(config: SamConfig, prompts: int) -> Iterator[Case]:
         "positional encoding of the image: sines of two sides, not of all cells",
         lambda: every_cell(encoding, G),
         lambda: encoding.grid(G),
-        bound=1.5e-6,  # 1.2e-6: a rounding of the angles, which reach 20
+        bound=1.5e-6,  # 1.2e-6 measured: angles of up to 20 are rounded
     )
 
     decoder, hyper = ready(MaskDecoder(config)), normal(prompts, 3, C // 8)
@@ -191,7 +191,7 @@ def two_resizings(masks, rows, columns) -> mx.array:
 
 
 def measure(work: Callable[[], mx.array], repeats: int) -> tuple[float, int]:
-    """Median seconds, and peak memory in bytes above what is there before."""
+    """Median seconds, and peak memory in bytes above what was in use before."""
     mx.clear_cache()
     mx.eval(work())
     before = mx.get_active_memory()

@@ -1,6 +1,6 @@
 """What float16, bfloat16 and 8-bit weights save and what they cost, as a Markdown table.
 
-python examples/benchmarks/precision.py MODEL IMAGE
+python -m examples.benchmarks.precision MODEL IMAGE
 """
 
 import argparse
@@ -13,7 +13,7 @@ from sam_mlx import Sam, SamPredictor  # before mlx.core
 import mlx.core as mx
 import numpy as np
 
-CLICKS_A_SIDE = 4
+CLICKS_PER_SIDE = 4
 
 
 def main() -> None:
@@ -41,7 +41,7 @@ def main() -> None:
 
 
 def segment(model: Sam, image: Path) -> tuple[int, np.ndarray, int]:
-    """Bytes of the file, masks (N, H, W) of a grid of clicks, peak memory of MLX in bytes."""
+    """The file's size in bytes, masks (N, H, W) of a grid of clicks, MLX's peak memory in bytes."""
     with tempfile.TemporaryDirectory() as folder:
         model.save_pretrained(Path(folder, "model"))
         size = Path(folder, "model", "model.safetensors").stat().st_size
@@ -50,14 +50,14 @@ def segment(model: Sam, image: Path) -> tuple[int, np.ndarray, int]:
     predictor.set_image(image)
     peak = mx.get_peak_memory()
     height, width = predictor.original_size
-    steps = (np.arange(CLICKS_A_SIDE) + 0.5) / CLICKS_A_SIDE
+    steps = (np.arange(CLICKS_PER_SIDE) + 0.5) / CLICKS_PER_SIDE
     clicks = np.stack(np.meshgrid(steps * width, steps * height), axis=-1).reshape(-1, 1, 2)
     masks, _, _ = predictor.predict_batch(clicks, np.ones(clicks.shape[:2], int))
     return size, masks.reshape(-1, height, width), peak
 
 
 def iou(a: np.ndarray, b: np.ndarray) -> np.ndarray:
-    """IoU of masks (N, H, W), pair by pair; two empty masks are equal."""
+    """The IoU (N,) of each pair of masks (N, H, W); that of two empty masks is 1."""
     union = (a | b).sum(axis=(1, 2))
     return np.where(union, (a & b).sum(axis=(1, 2)) / np.maximum(union, 1), 1)
 

@@ -1,4 +1,4 @@
-"""A ViT-B with random weights in the three forms that run.py compares, and a picture."""
+"""Makes a ViT-B with random weights in the three formats that run.py compares, and a picture."""
 
 import argparse
 import os
@@ -6,8 +6,6 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
-
-ROOT = Path(__file__).parents[2]
 
 
 def main() -> None:
@@ -31,7 +29,7 @@ def original(cache: Path) -> None:
     from tests.support.automatic import calibrate
 
     model = models.original(VARIANTS["vit_b"])
-    calibrate(model)  # masks of a few blobs, predicted IoU on both sides of the threshold
+    calibrate(model)  # masks are a few blobs, predicted IoUs lie on both sides of the threshold
     torch.save(model.state_dict(), cache / "sam.pth")
 
 
@@ -49,7 +47,7 @@ def picture(cache: Path) -> None:
 
 
 def theirs(cache: Path, package: Path) -> None:
-    """Hugging Face's form of the checkpoint, and from it theirs, by their own conversion."""
+    """The checkpoint in Hugging Face's format, and from it theirs, by their own conversion."""
     import torch
     from safetensors.torch import save_file
 
@@ -63,7 +61,7 @@ def theirs(cache: Path, package: Path) -> None:
     state = torch.load(cache / "sam.pth", weights_only=True)
     with torch.device("meta"):
         names = SamModel(SamConfig()).state_dict()
-    # The other name of shared_image_embedding, which files leave out.
+    # A second name for shared_image_embedding, which files leave out.
     names = [name for name in names if not name.startswith("prompt_encoder.shared_embedding.")]
     renamed = to_meta({name: name for name in names})
     folder = cache / "hugging_face"
@@ -90,5 +88,4 @@ def theirs(cache: Path, package: Path) -> None:
 
 
 if __name__ == "__main__":
-    sys.path.insert(0, str(ROOT))
     main()

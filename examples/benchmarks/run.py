@@ -1,8 +1,8 @@
 """Time and memory of sam_mlx beside PyTorch and mlx-examples, as a Markdown table.
 
-    python examples/benchmarks/run.py --mlx-examples FOLDER
+    python -m examples.benchmarks.run --mlx-examples FOLDER
 
-Every figure comes from a process of its own, one after the other, on the same random ViT-B.
+Every figure comes from its own process, one process at a time, on the same random ViT-B.
 """
 
 import argparse
@@ -16,13 +16,13 @@ import subprocess
 import sys
 from pathlib import Path
 
-from loop import MEASUREMENTS, ROOT
+from examples.benchmarks.loop import MEASUREMENTS
 
-HERE, FIRST = Path(__file__).parent, "sam_mlx"
-SCRIPTS = {
-    "sam_mlx": ("bench_sam_mlx.py", "sam_mlx"),
-    "PyTorch": ("bench_torch.py", "sam.pth"),
-    "mlx-examples": ("bench_mlx_examples.py", "mlx_examples"),
+FIRST = "sam_mlx"
+SIDES = {  # the module that measures, and the checkpoint that prepare.py makes for it
+    "sam_mlx": ("bench_sam_mlx", "sam_mlx"),
+    "PyTorch": ("bench_torch", "sam.pth"),
+    "mlx-examples": ("bench_mlx_examples", "mlx_examples"),
 }
 
 
@@ -32,18 +32,20 @@ def main() -> None:
     )
     parser.add_argument(
         "--only", nargs="+", choices=MEASUREMENTS, default=list(MEASUREMENTS), metavar="NAME",
-        help=f"of {', '.join(MEASUREMENTS)}",
+        help=f"measurements to make, of {', '.join(MEASUREMENTS)}",
     )  # fmt: skip
-    parser.add_argument("--sides", nargs="+", choices=SCRIPTS, default=list(SCRIPTS))
-    parser.add_argument("--mlx-examples", type=Path, help="folder segment_anything of a clone")
+    parser.add_argument("--sides", nargs="+", choices=SIDES, default=list(SIDES))
+    parser.add_argument("--mlx-examples", type=Path, help="the folder segment_anything of a clone")
     parser.add_argument(
         "--mlx-examples-skips", nargs="*", choices=MEASUREMENTS, default=[], metavar="NAME",
-        help="measurements that take it too long",
+        help="measurements to leave out on that side",
     )  # fmt: skip
     parser.add_argument("--dtype", choices=("float32", "float16", "bfloat16"), default="float32")
-    parser.add_argument("--image", type=Path, help="picture file; by default scikit-image's")
-    parser.add_argument("--repeats", type=int, default=7, help="measured runs, at most")
-    parser.add_argument("--seconds", type=float, default=60, help="no new run begins after these")
+    parser.add_argument("--image", type=Path, help="picture file, instead of scikit-image's")
+    parser.add_argument("--repeats", type=int, default=7, help="maximum number of measured runs")
+    parser.add_argument(
+        "--seconds", type=float, default=60, help="no new run begins later than this"
+    )
     parser.add_argument("--points-per-side", type=int, default=32, help="of automatic masks")
     parser.add_argument(
         "--cache", type=Path, default=Path.home() / ".cache/sam_mlx_benchmarks",
@@ -51,11 +53,8 @@ def main() -> None:
     )  # fmt: skip
     args = parser.parse_args()
 
-    prepare = ["prepare.py", args.cache]
-    if args.mlx_examples:
-        args.mlx_examples = args.mlx_examples.resolve()
-        prepare += ["--mlx-examples", args.mlx_examples]
-    run(prepare, sys.stderr)
+    options = ["--mlx-examples", args.mlx_examples] if args.mlx_examples else []
+    run("prepare", args.cache, *options, stdout=sys.stderr)
     sides = [side for side in args.sides if side != "mlx-examples" or args.mlx_examples]
     figures = {}
     for name in args.only:
@@ -67,25 +66,22 @@ def main() -> None:
     print("\n".join([about(args), "", *table(args.only, sides, figures)]))
 
 
-def run(command: list, stdout) -> str | None:
-    script, *arguments = map(str, command)
-    paths = filter(None, [str(ROOT), os.environ.get("PYTHONPATH")])
-    env = {**os.environ, "PYTHONPATH": os.pathsep.join(paths)}
-    command = [sys.executable, str(HERE / script), *arguments]
-    return subprocess.run(command, stdout=stdout, env=env, check=True, text=True).stdout
+def run(module: str, *arguments, stdout) -> str | None:
+    command = [sys.executable, "-m", f"examples.benchmarks.{module}", *map(str, arguments)]
+    return subprocess.run(command, stdout=stdout, check=True, text=True).stdout
 
 
 def measure(args: argparse.Namespace, name: str, side: str) -> dict | None:
-    """The figures, or None when the script fails, whose message is printed."""
-    script, model = SCRIPTS[side]
-    command = [script, name, "--model", args.cache / model]
-    command += ["--image", args.image or args.cache / "image.png"]
+    """The figures, or None if the measurement fails; its error is on stderr."""
+    module, model = SIDES[side]
+    options = ["--model", args.cache / model]
+    options += ["--image", args.image or args.cache / "image.png"]
     for option in ("dtype", "repeats", "seconds", "points-per-side"):
-        command += [f"--{option}", getattr(args, option.replace("-", "_"))]
-    if args.mlx_examples:
-        command += ["--package", args.mlx_examples]
+        options += [f"--{option}", getattr(args, option.replace("-", "_"))]
+    if side == "mlx-examples":
+        options += ["--package", args.mlx_examples]
     try:
-        return json.loads(run(command, subprocess.PIPE).splitlines()[-1])
+        return json.loads(run(module, name, *options, stdout=subprocess.PIPE).splitlines()[-1])
     except subprocess.CalledProcessError:
         return None
 
@@ -97,8 +93,8 @@ def about(args: argparse.Namespace) -> str:
     return (
         f"{datetime.date.today()}; {where}{gpu()}; Python {platform.python_version()}, "
         f"{', '.join(versions)}; ViT-B, {args.dtype}; medians of {args.repeats} runs, or of as "
-        f"many as begin within {args.seconds:g} s; automatic masks of {args.points_per_side} "
-        "points a side."
+        f"many as begin within {args.seconds:g} s; automatic masks with {args.points_per_side} "
+        "points per side."
     )
 
 
@@ -126,7 +122,7 @@ def gpu() -> str:
 
 
 def table(names: list[str], sides: list[str], figures: dict) -> list[str]:
-    """Time and peak memory of each side; beside a peer's, sam_mlx's as a share of them."""
+    """Time and peak memory of each side, and sam_mlx's divided by those of each peer."""
     peers = [side for side in sides if side != FIRST]
     head = ["work", FIRST, *(text for peer in peers for text in (peer, f"{FIRST} / {peer}"))]
     rows = []

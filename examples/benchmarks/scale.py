@@ -1,9 +1,9 @@
-"""Time and peak memory over image size, prompts and batch, as a plot.
+"""Time and peak memory as image size, prompts and batch grow, as a plot.
 
-    python examples/benchmarks/scale.py scale.png
+    python -m examples.benchmarks.scale scale.png
 
-Every point is one run in a process of its own, after a small one that does not count. Memory is
-the largest resident size of the process, with libraries and weights.
+Every point is one run in its own process, after a small one that does not count. Memory is the
+largest resident size of the process, including libraries and weights.
 """
 
 import argparse
@@ -14,7 +14,7 @@ import sys
 import time
 
 AXES = {
-    "size": ("pixels a side: set_image and one click", [256, 512, 1024, 2048, 4096, 8192]),
+    "size": ("pixels per side: set_image and one click", [256, 512, 1024, 2048, 4096, 8192]),
     "prompts": ("prompts: automatic masks of 1024x1024 pixels", [1, 16, 64, 256, 1024, 4096]),
     "batch": ("images: image encoder", [1, 2, 4, 8, 16]),
 }
@@ -27,7 +27,7 @@ def main() -> None:
     parser.add_argument("plot", help="file to write")
     parser.add_argument("--model", default="nano", help="nano, a folder or a hub repository")
     parser.add_argument("--axes", nargs="+", choices=AXES, default=list(AXES))
-    parser.add_argument("--largest", type=int, default=8192, help="leave out larger values")
+    parser.add_argument("--largest", type=int, default=8192, help="largest value on any axis")
     parser.add_argument("--one", nargs=2, metavar=("AXIS", "VALUE"), help=argparse.SUPPRESS)
     args = parser.parse_args()
     if args.one:
@@ -37,7 +37,8 @@ def main() -> None:
     for axis in args.axes:
         for value in AXES[axis][1]:
             if value <= args.largest:
-                command = [sys.executable, *sys.argv, "--one", axis, str(value)]
+                command = [sys.executable, "-m", "examples.benchmarks.scale", *sys.argv[1:]]
+                command += ["--one", axis, str(value)]
                 done = subprocess.run(command, stdout=subprocess.PIPE, check=True)
                 seconds, megabytes = json.loads(done.stdout)
                 measured.setdefault(axis, []).append((value, seconds, megabytes))
@@ -46,7 +47,7 @@ def main() -> None:
 
 
 def measure(name: str, axis: str, value: int) -> tuple[float, float]:
-    """Seconds and megabytes of one run."""
+    """Seconds and peak megabytes of one run."""
     from sam_mlx import Sam
 
     model = Sam.from_pretrained(name)

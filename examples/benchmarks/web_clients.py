@@ -1,8 +1,10 @@
 """Many clients of ``sam-mlx web`` at once: latencies, errors, and the server's memory.
 
-``python examples/benchmarks/web_clients.py`` starts a server on nano and has 50 clients ask for a
-minute: each moves a mouse (a hover request as soon as the last was answered, at most 20 a second),
-clicks now and then, and exports. Needs the extra ``web`` and httpx; memory is read on Linux.
+    python -m examples.benchmarks.web_clients
+
+starts a server on nano, which 50 clients use for a minute. Each client moves a mouse (a hover
+request as soon as the last one is answered, at most 20 per second), clicks now and then, and
+exports. Needs Linux, the extra ``web``, and httpx.
 """
 
 from __future__ import annotations
@@ -20,7 +22,7 @@ from pathlib import Path
 import httpx
 import numpy as np
 
-EVERY = 0.05  # seconds from one hover request of a client to the next, at least
+MIN_INTERVAL = 0.05  # seconds between two hover requests of a client
 
 
 @dataclass
@@ -63,7 +65,7 @@ class Client:
             number += 1
             start = time.monotonic()
             await self.move(picture, number)
-            await asyncio.sleep(max(0, EVERY - (time.monotonic() - start)))
+            await asyncio.sleep(max(0, MIN_INTERVAL - (time.monotonic() - start)))
         await self.ask("end", "DELETE", session)
         await self.http.aclose()
 
@@ -90,7 +92,7 @@ def run(address: str, clients: int, seconds: float) -> Found:
 
 
 def resident(process: int) -> int:
-    """MB of a process's memory."""
+    """A process's resident memory in MiB."""
     status = Path(f"/proc/{process}/status").read_text()
     return int(status.partition("VmRSS:")[2].split()[0]) >> 10
 
@@ -109,7 +111,7 @@ def table(found: Found) -> str:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--clients", type=int, default=50)
     parser.add_argument("--seconds", type=float, default=60)
     parser.add_argument("--rounds", type=int, default=4, help="memory is read after each")
@@ -130,7 +132,7 @@ def main() -> None:
             memory.append(resident(server.pid))
         print(table(total))
         print(f"errors: {dict(total.errors) or 'none'}")
-        print(f"the server's memory, MB: {', '.join(map(str, memory))}")
+        print(f"the server's memory, MiB: {', '.join(map(str, memory))}")
         one = run(address, 1, 10)
         print("one client alone:", table(one), sep="\n")
     finally:

@@ -1,8 +1,10 @@
-"""From the mouse to the mask, in a browser: python examples/benchmarks/web_hover.py
+"""How long after a move of the mouse its mask is on the screen, in a browser.
 
-The page of ``sam-mlx web`` is opened in headless Chromium and the mouse is moved over the picture.
-A move's time ends when a mask of its place, or of a later one, is on the screen: moves that the
-page leaves out since newer ones came count with the mask that they waited for.
+    python -m examples.benchmarks.web_hover
+
+opens the page of ``sam-mlx web`` in headless Chromium and moves the mouse over the picture. A move
+ends when the mask for its position, or for a later one, is shown. The page skips moves that newer
+ones have overtaken, so these are timed until the mask that replaced theirs.
 """
 
 import argparse
@@ -24,7 +26,7 @@ WATCH = """() => {
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--model", default="nano")
     parser.add_argument("--moves", type=int, default=200)
     parser.add_argument("--pause", type=float, default=60.0, help="between moves, in ms")
@@ -60,7 +62,7 @@ def measure(address: str, args: argparse.Namespace) -> list[float]:
 
 
 def wander(page, box: dict, moves: int, pause: float) -> None:
-    """Around the picture's middle, in a spiral that never stops at a place twice."""
+    """Around the picture's middle, in a spiral that never returns to a position."""
     for i in range(moves):
         angle, radius = i * 0.11, box["height"] * (0.1 + 0.33 * i / moves)
         x = box["x"] + box["width"] / 2 + radius * math.cos(angle)

@@ -1,6 +1,8 @@
-"""The page of ``sam-mlx web``, light and dark: python examples/benchmarks/web_pictures.py
+"""Screenshots of the page of ``sam-mlx web``, light and dark, written to examples/images/.
 
-They are written to examples/images/. Needs playwright and a Chromium.
+    python -m examples.benchmarks.web_pictures
+
+Needs playwright and Chromium.
 """
 
 import re
@@ -50,14 +52,14 @@ def save(page: Page, path: Path) -> None:
     page.mouse.move(2, 2)
     page.wait_for_timeout(500)
     page.screenshot(path=path)
-    # Few colours: the picture in README should come at once.
+    # Few colours keep the file small: README shows it.
     few = Image.open(path).convert("RGB").quantize(256, kmeans=4)
     few.save(path, optimize=True)
     print(path, path.stat().st_size)
 
 
 def place(page: Page, pixel: tuple[int, int]) -> tuple[float, float]:
-    """Where a pixel of the coins, 256 wide and high, is in the window."""
+    """The position in the window of a pixel of the coins, which are 256 pixels wide and high."""
     box = page.locator("#stage").bounding_box()
     scale = (min(box["width"], box["height"]) - 2 * MARGIN) / 256
     left = box["x"] + (box["width"] - 256 * scale) / 2

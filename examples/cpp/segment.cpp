@@ -2,9 +2,9 @@
 //
 //   segment EXPORT IMAGE.ppm MASK.pgm [--box X0 Y0 X1 Y1] [X Y LABEL]...
 //
-// EXPORT: the exported folder. IMAGE: binary PPM (P6), 8 bits, any size. MASK: written as binary
-// PGM of the same size, 255 where the object is. X, Y in pixels of the image; LABEL 1 for the
-// object, 0 for what is not.
+// EXPORT is the exported folder, and IMAGE a binary PPM (P6) of 8 bits and any size. MASK is written
+// as a binary PGM of the same size, with 255 on the object. X and Y are in pixels of the image; LABEL
+// is 1 on the object and 0 elsewhere.
 
 #include <algorithm>
 #include <cmath>
@@ -49,7 +49,7 @@ Image read_ppm(const std::string& path) {
   if (magic != "P6" || largest != "255")
     throw std::runtime_error(path + " is not a binary PPM of 8 bits (P6, 255)");
   Image image{int(number(height)), int(number(width)), {}};
-  if (image.height < 1 || image.width < 1) throw std::runtime_error(path + " holds no pixels");
+  if (image.height < 1 || image.width < 1) throw std::runtime_error(path + " has no pixels");
   image.pixels.resize(size_t(image.height) * image.width * 3);
   file.get();  // one white space ends the header
   file.read(reinterpret_cast<char*>(image.pixels.data()), image.pixels.size());
@@ -57,8 +57,8 @@ Image read_ppm(const std::string& path) {
   return image;
 }
 
-// Antialiased bilinear resize along one axis of (outer, size, inner) bytes, to the bit what
-// Pillow does: weights are rounded to 22 bits, and so is every result to a byte.
+// Antialiased bilinear resize of (outer, size, inner) bytes along one axis, bit for bit as Pillow
+// does it: weights are rounded to 22 bits, and results to bytes.
 std::vector<uint8_t> resize_axis(
     const std::vector<uint8_t>& in, int outer, int size, int inner, int new_size) {
   if (size == new_size) return in;
@@ -104,8 +104,8 @@ Tap bilinear(int size, int new_size, int i) {
   return {low, std::min(low + 1, size - 1), centre - low};
 }
 
-// Low-resolution logits cover the padded square. Along one axis: enlarge to the square, crop to
-// the image, resize to the original side, as one (new_size, mask_size) matrix.
+// Low-resolution logits cover the padded square. This is one (new_size, mask_size) matrix that, along
+// one axis, enlarges them to the square, crops to the image, and resizes to the original size.
 mx::array upscaling(int mask_size, int square, int input_size, int new_size) {
   std::vector<float> matrix;
   for (int i = 0; i < new_size; i++) {
@@ -121,7 +121,7 @@ mx::array upscaling(int mask_size, int square, int input_size, int new_size) {
   return mx::array(matrix.data(), {new_size, mask_size}, mx::float32);
 }
 
-// The whole number, or list of them, after a key of export.json.
+// The integer, or the list of integers, of a key of export.json.
 std::vector<int> numbers(const std::string& json, const std::string& key) {
   size_t start = json.find("\"" + key + "\":");
   if (start == std::string::npos) throw std::runtime_error("export.json has no " + key);
@@ -142,7 +142,7 @@ void segment(const std::vector<std::string>& args) {
   for (size_t i = 3; i < args.size();) {
     bool corner = args[i] == "--box";
     if (args.size() < i + (corner ? 5 : 3) || (corner && box))
-      throw std::runtime_error("a point is X Y LABEL, a box --box X0 Y0 X1 Y1, at most one");
+      throw std::runtime_error("a point is X Y LABEL; a box is --box X0 Y0 X1 Y1, at most once");
     if (corner) {
       for (int k = 1; k <= 4; k++) coords.push_back(number(args[i + k]));
       labels.insert(labels.end(), {2, 3});
@@ -150,7 +150,7 @@ void segment(const std::vector<std::string>& args) {
     } else {
       coords.insert(coords.end(), {number(args[i]), number(args[i + 1])});
       if (args[i + 2] != "0" && args[i + 2] != "1")
-        throw std::runtime_error("label " + args[i + 2] + " is neither 1 nor 0");
+        throw std::runtime_error("label " + args[i + 2] + "; expected 1 (on the object) or 0");
       labels.push_back(args[i + 2] == "1");
     }
     i += corner ? 5 : 3;
@@ -163,7 +163,8 @@ void segment(const std::vector<std::string>& args) {
   int used = labels.size(), slots = 0;
   for (int n : numbers(json, "points"))  // ascending
     if (!slots && n >= used) slots = n;
-  if (!slots) throw std::runtime_error("more points than the decoder has slots");
+  if (!slots)
+    throw std::runtime_error("more points than the decoder has slots; export more --points");
   auto encoder = mx::import_function(args[0] + "/encoder.mlxfn");
   auto decoder = mx::import_function(args[0] + "/decoder.mlxfn");
 
@@ -189,11 +190,11 @@ void segment(const std::vector<std::string>& args) {
        mx::array(xy.data(), {1, slots, 2}, mx::float32),
        mx::array(labels.data(), {1, slots}, mx::int32),
        input_size});
-  // Results are computed when asked for: `masks`, in the square, is not needed here.
+  // Results are lazy: `masks`, at the size of the square, is not used and never computed.
   auto scores = outputs[1], low_res_masks = outputs[4];
 
   int best = 0;
-  if (used == 1)  // a lone click is ambiguous: the best of the alternatives
+  if (used == 1)  // a single click is ambiguous: take the best of the alternatives
     best = 1 + mx::argmax(mx::slice(scores, {0, 1}, scores.shape())).item<uint32_t>();
   auto logits = mx::take(mx::squeeze(low_res_masks, 0), best, 0);
   auto mask = mx::matmul(

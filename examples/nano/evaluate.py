@@ -1,14 +1,14 @@
-"""How good nano is: held-out scenes, and the coins photograph of scikit-image.
+"""How good nano is, on held-out scenes and on the coins photograph of scikit-image.
 
-Truth of a click: for each object of a scene the click is the pixel furthest from everything that
-is not the object itself (its parts, other objects, the frame). The truth is that object as far as
-it is visible, with its parts. The same click may also mean the thing it is a part of: best of
-three and the chosen mask are both held to the one truth, and "any nesting" counts the chosen mask
-by the best of the nested objects that contain the click.
+The truth of a click: for each object of a scene, the click is the pixel furthest from everything
+that is not the object itself (its parts, other objects, the frame). The truth is the visible part
+of that object, including its parts. The same click may also mean the object that this one is a part
+of. Best of three and the chosen mask are both compared with the one truth; "any nesting" compares
+the chosen mask with the best of the nested objects that contain the click.
 
-Boxes are exact and answered by the single mask. Three clicks: the mask chosen after the first
-click, then twice a click deep in the largest error, with the last low-resolution mask fed back and
-the single mask taken.
+Boxes are exact, and answered with the single mask. Three clicks: the mask chosen after the first
+click, then two clicks, each deep in the largest error, with the previous low-resolution mask as
+input and the single mask as the answer.
 """
 
 import argparse
@@ -23,12 +23,12 @@ from tqdm import tqdm
 
 from examples.nano import scenes
 
-MIN_OWN = 60  # pixels of an object not covered by its parts; fewer are no target for a click
+MIN_OWN = 60  # pixels of an object that its parts do not cover; with fewer it is not clicked
 NAMES = ["best", "chosen", "chosen_any_nesting", "box", "three_clicks"]
 
 
 class Predictor(Protocol):
-    """What ``SamPredictor`` is at Meta's and in ``sam_mlx``."""
+    """What the ``SamPredictor`` of Meta and that of ``sam_mlx`` have in common."""
 
     def set_image(self, image: np.ndarray) -> Any: ...
 
@@ -40,7 +40,7 @@ def iou(a: np.ndarray, b: np.ndarray) -> float:
 
 
 def deepest(region: np.ndarray) -> tuple[int, int]:
-    """(x, y) of the pixel furthest from the outside of ``region`` and from the frame."""
+    """(x, y) of the pixel of ``region`` that is furthest from its outside and from the frame."""
     distance = ndimage.distance_transform_edt(np.pad(region, 1))[1:-1, 1:-1]
     y, x = np.unravel_index(distance.argmax(), region.shape)
     return int(x), int(y)
@@ -54,7 +54,7 @@ def largest(region: np.ndarray) -> np.ndarray:
 def click(
     predictor: Predictor, at: tuple[int, int], truth: np.ndarray
 ) -> tuple[float, float, float, np.ndarray, np.ndarray]:
-    """Best IoU of three, the chosen mask's IoU and score, that mask, its low-res logits."""
+    """The best IoU of three; the chosen mask's IoU and score, that mask, its low-res logits."""
     masks, scores, low = predictor.predict(np.array([at]), np.array([1]), multimask_output=True)
     actual = [iou(mask, truth) for mask in masks]
     k = int(np.argmax(scores))
@@ -68,7 +68,7 @@ def corrected(
     mask: np.ndarray,
     low: np.ndarray,
 ) -> np.ndarray:
-    """The mask after two more clicks, each deep in the largest error of the last one."""
+    """The mask after two more clicks, each deep in the largest error so far."""
     points, labels = [at], [1]
     for _ in range(2):
         error = mask ^ truth
@@ -87,7 +87,7 @@ def corrected(
 def measure_object(
     predictor: Predictor, objects: list[scenes.Object], k: int
 ) -> tuple[list[float], float]:
-    """IoU of object k by ``NAMES``, and the score of the mask chosen for a click."""
+    """The IoUs of object k, ordered as ``NAMES``, and the score of the mask chosen for a click."""
     truth = objects[k].mask
     at = deepest(objects[k].own)
     best, chosen, score, mask, low = click(predictor, at, truth)
@@ -123,7 +123,7 @@ def measure(
 
 
 def measure_coins(predictor: Predictor) -> tuple[float, float]:
-    """A click deep in each coin of the photograph, against Otsu's outline of it."""
+    """A click deep in each coin of the photograph, compared with the coin's outline by Otsu."""
     image, coins = coins_photograph()
     predictor.set_image(image)
     rows = [click(predictor, deepest(coin), coin)[:2] for coin in coins]
@@ -133,7 +133,8 @@ def measure_coins(predictor: Predictor) -> tuple[float, float]:
 def coins_photograph() -> tuple[np.ndarray, list[np.ndarray]]:
     """The photograph (303, 384, 3), and the masks of its coins.
 
-    Truth: Otsu's threshold, closing, holes filled, labels, those at the border cleared.
+    The truth is made by Otsu's threshold, closing, filling holes, labelling, and removing what
+    touches the border.
     """
     from skimage import data, filters, measure, morphology, segmentation
 
@@ -146,7 +147,7 @@ def coins_photograph() -> tuple[np.ndarray, list[np.ndarray]]:
 
 
 def load(path: Path, image_size: int | None = None) -> Predictor:
-    """A predictor for a checkpoint of the trainer (PyTorch), or for a converted folder (MLX)."""
+    """A predictor for a checkpoint of the trainer (PyTorch) or for a converted folder (MLX)."""
     if path.suffix != ".pt":
         from sam_mlx import SamPredictor
 
@@ -177,9 +178,9 @@ def main() -> None:
     parser.add_argument("model", type=Path, help="runs/nano/nano.pt, or a folder for sam_mlx")
     parser.add_argument("--scenes", type=int, default=200, help="held-out scenes (default 200)")
     parser.add_argument(
-        "--image-size", type=int, help="of a folder for sam_mlx: another input size"
+        "--image-size", type=int, help="another input size; only for a folder for sam_mlx"
     )
-    parser.add_argument("--json", type=Path, help="write the figures here too")
+    parser.add_argument("--json", type=Path, help="also write the figures to this file")
     args = parser.parse_args()
     if not args.model.exists():
         parser.error(f"no model at {args.model}: train one, or name a converted folder")

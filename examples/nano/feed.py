@@ -1,4 +1,4 @@
-"""Batches for the training: views of generated scenes, and prompts for the objects they show."""
+"""Batches for the training: views of generated scenes, with prompts for the objects in them."""
 
 import time
 from dataclasses import dataclass
@@ -20,21 +20,21 @@ CHAIN = 3  # an ambiguous click counts for at most this many nested objects
 CHAIN_WEIGHTS = [[1, 0, 0], [0.8, 0.2, 0], [0.7, 0.2, 0.1]]  # innermost first
 BOXES = 0.35  # share of the first prompts
 DEEPEST = 0.7  # share of the clicks at an object's innermost point; the others are anywhere
-LEAST = 50  # pixels of an object in a view; fewer are not asked for
+MIN_PIXELS = 50  # of an object in a view; smaller objects are not prompted for
 POOL = 5000  # scenes in memory per process
 GENERATING = 0.05  # share of the time spent on new scenes
 
 
 @dataclass
 class Batch:
-    """B images with P prompts each, S pixels a side, seen in V pixels of their scenes."""
+    """B images of S pixels per side with P prompts each, which show V pixels of their scenes."""
 
     images: Tensor  # (B, 3, S, S) uint8, enlarged or reduced from the scenes' (V, V)
-    framed: Tensor  # (B, 1, S, S) float: 0 where an image that is not square is padded
+    framed: Tensor  # (B, 1, S, S) float: 0 where a non-square image is padded
     edges: Tensor  # (B, 1, V, V) float: 1 where two objects meet
     truths: Tensor  # (B * P, 3, V, V) float: nested masks, innermost first
-    weights: Tensor  # (B * P, 3): odds that each of them is meant; sums to 1
-    meant: Tensor  # (B * P,) the one that later clicks correct towards
+    weights: Tensor  # (B * P, 3): probability that each is meant; sums to 1
+    meant: Tensor  # (B * P,) the truth that corrective clicks aim at
     points: Tensor  # (B * P, 2, 2) pixels of the whole image's frame
     labels: Tensor  # (B * P, 2)
     corner: tuple[int, int]  # (row, column) of the crop's first token in the frame
@@ -42,7 +42,7 @@ class Batch:
 
 @dataclass
 class View:
-    """Part of a scene, turned and resized. Its objects keep the scene's resolution."""
+    """Part of a scene, turned and resized. Its objects stay at the scene's resolution."""
 
     image: np.ndarray  # (3, S, S) uint8
     framed: np.ndarray  # (1, S, S)
@@ -80,7 +80,7 @@ class Prompt:
 
 
 class Feed:
-    """Scenes in memory, renewed all the time, and the batches drawn from them."""
+    """Scenes in memory, which are constantly replaced, and the batches drawn from them."""
 
     def __init__(self, rank: int, world: int, drawn: int = 0):
         self.rank, self.world, self.drawn = rank, world, drawn
@@ -152,7 +152,7 @@ class Feed:
         return (image[:, ::-1], owner[:, ::-1]) if flip else (image, owner)
 
     def cut(self, framed: np.ndarray, owner: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """The same without its right or lower part, as of an image that is not square."""
+        """The same without its right or lower part, as if the image were not square."""
         side, scale = len(owner), framed.shape[-1] / len(owner)
         end, axis = int(self.rng.integers(side // 2, side)), self.rng.integers(2)
         framed, owner = framed.copy(), owner.copy()
@@ -161,12 +161,12 @@ class Feed:
         return framed, owner
 
     def picks(self, view: View, count: int) -> np.ndarray:
-        """The objects to ask for; empty where the view shows none."""
+        """The objects to prompt for; empty if the view shows none."""
         area = np.bincount(view.owner.ravel(), minlength=len(view.parents) + 1)[1:]
-        present = np.flatnonzero(area >= LEAST)
+        present = np.flatnonzero(area >= MIN_PIXELS)
         if not len(present):
             return present
-        # Parts twice: they are the hardest.
+        # Parts count twice, because they are the hardest.
         twice = np.concatenate([present, present[view.parents[present] >= 0]])
         return self.rng.permutation(np.resize(self.rng.permutation(twice), count))
 
@@ -193,7 +193,7 @@ class Feed:
         return np.array([xs[at], ys[at]])
 
     def box(self, mask: np.ndarray) -> np.ndarray:
-        """Corners (2, 2) of a mask's box, each off by up to a tenth of the side or 20 px."""
+        """Corners (2, 2) of a mask's box, with noise of up to a tenth of the side or 20 px."""
         ys, xs = np.flatnonzero(mask.any(1)), np.flatnonzero(mask.any(0))
         corners = np.array([[xs[0], ys[0]], [xs[-1] + 1, ys[-1] + 1]], float)
         spread = np.minimum(self.rng.uniform(0, 0.1) * (corners[1] - corners[0]), 20)
@@ -254,7 +254,7 @@ def photometric(images: Tensor) -> Tensor:
 def correct(
     batch: Batch, points: Tensor, labels: Tensor, mask: Tensor
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """The next round's prompts: one click in an error of the mask (B * P, h, w) so far, and it."""
+    """The next round's prompts: a click in an error of the mask (B * P, h, w), and that mask."""
     every = torch.arange(len(mask))
     truth = (shares(batch.truths[every, batch.meant][:, None], mask)[:, 0] > 0.5).float()
     error = ((mask > 0) != (truth > 0)).float()
@@ -264,7 +264,7 @@ def correct(
     click = torch.stack([spot % size, spot // size], 1) * LOW + 0.5
     click = click + torch.tensor(origin(batch.corner))
     label = truth.flatten(1)[every, spot].long()
-    # Beside a box there is no filler: a click takes its place in the row either way.
+    # With a box there is no filler: either way a row grows by one click.
     points = torch.cat([click[:, None], points], 1)
     labels = torch.cat([label[:, None], labels], 1)
     return points, labels, mask[:, None]
@@ -278,9 +278,9 @@ def draw_spot(error: Tensor) -> Tensor:
 
 
 def choose(labels: Tensor, logits: Tensor, predicted_iou: Tensor, first: bool) -> Tensor:
-    """The mask to correct of each prompt, (N, 4, h, w) -> (N, h, w).
+    """The mask to correct for each prompt, (N, 4, h, w) -> (N, h, w).
 
-    After a lone click the best guess goes on, as a user would choose it.
+    After a single click it is the one with the best predicted IoU, which a user would choose.
     """
     lone = (labels == -1).any(1) & first
     chosen = torch.where(lone, predicted_iou[:, 1:].argmax(1) + 1, 0)

@@ -1,8 +1,8 @@
-"""Turn a nano for images of 256 px into one of today's 320 px, as a start for its training:
+"""Turn a nano for images of 256 px into one for 320 px, the size today, as a start for training:
 ``python -m examples.nano.grow OLD NEW.pt``.
 
-Positions are interpolated. So that the file stays below 8 MB, the decoder's MLPs lose the hidden
-channels that contribute least.
+Positions are interpolated. To keep the file below 8 MB, the hidden channels that contribute least
+are removed from the decoder's MLPs.
 """
 
 import argparse
@@ -18,7 +18,7 @@ from examples.nano.model import NANO, build_nano, read_weights, replace
 def grow(old: dict[str, Tensor]) -> nn.Module:
     """``build_nano()`` with the weights ``old``, fitted to its shapes.
 
-    Raises ValueError for weights whose prompts are not as wide.
+    Raises ValueError if the width of the prompts differs.
     """
     width = old["prompt_encoder.no_mask_embed.weight"].shape[1]
     if width != NANO.prompt_dim:
@@ -34,7 +34,7 @@ def grow(old: dict[str, Tensor]) -> nn.Module:
 
 
 def stretch(key: str, value: Tensor, shape: torch.Size) -> Tensor:
-    """Positions interpolated to ``shape``; other weights as they are."""
+    """Positions interpolated to ``shape``; other weights unchanged."""
     if key.endswith("pos_embed"):  # (1, H, W, C)
         value = F.interpolate(value.permute(0, 3, 1, 2), size=shape[1:3], mode="bicubic")
         return value.permute(0, 2, 3, 1)

@@ -1,4 +1,4 @@
-"""What the training minimises: the masks' loss, their predicted IoU's, and that of an edge head."""
+"""What the training minimises: losses of the masks, of their predicted IoU and of an edge head."""
 
 import torch
 import torch.nn.functional as F
@@ -14,8 +14,8 @@ def prompt_loss(
 
     logits (N, 4, h, w), predicted_iou (N, 4), truths (N, 3, H, W), weights (N, 3).
 
-    Output 0 answers alone. Of outputs 1 to 3 the best one learns, for each truth a click may
-    mean. The predicted IoU aims at the IoU to be expected over those truths.
+    Output 0 always learns. Of outputs 1 to 3, the best one learns, for each truth that a click may
+    mean. The target of the predicted IoU is the expected IoU over those truths.
     """
     loss, iou = mask_losses(logits, truths)
     single = (loss[:, 0] * weights).sum(1).mean()
@@ -31,8 +31,9 @@ def mask_losses(logits: Tensor, truths: Tensor) -> tuple[Tensor, Tensor]:
 
     logits (N, 4, h, w), truths (N, 3, H, W) of 0 and 1 -> loss and actual IoU, each (N, 4, 3).
 
-    Dice and IoU are of the masks a user gets, enlarged to the image. A truth rounded to the low
-    resolution and enlarged again has an IoU of 0.92 with itself, 0.83 below 160 px.
+    Dice and IoU are computed on the masks that a user gets, enlarged to the image. A truth that is
+    rounded to the low resolution and enlarged again has an IoU of 0.92 with itself, or 0.83 if the
+    object has fewer than 160 px.
     """
     focal = focal_loss(logits.flatten(2), shares(truths, logits).flatten(2).transpose(1, 2))
     enlarged = F.interpolate(logits, size=truths.shape[2:], mode="bilinear").flatten(2)
@@ -41,7 +42,7 @@ def mask_losses(logits: Tensor, truths: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def shares(truths: Tensor, logits: Tensor) -> Tensor:
-    """How much of each low-resolution pixel is inside; (N, n, H, W) -> (N, n, h, w)."""
+    """The share of each low-resolution pixel that is inside: (N, n, H, W) -> (N, n, h, w)."""
     return F.adaptive_avg_pool2d(truths, logits.shape[-2:])
 
 

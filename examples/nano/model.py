@@ -1,8 +1,8 @@
 """The nano model, and a forward pass for training that computes what Meta's classes compute.
 
-``build_nano()`` is an ordinary ``segment_anything.modeling.Sam``. ``encode`` and ``decode`` run
-its weights on whole batches, on crops too, with attention one head at a time and the transposed
-convolutions as matrix products. ``check()`` compares the two.
+``build_nano()`` returns an ordinary ``segment_anything.modeling.Sam``. ``encode`` and ``decode``
+run its weights on whole batches, also of crops, with attention one head at a time and the
+transposed convolutions as matrix products. ``check()`` compares the two.
 """
 
 import os
@@ -10,9 +10,9 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-# Before sam_mlx, which would otherwise halve torch's threads on Linux: see
-# sam_mlx/machine/linux.py.
-# The trainer's processes set theirs themselves and are as fast in either order.
+# torch comes before sam_mlx, which would otherwise halve torch's threads on Linux: see
+# sam_mlx/machine/linux.py. The trainer's processes set their own number of threads, and are equally
+# fast in either order.
 import torch
 import torch.nn.functional as F
 from safetensors.torch import load_file
@@ -75,7 +75,7 @@ def build_nano() -> Sam:
 
 
 def read_weights(path: Path) -> dict[str, Tensor]:
-    """State dict of a ``.pt``, or the one that a converted folder was made from."""
+    """The state dict in a ``.pt``, or the one that a converted folder was made from."""
     if path.suffix == ".pt":
         return torch.load(path, weights_only=True)
     weights = load_file(path / "model.safetensors")
@@ -88,14 +88,14 @@ def read_weights(path: Path) -> dict[str, Tensor]:
 
 
 def replace(value: dict, path: Path) -> None:
-    """Write to one side, then rename: a reader never sees half a file."""
+    """Write to a temporary file, then rename it: a reader never sees half a file."""
     part = path.with_suffix(".part")
     torch.save(value, part)
     os.replace(part, path)
 
 
 class HeadwiseAttention(torch.autograd.Function):
-    """softmax(q k^T + bias) v one head at a time, in place: the scores stay in the cache.
+    """softmax(q k^T + bias) v, one head at a time, in place: the scores stay in the cache.
 
     q, k, v (N, H * W, c), bias_h (N, H * W, H), bias_w (N, H * W, W) -> (N, H * W, c).
     """
@@ -167,13 +167,13 @@ def attend_in_windows(block: nn.Module, x: Tensor) -> Tensor:
 
 
 def relative(table: Tensor, n: int) -> Tensor:
-    """(n, n, C) offsets query - key; crops use the middle of the full image's table."""
+    """(n, n, C) for the offsets query - key; crops use the middle of the whole image's table."""
     away = torch.arange(n)[:, None] - torch.arange(n)[None]
     return table[away + len(table) // 2]
 
 
 def encode(encoder: ImageEncoderViT, images: Tensor, corner: tuple[int, int] = (0, 0)) -> Tensor:
-    """Normalised images (B, 3, S, S) whose top left token is ``corner`` (row, column) of the
+    """Normalised images (B, 3, S, S) whose top left token is at ``corner`` (row, column) of the
     whole image's frame -> image embeddings (B, C, h, w), h = w = S / patch size."""
     x = encoder.patch_embed(images)
     _, h, w, _ = x.shape
@@ -187,7 +187,7 @@ def encode(encoder: ImageEncoderViT, images: Tensor, corner: tuple[int, int] = (
 
 def encode_points(prompts: PromptEncoder, points: Tensor, labels: Tensor) -> Tensor:
     """points (N, T, 2) in pixels of the whole image's frame, labels (N, T): 1 or 0 for clicks, 2
-    and 3 for box corners, -1 for the filler Meta adds to clicks without a box -> (N, T, C)."""
+    and 3 for box corners, -1 for the filler that Meta adds to clicks without a box -> (N, T, C)."""
     place = prompts.pe_layer._pe_encoding((points + 0.5) / NANO.image_size)
     kinds = [prompts.not_a_point_embed.weight, *(e.weight for e in prompts.point_embeddings)]
     return place * (labels >= 0)[..., None] + torch.cat(kinds)[labels + 1]
@@ -200,7 +200,7 @@ def decode(
     mask_input: Tensor | None = None,
     corner: tuple[int, int] = (0, 0),
 ) -> tuple[Tensor, Tensor]:
-    """embeddings (B, C, h, w), sparse (B * P, T, C) with the P prompts of an image together,
+    """embeddings (B, C, h, w), sparse (B * P, T, C) with the P prompts of an image in a row,
     mask_input (B * P, 1, 4h, 4w) -> logits (B * P, 4, 4h, 4w), predicted IoU (B * P, 4)."""
     decoder, prompts = sam.mask_decoder, sam.prompt_encoder
     N, (B, _, h, w) = len(sparse), embeddings.shape
@@ -217,7 +217,7 @@ def decode(
     up = upscale(decoder.output_upscaling, source)  # (N, hw * 16, C / 8)
     mlps = decoder.output_hypernetworks_mlps
     hyper = torch.stack([mlp(tokens[:, 1 + i]) for i, mlp in enumerate(mlps)], 1)
-    # up first: its gradient is then contiguous, which GELU's backward wants.
+    # With up first its gradient is contiguous, as GELU's backward pass needs it.
     masks = (up @ hyper.transpose(1, 2)).view(N, h, w, 2, 2, 2, 2, 4)
     masks = masks.permute(0, 7, 1, 3, 5, 2, 4, 6).reshape(N, 4, 4 * h, 4 * w)
     return masks, decoder.iou_prediction_head(tokens[:, 0])
@@ -226,13 +226,12 @@ def decode(
 def two_way(
     transformer: TwoWayTransformer, image: Tensor, position: Tensor, tokens: Tensor
 ) -> tuple[Tensor, Tensor]:
-    """image (B, L, C), or (N, L, C) where masks are given; position (L, C); tokens (N, T, C)
+    """image (B, L, C), or (N, L, C) if masks are given; position (L, C); tokens (N, T, C)
     -> tokens (N, T, C), image (N, L, C).
 
-    There are few tokens and many pixels, so the tokens go through the pixels' projections, the
-    other way round: q (W x) = (W^T q) x, and sum_i a_i (W x_i) = W (sum_i a_i x_i). Nothing but the
-    scores and the image itself is made for each pixel, and the first layer has one image for all
-    prompts.
+    There are few tokens and many pixels, so the projections of the pixels are applied to the tokens
+    instead: q (W x) = (W^T q) x, and sum_i a_i (W x_i) = W (sum_i a_i x_i). Only the scores and the
+    image itself are computed for each pixel, and in the first layer all prompts share one image.
     """
     prompts = tokens
     for layer in transformer.layers:
@@ -259,7 +258,7 @@ def attend_to_each_other(layer: nn.Module, tokens: Tensor, prompts: Tensor) -> T
 def tokens_from_image(layer: nn.Module, queries: Tensor, image: Tensor, position: Tensor) -> Tensor:
     N, T, _ = queries.shape
     q = layer.q_proj(queries).view(N, T, layer.num_heads, -1)
-    # The bias of the keys adds the same to all scores of a query: softmax takes it out.
+    # The bias of the keys adds the same to all scores of a query, which softmax ignores.
     weights = scores(layer, q, layer.k_proj, image, position).softmax(-1)
     mean = weights.view(len(image), -1, image.shape[1]) @ image
     mean = mean.view(N, layer.num_heads, T, -1)
@@ -298,7 +297,7 @@ def scores(
 
 def upscale(layers: nn.Sequential, x: Tensor) -> Tensor:
     """x (N, hw, C) -> (N, hw * 4 * 4, C / 8): a 2x2 transposed convolution of stride 2 is one
-    matrix product for each position, with its 2x2 outputs beside each other."""
+    matrix product per position, whose 2x2 outputs are adjacent."""
     first, norm, gelu, second, _ = layers
     for conv in (first, second):
         weight = conv.weight.permute(0, 2, 3, 1)  # (in, 2, 2, out)
@@ -315,7 +314,7 @@ def check() -> float:
     """Largest difference between ``encode`` / ``decode`` and Meta's own forward pass."""
     sam = build_nano()
     for name, p in sam.named_parameters():
-        if "pos" in name:  # Meta starts them at zero, which would hide a mistake
+        if "pos" in name:  # Meta initialises them to zero, which would hide a mistake
             nn.init.normal_(p, std=0.3)
     images = torch.randn(1, 3, NANO.image_size, NANO.image_size)
     embeddings = sam.image_encoder(images)
@@ -334,7 +333,7 @@ def check() -> float:
 
 
 def with_box(points: Tensor, labels: Tensor, boxes: Tensor | None) -> tuple[Tensor, Tensor]:
-    """The points and labels of ``encode_points``, for clicks and boxes as Meta takes them."""
+    """Points and labels for ``encode_points``, from clicks and boxes as Meta takes them."""
     if boxes is None:
         filler = torch.full_like(points[:, :1], -0.5)
         return torch.cat([points, filler], 1), F.pad(labels, (0, 1), value=-1)

@@ -4,11 +4,11 @@ import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 
-RATES = 4e-3, 2e-3  # the highest, of Muon and of AdamW
+RATES = 4e-3, 2e-3  # the maximum for Muon and for AdamW
 RISE = 150  # steps
 FULL_RATE = 0.45  # share of the schedule before the learning rate falls
-FULL_RATE_LATER = 0.1  # the same in runs that go on from another
-LATER = 0.4  # of the highest rate, in those runs
+FULL_RATE_LATER = 0.1  # the same in runs that continue another
+LATER = 0.4  # factor of the rates in those runs
 
 
 def optimizers(sam: nn.Module, edge_head: nn.Module) -> list[torch.optim.Optimizer]:
@@ -24,9 +24,9 @@ def optimizers(sam: nn.Module, edge_head: nn.Module) -> list[torch.optim.Optimiz
 
 
 def learning_rate(highest: float, step: int, fraction: float, later: bool) -> float:
-    """The rate of a step of this schedule, of which a fraction is over.
+    """The learning rate at a step of this schedule, of which ``fraction`` is over.
 
-    It rises over the first steps, stays, and falls to zero at the end.
+    It rises over the first steps, stays constant, and falls to zero at the end.
     """
     warm = min(1.0, (step + 1) / RISE)
     start = FULL_RATE_LATER if later else FULL_RATE
@@ -48,7 +48,7 @@ class Muon(torch.optim.Muon):
             p.add_(update, alpha=-rate * scale)
 
     def updates(self, group: dict) -> list[Tensor]:
-        """Of this process's share of the matrices; zeros for the others."""
+        """The updates of this process's share of the matrices; zeros for the others."""
         params = group["params"]
         rank, world = (dist.get_rank(), dist.get_world_size()) if dist.is_initialized() else (0, 1)
         mine = sorted(range(len(params)), key=lambda i: params[i].numel())[rank::world]
@@ -64,7 +64,7 @@ class Muon(torch.optim.Muon):
 
 
 def summed(tensors: list[Tensor]) -> list[Tensor]:
-    """The sum of each over the processes."""
+    """The sum of each tensor over the processes."""
     if not dist.is_initialized() or dist.get_world_size() == 1:
         return tensors
     flat = torch.cat([tensor.flatten() for tensor in tensors])

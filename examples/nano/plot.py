@@ -1,4 +1,4 @@
-"""Draw the learning curve: ``python -m examples.nano.plot`` reads log.jsonl, writes curve.png."""
+"""Draw the learning curve from log.jsonl to curve.png: ``python -m examples.nano.plot``."""
 
 import argparse
 import json

@@ -2,7 +2,8 @@
 
 A scene is painted back to front. Each object is a shape with a texture, a lit relief and a
 shadow; it may carry parts, and parts of parts, so that one click has several right answers.
-``draw(seed)`` gives the compact form the trainer keeps in memory, ``scene(seed)`` whole masks.
+``draw(seed)`` returns the compact form that the trainer keeps in memory, ``scene(seed)`` whole
+masks.
 """
 
 from collections.abc import Callable
@@ -18,7 +19,7 @@ from scipy import ndimage
 SIZE = 256
 HELD_OUT = 10_000_000  # seeds from here on are for evaluation only
 MIN_AREA = 90  # visible pixels; smaller objects are under 1.5 patches of the encoder
-MOST = 250  # objects in a scene: their numbers are bytes
+MAX_OBJECTS = 250  # in a scene: their numbers are stored as bytes
 
 Shape = Callable[[Generator, ndarray, ndarray], ndarray]
 Box = tuple[int, int, int, int]  # x0, y0, x1, y1
@@ -59,7 +60,7 @@ def members(parents: ndarray) -> ndarray:
 
 
 def chain(parents: ndarray, k: int) -> list[int]:
-    """Object k, what it is a part of, and so on outwards."""
+    """Object k, the object it is a part of, and so on outwards."""
     out = []
     while k >= 0:
         out.append(k)
@@ -215,13 +216,13 @@ def texture(
     kind = rng.choice(TEXTURES, p=TEXTURE_ODDS)
     if kind == "flat":
         return np.broadcast_to(color, (*u.shape, 3)).copy()
-    # The second colour stays close enough for the object to look like one thing.
+    # The second colour is close to the first, so that the object looks like one thing.
     second = np.clip(color + rng.normal(0, 0.16 * strength, 3), 0, 1).astype(np.float32)
     return color + pattern(rng, kind, u, v)[..., None] * (second - color)
 
 
 def pattern(rng: Generator, kind: str, u: ndarray, v: ndarray) -> ndarray:
-    """How much of the second colour there is at each point, from 0 to 1."""
+    """The share of the second colour at each point, from 0 to 1."""
     if kind == "fade":
         return np.clip(0.5 + 0.5 * u, 0, 1)
     if kind == "stripes":
@@ -263,7 +264,7 @@ class Painter:
             self.strokes(int(rng.integers(2, 12)))
 
     def strokes(self, count: int) -> None:
-        """Thin lines that belong to nothing: clutter the model learns to leave alone."""
+        """Thin lines that belong to no object: clutter that the model learns to ignore."""
         rng = self.rng
         sheet = Image.new("L", (SIZE, SIZE))
         pen = ImageDraw.Draw(sheet)
@@ -291,11 +292,11 @@ class Painter:
         outline: bool | None = None,
         gap: float = 0.16,
     ) -> int:
-        """Paint one object and return its index, or -1 when nothing of it is in the frame."""
+        """Paint one object and return its index, or -1 if no part of it is in the frame."""
         rng = self.rng
         reach = radius * max(aspect, 1 / aspect) * 1.6 + 3
         box = self.clipped(around(center, reach), parent)
-        if len(self.parents) >= MOST or box is None:
+        if len(self.parents) >= MAX_OBJECTS or box is None:
             return -1
         stretch = np.float32(aspect)
         u, v = turned(box, center, radius, stretch, rng.uniform(0, 2 * np.pi))
@@ -316,7 +317,7 @@ class Painter:
         return self.lay(paint, box, coverage, parent, color)
 
     def clipped(self, box: Box, parent: int) -> Box | None:
-        """The part of a box that lies in its whole's, or None where that is next to nothing."""
+        """The part of a box that is inside its whole's box, or None if that is hardly anything."""
         x0, y0, x1, y1 = box
         if parent >= 0:
             (px0, py0, px1, py1), _ = self.footprints[parent]
@@ -324,7 +325,7 @@ class Painter:
         return None if x1 - x0 < 4 or y1 - y0 < 4 else (x0, y0, x1, y1)
 
     def within(self, parent: int, box: Box, coverage: ndarray) -> ndarray:
-        """A coverage in ``box``, of no more than that of the whole."""
+        """A coverage in ``box``, limited to that of the whole."""
         if parent < 0:
             return coverage
         x0, y0, x1, y1 = box
@@ -334,7 +335,7 @@ class Painter:
     def lit(
         self, paint: ndarray, distance: ndarray, pixels: np.float32, relief: float | None
     ) -> ndarray:
-        """The paint on a rounded surface in the scene's light."""
+        """The colours of a rounded surface in the scene's light."""
         rng = self.rng
         relief = self.relief * rng.uniform(0.3, 1.3) if relief is None else relief
         if relief <= 0.05:
@@ -351,7 +352,7 @@ class Painter:
     def cast(
         self, distance: ndarray, pixels: np.float32, box: Box, radius: float, parent: int
     ) -> None:
-        """Darken what lies beside the object, away from the light."""
+        """Darken what is next to the object, on the side away from the light."""
         x0, y0, _, _ = box
         soft = 2 + 0.15 * radius
         dark = np.clip(0.5 - distance * pixels / soft, 0, 1) * self.shadow
@@ -365,7 +366,7 @@ class Painter:
             self.rgb[top:bottom, left:right] *= 1 - part[..., None]
 
     def lay(self, paint: ndarray, box: Box, coverage: ndarray, parent: int, color: ndarray) -> int:
-        """Lay an object over the picture; its index."""
+        """Lay an object over the picture, and return its index."""
         x0, y0, x1, y1 = box
         view = np.s_[y0:y1, x0:x1]
         self.rgb[view] += coverage[..., None] * (paint - self.rgb[view])
@@ -381,7 +382,7 @@ class Painter:
     def random_object(
         self, center: ndarray, radius: float, parent: int = -1, level: int = 0, parts: float = 0.45
     ) -> int:
-        """An object of any shape and, with odds ``parts``, smaller objects on it."""
+        """An object of any shape and, with probability ``parts``, smaller objects on it."""
         rng = self.rng
         shape = SHAPES[rng.choice(len(SHAPES), p=SHAPE_ODDS)]
         aspect = np.exp(rng.normal(0, 0.22))
@@ -406,7 +407,7 @@ class Painter:
 
 
 def around(center: ndarray, reach: float) -> Box:
-    """The part of a square that lies in the frame."""
+    """The part of a square that is inside the frame."""
     x0, x1 = max(int(center[0] - reach), 0), min(int(center[0] + reach) + 1, SIZE)
     y0, y1 = max(int(center[1] - reach), 0), min(int(center[1] + reach) + 1, SIZE)
     return x0, y0, x1, y1
@@ -427,7 +428,7 @@ def turned(
 
 
 def pile(painter: Painter) -> None:
-    """Objects of all sizes over each other."""
+    """Objects of all sizes, overlapping."""
     rng = painter.rng
     painter.background()
     for radius in np.sort(np.exp(rng.uniform(np.log(8), np.log(75), rng.integers(4, 16))))[::-1]:
@@ -486,7 +487,7 @@ def minted(rng: Generator, u: ndarray, v: ndarray) -> ndarray:
 
 
 def emboss(painter: Painter, center: ndarray, radius: float) -> None:
-    """Light and dark relief inside a disc; it belongs to the disc."""
+    """Light and dark relief inside a disc, which is part of the disc."""
     rng = painter.rng
     x0, y0, x1, y1 = around(center, radius)
     if x1 - x0 < 4 or y1 - y0 < 4:
@@ -502,7 +503,7 @@ def emboss(painter: Painter, center: ndarray, radius: float) -> None:
 
 
 def embossing(rng: Generator, u: ndarray, v: ndarray, away: ndarray) -> ndarray:
-    """Height of a figure, some unevenness and, mostly, a rim."""
+    """Height of a figure, some unevenness and, usually, a rim."""
     figure = SHAPES[rng.choice(len(SHAPES), p=SHAPE_ODDS)]
     size = rng.uniform(0.4, 0.7)
     height = np.clip(-figure(rng, u / size, v / size) * 4, 0, 1)
@@ -572,7 +573,7 @@ def photograph(rng: Generator, rgb: ndarray) -> ndarray:
         sigma = rng.uniform(0.3, 1.1)
         rgb = ndimage.gaussian_filter(rgb, (sigma, sigma, 0), truncate=2.5)
     bright = np.partition(rgb[::4, ::4, :1].ravel(), -80)[-80]
-    rgb *= np.clip(rng.uniform(0.4, 0.9) / (bright + 1e-3), 1, 4)  # never all but black
+    rgb *= np.clip(rng.uniform(0.4, 0.9) / (bright + 1e-3), 1, 4)  # never almost black
     noise = rng.uniform(0, 0.04)
     grain = rng.standard_normal((SIZE, SIZE, 1 if rng.random() < 0.5 else 3), np.float32)
     rgb = rgb + grain * np.float32(noise)
@@ -581,8 +582,8 @@ def photograph(rng: Generator, rgb: ndarray) -> ndarray:
 
 
 def keep_visible(owner: ndarray, parents: list[int], areas: list[int]) -> tuple[ndarray, ndarray]:
-    """Hand the pixels of objects that are too small, too hidden, or all but equal to their whole
-    to that whole, and renumber the rest."""
+    """Give the pixels of objects that are too small, too hidden, or almost equal to their whole to
+    that whole, and renumber the rest."""
     target, wholes = heirs(visible_areas(owner, parents), parents, areas)
     n = len(parents)
     kept = np.flatnonzero(target == np.arange(n))
@@ -603,7 +604,7 @@ def visible_areas(owner: ndarray, parents: list[int]) -> ndarray:
 
 
 def heirs(area: ndarray, parents: list[int], areas: list[int]) -> tuple[ndarray, ndarray]:
-    """The object that each one's pixels go to, itself where it is kept, and the new wholes."""
+    """The object that gets the pixels of each one (itself if it is kept), and the new wholes."""
     wholes = np.array(parents, int)
     target = np.arange(len(parents))
     for k in range(len(parents)):

@@ -1,9 +1,9 @@
 """Train nano from scratch on generated scenes: ``python -m examples.nano.train --hours 2``.
 
 Two single-threaded processes share the gradients. The same command resumes after a stop; a
-finished run goes on with a new schedule when it is given ``--hours`` again. The schedule follows
-the clock: crops first (112 px, later 168), then whole images while the learning rate falls to zero
-(in runs that go on from another, every other step takes crops until the end).
+finished run continues with a new schedule when it is given ``--hours`` again. The schedule follows
+the clock: first crops (112 px, in later runs 168), then whole images while the learning rate falls
+to zero (in runs that continue another, every other step takes crops until the end).
 """
 
 import argparse
@@ -40,23 +40,23 @@ from examples.nano.model import (
 from examples.nano.optimiser import RATES, learning_rate, optimizers
 
 WINDOW = NANO.encoder.window * NANO.patch_size  # 56 pixels; a multiple of it needs no padding
-# A batch: pixels a side, images, prompts on each.
-CROPS = 2 * WINDOW, 10, 6  # while the basics are learnt
-LATER_CROPS = 3 * WINDOW, 4, 8  # for the runs that go on from the first
+# A batch: pixels per side, images, prompts per image.
+CROPS = 2 * WINDOW, 10, 6  # while the model learns the basics
+LATER_CROPS = 3 * WINDOW, 4, 8  # in runs that continue another
 WHOLE = NANO.image_size, 1, 12
 CROP_PHASE = 0.55  # share of the schedule on crops
-FULL_EVERY = 6  # meanwhile every sixth step takes whole images: far offsets, padded windows
-FULL_EVERY_LATER = 2  # in runs that go on, crops stay: three times as many prompts a second
+FULL_EVERY = 6  # until then every sixth step takes whole images: far offsets, padded windows
+FULL_EVERY_LATER = 2  # runs that continue another keep crops: three times the prompts per second
 ROUND_ODDS = [0.7, 0.2, 0.1]  # of no, one and two corrective clicks
-LARGEST_GRADIENT = 5  # norm
-# Products in bfloat16 are three times as fast as in float32 where the processor has them, and
-# slower where it has not.
+MAX_GRADIENT_NORM = 5
+# Products in bfloat16 are three times as fast as in float32 on processors that support them, and
+# slower on others.
 BFLOAT16 = torch.cpu.get_capabilities().get("amx_bf16", False)
 
 
 @dataclass
 class Progress:
-    """How far the training is. A segment is one schedule, from its first step to its end."""
+    """How far the training has come. A segment is one schedule, from its first step to its last."""
 
     hours: float  # of the segment's schedule
     elapsed: float = 0.0  # seconds of it that are over
@@ -93,7 +93,7 @@ class Log:
         self.begin(now)
 
     def begin(self, now: float) -> None:
-        """Means are from here on."""
+        """Start the means anew."""
         self.since, self.base_step = now, self.progress.step
         self.losses: list[float] = []
         self.hits: list[float] = []
@@ -133,7 +133,7 @@ class Trainer:
         self.stop = False
         self.sam = build_nano()
         learn_frequencies(self.sam)
-        # Helps the encoder along and is not part of the result: 4 x 4 edge logits per token.
+        # Helps the encoder to learn, and is not part of the result: 4 x 4 edge logits per token.
         self.edge_head = nn.Linear(NANO.prompt_dim, (NANO.patch_size // LOW) ** 2)
         self.optimizers = optimizers(self.sam, self.edge_head)
         self.params = [p for o in self.optimizers for p in o.param_groups[0]["params"]]
@@ -148,7 +148,7 @@ class Trainer:
         self.feed = Feed(rank, world, drawn)
 
     def resume(self, state: dict) -> int:
-        """Take over what ``save`` wrote; the number of scenes drawn until then."""
+        """Restore what ``save`` wrote, and return the number of scenes drawn until then."""
         self.sam.load_state_dict(state["sam"])
         self.edge_head.load_state_dict(state["edge_head"])
         self.average = state["average"]
@@ -172,14 +172,14 @@ class Trainer:
             self.set_rates()
             loss, hit = self.learn()
             now = time.time()
-            spent, last = min(now - last, 10), now  # a pause of the process does not count
+            spent, last = min(now - last, 10), now  # so that a suspended process loses no time
             progress.elapsed += spent
             progress.total += spent
             log.add(loss, hit, now)
             if now - saved > 180:
                 self.save()
                 saved = now
-            if self.test_is_due(spent) and progress.fraction < 1:  # the end has its own
+            if self.test_is_due(spent) and progress.fraction < 1:  # there is another one at the end
                 self.export()
                 log.write(**self.evaluate(self.args.test_scenes))
         self.save()
@@ -194,7 +194,7 @@ class Trainer:
             optimizer.param_groups[0]["lr"] = learning_rate(highest, *schedule)
 
     def learn(self) -> tuple[float, float]:
-        """One step; the loss and best IoU of this process."""
+        """Take one step, and return the loss and the best IoU of this process."""
         batch, images = self.next_batch()
         embeddings = self.embed(images * batch.framed, batch.corner)
         edges = edge_loss(self.edge_head(embeddings.permute(0, 2, 3, 1)), batch.edges)
@@ -212,18 +212,18 @@ class Trainer:
         return float(loss.detach()), float(hit.detach())
 
     def next_batch(self) -> tuple[Batch, Tensor]:
-        """A batch, and its images with their colours varied, normalised."""
+        """A batch, and its images with varied colours, normalised."""
         later = self.progress.later
         if self.progress.step % self.full_every():
             batch = self.feed.batch(*(LATER_CROPS if later else CROPS))
             images = photometric(batch.images)
-        else:  # in the colours they are drawn in: the crops teach the variety
+        else:  # in the colours of the scenes: the crops teach the variety
             batch = self.feed.batch(*WHOLE)
             images = batch.images.float()
         return batch, (images - self.sam.pixel_mean) / self.sam.pixel_std
 
     def full_every(self) -> int:
-        """One step in how many takes whole images."""
+        """N, where one in N steps takes whole images."""
         if self.progress.fraction < CROP_PHASE:
             return FULL_EVERY
         return FULL_EVERY_LATER if self.progress.later else 1
@@ -242,9 +242,9 @@ class Trainer:
         return logits.float(), quality.float()
 
     def prompt_losses(self, batch: Batch, embeddings: Tensor) -> tuple[list[Tensor], Tensor]:
-        """The loss of each round of prompts, and the best IoU of the first."""
+        """The loss of each round of prompts, and the best IoU of the first round."""
         points, labels, mask, weights = batch.points, batch.labels, None, batch.weights
-        # From the step number, so that no process waits for one with more rounds.
+        # Seeded by the step, so that all processes have equally many rounds.
         rng = np.random.default_rng([self.args.seed, self.progress.step])
         rounds = 1 + rng.choice(3, p=ROUND_ODDS)
         losses, hits = [], []
@@ -256,13 +256,13 @@ class Trainer:
             if r + 1 < rounds:
                 so_far = choose(labels, logits, quality, first=r == 0)
                 points, labels, mask = correct(batch, points, labels, so_far)
-                weights = F.one_hot(batch.meant, CHAIN).float()  # a correction says which
+                weights = F.one_hot(batch.meant, CHAIN).float()  # a correction tells which
         return losses, hits[0]
 
     def share(self) -> None:
-        """Average the gradients over the processes; agree on stopping."""
+        """Average the gradients over the processes, and agree on whether to stop."""
         for p in self.params:
-            if p.grad is None:  # the mask prompt's layers in a round without one
+            if p.grad is None:  # the layers for mask prompts, in a step without one
                 p.grad = torch.zeros_like(p)
         stop = torch.tensor([float(self.stop)])
         flat = torch.cat([p.grad.flatten() for p in self.params] + [stop])
@@ -270,21 +270,21 @@ class Trainer:
             dist.all_reduce(flat)
         self.stop = bool(flat[-1] > 0)
         flat = flat[:-1] / self.world
-        flat *= 1.0 / max(1.0, float(flat.norm()) / LARGEST_GRADIENT)
+        flat *= 1.0 / max(1.0, float(flat.norm()) / MAX_GRADIENT_NORM)
         flat = torch.nan_to_num(flat)
         for p, grad in zip(self.params, flat.split([p.numel() for p in self.params])):
             p.grad = grad.view_as(p)
 
     def follow(self) -> None:
-        """Move the average towards the weights."""
+        """Move the averaged weights towards the current ones."""
         decay = min(0.998, (1 + self.progress.step) / (20 + self.progress.step))
         for key, value in self.sam.state_dict().items():
             self.average[key].lerp_(value, 1 - decay)
 
     def test_is_due(self, spent: float) -> bool:
-        """Whether an evaluation fell into the last ``spent`` seconds.
+        """Whether an evaluation became due in the last ``spent`` seconds.
 
-        The clocks of the processes differ by a little: the first one's is everyone's.
+        The clocks of the processes differ slightly, so all use that of the first.
         """
         progress, period = self.progress, 60 * self.args.test_minutes
         due = progress.elapsed // period > (progress.elapsed - spent) // period
@@ -296,7 +296,7 @@ class Trainer:
         return bool(common[0])
 
     def evaluate(self, count: int) -> dict[str, float]:
-        """Each process measures its share of ``count`` held-out scenes, the first the coins."""
+        """Measure on ``count`` held-out scenes, divided among the processes, and on the coins."""
         seeds = range(scenes.HELD_OUT + self.rank, scenes.HELD_OUT + count, self.world)
         sam = build_nano()
         sam.load_state_dict(self.average)
@@ -328,7 +328,7 @@ class Trainer:
 
 
 def learn_frequencies(sam: nn.Module) -> None:
-    """Train those of the position code like any weight; Meta's class keeps them fixed."""
+    """Train the frequencies of the positional encoding; Meta's class keeps them fixed."""
     pe = sam.prompt_encoder.pe_layer
     frequencies = pe._buffers.pop("positional_encoding_gaussian_matrix")
     pe.positional_encoding_gaussian_matrix = nn.Parameter(frequencies)
@@ -364,7 +364,7 @@ def parse_args() -> argparse.Namespace:
     )
     parser.add_argument("--hours", type=float, default=2.0, help="length of the schedule")
     parser.add_argument(
-        "--init", type=Path, help="weights to go on from: a .pt, or a folder that convert wrote"
+        "--init", type=Path, help="weights to start from: a .pt, or a folder that convert wrote"
     )
     parser.add_argument("--out", type=Path, default=Path("runs/nano"))
     parser.add_argument("--processes", type=int, default=2)

@@ -1,5 +1,6 @@
-"""The benchmarks' scripts: each measurement that needs no ViT-B, and the table."""
+"""The benchmarks: each measurement that needs no ViT-B, and the table."""
 
+import importlib
 import json
 import subprocess
 import sys
@@ -7,38 +8,60 @@ from ast import literal_eval
 
 import pytest
 
-FOLDER = "examples/benchmarks"
+from examples.benchmarks import run
+from tests.support.source import ROOT
+
+FOLDER = ROOT / "examples" / "benchmarks"
+CALLED_BY_RUN = {"bench_mlx_examples", "bench_sam_mlx", "bench_torch", "prepare"}
+BENCHMARKS = sorted({path.stem for path in FOLDER.glob("*.py")} - {"loop"})
+PLATE = "examples/images/plate.png"
 
 
-def measure(script: str, measurement: str, model: str) -> dict:
+def output(name: str, *arguments: str) -> str:
+    """What a benchmark prints, run as the README says."""
+    command = [sys.executable, "-m", f"examples.benchmarks.{name}", *arguments]
+    return subprocess.run(
+        command, cwd=ROOT, stdout=subprocess.PIPE, text=True, check=True, env={"PATH": ""}
+    ).stdout
+
+
+@pytest.mark.parametrize("name", BENCHMARKS)
+def test_benchmarks_are_run_as_modules(name):
+    module = importlib.import_module(f"examples.benchmarks.{name}")
+    assert callable(module.main)
+    command = f"python -m examples.benchmarks.{name}"
+    assert name in CALLED_BY_RUN or command in module.__doc__
+    assert name in CALLED_BY_RUN | {"web_pictures"} or command in (FOLDER / "README.md").read_text()
+
+
+def test_no_document_runs_them_as_scripts():
+    documents = [*ROOT.glob("*.md"), *ROOT.glob("docs/*.md"), *ROOT.glob("examples/**/*.md")]
+    documents += ROOT.glob("examples/**/*.py")
+    assert [p for p in documents if "python examples/benchmarks" in p.read_text()] == []
+
+
+def measure(name: str, measurement: str, model: str) -> dict:
     options = {
         "model": model,
-        "image": "examples/images/plate.png",
+        "image": PLATE,
         "dtype": "float32",
         "repeats": "2",
         "seconds": "5",
         "points-per-side": "2",
     }
-    command = [sys.executable, f"{FOLDER}/{script}", measurement]
-    command += [part for name, value in options.items() for part in (f"--{name}", value)]
-    done = subprocess.run(
-        command, stdout=subprocess.PIPE, check=True, env={"PYTHONPATH": ".", "PATH": ""}
-    )
-    return json.loads(done.stdout.splitlines()[-1])
+    flags = [part for option, value in options.items() for part in (f"--{option}", value)]
+    return json.loads(output(name, measurement, *flags).splitlines()[-1])
 
 
 @pytest.mark.parametrize("measurement", ["set_image", "automatic", "upscale", "load", "import"])
 def test_measurements_with_nano(measurement):
-    figures = measure("bench_sam_mlx.py", measurement, "nano")
+    figures = measure("bench_sam_mlx", measurement, "nano")
     assert 0 < figures["seconds"] < 60 and 1 <= figures["repeats"] <= 2
     assert figures["peak_mb"] > 10
     assert (figures["masks"] is not None) == (measurement == "automatic")
 
 
-def test_table(monkeypatch):
-    monkeypatch.syspath_prepend(FOLDER)
-    import run
-
+def test_table():
     figures = {
         ("upscale", "sam_mlx"): {"seconds": 0.01, "peak_mb": 100},
         ("upscale", "PyTorch"): {"seconds": 0.04, "peak_mb": 1000},
@@ -55,15 +78,8 @@ def test_table(monkeypatch):
 
 
 def test_precision():
-    command = [sys.executable, f"{FOLDER}/precision.py", "nano", "examples/images/plate.png"]
-    done = subprocess.run(
-        [*command, "--dtypes", "float32"],
-        stdout=subprocess.PIPE,
-        text=True,
-        check=True,
-        env={"PYTHONPATH": ".", "PATH": ""},
-    )
-    rows = [line.split("|")[1:-1] for line in done.stdout.splitlines()[2:]]
+    lines = output("precision", "nano", PLATE, "--dtypes", "float32").splitlines()
+    rows = [line.split("|")[1:-1] for line in lines[2:]]
     names = [row[0].strip() for row in rows]
     assert names == ["float32", "float32, encoder in 8 bits"]
     sizes = [float(row[1].split()[0]) for row in rows]
@@ -75,35 +91,22 @@ def test_precision():
 
 def test_scale(tmp_path):
     pytest.importorskip("matplotlib")
-    command = [sys.executable, f"{FOLDER}/scale.py", str(tmp_path / "scale.png")]
-    env = {"PYTHONPATH": ".", "PATH": "", "HOME": str(tmp_path)}
-    done = subprocess.run(
-        [*command, "--largest", "1"], stdout=subprocess.PIPE, text=True, check=True, env=env
-    )
-    assert [line.split(":")[0] for line in done.stdout.splitlines()] == ["prompts 1", "batch 1"]
+    lines = output("scale", str(tmp_path / "scale.png"), "--largest", "1").splitlines()
+    assert [line.split(":")[0] for line in lines] == ["prompts 1", "batch 1"]
     assert (tmp_path / "scale.png").stat().st_size > 1000
 
 
 def test_compat():
-    command = [sys.executable, f"{FOLDER}/compat.py", "--rounds", "1"]
-    done = subprocess.run(
-        command, stdout=subprocess.PIPE, text=True, check=True, env={"PYTHONPATH": ".", "PATH": ""}
-    )
-    names = [line.split("  ")[0] for line in done.stdout.splitlines()[1:]]
+    lines = output("compat", "--rounds", "1").splitlines()
+    names = [line.split("  ")[0] for line in lines[1:]]
     assert names == ["sam_mlx", "sam_mlx.compat", "features as a tensor", "predict_torch"]
 
 
 def test_automatic_masks_of_both_sides():
-    """The benchmark runs, and both sides find the same."""
-    command = [sys.executable, "-m", "examples.benchmarks.automatic_masks"]
-    command += ["examples/images/plate.png", "--points-per-side", "4"]
-    done = subprocess.run(
-        [*command, "--pred-iou-thresh", "0.3", "--stability-score-thresh", "0.3"],
-        stdout=subprocess.PIPE,
-        text=True,
-        check=True,
-    )
-    sides = [literal_eval(line.split(maxsplit=1)[1]) for line in done.stdout.splitlines()]
+    """The benchmark runs, and both sides find the same masks."""
+    thresholds = ["--pred-iou-thresh", "0.3", "--stability-score-thresh", "0.3"]
+    lines = output("automatic_masks", PLATE, "--points-per-side", "4", *thresholds).splitlines()
+    sides = [literal_eval(line.split(maxsplit=1)[1]) for line in lines]
     assert len(sides) == 2 and all(0 < side["seconds"] < 60 for side in sides)
     assert sides[0]["masks"] == sides[1]["masks"] > 0
     assert sides[0]["area"] == sides[1]["area"]

@@ -82,7 +82,7 @@ def test_mask_equals_pythons(program, exported, model, tmp_path, size, points, b
     )
     best = scores.argmax()
     assert float(done.stdout.split()[-1]) == pytest.approx(scores[best], abs=1e-4)
-    # Another BLAS adds in another order: of one picture, one pixel changed its sign.
+    # Another BLAS adds in another order, which changed the sign of one pixel of one picture.
     differing = (mask > 0) != (logits[best] > 0)
     assert np.abs(logits[best][differing]).max(initial=0) < 1e-4 * np.abs(logits[best]).max()
 

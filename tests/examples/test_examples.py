@@ -1,4 +1,4 @@
-"""The examples, each run as a reader runs it, and what it wrote held against the package."""
+"""The examples: each is run as a reader runs it, and its output compared with the package's."""
 
 import contextlib
 import csv
@@ -24,7 +24,7 @@ SCRIPTS = sorted(FOLDER.glob("*.py"))
 
 
 def run(script: Path, folder: Path, *arguments: str) -> subprocess.CompletedProcess:
-    """The script in ``folder``, which says in one line what it made."""
+    """Run the script in ``folder``; it prints one line that says what it wrote."""
     done = subprocess.run(
         [sys.executable, str(script), *arguments],
         cwd=folder,
@@ -40,7 +40,7 @@ def run(script: Path, folder: Path, *arguments: str) -> subprocess.CompletedProc
 
 
 def read(path: Path) -> np.ndarray:
-    """A mask's PNG."""
+    """The mask in a PNG."""
     mask = np.asarray(Image.open(path))
     assert mask.dtype == bool
     return mask
@@ -62,7 +62,7 @@ def predictor() -> SamPredictor:
 
 @pytest.fixture(scope="module")
 def coins(predictor) -> SamPredictor:
-    """A predictor of its own, so that no check changes another's picture."""
+    """A separate predictor, so that no check changes the picture of another."""
     of_coins = SamPredictor(predictor.model)
     of_coins.set_image(COINS)
     return of_coins
@@ -75,7 +75,7 @@ def generator(predictor) -> SamAutomaticMaskGenerator:
 
 @pytest.fixture(scope="module")
 def answers(generator) -> MaskPredictions:
-    """All of the model's answers, also those that no script asks for."""
+    """All answers of the model, including those that no script selects."""
     return generator.predict(COINS, keep_iou=0)
 
 
@@ -83,7 +83,7 @@ def check_one_click(folder, request):
     masks, scores, _ = request.getfixturevalue("coins").predict([[138, 53]], [1])
     mask = read(folder / "one_click.png")
     np.testing.assert_array_equal(mask, masks[np.argsort(scores)[-1]])
-    # One coin: a disc around the click, which fills pi / 4 of its box.
+    # One coin: a disc around the click, which covers pi / 4 of its box.
     x0, y0, x1, y1 = box(mask)
     assert (x0 + x1) / 2 == pytest.approx(138, abs=3) and (y0 + y1) / 2 == pytest.approx(53, abs=3)
     assert mask.sum() / ((x1 - x0 + 1) * (y1 - y0 + 1)) == pytest.approx(np.pi / 4, abs=0.02)
@@ -95,7 +95,7 @@ def check_boxes_from_a_detector(folder, request):
     for i, given in enumerate(boxes):
         expected, _, _ = request.getfixturevalue("coins").predict(box=given, multimask_output=False)
         mask = read(folder / f"box_{i}.png")
-        assert iou(mask, expected[0]) > 0.99  # a batch may round otherwise than a single prompt
+        assert iou(mask, expected[0]) > 0.99  # a batch may round differently than a single prompt
         np.testing.assert_allclose(box(mask), given, atol=5)
 
 
@@ -173,7 +173,7 @@ def check_thresholds(folder, request):
     np.testing.assert_array_equal(np.array(saved.logits), np.array(answers.logits)[kept])
     rows = list(csv.DictReader((folder / "thresholds.csv").open()))
     counts = [int(row["masks"]) for row in rows]
-    # The pairs are listed from few masks to many, beginning with the original's defaults.
+    # The pairs are ordered from few masks to many, beginning with the original's defaults.
     assert counts == sorted(set(counts)) and len(counts) == 5
     assert counts[0] == len(generator.generate(COINS))
     for row, count in zip(rows[1:], counts[1:]):
@@ -191,7 +191,7 @@ def check_refine(folder, request):
     expected, _, _ = predictor.predict(clicks, [1, 1], mask_input=logits[best : best + 1], **single)
     refined = read(folder / "refined.png")
     np.testing.assert_array_equal(refined, expected[0])
-    # The whole pill, as a box around it gives it. Neither the first click nor both clicks alone do.
+    # The whole pill, as with a box around it. Neither the first click nor both clicks find it.
     pill, _, _ = predictor.predict(box=[148, 174, 224, 253], **single)
     without, _, _ = predictor.predict(clicks, [1, 1], **single)
     assert iou(refined, pill[0]) > 0.95

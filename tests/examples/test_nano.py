@@ -1,4 +1,4 @@
-"""The checkpoint that ships with the package: it loads from a wheel, its masks mean something."""
+"""The checkpoint that ships with the package loads from a wheel, and its masks are good."""
 
 import subprocess
 import sys
@@ -51,7 +51,7 @@ def test_parity_with_the_original(nano, name, forms, plain):
 
 
 # What the shipped checkpoint reaches on these scenes, less 0.01.
-LEAST = {
+MIN_FIGURES = {
     "best": 0.825,
     "chosen": 0.770,
     "box": 0.830,
@@ -64,8 +64,8 @@ LEAST = {
 def test_quality_on_held_out_scenes(nano):
     """The first 12 of the scenes of ``examples/nano/evaluate.py``, and the coins photograph."""
     figures = evaluate.measure(SamPredictor(nano), range(scenes.HELD_OUT, scenes.HELD_OUT + 12))
-    for name, least in LEAST.items():
-        assert figures[name] >= least, figures
+    for name, bound in MIN_FIGURES.items():
+        assert figures[name] >= bound, figures
     assert figures["three_clicks"] > figures["chosen"]
 
 
@@ -75,7 +75,7 @@ def test_training_computes_what_the_original_computes():
 
 
 def test_training_aims_at_the_masks_that_predict_gives():
-    """But for the way there: predict enlarges to the model's image and then reduces."""
+    """Up to rounding: predict enlarges masks to the model's image first, and then reduces them."""
     logits = smooth_noise(2, 4, 160)
     truths = (smooth_noise(2, 3, 256) > 0).float()
     _, actual = mask_losses(logits, truths)
@@ -95,7 +95,7 @@ def test_two_processes_share_the_steps_of_muon(tmp_path):
 
 
 def compare_muon(rank, rendezvous):
-    """The training's Muon beside PyTorch's, which rounds its products to bfloat16."""
+    """The training's Muon compared with PyTorch's, which rounds its products to bfloat16."""
     method = f"file://{rendezvous}"
     torch.distributed.init_process_group("gloo", init_method=method, rank=rank, world_size=2)
     torch.manual_seed(0)
@@ -125,7 +125,7 @@ def test_growing_keeps_what_the_former_model_knows():
     tables = [k for k, v in new.items() if "rel_pos" in k and len(v) > 63]
     former.update(dict.fromkeys(tables, ramp))
     former["image_encoder.pos_embed"] = torch.linspace(0, 1, 128).expand(1, 32, 32, -1)
-    for layer in (0, 1):  # 80 channels more, half of them without a way in, half without one out
+    for layer in (0, 1):  # 80 more channels, half of them without inputs, half without outputs
         mlp = f"mask_decoder.transformer.layers.{layer}.mlp."
         ways_in, ways_out = torch.randn(256, 128), torch.randn(128, 256)
         ways_in[10:50], ways_out[:, 100:140] = 0, 0
@@ -140,7 +140,7 @@ def test_growing_keeps_what_the_former_model_knows():
         assert torch.allclose(block.mlp(x), expected, rtol=0, atol=1e-4)
     grown = grown.state_dict()
     assert len(tables) == 4
-    for key in tables:  # a ramp stays one, but for its two ends
+    for key in tables:  # a ramp stays a ramp, except at its two ends
         steps = grown[key][1:-1].diff(dim=0)
         assert torch.allclose(steps, torch.full_like(steps, 2 / 62 * 63 / 79), rtol=0, atol=1e-5)
     place = grown["image_encoder.pos_embed"]

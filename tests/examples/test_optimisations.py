@@ -1,4 +1,4 @@
-"""Each optimisation computes what its plain form does."""
+"""Each optimisation computes what its plain form computes."""
 
 import mlx.core as mx
 import pytest
@@ -14,4 +14,4 @@ def test_the_plain_form(case):
     assert plain.shape == used.shape
     scale = max(1.0, mx.abs(plain).max().item())
     worst = mx.abs(plain - used).max().item() / scale
-    assert worst <= case.bound  # 5e-7 but for the positional encoding
+    assert worst <= case.bound  # 5e-7 measured, except for the positional encoding

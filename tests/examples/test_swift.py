@@ -1,4 +1,4 @@
-"""The Swift package's part without MLX: built and tested against what Python computes here."""
+"""The part of the Swift package without MLX, built and compared with what Python computes here."""
 
 import json
 import os
@@ -34,16 +34,16 @@ def test_plain_part_equals_python(tmp_path):
     predictor.set_image(ROOT / "examples" / "images" / "plate.png")
     write_vectors(tmp_path, predictor)
     export(predictor.model, tmp_path / "export", points=[1, 4])
-    # A build that lies there already saves half a minute: SAM_SWIFT_BUILD names its folder.
+    # SAM_SWIFT_BUILD names the folder of an existing build, which saves half a minute.
     build = os.environ.get("SAM_SWIFT_BUILD", str(tmp_path / "build"))
     arguments = ["--package-path", str(ROOT), "--scratch-path", build]
-    # Optimised: pixel by pixel, a debug build takes twenty times as long.
+    # Optimised: a debug build takes twenty times as long for each pixel.
     run("swift", "test", *arguments, "-Xswiftc", "-O", SAM_VECTORS=str(tmp_path))
     check_pictures(tmp_path)
 
 
 def check_pictures(folder: Path) -> None:
-    """What Swift wrote, read by Pillow."""
+    """Pillow reads what Swift wrote."""
     expected = np.array(Image.open(folder / "resized7.ppm"))
     assert (np.array(Image.open(folder / "written.ppm")) == expected).all()
     rgba = np.array(Image.open(folder / "written-rgba.png"))
@@ -107,7 +107,7 @@ def test_sources_are_formatted():
 
 
 def test_views_parse():
-    """They need SwiftUI to compile."""
+    """They are not compiled, because that needs SwiftUI."""
     views = [str(path) for path in SOURCES if path.is_relative_to(FOLDER / "Demo")]
     assert len(views) >= 5
     for view in views:

@@ -1,9 +1,9 @@
-"""The Swift package on MLX, beside ``SamPredictor`` on the same version of MLX.
+"""The Swift package on MLX, compared with ``SamPredictor`` on the same version of MLX.
 
-    MLX_SWIFT=folder pytest tests/examples/test_swift_whole.py
+    MLX_SWIFT=FOLDER pytest tests/examples/test_swift_whole.py
 
-The folder holds the sources of mlx-swift with its submodules; on Linux they are built for the CPU,
-which takes four minutes on two cores. SWIFT_BUILD names a folder that keeps what was built.
+FOLDER has the sources of mlx-swift with its submodules. On Linux they are built for the CPU, which
+takes four minutes on two cores. SWIFT_BUILD names a folder in which to keep the build.
 """
 
 import json
@@ -30,14 +30,14 @@ SUITES = "SegmentAnythingTests"
 pytestmark = [
     pytest.mark.skipif(shutil.which("swift") is None, reason="not installed: swift"),
     pytest.mark.skipif(
-        SOURCES is None, reason="MLX_SWIFT names no folder with mlx-swift's sources"
+        SOURCES is None, reason="MLX_SWIFT does not name a folder with mlx-swift's sources"
     ),
 ]
 
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory) -> Path:
-    """What an environment with the app's MLX exports and finds."""
+    """The export and the masks of an environment with the app's MLX."""
     folder = tmp_path_factory.mktemp("whole")
     environment = folder / "environment"
     subprocess.run([sys.executable, "-m", "venv", str(environment)], check=True)
@@ -74,7 +74,7 @@ def test_equals_sam_predictor(folder):
     built = subprocess.run(["swift", "build", *command[2:], "-c", "release"], **quietly)
     assert built.returncode == 0, built.stdout[-6000:]
 
-    # What Swift saved is read here.
+    # Python reads what Swift saved.
     whole = json.loads((folder / "whole.json").read_text())
     case = whole["cases"][whole["ofEmbedding"]]
     predictor = SamPredictor.from_pretrained("nano")

@@ -1,4 +1,4 @@
-"""What Python computes, as files that the Swift package's tests compare themselves with."""
+"""Writes what Python computes to files, with which the Swift package's tests compare theirs."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from sam_mlx import SamPredictor, transforms
 from sam_mlx.export.graphs import measure
 from sam_mlx.masks import compress_rle, encode_rle, rle_area
 
-# height, width; the model's side of 320 is nano's.
+# height, width; nano's model side is 320.
 SIZES = [
     (1, 1), (1, 2), (2, 1), (3, 5), (7, 320), (320, 320), (319, 321), (37, 2000), (2000, 37),
     (1, 700), (700, 1), (100, 100), (640, 640), (480, 641), (333, 120), (961, 640), (641, 1),
@@ -42,11 +42,11 @@ def write_vectors(folder: Path, predictor: SamPredictor) -> None:
 def resize(folder: Path, rng: np.random.Generator, height: int, width: int, i: int) -> dict:
     side = (320, 64, 1024)[i % 3] if max(height, width) < 400 else 320
     image = rng.integers(0, 256, (height, width, 3), np.uint8)
-    if i % 2:  # extremes, where rounding could leave a byte
+    if i % 2:  # extreme values, where rounding could overflow a byte
         image = image // 128 * 255
     new_height, new_width = transforms.preprocess_shape((height, width), side)
-    # One axis at a time: Pillow 13 begins with the height in some tall pictures, those before
-    # it, and SAM's training, always with the width.
+    # One axis at a time: Pillow 13 begins with the height for some tall pictures; earlier versions,
+    # and SAM's training, always begin with the width.
     narrowed = transforms.resize_image(image, (height, new_width))
     resized = transforms.resize_image(narrowed, (new_height, new_width))
     Image.fromarray(image).save(folder / f"resize{i}.ppm")
@@ -55,7 +55,7 @@ def resize(folder: Path, rng: np.random.Generator, height: int, width: int, i: i
 
 
 def masks(folder: Path, rng: np.random.Generator, predictor: SamPredictor) -> list[dict]:
-    """Predictions of the model on pictures of many sizes, and noise in the sizes of ViT-B."""
+    """Predictions of the model on pictures of many sizes, and noise at the sizes of ViT-B."""
     embedding, config = predictor.get_image_embedding(), predictor.model.config
     S, n = config.image_size, config.mask_size
     found = []

@@ -1,6 +1,6 @@
-"""An export of nano, pictures, and what ``SamPredictor`` finds: ``swift_whole.py FOLDER``.
+"""Writes an export of nano, pictures, and the masks of ``SamPredictor``: ``swift_whole.py FOLDER``.
 
-Run where MLX is of the version in mlx-swift, for the Swift package's tests of the whole.
+It must run with the MLX version of mlx-swift. The Swift package's tests on MLX read the files.
 """
 
 import json
@@ -17,7 +17,7 @@ SIZES = [(41, 63), (77, 30), (200, 333), (1, 50)]  # height, width
 
 
 def prompts(height: int, width: int, rng: np.random.Generator) -> list[dict]:
-    """One to four points, a box, both."""
+    """One to four points, a box, and both."""
     found = []
     for n in (1, 2, 3, 4):
         points = [
