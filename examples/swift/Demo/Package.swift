@@ -1,7 +1,7 @@
 // swift-tools-version: 6.0
 import PackageDescription
 
-// The app's views, and the app for a Mac: open this folder in Xcode and run the scheme "Demo".
+// The app's views, and the app for Macs: open this folder in Xcode and run the scheme "Demo".
 // SegmentDemo.swiftpm is the app for iPhone and iPad.
 let infoPlist = Context.packageDirectory + "/Sources/Demo/Info.plist"
 
@@ -24,8 +24,8 @@ let package = Package(
             name: "Demo",
             dependencies: ["DemoViews"],
             exclude: ["Info.plist"],
-            // A program without a bundle has its property list inside: the system's photo picker
-            // asks for an identifier.
+            // The photo picker needs the app's identifier, so the property list of a program without
+            // a bundle is linked into it.
             linkerSettings: [
                 .unsafeFlags(
                     ["-sectcreate", "__TEXT", "__info_plist", infoPlist].flatMap {

@@ -1,4 +1,4 @@
-// The object alone, as a picture with alpha. Compiled everywhere.
+// The object alone, as a picture with alpha. Always compiled.
 import DemoModel
 import Foundation
 import SegmentAnythingImaging

@@ -1,4 +1,4 @@
-// An encoded picture as a file. Compiled where MLX is, parsed elsewhere.
+// An encoded picture as a file. Compiled with MLX, and only parsed without.
 #if canImport(SegmentAnything)
     import Foundation
     import SegmentAnything

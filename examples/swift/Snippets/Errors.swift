@@ -1,4 +1,4 @@
-// Errors are values. Compiled everywhere.
+// Errors are values. Always compiled.
 import Foundation
 import SegmentAnythingImaging
 

@@ -1,4 +1,4 @@
-// From an exported folder to a mask. Compiled where MLX is, parsed elsewhere.
+// From an exported folder to a mask. Compiled with MLX, and only parsed without.
 #if canImport(SegmentAnything)
     import Foundation
     import SegmentAnything

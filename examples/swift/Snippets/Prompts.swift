@@ -1,4 +1,4 @@
-// More than a point. Compiled where MLX is, parsed elsewhere.
+// More than a point. Compiled with MLX, and only parsed without.
 #if canImport(SegmentAnything)
     import SegmentAnything
 

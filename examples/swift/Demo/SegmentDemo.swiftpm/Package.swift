@@ -2,7 +2,7 @@
 import AppleProductTypes
 import PackageDescription
 
-// The app for iPhone and iPad: open this package in Xcode, choose your team, run on a device.
+// The app for iPhone and iPad: open this package in Xcode, choose your team, and run on a device.
 let package = Package(
     name: "SegmentDemo",
     platforms: [.iOS("17.0")],

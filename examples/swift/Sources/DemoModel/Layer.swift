@@ -3,16 +3,16 @@ import SegmentAnythingImaging
 
 /// Pixels with alpha, to be drawn or saved. Any thread may use it.
 public struct Layer: Sendable, Equatable {
-    /// Red, green, blue and alpha, row by row; the colours are multiplied by alpha.
+    /// Red, green, blue and alpha, row by row, premultiplied.
     public let rgba: [UInt8]
-    /// Pixels.
+    /// The width in pixels.
     public let width: Int
-    /// Pixels.
+    /// The height in pixels.
     public let height: Int
 
-    /// The object alone, cut to its bounds; transparent where the mask is not set. `nil` for an
-    /// empty mask. Alpha is 0 or 255, so the colours are the same multiplied by it or not, and
-    /// what is transparent holds nothing of the picture.
+    /// The object alone, cropped to its bounds and transparent where the mask is not set. `nil` for
+    /// an empty mask. Alpha is 0 or 255, so premultiplied colours equal plain ones, and transparent
+    /// pixels contain nothing of the picture.
     public static func cutOut(of picture: RGBImage, mask: Mask) -> Layer? {
         precondition(picture.width == mask.width && picture.height == mask.height)
         guard let bounds = mask.bounds else { return nil }
@@ -27,14 +27,14 @@ public struct Layer: Sendable, Equatable {
         return Layer(rgba: rgba, width: x1 - x0 + 1, height: y1 - y0 + 1)
     }
 
-    /// The mask lit in a colour (red, green, blue) of half opacity, to lie over the picture.
+    /// The mask in a colour (red, green, blue) at half opacity, to be drawn over the picture.
     public static func light(_ mask: Mask, colour: [UInt8] = [30, 144, 255]) -> Layer {
         let lit = colour.map { UInt8((Int($0) * 128 + 127) / 255) } + [128]
         let rgba = mask.bits.flatMap { $0 ? lit : [0, 0, 0, 0] }
         return Layer(rgba: rgba, width: mask.width, height: mask.height)
     }
 
-    /// As a PNG file, which has colours that alpha is not multiplied into.
+    /// The contents of a PNG file, whose colours are not premultiplied.
     public var png: Data {
         var plain = rgba
         for i in stride(from: 0, to: plain.count, by: 4) where (1..<255).contains(plain[i + 3]) {

@@ -1,20 +1,20 @@
 import SegmentAnythingImaging
 
-/// What has been said about the object so far. Any thread may use it.
+/// The points and the box that describe an object so far. Any thread may use it.
 public struct Prompt: Sendable, Equatable {
-    /// In pixels of the picture, in the order they were set.
+    /// The points in pixels of the picture, in the order in which they were set.
     public var points: [PixelPoint] = []
-    /// In pixels of the picture.
+    /// The box in pixels of the picture.
     public var box: PixelBox?
 
-    /// Nothing said yet.
+    /// A prompt without points and box.
     public init() {}
 
-    /// Whether nothing has been said.
+    /// Whether there are neither points nor a box.
     public var isEmpty: Bool { points.isEmpty && box == nil }
 }
 
-/// The prompts of one picture in the order they came, for undo and redo.
+/// The prompts of one picture in chronological order, for undo and redo.
 struct History {
     private var prompts = [Prompt()]
     private var place = 0
@@ -32,7 +32,7 @@ struct History {
     mutating func undo() { place = max(place - 1, 0) }
     mutating func redo() { place = min(place + 1, prompts.count - 1) }
 
-    /// Takes a prompt out that nothing could be found for, where it is still the current one.
+    /// Removes a prompt that could not be answered, if it is still the current one.
     mutating func drop(_ prompt: Prompt) {
         guard canUndo, prompt == current else { return }
         prompts.remove(at: place)

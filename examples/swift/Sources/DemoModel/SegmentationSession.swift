@@ -2,37 +2,37 @@ import Foundation
 import Observation
 import SegmentAnythingImaging
 
-/// What an app shows and does around one picture: everything but the drawing. It belongs to the
-/// main thread; the model computes elsewhere.
+/// What an app shows and does with one picture, except for drawing it. It belongs to the main thread;
+/// the model computes elsewhere.
 ///
-/// Requests overtake: another picture ends the encoding of the one before, another prompt the
-/// prediction before, and only the latest answer is shown.
+/// Newer requests replace older ones: a new picture cancels the encoding of the previous one, a new
+/// prompt cancels the previous prediction, and only the latest answer is shown.
 @MainActor @Observable public final class SegmentationSession {
-    /// How far the picture is.
+    /// The state of the picture.
     public enum Phase: Sendable, Equatable {
         /// There is no picture.
         case empty
-        /// The picture is shown and being encoded; prompts are kept until it is.
+        /// The picture is shown and is being encoded; prompts wait until it is.
         case encoding
-        /// Prompts are answered at once.
+        /// Prompts are answered immediately.
         case ready
     }
 
-    /// The picture that is shown.
+    /// The picture on screen.
     public private(set) var picture: RGBImage?
-    /// How far it is.
+    /// The state of the picture.
     public private(set) var phase = Phase.empty
     /// What a touch means.
     public var tool = Tool.object
     /// The box that is being dragged, in pixels of the picture.
     public private(set) var draft: PixelBox?
-    /// The latest answer; `nil` before the first, and where nothing is asked.
+    /// The latest answer; `nil` before the first one and while the prompt is empty.
     public private(set) var prediction: Prediction?
-    /// Which of the prediction's masks is shown.
+    /// The index of the prediction's mask that is shown.
     public private(set) var choice = 0
-    /// Whether an answer is awaited.
+    /// Whether a prediction is in progress.
     public private(set) var isPredicting = false
-    /// What went wrong last, for people; `nil` after the next thing that goes right.
+    /// The last error in words; `nil` once something succeeds.
     public private(set) var message: String?
 
     private var history = History()
@@ -40,21 +40,21 @@ import SegmentAnythingImaging
     @ObservationIgnored private var encoding: Task<Void, Never>?
     @ObservationIgnored private var predicting: Task<Void, Never>?
 
-    /// A session on a model that is loaded already.
+    /// A session with a model that is already loaded.
     public init(segmenter: any Segmenting) { self.segmenter = segmenter }
 
-    /// What has been said about the object.
+    /// The points and the box that describe the object.
     public var prompt: Prompt { history.current }
     /// Whether ``undo()`` does anything.
     public var canUndo: Bool { history.canUndo }
     /// Whether ``redo()`` does anything.
     public var canRedo: Bool { history.canRedo }
-    /// The masks to choose from: none, one, or three readings of one point.
+    /// The masks to choose from: none, one, or three readings of a single point.
     public var readings: [Mask] { prediction?.masks ?? [] }
     /// The mask that is shown.
     public var mask: Mask? { readings.indices.contains(choice) ? readings[choice] : nil }
 
-    /// Shows a picture and encodes it. What was known of the one before is forgotten.
+    /// Shows a picture and encodes it. Everything about the previous one is discarded.
     public func open(_ picture: RGBImage) {
         let before = [encoding, predicting]
         for task in before { task?.cancel() }
@@ -62,7 +62,7 @@ import SegmentAnythingImaging
         (draft, prediction, choice, isPredicting, message) = (nil, nil, 0, false, nil)
         predicting = nil
         encoding = Task {
-            // One after the other, so that the latest picture is also the last that is set.
+            // One after another, so that the latest picture is also the last one to be set.
             for task in before { await task?.value }
             guard !Task.isCancelled else { return }
             do {
@@ -78,7 +78,7 @@ import SegmentAnythingImaging
         }
     }
 
-    /// A tap at a position of the view: a point with the tools for points, nothing with the box.
+    /// A tap at a position of the view: it sets a point, unless the tool is the box.
     public func tap(at place: Viewport.Position, in viewport: Viewport) {
         guard picture != nil, tool != .box, viewport.shows(place) else { return }
         let pixel = viewport.toPicture(place)
@@ -87,7 +87,7 @@ import SegmentAnythingImaging
         ask(prompt)
     }
 
-    /// A drag that goes on: the box from where it began to where it is now.
+    /// A drag in progress: draws the box from its start to its current position.
     public func drag(
         from start: Viewport.Position, to end: Viewport.Position, in viewport: Viewport
     ) {
@@ -96,7 +96,7 @@ import SegmentAnythingImaging
         draft = PixelBox(from: PixelPoint(x: a.x, y: a.y), to: PixelPoint(x: b.x, y: b.y))
     }
 
-    /// The drag's end: its box replaces the one before. One without area is forgotten.
+    /// The end of a drag: its box replaces the previous one, unless it is empty.
     public func endDrag() {
         guard let box = draft else { return }
         draft = nil
@@ -111,38 +111,38 @@ import SegmentAnythingImaging
         if readings.indices.contains(reading) { choice = reading }
     }
 
-    /// Takes the last point or box back.
+    /// Undoes the last point or box.
     public func undo() {
         guard canUndo else { return }
         history.undo()
         predict()
     }
 
-    /// Sets again what was taken back.
+    /// Restores what was undone.
     public func redo() {
         guard canRedo else { return }
         history.redo()
         predict()
     }
 
-    /// Takes all points and the box away, which can be undone.
+    /// Removes all points and the box, which can be undone.
     public func clear() {
         if !prompt.isEmpty { ask(Prompt()) }
     }
 
-    /// Shows what went wrong outside the session, as in reading a file.
+    /// Shows an error from outside the session, such as one in reading a file.
     public func report(_ error: any Error) { message = Self.text(error) }
 
-    /// Takes the message away.
+    /// Removes the message.
     public func dismissMessage() { message = nil }
 
-    /// The object alone; `nil` where no mask is shown or the mask is empty.
+    /// The object alone; `nil` if no mask is shown or the mask is empty.
     public func cutOut() -> Layer? {
         guard let picture, let mask else { return nil }
         return Layer.cutOut(of: picture, mask: mask)
     }
 
-    /// What is shown, in words for those who do not see it.
+    /// A description of what is shown, for people who do not see it.
     public var spoken: String {
         switch phase {
         case .empty: return "No picture"
@@ -155,7 +155,7 @@ import SegmentAnythingImaging
         return "Selected: \(percent) percent of the picture\(reading)"
     }
 
-    /// Returns when nothing is being computed: for tests.
+    /// Returns when nothing is being computed, for tests.
     func settle() async {
         while let task = predicting ?? encoding {
             await task.value

@@ -1,7 +1,7 @@
 import SegmentAnythingImaging
 
-/// Where a picture lies in a view: as large as fits whole, centred, then zoomed and moved. Views
-/// count in points, pictures in pixels, both from the upper left. Any thread may use it.
+/// Where a picture is in a view: as large as fits, centred, then zoomed and moved. Positions are in
+/// points in views and in pixels in pictures, both from the upper left. Any thread may use it.
 public struct Viewport: Sendable, Equatable {
     /// A position in the view, or a distance, in points.
     public struct Position: Sendable, Equatable {
@@ -16,7 +16,7 @@ public struct Viewport: Sendable, Equatable {
 
     private let picture: Position
     private let view: Position
-    /// 1 shows the whole picture; up to 16.
+    /// From 1, which shows the whole picture, to 16.
     public private(set) var zoom = 1.0
     private var offset = Position(x: 0, y: 0)
 
@@ -27,7 +27,7 @@ public struct Viewport: Sendable, Equatable {
         view = Position(x: max(viewWidth, 1), y: max(viewHeight, 1))
     }
 
-    /// Points that a pixel takes.
+    /// The size of a pixel of the picture, in points.
     public var scale: Double { min(view.x / picture.x, view.y / picture.y) * zoom }
 
     /// The picture's upper left corner in the view.
@@ -37,17 +37,17 @@ public struct Viewport: Sendable, Equatable {
             y: (view.y - picture.y * scale) / 2 + offset.y)
     }
 
-    /// Pixels of the picture at a position of the view, which may lie beside it.
+    /// The pixel coordinates at a position of the view, which may be outside the picture.
     public func toPicture(_ place: Position) -> Position {
         Position(x: (place.x - origin.x) / scale, y: (place.y - origin.y) / scale)
     }
 
-    /// The position in the view of a place in the picture, in pixels.
+    /// The position in the view of pixel coordinates of the picture.
     public func toView(x: Double, y: Double) -> Position {
         Position(x: origin.x + x * scale, y: origin.y + y * scale)
     }
 
-    /// Whether a position of the view shows the picture.
+    /// Whether the picture is at a position of the view.
     public func shows(_ place: Position) -> Bool {
         let pixel = toPicture(place)
         return pixel.x >= 0 && pixel.y >= 0 && pixel.x < picture.x && pixel.y < picture.y
@@ -60,7 +60,7 @@ public struct Viewport: Sendable, Equatable {
             x: min(max(pixel.x, 0), picture.x), y: min(max(pixel.y, 0), picture.y))
     }
 
-    /// Zooms by a factor, so that what `place` of the view shows stays there.
+    /// Zooms by a factor, and keeps what the view shows at `place` where it is.
     public mutating func zoom(by factor: Double, around place: Position) {
         guard factor.isFinite, factor > 0 else { return }
         let pixel = toPicture(place)
@@ -69,7 +69,7 @@ public struct Viewport: Sendable, Equatable {
         move(by: Position(x: place.x - moved.x, y: place.y - moved.y))
     }
 
-    /// Moves the picture by a distance, not farther than its edges.
+    /// Moves the picture by a distance, but not beyond its edges.
     public mutating func move(by distance: Position) {
         let free = Position(
             x: max(picture.x * scale - view.x, 0) / 2, y: max(picture.y * scale - view.y, 0) / 2)

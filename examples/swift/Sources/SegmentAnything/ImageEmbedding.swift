@@ -2,10 +2,10 @@ import Foundation
 import MLX
 import SegmentAnythingImaging
 
-/// A picture as the encoder left it, with its sizes: what prompts need. Its file is that of Python's
-/// `sam_mlx.ImageEmbedding`. Any thread may use it.
+/// An encoded picture with its sizes, which is all that prompts need. Its file format is that of
+/// Python's `sam_mlx.ImageEmbedding`. Any thread may use it.
 public struct ImageEmbedding: Sendable, Equatable {
-    /// How values are stored.
+    /// The type of the values.
     public enum FloatType: String, Sendable {
         case float32 = "F32"
         case float16 = "F16"
@@ -29,17 +29,17 @@ public struct ImageEmbedding: Sendable, Equatable {
         }
     }
 
-    /// The values, row by row, channels last, in the byte order of Apple's and Intel's processors.
+    /// The values, row by row, channels last, in little-endian byte order.
     public let features: Data
-    /// Lengths of the axes: 1, rows, columns, channels.
+    /// The lengths of the axes: 1, rows, columns, channels.
     public let shape: [Int]
-    /// How `features` are stored.
+    /// The type of `features`.
     public let type: FloatType
-    /// Height and width of the original picture, in pixels.
+    /// The height and the width of the original picture, in pixels.
     public let originalSize: [Int]
-    /// Height and width of the resized picture, in pixels.
+    /// The height and the width of the resized picture, in pixels.
     public let inputSize: [Int]
-    /// Of the encoder that made it.
+    /// Identifies the encoder that made it.
     public let fingerprint: String
 
     init(features: Data, shape: [Int], type: FloatType, frame: InputFrame, fingerprint: String) {
@@ -49,7 +49,7 @@ public struct ImageEmbedding: Sendable, Equatable {
         self.fingerprint = fingerprint
     }
 
-    /// The frame of the picture, for an encoder that sees `side` by `side` pixels.
+    /// The frame of the picture for an encoder that sees `side` by `side` pixels.
     func frame(side: Int) throws -> InputFrame {
         let frame = try InputFrame(width: originalSize[1], height: originalSize[0], side: side)
         guard inputSize == [frame.height, frame.width] else {
@@ -58,7 +58,7 @@ public struct ImageEmbedding: Sendable, Equatable {
         return frame
     }
 
-    /// Throws where it is not of the described model's encoder.
+    /// Throws if it was not made by the encoder of the described model.
     func check(_ description: ExportDescription) throws {
         guard fingerprint == description.fingerprint else {
             throw SegmentationError.embeddingOfOtherModel(
@@ -72,7 +72,7 @@ public struct ImageEmbedding: Sendable, Equatable {
     }
 }
 
-/// The file: that of safetensors, of one tensor and four texts.
+/// The file, in the format of safetensors, with one tensor and four texts.
 extension ImageEmbedding {
     private struct Header: Codable {
         struct Texts: Codable {
@@ -105,7 +105,7 @@ extension ImageEmbedding {
     private static let format = "sam_mlx.ImageEmbedding"
     private static let longestHeader = 1 << 20
 
-    /// Reads a file that was written here, or by Python's `ImageEmbedding.save`.
+    /// Reads a file written by ``write(to:)`` or by Python's `ImageEmbedding.save`.
     ///
     /// - Throws: ``SegmentationError/fileMissing(_:)``, ``SegmentationError/fileUnreadable(_:reason:)``
     ///   or ``SegmentationError/malformedEmbedding(reason:)``.
@@ -122,7 +122,7 @@ extension ImageEmbedding {
 
     /// Reads the bytes of such a file.
     public init(data: Data) throws {
-        let data = Data(data)  // counts from 0
+        let data = Data(data)  // its indices begin at 0
         guard data.count >= 8 else { throw malformed("it is cut short") }
         let length = data.prefix(8).reversed().reduce(UInt64(0)) { $0 << 8 | UInt64($1) }
         guard length <= Self.longestHeader, data.count - 8 >= length else {
@@ -151,7 +151,7 @@ extension ImageEmbedding {
         inputSize = try Self.size(header.texts.inputSize)
     }
 
-    /// Writes the file, whole or not at all.
+    /// Writes the file, either completely or not at all.
     ///
     /// - Throws: ``SegmentationError/fileUnwritable(_:reason:)``.
     public func write(to url: URL) throws {
@@ -178,7 +178,7 @@ extension ImageEmbedding {
     private static func size(_ text: String) throws -> [Int] {
         guard let size = try? JSONDecoder().decode([Int].self, from: Data(text.utf8)),
             size.count == 2
-        else { throw malformed("\(text.prefix(40)) is no height and width") }
+        else { throw malformed("\(text.prefix(40)) is not a height and a width") }
         return size
     }
 }

@@ -5,7 +5,7 @@
     import SegmentAnythingImaging
 
     extension RGBImage {
-        /// The picture's pixels in sRGB. What is transparent is drawn on black.
+        /// The picture's pixels in sRGB. Transparent pixels are drawn on black.
         ///
         /// Throws a ``SegmentationError`` for a picture that does not fit into memory.
         public init(_ image: CGImage) throws {
@@ -30,7 +30,8 @@
                 bytes: rgba, width: width, height: height, rowStride: width * 4, channels: 4)
         }
 
-        /// The first picture of a file that the system reads, turned as its EXIF orientation says.
+        /// The first picture of a file that the system can read, turned according to its EXIF
+        /// orientation.
         ///
         /// Throws a ``SegmentationError``.
         public init(contentsOf url: URL) throws {
@@ -41,8 +42,8 @@
                 let values = CGImageSourceCopyPropertiesAtIndex(source, 0, nil) as? [CFString: Any],
                 let width = values[kCGImagePropertyPixelWidth] as? Int,
                 let height = values[kCGImagePropertyPixelHeight] as? Int
-            else { throw SegmentationError.malformedPicture(reason: "it is of no kind known here") }
-            // A "thumbnail" of full size is how ImageIO applies the orientation.
+            else { throw SegmentationError.malformedPicture(reason: "its format is unknown") }
+            // ImageIO applies the orientation only to thumbnails; this one has full size.
             let options: [CFString: Any] = [
                 kCGImageSourceCreateThumbnailFromImageAlways: true,
                 kCGImageSourceCreateThumbnailWithTransform: true,
@@ -61,7 +62,7 @@
             try setImage(RGBImage(image))
         }
 
-        /// Encodes a picture file that the system reads, turned as its EXIF orientation says.
+        /// Encodes a picture file that the system can read, turned according to its EXIF orientation.
         public func setImage(contentsOf url: URL) throws {
             try setImage(RGBImage(contentsOf: url))
         }

@@ -2,17 +2,17 @@ import Foundation
 import MLX
 @_exported import SegmentAnythingImaging
 
-/// Segments objects of one picture after another, with the files that `sam-mlx export` wrote.
+/// Segments objects in one picture at a time, with the files that `sam-mlx export` wrote.
 ///
-/// Encoding a picture takes long and is done once; prompts on it are quick. Any task may call: the
-/// actor answers one call after the other. Calls of several tasks on one segmenter are about the same
-/// picture, the one that was set last.
+/// A picture is encoded once, which takes long; prompts on it are quick. Any task may call the actor,
+/// which answers one call after another. The calls of all tasks refer to the same picture, the one
+/// that was set last.
 public actor Segmenter: Segmenting {
-    /// The version of MLX in the release of mlx-swift that this package names, 0.31.6. Exported
-    /// files are read by the version that wrote them.
+    /// The version of MLX in the release of mlx-swift that this package depends on, 0.31.6. Exported
+    /// files can be read only by the version that wrote them.
     public static let mlxVersion = "0.31.1"
 
-    /// What the exported folder says of itself.
+    /// The description in the exported folder.
     public nonisolated let description: ExportDescription
     private let encoder: ExportedFunction
     private let decoder: ExportedFunction
@@ -22,15 +22,15 @@ public actor Segmenter: Segmenting {
     ///
     /// - Parameters:
     ///   - folder: what `sam-mlx export` wrote.
-    ///   - checksums: compare every file with the checksum in `export.json`, which reads it once
-    ///     more; without, only its length.
-    ///   - cacheLimit: bytes of freed buffers that MLX keeps for the next, for the whole process.
+    ///   - checksums: whether to compare every file with the checksum in `export.json`, for which it
+    ///     is read once more; otherwise only its length is compared.
+    ///   - cacheLimit: how many bytes of freed buffers MLX keeps for reuse, in the whole process.
     ///     Without a limit it would keep the encoder's temporaries, hundreds of megabytes.
-    /// - Throws: a ``SegmentationError`` where folder or file is missing, damaged, of another
-    ///   version of MLX, or for another kind of device than this one.
+    /// - Throws: a ``SegmentationError`` if the folder or a file is missing or damaged, or is for
+    ///   another version of MLX or another kind of device.
     public init(folder: URL, checksums: Bool = true, cacheLimit: Int = 64 << 20) throws {
         description = try ExportDescription(folder: folder)
-        // Before MLX sees the files: of another version it ends in a memory error.
+        // Before MLX reads the files: with another version it would end in a memory error.
         try description.check(mlxVersion: Self.mlxVersion, deviceKind: Self.deviceKind)
         try description.checkFiles(in: folder, checksums: checksums)
         Memory.cacheLimit = cacheLimit
@@ -48,10 +48,10 @@ public actor Segmenter: Segmenting {
         #endif
     }
 
-    /// Encodes a picture; prompts are about it from then on.
+    /// Encodes a picture, to which prompts refer from then on.
     ///
-    /// - Throws: a ``SegmentationError``, or `CancellationError` when the calling task is cancelled
-    ///   before or while it is encoded. The picture before then stays.
+    /// - Throws: a ``SegmentationError``, or `CancellationError` if the calling task is cancelled
+    ///   before or during encoding. The previous picture is then kept.
     public func setImage(_ image: RGBImage) throws {
         try Task.checkCancellation()
         let frame = try InputFrame(
@@ -63,13 +63,13 @@ public actor Segmenter: Segmenting {
         picture = (outputs[0], MaskScaling(frame: frame, maskSize: description.maskSize))
     }
 
-    /// Masks for one prompt on the picture.
+    /// The masks for one prompt on the picture.
     ///
     /// - Parameters:
-    ///   - points: in pixels of the original picture, also outside it.
+    ///   - points: in pixels of the original picture; they may be outside it.
     ///   - box: in pixels of the original picture; it takes two of the decoder's slots.
-    ///   - maskInput: the ``Mask/lowResolution`` of an earlier mask, to be refined.
-    /// - Returns: one mask for a clear prompt; three readings of a single point, which may mean a
+    ///   - maskInput: the ``Mask/lowResolution`` of an earlier mask that is to be refined.
+    /// - Returns: one mask for a clear prompt, or three readings of a single point, which may mean a
     ///   part or the whole.
     /// - Throws: a ``SegmentationError``, or `CancellationError`.
     public func predict(
@@ -78,8 +78,8 @@ public actor Segmenter: Segmenting {
         try predict(points: points, box: box, maskInput: maskInput, keepLogits: false)
     }
 
-    /// As ``predict(points:box:maskInput:)``; with `keepLogits` masks have their
-    /// ``Mask/logits`` in the picture's pixels, four bytes each.
+    /// Like ``predict(points:box:maskInput:)``. With `keepLogits`, masks have their ``Mask/logits`` at
+    /// the picture's size, with four bytes per pixel.
     public func predict(
         points: [PixelPoint], box: PixelBox? = nil, maskInput: [Float]? = nil, keepLogits: Bool
     ) throws -> Prediction {
@@ -124,7 +124,7 @@ public actor Segmenter: Segmenting {
     /// Continues with a picture that was encoded earlier, by a model with the same encoder.
     ///
     /// - Throws: ``SegmentationError/embeddingOfOtherModel(_:needed:)`` or
-    ///   ``SegmentationError/malformedEmbedding(reason:)``; the picture before then stays.
+    ///   ``SegmentationError/malformedEmbedding(reason:)``; the previous picture is then kept.
     public func setEmbedding(_ embedding: ImageEmbedding) throws {
         let frame = try embedding.frame(side: description.imageSize)
         try embedding.check(description)
@@ -147,7 +147,7 @@ public actor Segmenter: Segmenting {
     }
 }
 
-/// A function in an exported file. Its errors are ``SegmentationError/functionFails(_:reason:)``.
+/// A function in an exported file. It throws ``SegmentationError/functionFails(_:reason:)``.
 private struct ExportedFunction {
     let name: String
     let function: ImportedFunction
@@ -159,11 +159,11 @@ private struct ExportedFunction {
         }
     }
 
-    /// The outputs, computed.
+    /// The evaluated outputs.
     func callAsFunction(_ inputs: [MLXArray]) throws -> [MLXArray] {
         try Self.catching(name) {
             let outputs =
-                switch inputs.count {  // it takes a list of its own making only
+                switch inputs.count {  // variadic: an array cannot be passed
                 case 2: try function(inputs[0], inputs[1])
                 case 4: try function(inputs[0], inputs[1], inputs[2], inputs[3])
                 default: try function(inputs[0], inputs[1], inputs[2], inputs[3], inputs[4])

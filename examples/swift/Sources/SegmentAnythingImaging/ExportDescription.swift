@@ -7,35 +7,35 @@ public struct ExportDescription: Decodable, Sendable, Equatable {
 
     /// One file of the model.
     public struct File: Decodable, Sendable, Equatable {
-        /// Of the whole file, in hexadecimal digits.
+        /// The checksum of the whole file, in hexadecimal digits.
         public let sha256: String
-        /// The length of the file.
+        /// The length of the file in bytes.
         public let bytes: Int
-        /// The signatures that the file's function has.
+        /// The signatures of the function in the file.
         public let traces: [Trace]
     }
 
     /// One signature of a function: its inputs and outputs in order.
     public struct Trace: Decodable, Sendable, Equatable {
-        /// Positional.
+        /// The positional inputs.
         public let inputs: [Tensor]
-        /// In the order in which the function returns them.
+        /// The outputs, in the order in which the function returns them.
         public let outputs: [Tensor]
     }
 
     /// An input or an output.
     public struct Tensor: Decodable, Sendable, Equatable {
-        /// As in `export.json`.
+        /// The name in `export.json`.
         public let name: String
-        /// Lengths of the axes.
+        /// The lengths of the axes.
         public let shape: [Int]
-        /// As MLX for Python calls it: `float32`, `uint8`, ...
+        /// The type, named as in MLX for Python: `float32`, `uint8`, ...
         public let dtype: String
     }
 
     /// How pixels become the encoder's input.
     public struct Preprocessing: Decodable, Sendable, Equatable {
-        /// `RGB`.
+        /// The order of the channels: `RGB`.
         public let channels: String
         /// The smallest and the largest value of a pixel.
         public let range: [Double]
@@ -60,9 +60,9 @@ public struct ExportDescription: Decodable, Sendable, Equatable {
     public let formatVersion: Int
     /// What was exported, in words.
     public let model: String
-    /// Of the encoder: tells whose embeddings the decoder takes.
+    /// Identifies the encoder, whose embeddings alone the decoder takes.
     public let fingerprint: String
-    /// Of the weights: `float32`, `float16` or `bfloat16`.
+    /// The type of the weights: `float32`, `float16` or `bfloat16`.
     public let dtype: String
     let device: Device
     let mlx: MLX
@@ -70,19 +70,19 @@ public struct ExportDescription: Decodable, Sendable, Equatable {
     public let imageSize: Int
     /// The side of the decoder's low-resolution logits.
     public let maskSize: Int
-    /// Numbers of prompt slots that the decoder has traces for, ascending; a box takes two.
+    /// The numbers of prompt slots that the decoder was traced with, ascending; a box takes two.
     public let points: [Int]
     /// How pixels become the encoder's input.
     public let preprocessing: Preprocessing
     let masks: Masks
-    /// Every file of the folder by its name.
+    /// The files of the folder, by name.
     public let files: [String: File]
 
     /// The kind of device that the files run on: `cpu`, `metal` or `cuda`.
     public var deviceKind: String { device.kind }
     /// The version of MLX that wrote the files, and that loads them.
     public var mlxVersion: String { mlx.version }
-    /// Logits above it are the object.
+    /// Logits above this value are on the object.
     public var threshold: Float { masks.threshold }
     /// The shape of an embedding: 1, rows, columns, channels.
     public var embeddingShape: [Int] { files["encoder.mlxfn"]!.traces[0].outputs[0].shape }
@@ -98,8 +98,8 @@ public struct ExportDescription: Decodable, Sendable, Equatable {
 extension ExportDescription {
     /// Reads the description in an exported folder.
     ///
-    /// Throws a ``SegmentationError`` where folder or file is missing, the description is
-    /// malformed, or has another format version. The other files are not looked at.
+    /// Throws a ``SegmentationError`` if the folder or the file is missing, or if the description is
+    /// malformed or has another format version. The other files are not read.
     public init(folder: URL) throws {
         var isFolder: ObjCBool = false
         guard FileManager.default.fileExists(atPath: folder.path, isDirectory: &isFolder),
@@ -111,7 +111,7 @@ extension ExportDescription {
     /// Reads the bytes of an `export.json`.
     public init(json: Data) throws {
         do {
-            // The version first: what else there is may differ with it.
+            // The version comes first, because everything else may depend on it.
             let version = try JSONDecoder().decode(Version.self, from: json)
             guard version.format == "sam_mlx.export" else {
                 throw SegmentationError.malformedExport(reason: "its format is \(version.format)")
@@ -127,7 +127,7 @@ extension ExportDescription {
         if let fault { throw SegmentationError.malformedExport(reason: fault) }
     }
 
-    /// The first thing that cannot be so in what was decoded.
+    /// The first decoded value that is impossible, in words.
     private var fault: String? {
         if imageSize < 1 || imageSize > 1 << 14 { return "image_size is \(imageSize)" }
         if maskSize < 1 || maskSize > imageSize { return "mask_size is \(maskSize)" }
@@ -135,7 +135,7 @@ extension ExportDescription {
             return "points is \(points)"
         }
         if preprocessing.channels != "RGB" || preprocessing.range != [0, 255] {
-            return "it wants \(preprocessing.channels) from \(preprocessing.range)"
+            return "its pixels are \(preprocessing.channels) in \(preprocessing.range)"
         }
         for name in ["encoder.mlxfn", "decoder.mlxfn"] {
             guard let file = files[name], let trace = file.traces.first,
@@ -148,8 +148,8 @@ extension ExportDescription {
         return nil
     }
 
-    /// Throws where the files are of another MLX, or for another kind of device (`cpu`, `metal`,
-    /// `cuda`), than the program's: MLX itself would end in a memory error or worse.
+    /// Throws if the files are for another version of MLX or another kind of device (`cpu`, `metal`,
+    /// `cuda`) than the program's. MLX itself would end in a memory error or worse.
     public func check(mlxVersion needed: String, deviceKind kind: String) throws {
         guard mlxVersion == needed else {
             throw SegmentationError.mlxVersion(mlxVersion, needed: needed)
@@ -159,8 +159,8 @@ extension ExportDescription {
         }
     }
 
-    /// Throws where a file of the folder is missing or has another length than described; with
-    /// `checksums` also where its bytes differ, which reads every file once.
+    /// Throws if a file of the folder is missing or does not have the described length; with
+    /// `checksums` also if its contents differ, for which every file is read once.
     public func checkFiles(in folder: URL, checksums: Bool = true) throws {
         for (name, file) in files.sorted(by: { $0.key < $1.key }) {
             let url = folder.appendingPathComponent(name)
@@ -174,7 +174,7 @@ extension ExportDescription {
         }
     }
 
-    /// The smallest number of slots that a prompt fits in; a box takes two.
+    /// The smallest number of slots that a prompt fits into; a box takes two.
     ///
     /// Throws ``SegmentationError/tooManyPoints(_:slots:)``.
     public func slots(points used: Int, hasBox: Bool) throws -> Int {
@@ -210,18 +210,18 @@ private func fileSize(_ url: URL) throws -> Int {
     }
 }
 
-/// Where in the JSON, and what.
+/// Where the error is in the JSON, and what it is.
 private func inWords(_ error: DecodingError) -> String {
     func place(_ context: DecodingError.Context) -> String {
         let path = context.codingPath.map { $0.intValue.map(String.init) ?? $0.stringValue }
-        return path.isEmpty ? "at its top" : "at \(path.joined(separator: "."))"
+        return path.isEmpty ? "at the top level" : "at \(path.joined(separator: "."))"
     }
     return switch error {
     case .keyNotFound(let key, let context): "\(key.stringValue) is missing \(place(context))"
-    case .typeMismatch(let type, let context): "\(place(context)) is no \(type)"
-    case .valueNotFound(let type, let context): "\(place(context)) is null, not \(type)"
+    case .typeMismatch(let type, let context): "the value \(place(context)) is not of type \(type)"
+    case .valueNotFound(let type, let context): "the value \(place(context)) is null, not \(type)"
     case .dataCorrupted(let context) where context.codingPath.isEmpty: "it is not JSON"
-    case .dataCorrupted(let context): "\(place(context)) is not readable"
+    case .dataCorrupted(let context): "the value \(place(context)) is not readable"
     @unknown default: "it cannot be decoded"
     }
 }

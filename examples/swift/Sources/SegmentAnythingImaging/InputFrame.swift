@@ -1,31 +1,31 @@
-/// A picture in the frame of the model: scaled so that its longer side fills the encoder's square,
-/// in the upper left corner of it. Any thread may use it.
+/// A picture in the frame of the model: in the upper left corner of the encoder's square, scaled so
+/// that its longer side fills it. Any thread may use it.
 public struct InputFrame: Sendable, Equatable {
-    /// Of the original picture, in pixels.
+    /// The width of the original picture, in pixels.
     public let originalWidth: Int
-    /// Of the original picture, in pixels.
+    /// The height of the original picture, in pixels.
     public let originalHeight: Int
-    /// Of the resized picture, in pixels.
+    /// The width of the resized picture, in pixels.
     public let width: Int
-    /// Of the resized picture, in pixels.
+    /// The height of the resized picture, in pixels.
     public let height: Int
     /// The side of the encoder's square, in pixels.
     public let side: Int
 
     /// The frame of a picture of `width` by `height` pixels for an encoder that sees `side` by
-    /// `side`. A side that would vanish keeps one pixel.
+    /// `side` pixels. A side that would vanish keeps one pixel.
     ///
     /// Throws ``SegmentationError/pictureSize(width:height:)``.
     public init(width: Int, height: Int, side: Int) throws {
         _ = try RGBImage.byteCount(width: width, height: height, channels: 4)
-        // In this order, as SAM has it: the product of a rounded quotient.
+        // In the same order as SAM: the quotient is rounded, then multiplied.
         let scale = Double(side) / Double(max(width, height))
         (originalWidth, originalHeight, self.side) = (width, height, side)
         self.width = max(1, Int(Double(width) * scale + 0.5))
         self.height = max(1, Int(Double(height) * scale + 0.5))
     }
 
-    /// Coordinates of a point of the original picture in the frame, as the decoder takes them.
+    /// The coordinates, in the frame, of a point of the original picture, as the decoder takes them.
     public func map(x: Double, y: Double) -> (x: Float, y: Float) {
         (
             Float(x * (Double(width) / Double(originalWidth))),
@@ -33,10 +33,10 @@ public struct InputFrame: Sendable, Equatable {
         )
     }
 
-    /// Coordinates and labels of a prompt in `slots` slots of the decoder: x, y, x, y, ...; 1 for
-    /// the object, 0 for what is not, 2 and 3 for a box's corners, -1 for an empty slot.
+    /// Coordinates (x, y, x, y, ...) and labels of a prompt in `slots` slots of the decoder. Labels
+    /// are 1 on the object, 0 elsewhere, 2 and 3 for a box's corners, and -1 for an empty slot.
     ///
-    /// Throws a ``SegmentationError`` for coordinates out of range, or more points than slots.
+    /// Throws a ``SegmentationError`` if coordinates are out of range or do not fit into the slots.
     public func slots(points: [PixelPoint], box: PixelBox?, slots: Int) throws
         -> (coordinates: [Float], labels: [Int32])
     {
@@ -59,7 +59,7 @@ public struct InputFrame: Sendable, Equatable {
         )
     }
 
-    /// A picture resized to the frame and padded with zeros to the encoder's square: RGB,
+    /// The picture resized to the frame and padded with zeros to the encoder's square: RGB,
     /// `side * side * 3` bytes. The picture must have the original size.
     public func square(_ image: RGBImage) -> [UInt8] {
         precondition(

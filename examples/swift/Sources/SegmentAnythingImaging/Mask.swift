@@ -1,25 +1,25 @@
-/// One object found in a picture, in the picture's own pixels. Any thread may use it.
+/// One object found in a picture, in pixels of the picture. Any thread may use it.
 public struct Mask: Sendable, Equatable {
-    /// Row by row from the upper left corner, `true` on the object; `width * height` of them.
+    /// `width * height` bits, row by row from the upper left corner, `true` on the object.
     public var bits: [Bool]
-    /// Pixels.
+    /// The width in pixels.
     public var width: Int
-    /// Pixels.
+    /// The height in pixels.
     public var height: Int
-    /// The model's own estimate of the mask's IoU, near 0 to 1.
+    /// The model's own estimate of the mask's IoU, roughly 0 to 1.
     public var score: Float
-    /// The IoU of the masks at logits above 1 and above -1; 0 where both are empty.
+    /// The IoU of the masks of logits above 1 and above -1; 0 if both are empty.
     public var stability: Float
-    /// Pixels on the object.
+    /// The number of pixels on the object.
     public var area: Int
-    /// The decoder's logits of the padded square, row by row: the `maskInput` that refines this
-    /// mask.
+    /// The decoder's logits of the padded square, row by row: the `maskInput` with which to refine
+    /// this mask.
     public var lowResolution: [Float]
-    /// Logits in the picture's pixels, row by row, where they were asked for; above 0 is the
+    /// Logits at the picture's size, row by row, if they were requested; those above 0 are on the
     /// object.
     public var logits: [Float]?
 
-    /// A mask of given bits, whose area is counted. `bits` has `width * height` entries.
+    /// A mask with the given bits, whose area is counted. `bits` has `width * height` entries.
     public init(
         bits: [Bool], width: Int, height: Int, score: Float, stability: Float = 0,
         lowResolution: [Float] = [], logits: [Float]? = nil
@@ -31,8 +31,8 @@ public struct Mask: Sendable, Equatable {
         area = bits.reduce(0) { $0 + ($1 ? 1 : 0) }
     }
 
-    /// The outermost pixels that are set, as SAM counts a box: the right and the lower edge are
-    /// included. `nil` for an empty mask.
+    /// The outermost pixels that are set. As in SAM, the right and the lower edge are inclusive. `nil`
+    /// for an empty mask.
     public var bounds: PixelBox? {
         var (x0, y0, x1, y1) = (width, height, -1, -1)
         for y in 0..<height {

@@ -1,9 +1,9 @@
-/// Brings low-resolution logits of one picture to the picture's own pixels, as `SamPredictor` does:
-/// they are enlarged to the encoder's square, cropped to the picture, and resized, each bilinear.
-/// That is linear along each axis, so an output takes three inputs of a column, then of a row. Any
+/// Brings low-resolution logits to the size of their picture as `SamPredictor` does: enlarges them to
+/// the encoder's square, crops them to the picture, and resizes them, both bilinearly. All of that is
+/// linear along each axis, so every output is a sum of three inputs of a column, then of a row. Any
 /// thread may use it.
 public struct MaskScaling: Sendable {
-    /// The picture that masks are for.
+    /// The frame of the picture that the masks are for.
     public let frame: InputFrame
     /// The side of the low-resolution logits.
     public let maskSize: Int
@@ -18,9 +18,9 @@ public struct MaskScaling: Sendable {
         columns = Blend.all(maskSize, frame.side, frame.width, frame.originalWidth)
     }
 
-    /// Logits in the picture's pixels, row by row, of `maskSize * maskSize` low-resolution ones.
+    /// Logits at the picture's size, row by row, from `maskSize * maskSize` low-resolution ones.
     ///
-    /// Throws ``SegmentationError/logits(_:needed:)`` for another number of them.
+    /// Throws ``SegmentationError/logits(_:needed:)`` for any other number of logits.
     public func logits(_ lowResolution: [Float]) throws -> [Float] {
         var result: [Float] = []
         result.reserveCapacity(frame.originalWidth * frame.originalHeight)
@@ -28,10 +28,10 @@ public struct MaskScaling: Sendable {
         return result
     }
 
-    /// A mask in the picture's pixels. `threshold`: logits above it are the object.
-    /// `keepLogits`: also at full size, which takes four bytes a pixel.
+    /// A mask at the picture's size. `threshold`: logits above it are on the object.
+    /// `keepLogits`: whether to keep logits at that size, which take four bytes per pixel.
     ///
-    /// Throws ``SegmentationError/logits(_:needed:)`` for another number of logits.
+    /// Throws ``SegmentationError/logits(_:needed:)`` for a wrong number of logits.
     public func mask(
         _ lowResolution: [Float], score: Float, threshold: Float = 0, keepLogits: Bool = false
     ) throws -> Mask {
@@ -57,7 +57,7 @@ public struct MaskScaling: Sendable {
         guard logits.count == maskSize * maskSize else {
             throw SegmentationError.logits(logits.count, needed: maskSize * maskSize)
         }
-        // Two rows and two values more, which the last blends multiply by 0.
+        // Two extra rows and two extra values, which the last blends multiply by 0.
         let padded = logits + [Float](repeating: 0, count: 2 * maskSize)
         var line = [Float](repeating: 0, count: maskSize + 2)
         var row = [Float](repeating: 0, count: frame.originalWidth)
@@ -84,8 +84,8 @@ private struct Blend {
     let first: Int
     let weights: (Float, Float, Float)
 
-    /// Rounded once for each product and sum, as matrix products are: logits are then equal to
-    /// Python's, and not only masks.
+    /// Rounded once for each product and sum, as in matrix products, so that not only masks but also
+    /// logits equal Python's.
     @inline(__always)
     func of(_ values: UnsafeBufferPointer<Float>, from start: Int, step: Int) -> Float {
         let place = start + first * step
@@ -98,7 +98,7 @@ private struct Blend {
     static func all(_ size: Int, _ square: Int, _ inner: Int, _ outer: Int) -> [Blend] {
         (0..<outer).map { output in
             let sample = Sample(output, from: inner, to: outer)
-            // Neighbours in the square, so at most one input apart: three inputs in all.
+            // They are neighbours in the square, so at most one input apart: three inputs in all.
             let low = Sample(sample.low, from: size, to: square)
             let high = Sample(sample.high, from: size, to: square)
             let weights = (0..<3).map { k in
@@ -110,8 +110,8 @@ private struct Blend {
     }
 }
 
-/// A bilinear sample with half-pixel centres, edges clamped: (1 - share) of input `low` and share
-/// of `high`; in float64.
+/// A bilinear sample with half-pixel centres and clamped edges, in float64: (1 - share) of the input
+/// `low` and share of the input `high`.
 private struct Sample {
     let low: Int
     let high: Int

@@ -1,7 +1,7 @@
 import Foundation
 
-/// Pictures with one value (gray) or four (RGBA, alpha not multiplied in) a pixel, as PNG. They are
-/// stored, not compressed: any reader takes them, and there is nothing to go wrong.
+/// Pictures with one value (gray) or four (RGBA, not premultiplied) per pixel, as PNG. The pixels are
+/// stored without compression, which is simple, and which any reader can read.
 public enum PNG {
     /// A mask in black and white.
     public static func data(_ mask: Mask) -> Data {
@@ -23,7 +23,7 @@ public enum PNG {
         return Data(png)
     }
 
-    /// Every row behind a 0, "not filtered".
+    /// Every row, preceded by a 0 for "not filtered".
     private static func rows(_ bytes: [UInt8], _ length: Int) -> [UInt8] {
         var rows: [UInt8] = []
         rows.reserveCapacity(bytes.count + bytes.count / length)

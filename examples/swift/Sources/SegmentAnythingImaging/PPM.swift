@@ -12,7 +12,7 @@ extension RGBImage {
         guard let width, let height, let largest else { throw malformed("its header is cut short") }
         guard largest == 255 else { throw malformed("its values go to \(largest), not 255") }
         let count = try Self.byteCount(width: width, height: height, channels: 3)
-        let start = header.place + 1  // one white space ends the header
+        let start = header.place + 1  // one whitespace character ends the header
         guard header.bytes.count - start >= count else {
             throw malformed("it has \(max(header.bytes.count - start, 0)) of \(count) bytes")
         }
@@ -38,7 +38,7 @@ private func malformed(_ reason: String) -> SegmentationError {
     .malformedPicture(reason: reason)
 }
 
-/// Words of a PPM's header, between which white space and comments lie.
+/// The words of a PPM's header, which whitespace and comments separate.
 private struct Header {
     let bytes: [UInt8]
     var place = 0

@@ -2,9 +2,9 @@
 ///
 /// Any thread may use it.
 public struct PixelPoint: Sendable, Equatable, Codable {
-    /// Pixels of the original picture from its left edge; may lie outside.
+    /// Pixels from the left edge of the original picture; may be outside it.
     public var x: Double
-    /// Pixels of the original picture from its upper edge; may lie outside.
+    /// Pixels from the upper edge of the original picture; may be outside it.
     public var y: Double
     /// `true` on the object, `false` on what does not belong to it.
     public var isObject: Bool
@@ -22,7 +22,7 @@ public struct PixelPoint: Sendable, Equatable, Codable {
     }
 }
 
-/// A box around the object, in pixels of the original picture, its corners included.
+/// A box around the object, in pixels of the original picture, including its corners.
 ///
 /// Any thread may use it.
 public struct PixelBox: Sendable, Equatable, Codable {
@@ -40,19 +40,19 @@ public struct PixelBox: Sendable, Equatable, Codable {
         (self.x0, self.y0, self.x1, self.y1) = (x0, y0, x1, y1)
     }
 
-    /// The box between two opposite corners, in any order: what a drag gives.
+    /// The box between two opposite corners in any order, such as the ends of a drag.
     public init(from a: PixelPoint, to b: PixelPoint) {
         self.init(x0: min(a.x, b.x), y0: min(a.y, b.y), x1: max(a.x, b.x), y1: max(a.y, b.y))
     }
 
-    /// Throws ``SegmentationError/boxOutOfRange(_:)`` for corners in the wrong order, or
-    /// coordinates that the model cannot take.
+    /// Throws ``SegmentationError/boxOutOfRange(_:)`` if the corners are in the wrong order or the
+    /// model cannot take their coordinates.
     public func check() throws {
         let isFinite = [x0, y0, x1, y1].allSatisfy { Float($0).isFinite }
         guard isFinite, x0 <= x1, y0 <= y1 else { throw SegmentationError.boxOutOfRange(self) }
     }
 
-    /// What two boxes have in common; `nil` where that is nothing.
+    /// The intersection of two boxes; `nil` if they are disjoint.
     public func intersection(_ other: PixelBox) -> PixelBox? {
         let common = PixelBox(
             x0: max(x0, other.x0), y0: max(y0, other.y0),

@@ -1,19 +1,19 @@
 /// A picture as RGB bytes, row by row without gaps. Any thread may use it.
 public struct RGBImage: Sendable, Equatable {
-    /// Red, green and blue of every pixel, row by row from the upper left; `width * height * 3`.
+    /// `width * height * 3` bytes: red, green and blue, row by row from the upper left.
     public let bytes: [UInt8]
-    /// Pixels, 1 or more.
+    /// The width in pixels, 1 or more.
     public let width: Int
-    /// Pixels, 1 or more.
+    /// The height in pixels, 1 or more.
     public let height: Int
 
-    /// A copy of pixels as a camera or a decoder has them.
+    /// A copy of the pixels of a camera or a decoder.
     ///
-    /// `rowStride`: bytes from one row to the next, `width * channels` where `nil`.
-    /// `channels`: 3 for RGB, 4 for RGB and one that is left out.
+    /// `rowStride`: bytes from one row to the next; `nil` means `width * channels`.
+    /// `channels`: 3 for RGB, 4 for RGB and a fourth one that is ignored.
     ///
-    /// Throws a ``SegmentationError`` for a size of 0 or beyond what can be counted, a stride that
-    /// is too small, or too few bytes.
+    /// Throws a ``SegmentationError`` if the size is 0 or too large to count, if the stride is too
+    /// small, or if there are too few bytes.
     public init(
         bytes: [UInt8], width: Int, height: Int, rowStride: Int? = nil, channels: Int = 3
     ) throws {
@@ -23,7 +23,7 @@ public struct RGBImage: Sendable, Equatable {
         }
     }
 
-    /// The same from memory that another owns, as of a pixel buffer; it is copied.
+    /// The same, copied from memory with another owner, such as a pixel buffer.
     public init(
         buffer: UnsafeRawBufferPointer, width: Int, height: Int, rowStride: Int? = nil,
         channels: Int = 3
@@ -45,17 +45,17 @@ public struct RGBImage: Sendable, Equatable {
         bytes = Self.packed(buffer, width, height, stride, channels)
     }
 
-    /// Of bytes that are known to fit.
+    /// A picture of bytes that are known to have the right number.
     init(packed bytes: [UInt8], width: Int, height: Int) {
         assert(bytes.count == width * height * 3)
         (self.bytes, self.width, self.height) = (bytes, width, height)
     }
 
-    /// Bytes of a picture; throws ``SegmentationError/pictureSize(width:height:)`` where there are
-    /// none or too many to count.
+    /// The number of bytes of a picture. Throws ``SegmentationError/pictureSize(width:height:)`` if
+    /// that is 0 or too large to count.
     package static func byteCount(width: Int, height: Int, channels: Int) throws -> Int {
         let (pixels, overflow) = width.multipliedReportingOverflow(by: height)
-        // Half of what can be counted leaves room for sums of two pictures.
+        // Half of the largest integer leaves room for the sum of two pictures.
         guard width > 0, height > 0, !overflow, pixels < Int.max / 2 / channels else {
             throw SegmentationError.pictureSize(width: width, height: height)
         }

@@ -1,5 +1,5 @@
 extension RGBImage {
-    /// The picture with its longer side of `longestSide` pixels, resized as ``resized(width:height:)``.
+    /// The picture resized by ``resized(width:height:)`` so that its longer side is `longestSide`.
     ///
     /// Throws ``SegmentationError/pictureSize(width:height:)`` for a side below 1.
     public func resized(longestSide: Int) throws -> RGBImage {
@@ -10,12 +10,12 @@ extension RGBImage {
         return resized(width: frame.width, height: frame.height)
     }
 
-    /// The picture at another size, in pixels, 1 or more: bilinear with antialiasing, equal to
-    /// Pillow's to the bit. (Pillow 13 begins with the height in some pictures that are more than
-    /// twice as high as wide, where a byte may differ by 1.)
+    /// The picture at another size, in pixels, 1 or more: bilinear with antialiasing, bit for bit as
+    /// in Pillow. (For some pictures that are more than twice as high as wide, Pillow 13 begins with
+    /// the height, and a byte may differ by 1.)
     public func resized(width newWidth: Int, height newHeight: Int) -> RGBImage {
         precondition(newWidth > 0 && newHeight > 0, "a picture has pixels")
-        // The width first, and rounded to bytes between the two, as Pillow has it up to 12.
+        // The width first, with rounding to bytes in between, as in Pillow up to 12.
         let rows = resizedAxis(
             bytes, outer: height, size: width, inner: 3, newSize: newWidth)
         let both = resizedAxis(
@@ -24,10 +24,10 @@ extension RGBImage {
     }
 }
 
-/// Pillow's precision: weights are rounded to so many bits.
+/// Pillow's precision: the number of bits that weights are rounded to.
 private let weightBits = 22
 
-/// What one output value takes of the inputs from `first` on.
+/// The weights of the inputs from `first` on in one output value.
 private struct Taps {
     let first: Int
     let weights: [Int32]
@@ -75,7 +75,7 @@ private func resizedAxis(_ input: [UInt8], outer: Int, size: Int, inner: Int, ne
     }
 }
 
-/// Weighted sums of the runs of `sums.count` bytes in `source`, with a half for rounding.
+/// Weighted sums of runs of `sums.count` bytes in `source`, plus a half for rounding.
 private func add(
     _ weights: [Int32], _ source: UnsafeBufferPointer<UInt8>,
     _ sums: UnsafeMutableBufferPointer<Int32>

@@ -1,26 +1,26 @@
 import Foundation
 
-/// A mask as COCO stores it: lengths of alternating runs of unset and set pixels, column by column,
-/// beginning with unset ones. Any thread may use it.
+/// A mask as COCO stores it: the lengths of alternating runs of unset and set pixels, column by
+/// column, beginning with unset ones. Any thread may use it.
 ///
-/// As JSON it is `{"size": [height, width], "counts": ...}`, with counts as numbers or in COCO's
-/// compressed form; it is written compressed, as `pycocotools` does.
+/// In JSON it is `{"size": [height, width], "counts": ...}`, where counts are numbers or in COCO's
+/// compressed form. It is written compressed, as by `pycocotools`.
 public struct RunLengths: Sendable, Equatable {
-    /// Pixels.
+    /// The width in pixels.
     public let width: Int
-    /// Pixels.
+    /// The height in pixels.
     public let height: Int
-    /// Lengths of the runs, of which the first may be 0; together `width * height`.
+    /// The lengths of the runs, of which the first may be 0; their sum is `width * height`.
     public let counts: [Int]
 
-    /// Runs that are known already.
+    /// Run lengths that are already known.
     ///
-    /// Throws ``SegmentationError/malformedRunLengths(reason:)`` for an impossible size, lengths
-    /// below 0, or lengths that do not fill the size.
+    /// Throws ``SegmentationError/malformedRunLengths(reason:)`` for an impossible size, negative
+    /// lengths, or lengths that do not add up to the size.
     public init(counts: [Int], width: Int, height: Int) throws {
         let (pixels, overflow) = width.multipliedReportingOverflow(by: height)
         guard width > 0, height > 0, !overflow else {
-            throw SegmentationError.malformedRunLengths(reason: "its size is \(height), \(width)")
+            throw SegmentationError.malformedRunLengths(reason: "their size is \(height), \(width)")
         }
         var covered = 0
         for count in counts {
@@ -73,14 +73,14 @@ public struct RunLengths: Sendable, Equatable {
         return bits
     }
 
-    /// Pixels that are set.
+    /// The number of pixels that are set.
     public var area: Int {
         counts.indices.filter { $0 % 2 == 1 }.reduce(0) { $0 + counts[$1] }
     }
 
-    /// The counts in COCO's compressed form: from the fourth on, a run is stored as its difference
-    /// from the one two before, in digits of 5 bits from the lowest, plus 32 where another
-    /// follows, from the character "0" on.
+    /// The counts in COCO's compressed form. From the fourth on, a run is stored as its difference
+    /// from the run two before it. Numbers are in digits of 5 bits, lowest first, with 32 added if
+    /// another digit follows, as characters from "0" on.
     public var compressed: String {
         var text: [UInt8] = []
         for (i, count) in counts.enumerated() {
@@ -89,7 +89,7 @@ public struct RunLengths: Sendable, Equatable {
             while goesOn {
                 let digit = rest & 31
                 rest >>= 5
-                // A number may stop where its sign, the top bit of the last digit, is right.
+                // A number may end once its sign, the top bit of the last digit, is right.
                 goesOn = rest != (digit & 16 == 0 ? 0 : -1)
                 text.append(UInt8(digit + 48 + (goesOn ? 32 : 0)))
             }
@@ -99,7 +99,7 @@ public struct RunLengths: Sendable, Equatable {
 
     private static func parse(_ text: String.UTF8View) throws -> [Int] {
         let fault = SegmentationError.malformedRunLengths(
-            reason: "\(String(text.prefix(40)) ?? "") is no compressed form")
+            reason: "\(String(text.prefix(40)) ?? "") is not a compressed form")
         var counts: [Int] = []
         var (value, shift) = (0, 0)
         for character in text {
@@ -129,7 +129,7 @@ extension RunLengths: Codable {
         let fields = try decoder.container(keyedBy: CodingKeys.self)
         let size = try fields.decode([Int].self, forKey: .size)
         guard size.count == 2 else {
-            throw SegmentationError.malformedRunLengths(reason: "its size is \(size)")
+            throw SegmentationError.malformedRunLengths(reason: "their size is \(size)")
         }
         if let text = try? fields.decode(String.self, forKey: .counts) {
             try self.init(compressed: text, width: size[1], height: size[0])

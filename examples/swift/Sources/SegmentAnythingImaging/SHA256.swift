@@ -1,6 +1,6 @@
 import Foundation
 
-/// The checksum of `export.json` (FIPS 180-4). Foundation has none on Linux.
+/// The checksum in `export.json` (FIPS 180-4), which Foundation does not have on Linux.
 struct SHA256 {
     private static let primes: [UInt32] = {
         var found: [UInt32] = []
@@ -11,8 +11,8 @@ struct SHA256 {
         }
         return found
     }()
-    /// 32 bits of the cube roots of the first 64 primes, and of the square roots of the first 8,
-    /// behind the point: what the standard's tables hold.
+    /// The tables of the standard: the first 32 bits of the fractional parts of the cube roots of the
+    /// first 64 primes, and of the square roots of the first 8.
     private static let constants = primes.map { fraction(cbrt(Double($0))) }
     private static let start = primes.prefix(8).map { fraction(Double($0).squareRoot()) }
 
@@ -23,7 +23,7 @@ struct SHA256 {
     private var state = start
     private var words = [UInt32](repeating: 0, count: 64)
 
-    /// In hexadecimal digits; throws where the file cannot be read.
+    /// The checksum in hexadecimal digits. Throws if the file cannot be read.
     static func digest(ofFile url: URL) throws -> String {
         do {
             return digest(of: try Data(contentsOf: url, options: .mappedIfSafe))

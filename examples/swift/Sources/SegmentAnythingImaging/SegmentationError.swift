@@ -1,61 +1,61 @@
 import Foundation
 
-/// What can go wrong. Every case says in one sentence what was found, which rule it breaks and
-/// what to do next; `localizedDescription` is that sentence.
+/// What can go wrong. `localizedDescription` is one sentence that says what was found, which rule it
+/// breaks, and what to do next.
 public enum SegmentationError: Error, Equatable {
-    /// No folder at the path.
+    /// There is no folder at the path.
     case folderMissing(String)
-    /// No file at the path.
+    /// There is no file at the path.
     case fileMissing(String)
-    /// The system does not let the file be read.
+    /// The system does not allow the file to be read.
     case fileUnreadable(String, reason: String)
-    /// The system does not let the file be written.
+    /// The system does not allow the file to be written.
     case fileUnwritable(String, reason: String)
-    /// The file has another length, in bytes, than when it was written.
+    /// The file does not have the length, in bytes, that it was written with.
     case fileCutShort(String, bytes: Int, expected: Int)
-    /// The file has its length, and other bytes.
+    /// The file has the right length but different contents.
     case checksumDiffers(String)
-    /// MLX cannot load the file, or compute what it holds.
+    /// MLX cannot load the file, or cannot run the function in it.
     case functionFails(String, reason: String)
     /// `export.json` is not what `sam-mlx export` writes.
     case malformedExport(reason: String)
-    /// `export.json` has a version of its format that this package does not know.
+    /// The format of `export.json` has a version that this package does not know.
     case formatVersion(Int, readable: Int)
-    /// The files were written by another MLX than the one in this program.
+    /// The files were not written by the MLX version in this program.
     case mlxVersion(String, needed: String)
-    /// The files were traced on another kind of device (`cpu`, `metal`, `cuda`) than they are
-    /// to run on.
+    /// The files were not traced on the kind of device (`cpu`, `metal`, `cuda`) that they are to run
+    /// on.
     case deviceKind(String, needed: String)
-    /// More points than the decoder has slots; a box takes two.
+    /// The prompt has more points than the decoder has slots; a box takes two.
     case tooManyPoints(Int, slots: Int)
-    /// A prompt before a picture.
+    /// There is no picture to prompt on.
     case noImage
-    /// A picture without pixels, or with more than can be counted; in pixels.
+    /// The picture, of this size in pixels, is empty or too large to count.
     case pictureSize(width: Int, height: Int)
-    /// A number of channels that is neither 3 (RGB) nor 4 (RGBA).
+    /// The number of channels is neither 3 (RGB) nor 4 (RGBA).
     case pictureChannels(Int)
-    /// Rows of a picture that overlap; in bytes.
+    /// The rows of a picture overlap; strides are in bytes.
     case rowStride(Int, least: Int)
-    /// Fewer bytes than the picture's size needs.
+    /// There are fewer bytes than the picture's size needs.
     case pictureBytes(Int, needed: Int)
-    /// A file that is not a picture of the kind expected.
+    /// The file is not a picture of the expected kind.
     case malformedPicture(reason: String)
-    /// A point with coordinates that are no numbers, or too large.
+    /// The coordinates of a point are not finite, or too large.
     case pointOutOfRange(PixelPoint)
-    /// A box with corners in the wrong order, or coordinates that are no numbers.
+    /// The corners of a box are in the wrong order, or their coordinates are not finite.
     case boxOutOfRange(PixelBox)
-    /// Logits of another number than the model's masks have, or that are no numbers.
+    /// The logits are not finite, or not as many as the model's masks have.
     case logits(Int, needed: Int)
-    /// An embedding by another encoder; fingerprints.
+    /// The embedding was made by another encoder; both are fingerprints.
     case embeddingOfOtherModel(String, needed: String)
-    /// A file that is not an embedding.
+    /// The file is not an embedding.
     case malformedEmbedding(reason: String)
-    /// Run lengths that do not describe a mask.
+    /// The run lengths do not describe a mask.
     case malformedRunLengths(reason: String)
 }
 
 extension SegmentationError: LocalizedError, CustomStringConvertible {
-    /// The sentence for people.
+    /// The sentence to show to people.
     public var errorDescription: String? { description }
 
     /// What was found, the rule, and the next step.
@@ -84,7 +84,7 @@ extension SegmentationError: LocalizedError, CustomStringConvertible {
         case .fileUnwritable(let path, let reason):
             "\(path) cannot be written: \(reason); choose a folder of your own"
         case .fileCutShort(let path, let bytes, let expected):
-            "\(path) has \(bytes) bytes of \(expected); copy it again"
+            "\(path) has only \(bytes) of \(expected) bytes; copy it again"
         case .checksumDiffers(let path):
             "\(path) differs from the file that export.json describes; copy the whole folder again"
         case .functionFails(let name, let reason):
@@ -98,14 +98,14 @@ extension SegmentationError: LocalizedError, CustomStringConvertible {
         case .malformedExport(let reason):
             "export.json is not what sam-mlx export writes: \(reason); export again"
         case .formatVersion(let version, let readable):
-            "export.json has format version \(version), this program reads \(readable); "
+            "export.json has format version \(version), but this program reads \(readable); "
                 + (version > readable ? "update this package" : "export again")
         case .mlxVersion(let version, let needed):
-            "the files were exported with MLX \(version), this program contains \(needed); "
-                + "export again where `pip install mlx==\(needed)` was run"
+            "the files were exported with MLX \(version), but this program contains \(needed); "
+                + "export them again after `pip install mlx==\(needed)`"
         case .deviceKind(let kind, let needed):
-            "the files were traced on \(kind) and run there only, this program computes on "
-                + "\(needed); export on a machine whose MLX uses \(needed)"
+            "the files were traced on \(kind) and run only there, but this program computes on "
+                + "\(needed); export them on a machine whose MLX uses \(needed)"
         default: ""
         }
     }
@@ -114,12 +114,12 @@ extension SegmentationError: LocalizedError, CustomStringConvertible {
         switch self {
         case .pictureSize(let width, let height):
             "a picture of \(width) by \(height) pixels cannot be used; each side must be 1 or "
-                + "more, and the picture fit into memory"
+                + "more, and the picture must fit into memory"
         case .pictureChannels(let channels):
             "a picture has \(channels) channels; expected 3 (RGB) or 4 (RGBA)"
         case .rowStride(let stride, let least):
-            "a row stride of \(stride) bytes lets rows overlap; it must be \(least) or more, "
-                + "width times channels"
+            "with a row stride of \(stride) bytes, rows overlap; it must be \(least) or more, "
+                + "which is width times channels"
         case .pictureBytes(let bytes, let needed):
             "a picture has \(bytes) bytes where its size needs \(needed); give all its rows"
         case .malformedPicture(let reason):
@@ -132,26 +132,26 @@ extension SegmentationError: LocalizedError, CustomStringConvertible {
     private var aboutPrompts: String {
         switch self {
         case .tooManyPoints(let used, let slots):
-            "the prompt takes \(used) points, a box counting as two, and the decoder has slots "
+            "the prompt takes \(used) points, where a box counts as two, but the decoder has slots "
                 + "for \(slots); give fewer, or export with --points \(used)"
         case .noImage:
             "there is no picture to predict on; call setImage first"
         case .pointOutOfRange(let point):
-            "the point \(point.x), \(point.y) is no place; coordinates must be finite, in pixels "
-                + "of the picture"
+            "the point \(point.x), \(point.y) is out of range; coordinates must be finite, in "
+                + "pixels of the picture"
         case .boxOutOfRange(let box):
-            "the box \(box.x0), \(box.y0), \(box.x1), \(box.y1) is no box; expected finite "
+            "the box \(box.x0), \(box.y0), \(box.x1), \(box.y1) is invalid; expected finite "
                 + "x0 <= x1 and y0 <= y1, in pixels of the picture"
         case .logits(let count, let needed):
-            "a mask has \(count) finite logits where the model's have \(needed); give the "
+            "a mask has \(count) finite logits, but the model's have \(needed); give the "
                 + "lowResolution of an earlier mask"
         case .embeddingOfOtherModel(let found, let needed):
-            "the embedding was made by encoder \(found), this model's is \(needed); encode the "
+            "the embedding was made by encoder \(found), but this model has \(needed); encode the "
                 + "picture again with setImage"
         case .malformedEmbedding(let reason):
-            "the file is no image embedding: \(reason); encode the picture again and save it"
+            "the file is not an image embedding: \(reason); encode the picture again and save it"
         case .malformedRunLengths(let reason):
-            "the run lengths describe no mask: \(reason); expected those of COCO, column by column"
+            "the run lengths do not describe a mask: \(reason); expected COCO's, column by column"
         default: ""
         }
     }

@@ -9,9 +9,10 @@ let usage = """
     usage: segment EXPORT PICTURE [--point X Y]... [--not-point X Y]... [--box X0 Y0 X1 Y1]
                    [-o MASK.png] [--bench]
 
-    EXPORT: the folder that sam-mlx export wrote. PICTURE: what the system reads on Apple's, binary
-    PPM (P6) elsewhere. Coordinates in pixels of the picture. The mask is written as a gray PNG of the
-    picture's size, 255 on the object. --bench prints medians of times, and the peak memory.
+    EXPORT is the folder that sam-mlx export wrote. PICTURE is any format that the system reads on
+    Apple's systems, and a binary PPM (P6) elsewhere. Coordinates are in pixels of the picture. The
+    mask is written as a gray PNG of the picture's size, with 255 on the object. --bench prints median
+    times and the peak memory.
     """
 
 struct Arguments {
@@ -67,7 +68,7 @@ func picture(_ path: String) throws -> RGBImage {
     #endif
 }
 
-/// The median of several runs, in milliseconds, after one that is not counted.
+/// The median time of several runs, in milliseconds, after a first one that does not count.
 func median(_ runs: Int, _ work: () async throws -> Void) async throws -> Double {
     try await work()
     var times: [Double] = []
@@ -79,15 +80,15 @@ func median(_ runs: Int, _ work: () async throws -> Void) async throws -> Double
     return times.sorted()[runs / 2]
 }
 
-/// Of the process, in MB.
+/// The peak memory of the process, in MB.
 func peakMemory() -> Double {
     var usage = rusage()
     #if canImport(Darwin)
         getrusage(RUSAGE_SELF, &usage)
-        return Double(usage.ru_maxrss) / 1e6  // it counts bytes
+        return Double(usage.ru_maxrss) / 1e6  // in bytes
     #else
         getrusage(__rusage_who_t(RUSAGE_SELF.rawValue), &usage)
-        return Double(usage.ru_maxrss) / 1e3  // it counts KB
+        return Double(usage.ru_maxrss) / 1e3  // in KB
     #endif
 }
 

@@ -1,6 +1,6 @@
 import SegmentAnythingImaging
 
-/// Answers as a model would, and keeps what it was asked. Calls wait while it is held.
+/// Answers like a model, and records what it was asked. Calls wait while it is held.
 actor FakeSegmenter: Segmenting {
     private(set) var pictures: [RGBImage] = []
     private(set) var prompts: [(points: [PixelPoint], box: PixelBox?)] = []
@@ -18,7 +18,7 @@ actor FakeSegmenter: Segmenting {
 
     func fail(_ error: (any Error & Sendable)?) { fault = error }
 
-    /// Until a call waits for ``release()``.
+    /// Returns when a call is waiting for ``release()``.
     func isWaitedFor() async { while waiting.isEmpty { await Task.yield() } }
 
     private func answer() async throws {
@@ -31,7 +31,7 @@ actor FakeSegmenter: Segmenting {
         try await answer()
     }
 
-    /// Masks with as many pixels as points, readings with 1 to 3.
+    /// A mask with as many pixels as there are points, or readings with 1 to 3 pixels.
     func predict(points: [PixelPoint], box: PixelBox?, maskInput: [Float]?) async throws
         -> Prediction
     {

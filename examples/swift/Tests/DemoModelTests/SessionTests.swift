@@ -113,11 +113,11 @@ import Testing
         await segmenter.hold()
         session.open(try picture(1))
         await segmenter.isWaitedFor()
-        tap(50, 50)  // on a picture that is gone before it is answered
+        tap(50, 50)  // on a picture that is replaced before the answer
         for value in 2...9 { session.open(try picture(UInt8(value))) }
         await segmenter.release()
         await session.settle()
-        // Those in between are not even begun.
+        // The pictures in between are never encoded.
         #expect(await segmenter.pictures.map { $0.bytes[0] } == [1, 9])
         #expect(session.phase == .ready && session.picture?.bytes[0] == 9)
         #expect(await segmenter.prompts.isEmpty)
@@ -163,7 +163,7 @@ import Testing
         await segmenter.fail(SegmentationError.tooManyPoints(5, slots: 4))
         tap(150, 50)
         await session.settle()
-        // What was found before stays, and so does its prompt.
+        // The previous masks are kept, and so is their prompt.
         #expect(session.message?.hasPrefix("The prompt takes 5 points") == true)
         #expect(session.prompt.points.count == 1 && session.readings.count == 3)
         session.dismissMessage()

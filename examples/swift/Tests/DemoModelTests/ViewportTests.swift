@@ -61,7 +61,7 @@ import Testing
         let mask = Mask(bits: [true, false], width: 2, height: 1, score: 1)
         let light = Layer.light(mask, colour: [255, 100, 0])
         #expect(light.rgba == [128, 50, 0, 128, 0, 0, 0, 0])
-        // As much as 8 bits of alpha let come back, in the PNG's row behind its filter byte.
+        // The PNG's row after its filter byte, as exact as 8 bits of alpha allow.
         let row = light.png.range(of: Data([0, 255, 100, 0, 128, 0, 0, 0, 0]))
         #expect(row != nil)
     }

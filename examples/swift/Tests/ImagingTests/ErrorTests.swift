@@ -3,7 +3,7 @@ import Testing
 
 @testable import SegmentAnythingImaging
 
-/// Bad input is a value that says what is wrong, never a crash.
+/// Bad input throws an error that says what is wrong, and never crashes.
 @Suite struct ErrorTests {
     @Test func pictures() throws {
         for (width, height) in [(0, 4), (4, 0), (-1, 4), (.max, 2), (.max / 3, 3), (.max, .max)] {

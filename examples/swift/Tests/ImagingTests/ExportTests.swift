@@ -3,11 +3,11 @@ import Testing
 
 @testable import SegmentAnythingImaging
 
-/// Exported folders that something happened to; SAM_VECTORS has a whole one.
+/// Damaged copies of an exported folder, which is in SAM_VECTORS.
 @Suite(.withVectors) struct ExportTests {
     private let source = Vectors.url("export")
 
-    /// A copy of the export in a folder of its own.
+    /// A copy of the export in a separate folder.
     private func withCopy(_ change: (URL) throws -> Void) throws {
         let folder = FileManager.default.temporaryDirectory
             .appendingPathComponent(UUID().uuidString)

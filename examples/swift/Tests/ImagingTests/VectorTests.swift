@@ -3,14 +3,14 @@ import Testing
 
 @testable import SegmentAnythingImaging
 
-/// Equal to what Python computed during the same run.
+/// Results equal those that Python computed in the same run.
 @Suite(.withVectors) struct VectorTests {
     @Test func resizeEqualsPillows() throws {
         for vector in try Vectors.all.get().resize {
             let image = try RGBImage(ppmFile: Vectors.url(vector.picture))
             let expected = try RGBImage(ppmFile: Vectors.url(vector.resized))
             let resized = try image.resized(longestSide: vector.side)
-            // Compared before #expect, which would print every pixel.
+            // Compared outside #expect, which would print every pixel.
             let unequal = zip(resized.bytes, expected.bytes).filter { $0 != $1 }.count
             #expect(resized.bytes.count == expected.bytes.count)
             #expect(unequal == 0, "\(image.width)x\(image.height) to \(vector.side)")
@@ -32,7 +32,7 @@ import Testing
             let (logits, expected) = (mask.logits!, try Vectors.floats("logits\(i)"))
             let largest = expected.map(abs).max()!
             let difference = zip(logits, expected).map { abs($0 - $1) }.max()!
-            // Measured: 9e-8 where MLX multiplies by a single column, else equal.
+            // Measured: 9e-8 if MLX multiplies by a single column, and equal otherwise.
             #expect(difference <= 2e-7 * largest, name)
             #expect(try scaling.logits(low).count == logits.count)
         }
@@ -71,7 +71,7 @@ import Testing
         }
     }
 
-    /// Pytest reads what this leaves.
+    /// Pytest reads what this writes.
     @Test func picturesAreWritten() throws {
         let image = try RGBImage(ppmFile: Vectors.url("resized7.ppm"))
         try image.ppm.write(to: Vectors.url("written.ppm"))

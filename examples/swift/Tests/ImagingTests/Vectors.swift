@@ -2,7 +2,7 @@ import Foundation
 import SegmentAnythingImaging
 import Testing
 
-/// What Python wrote into the folder that SAM_VECTORS names (`tests/examples/test_swift.py`).
+/// What Python wrote into the folder SAM_VECTORS (`tests/examples/test_swift.py`).
 struct Vectors: Decodable {
     struct Resize: Decodable {
         let picture, resized: String

@@ -2,7 +2,7 @@ import Foundation
 import SegmentAnything
 import Testing
 
-/// Each is a value that names what was found, the rule and the next step; none ends the program.
+/// Each error says what was found, the rule and the next step, and none ends the program.
 @Suite(.withWhole, .serialized) struct ErrorTests {
     @Test func folders() throws {
         let nowhere = Whole.url("nowhere")

@@ -2,8 +2,8 @@ import Foundation
 import SegmentAnything
 import Testing
 
-/// What Python wrote into the folder that SAM_WHOLE names: an export of nano, pictures, and what
-/// `SamPredictor` found in them under the same version of MLX (`tests/support/swift_whole.py`).
+/// What Python wrote into the folder SAM_WHOLE: an export of nano, pictures, and what `SamPredictor`
+/// found in them with the same version of MLX (`tests/support/swift_whole.py`).
 struct Whole: Decodable {
     struct Case: Decodable {
         let picture, bits: String
@@ -45,7 +45,7 @@ extension Trait where Self == ConditionTrait {
     }
 }
 
-/// A copy of the exported folder in which something is changed, gone at the end.
+/// A changed copy of the exported folder, which is removed at the end.
 func withCopy(_ change: (URL) throws -> Void, _ use: (URL) throws -> Void) throws {
     let copy = FileManager.default.temporaryDirectory.appendingPathComponent(UUID().uuidString)
     try FileManager.default.copyItem(at: Whole.export, to: copy)
@@ -54,7 +54,7 @@ func withCopy(_ change: (URL) throws -> Void, _ use: (URL) throws -> Void) throw
     try use(copy)
 }
 
-/// The memory that the process holds, in MB, where the system tells: on Linux.
+/// The memory of the process in MB, which is known on Linux only.
 func residentMemory() -> Double? {
     guard let text = try? String(contentsOfFile: "/proc/self/statm", encoding: .utf8) else {
         return nil

@@ -8,7 +8,7 @@ import SwiftUI
 @main struct DemoApp: App {
     init() {
         #if os(macOS)
-            // A program without a bundle is else one without windows in front and menus.
+            // Otherwise a program without a bundle has no menus and no window in front.
             NSApplication.shared.setActivationPolicy(.regular)
             NSApplication.shared.activate()
         #endif

@@ -2,7 +2,7 @@ import DemoModel
 import SegmentAnythingImaging
 import SwiftUI
 
-/// The picture, the lit mask, points and box; taps, drags and pinches on them.
+/// The picture with its mask, points and box, which takes taps, drags and pinches.
 struct CanvasView: View {
     let session: SegmentationSession
     let picture: RGBImage
@@ -34,7 +34,7 @@ struct CanvasView: View {
         .accessibilityElement()
         .accessibilityLabel(session.spoken)
         .accessibilityAddTraits([.isImage, .updatesFrequently])
-        // Who does not see where to tap selects what is in the middle.
+        // For people who do not see where to tap.
         .accessibilityAction(named: "Select what is in the middle") { tapMiddle() }
     }
 
@@ -51,7 +51,7 @@ struct CanvasView: View {
         session.tap(at: middle, in: viewport)
     }
 
-    /// Draws a box with its tool, and moves the picture with the others.
+    /// Draws a box with the tool for boxes, and moves the picture with the others.
     private var drag: some Gesture {
         DragGesture(minimumDistance: 8)
             .onChanged { drag in
@@ -98,7 +98,7 @@ struct CanvasView: View {
         }
         for point in session.prompt.points {
             let place = viewport.toView(x: point.x, y: point.y)
-            // Told apart by form as well as by colour.
+            // Distinguished by shape as well as by colour.
             let name = point.isObject ? "plus.circle.fill" : "minus.circle.fill"
             let symbol = context.resolve(Image(systemName: name))
             var coloured = symbol

@@ -3,9 +3,9 @@ import SegmentAnything
 import SegmentAnythingImaging
 import SwiftUI
 
-/// The app's only window: first the model, then pictures.
+/// The only window of the app: it asks for a model first, and then for pictures.
 public struct DemoScene: Scene {
-    /// The scene of the app, with the stored model if there is one.
+    /// The scene of the app, which loads the stored model if there is one.
     public init() {}
 
     /// One window.
@@ -14,8 +14,8 @@ public struct DemoScene: Scene {
     }
 }
 
-/// Asks for the exported folder, loads it, and then shows pictures. The folder is copied, so that
-/// the app finds it again.
+/// Asks for the exported folder, loads it, and then shows pictures. The folder is copied so that the
+/// app can load it again.
 struct ModelView: View {
     @State private var session: SegmentationSession?
     @State private var message: String?
@@ -64,7 +64,7 @@ struct ModelView: View {
         defer { isLoading = false }
         do {
             let folder = ModelFolder.url
-            // Reading and checking the files takes a second or more: not on the main thread.
+            // Reading and checking the files takes a second or more, too long for the main thread.
             let segmenter = try await Task.detached { try Segmenter(folder: folder) }.value
             session = SegmentationSession(segmenter: segmenter)
         } catch {
@@ -81,7 +81,7 @@ enum ModelFolder {
     static func copy(_ folder: URL) throws {
         let isScoped = folder.startAccessingSecurityScopedResource()
         defer { if isScoped { folder.stopAccessingSecurityScopedResource() } }
-        _ = try ExportDescription(folder: folder)  // before the one there is removed
+        _ = try ExportDescription(folder: folder)  // before the previous model is removed
         let parent = url.deletingLastPathComponent()
         try FileManager.default.createDirectory(at: parent, withIntermediateDirectories: true)
         if exists { try FileManager.default.removeItem(at: url) }

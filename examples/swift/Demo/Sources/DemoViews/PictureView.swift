@@ -4,7 +4,7 @@ import SegmentAnythingImaging
 import SwiftUI
 import UniformTypeIdentifiers
 
-/// A picture with its tools around it.
+/// A picture and its tools.
 struct PictureView: View {
     @Bindable var session: SegmentationSession
     @State private var photo: PhotosPickerItem?
@@ -119,7 +119,7 @@ struct PictureView: View {
     }
 }
 
-/// The readings of one point, to choose from.
+/// The readings of a single point, to choose from.
 struct ReadingsView: View {
     let session: SegmentationSession
 
@@ -139,7 +139,7 @@ struct ReadingsView: View {
     }
 }
 
-/// The cut-out as a file to share or save, made when it is asked for.
+/// The cut-out as a file to share or save, which is made when it is needed.
 struct CutOutFile: Transferable {
     let picture: RGBImage
     let mask: Mask

@@ -4,15 +4,15 @@ import Foundation
 import ImageIO
 import SegmentAnything
 
-/// Between the system's pictures and the package's.
+/// Conversions between the pictures of the system and those of the package.
 enum Pictures {
-    /// Pixels of a picture file upright, as its EXIF orientation says, in sRGB.
+    /// The pixels of a picture file in sRGB, turned upright according to its EXIF orientation.
     static func decode(_ data: Data) throws -> RGBImage {
         let options =
             [
                 kCGImageSourceCreateThumbnailFromImageAlways: true,
                 kCGImageSourceCreateThumbnailWithTransform: true,
-                // More than a screen or the model shows is memory without use.
+                // More pixels than a screen or the model needs would only take memory.
                 kCGImageSourceThumbnailMaxPixelSize: 4096,
             ] as CFDictionary
         guard let source = CGImageSourceCreateWithData(data as CFData, nil),
