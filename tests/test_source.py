@@ -133,6 +133,29 @@ def test_every_imported_package_is_declared(folder, sections):
     } == set()
 
 
+def test_the_package_imports_nothing_beside_it():
+    for path in source.modules().values():
+        assert source.top_level_packages(path) & OURS <= {"sam_mlx"}, path
+
+
+def test_examples_use_public_names_only():
+    found = {
+        str(path.relative_to(ROOT)): names
+        for path in (ROOT / "examples").rglob("*.py")
+        if (names := source.private_names(path))
+    }
+    assert found == {}
+
+
+def test_private_names_are_found(tmp_path):
+    path = tmp_path / "example.py"
+    path.write_text(
+        "from sam_mlx import Sam, _a, masks as m\nfrom sam_mlx._b import c\nimport sam_mlx as s\n"
+        "import other\nm._d\ns.web._e\nm.rle().f\nother._g\nm.__name__\n"
+    )
+    assert source.private_names(path) == {"_a", "_b", "_d", "_e"}
+
+
 def test_readme_names_the_commands_that_ci_runs():
     first, second = re.findall(r"^```sh\n(.*?)\n```$", README, re.M | re.S)
     ci = (ROOT / ".ci" / "run").read_text()

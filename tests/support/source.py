@@ -42,6 +42,26 @@ def top_level_packages(path: Path) -> set[str]:
     return found
 
 
+def private_names(path: Path) -> set[str]:
+    """The names with an underscore that a file takes from the package."""
+    nodes = list(ast.walk(ast.parse(path.read_text())))
+    ours: set[str] = set()  # what the file calls the package and its parts
+    found: list[str] = []
+    for node in nodes:
+        if isinstance(node, ast.ImportFrom) and (node.module or "").split(".")[0] == "sam_mlx":
+            ours |= {alias.asname or alias.name for alias in node.names}
+            found += [*node.module.split("."), *(alias.name for alias in node.names)]
+        elif isinstance(node, ast.Import):
+            names = [alias for alias in node.names if alias.name.split(".")[0] == "sam_mlx"]
+            ours |= {alias.asname or "sam_mlx" for alias in names}
+            found += [part for alias in names for part in alias.name.split(".")]
+    for node in nodes:
+        if isinstance(node, ast.Attribute):
+            first, *rest = ast.unparse(node).split(".")
+            found += rest if first in ours else []
+    return {name for name in found if name.startswith("_") and not name.endswith("__")}
+
+
 def function_lengths(path: Path) -> Iterator[tuple[int, str]]:
     """Lines of code of every function, without docstrings, comments and blank lines."""
     source = path.read_text()
