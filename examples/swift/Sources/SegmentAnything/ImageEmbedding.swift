@@ -24,7 +24,7 @@ public struct ImageEmbedding: Sendable, Equatable {
             case .float32: self = .float32
             case .float16: self = .float16
             case .bfloat16: self = .bfloat16
-            default: throw malformed("its values are \(dtype), no floats")
+            default: throw malformed("its values are \(dtype), not floats")
             }
         }
     }
@@ -138,7 +138,7 @@ extension ImageEmbedding {
             throw malformed("it was not written by ImageEmbedding")
         }
         guard let type = FloatType(rawValue: header.features.dtype) else {
-            throw malformed("its values are \(header.features.dtype.prefix(20)), no floats")
+            throw malformed("its values are \(header.features.dtype.prefix(20)), not floats")
         }
         let shape = header.features.shape
         features = data.suffix(from: 8 + Int(length))
