@@ -10,7 +10,7 @@ from typing import Any, ClassVar
 
 from .messages import short
 
-MAX_SIZE, MAX_BLOCKS = 1 << 16, 1 << 8  # beyond any model; they bound what a file can ask for
+MAX_SIZE, MAX_BLOCKS = 1 << 16, 1 << 8  # beyond any model; they bound what a file can request
 MODEL_TYPE = "sam_mlx"  # the name of this package's format in config.json
 
 # Ways of preprocessing; SAM's own come first.
@@ -44,7 +44,7 @@ class SamConfig:
     multimask_outputs: int = 3  # besides the single mask for unambiguous prompts
     iou_head_depth: int = 3
     iou_head_dim: int = 256
-    resize: str = "longest"  # side becomes image_size, the rest is padded; "square": both sides do
+    resize: str = "longest"  # side to image_size, the rest padded; "square": both sides
     resample: str = "bilinear"  # the filter for resizing
     pixel_range: str = "bytes"  # 0..255; "minmax": each picture is stretched to 0..1
     pixel_mean: tuple[float, ...] = (123.675, 116.28, 103.53)  # RGB, in pixel_range
@@ -69,11 +69,11 @@ class SamConfig:
         return 4 * self.grid
 
     def to_dict(self) -> dict[str, Any]:
-        """What ``config.json`` holds; ``registry.config_of`` is the inverse."""
+        """The content of ``config.json``; ``registry.config_of`` is the inverse."""
         values = {"model_type": MODEL_TYPE, **dataclasses.asdict(self)}
         values["encoder"] = _with_type(self.encoder)
         values["decoders"] = [_with_type(sizes) for sizes in self.decoders]
-        # Left out when they are SAM's own: files older than these fields stay the same.
+        # SAM's own are left out, so files stay as they were before these fields existed.
         usual: dict[str, Any] = {name: choices[0] for name, choices in CHOICES.items()}
         usual["decoders"] = [_with_type(MaskDecoderConfig())]
         return {k: v for k, v in values.items() if k not in usual or v != usual[k]}
@@ -98,7 +98,7 @@ PREPROCESSING: dict[str, dict[str, Any]] = {
 
 
 def check(config: SamConfig) -> SamConfig:
-    """The config, if all its sizes are valid. Raises ValueError that names all that are not."""
+    """The config, if all its sizes are valid. Raises ValueError naming all that are not."""
     parts = (config.encoder, *config.decoders)
     problems = [
         problem
@@ -145,11 +145,11 @@ def _misfits(config: SamConfig) -> Iterator[str]:
         yield f"image_size {config.image_size} is not a multiple of patch_size {config.patch_size}"
     inner = config.prompt_dim // 2  # of the attentions between tokens and image
     if config.prompt_dim % 8 or inner % config.decoder_heads:
-        yield f"prompt_dim {config.prompt_dim} does not divide among {config.decoder_heads} heads"
+        yield f"prompt_dim {config.prompt_dim} cannot be divided among {config.decoder_heads} heads"
 
 
 def build(kind: type, values: Mapping[str, Any], where: str) -> Any:
-    """A dataclass from values in a file. Raises ValueError for unknown and for missing fields."""
+    """A dataclass from values in a file. Raises ValueError for unknown or missing fields."""
     known = {f.name: f for f in dataclasses.fields(kind)}
     required = {f.name for f in known.values() if f.default is dataclasses.MISSING}
     unknown, missing = sorted(values.keys() - known), sorted(required - values.keys())

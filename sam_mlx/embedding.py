@@ -45,7 +45,7 @@ class ImageEmbedding:
     input_size: tuple[int, int]  # height, width in the model's input frame, pixels
     fingerprint: str  # of the encoder that made it
     other_features: Features = field(default_factory=dict)  # for decoders other than SAM's
-    value_range: Range | None = None  # that was given for the picture's samples
+    value_range: Range | None = None  # given for the picture's samples
 
     @classmethod
     def of(
@@ -56,7 +56,7 @@ class ImageEmbedding:
         fingerprint: str,
         value_range: Range | None = None,
     ) -> ImageEmbedding:
-        """An embedding of all that ``Sam.encode_features`` returns for one image."""
+        """An embedding with all that ``Sam.encode_features`` returns for one image."""
         others = {name: x for name, x in features.items() if name != IMAGE_EMBEDDING}
         main = features[IMAGE_EMBEDDING]
         return cls(main, original_size, input_size, fingerprint, others, value_range)
@@ -111,7 +111,7 @@ class ImageEmbedding:
 
     @classmethod
     def load(cls, path: str | Path) -> ImageEmbedding:
-        """An embedding that ``save`` has written, by this version of the package or an older one.
+        """Read an embedding that ``save`` of this or an older version of the package wrote.
 
         Raises FileNotFoundError, or ValueError if the file is not an embedding.
         """
@@ -134,10 +134,10 @@ class ImageEmbedding:
 
 
 def check_version(version: str) -> None:
-    """Raise ValueError for a file that a newer version of the package has written."""
+    """Raise ValueError for a file that a newer version of the package wrote."""
     if version not in [str(known + 1) for known in range(VERSION)]:
         raise ValueError(
-            f"its format is of version {short(version)}; this sam_mlx reads up to {VERSION}: "
+            f"its format has version {short(version)}; this sam_mlx reads up to {VERSION}: "
             "install a newer sam_mlx, or embed the image again"
         )
 
@@ -171,7 +171,7 @@ def fingerprint(config: SamConfig, weights: Weights) -> str:
 def encoder_fingerprint(model: Sam) -> str:
     """The fingerprint of everything that a model's embeddings depend on.
 
-    ``SamPredictor`` computes it once: later changes of weights in place go unnoticed.
+    ``SamPredictor`` computes it once: later changes to weights in place go unnoticed.
     """
     weights = weights_of(model.image_encoder)
     for kind in decoders_of(model.config):

@@ -17,7 +17,7 @@ from typing import Any, TypeVar, cast
 import mlx.core as mx
 from safetensors import SafetensorError, safe_open
 
-PARTIAL = ".partial-"  # how names of what is not whole yet begin
+PARTIAL = ".partial-"  # begins the names of unfinished folders
 
 Tensors = TypeVar("Tensors")
 
@@ -27,10 +27,10 @@ def write_whole(
 ) -> None:
     """Call ``write`` with a temporary name, then rename what it wrote to ``path``.
 
-    The temporary name has the same ending, by which Pillow and numpy choose the form. It is in
-    ``workspace``, a folder on the same disk, or else beside ``path``. After any error nothing is
-    left, and what writers that were killed have left beside it goes. Raises FileNotFoundError when
-    the folder of ``path`` is missing.
+    The temporary name has the same ending, by which Pillow and numpy choose the format. It is in
+    ``workspace``, a folder on the same disk, or else beside ``path``. Nothing is left after an
+    error, and what killed writers left beside it is removed. Raises FileNotFoundError if the
+    folder of ``path`` is missing.
     """
     path = Path(path)
     if not path.parent.is_dir():
@@ -47,8 +47,8 @@ def write_whole(
 def whole_folder(folder: str | Path) -> Iterator[Path]:
     """A folder to fill, renamed to ``folder`` at the end and removed after any error.
 
-    What writers that were killed have left beside it goes. Raises FileExistsError when something
-    is there already, OSError when it cannot be written.
+    What killed writers left beside it is removed. Raises FileExistsError if something is there
+    already, OSError if it cannot be written.
     """
     folder = refuse_existing(folder)
     made = [parent for parent in folder.parents if not parent.exists()]
@@ -74,7 +74,7 @@ def make_parent(folder: Path) -> None:
 
 @contextmanager
 def temporary_folder(parent: Path) -> Iterator[Path]:
-    """A new folder in ``parent``, locked; removed in the end if it is there still."""
+    """A new folder in ``parent``, locked; removed at the end if it is still there."""
     remove_leftovers(parent)
     while True:
         try:
@@ -82,7 +82,7 @@ def temporary_folder(parent: Path) -> Iterator[Path]:
         except OSError as error:
             raise OSError(f"cannot write into {parent}: {error.strerror}") from error
         with locked(folder, wait=True):
-            if not folder.exists():  # another took it for a leftover before it was locked
+            if not folder.exists():  # another process took it for a leftover before the lock
                 continue
             try:
                 yield folder
@@ -92,18 +92,18 @@ def temporary_folder(parent: Path) -> Iterator[Path]:
 
 
 def remove_leftovers(parent: Path) -> None:
-    """Folders of writers that were killed: nobody has locked them."""
-    with suppress(OSError):  # a folder that may be written to and not listed
+    """Remove the folders of killed writers: those that are not locked."""
+    with suppress(OSError):  # a folder that may be written to but not listed
         for name in os.listdir(parent):
             if re.fullmatch(rf"{re.escape(PARTIAL)}[a-z0-9_]{{8}}", name):
-                with locked(parent / name, wait=False) as nobodys:
-                    if nobodys:
+                with locked(parent / name, wait=False) as unused:
+                    if unused:
                         shutil.rmtree(parent / name, ignore_errors=True)
 
 
 @contextmanager
 def locked(folder: Path, wait: bool) -> Iterator[bool]:
-    """Hold a folder's lock, which ends with its process; False where it cannot be had."""
+    """Hold a folder's lock, which ends with its process; False if it cannot be taken."""
     try:
         descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
     except OSError:
@@ -112,7 +112,7 @@ def locked(folder: Path, wait: bool) -> Iterator[bool]:
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX if wait else fcntl.LOCK_EX | fcntl.LOCK_NB)
         mine = True
-    except OSError:  # another's, or a disk without locks
+    except OSError:  # held by another, or a disk without locks
         mine = False
     try:
         yield mine
@@ -121,9 +121,9 @@ def locked(folder: Path, wait: bool) -> Iterator[bool]:
 
 
 def give_usual_permissions(temporary: Path, path: Path) -> None:
-    """Those of what ``path`` is now, or else of new files: some writers keep theirs to themselves.
+    """Give a file the permissions of ``path``, or of new files: some writers make private ones.
 
-    A folder and all that is in it gets those of new ones.
+    A folder and everything in it get those of new ones.
     """
     mask = os.umask(0o077)
     os.umask(mask)
@@ -137,7 +137,7 @@ def give_usual_permissions(temporary: Path, path: Path) -> None:
 
 @contextmanager
 def held(path: Path) -> Iterator[bool]:
-    """Hold the lock file ``path`` until the end, unless another process does: then False.
+    """Hold the lock file ``path`` until the end; False if another process holds it.
 
     The lock ends with its process, however that ends; the file alone means nothing.
     """
@@ -166,7 +166,7 @@ def held(path: Path) -> Iterator[bool]:
 def refuse_existing(path: str | Path) -> Path:
     path = Path(path).expanduser()
     if path.exists():
-        raise FileExistsError(f"{path} exists already; delete it or choose another name")
+        raise FileExistsError(f"{path} already exists; delete it or choose another name")
     return path
 
 
@@ -179,7 +179,7 @@ def read_json(path: Path) -> Any:
 
 
 def parse_json(text: str) -> Any:
-    """Raises ValueError for text that is not JSON, or is nested too deeply for Python."""
+    """Parse JSON. Raises ValueError if the text is not JSON, or nested too deeply for Python."""
     try:
         return json.loads(text)
     except RecursionError:
@@ -187,9 +187,9 @@ def parse_json(text: str) -> Any:
 
 
 def read_safetensors(path: Path) -> dict[str, mx.array]:
-    """The tensors of a file. Raises ValueError when it is not whole."""
+    """The tensors in a file. Raises ValueError if it is not whole."""
     try:
-        # mx.load reads lazily: a truncated file would only show when evaluated.
+        # mx.load reads lazily: a truncated file would only fail when evaluated.
         with safe_open(path, "np"):
             pass
         return load_safetensors(str(path))
@@ -211,7 +211,7 @@ def sha256(path: Path) -> str:
 
 @contextmanager
 def writing(path: str | Path) -> Iterator[None]:
-    """Raises OSError where MLX or safetensors cannot write all, say to a full disk."""
+    """Raise OSError if MLX or safetensors cannot write everything, say to a full disk."""
     try:
         yield
     except (RuntimeError, SafetensorError) as error:
@@ -224,7 +224,7 @@ def save_tagged(
     write: Callable[[str, dict[str, str]], object],
     texts: Mapping[str, str] | None = None,
 ) -> None:
-    """Have ``write`` (name, metadata) make a safetensors file that says what it is."""
+    """Have ``write`` (name, metadata) write a safetensors file that states its kind."""
     metadata = {"format": f"sam_mlx.{kind}", **(texts or {})}
     with writing(path):
         write_whole(path, lambda name: write(name, metadata))
@@ -233,7 +233,7 @@ def save_tagged(
 def load_tagged(
     path: str | Path, kind: str, meaning: str, read: Callable[[str], Tensors]
 ) -> tuple[Tensors, dict[str, str]]:
-    """What ``read`` finds in a file that ``save_tagged`` wrote as ``kind``, and its metadata.
+    """What ``read`` returns for a file that ``save_tagged`` wrote as ``kind``, and its metadata.
 
     Raises FileNotFoundError, "no such ``meaning``", or ValueError that says why it is not one.
     """

@@ -1,19 +1,19 @@
-"""What errors say of values and names that came from a file: in one line, short, and printable."""
+"""Values and names from files as errors show them: on one line, short and printable."""
 
 import reprlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-LONGEST_NAME = 100
-LONGEST_LINE = 4000
+MAX_NAME = 100
+MAX_LINE = 4000
 
 _repr = reprlib.Repr()
-_repr.maxstring = _repr.maxother = LONGEST_NAME
+_repr.maxstring = _repr.maxother = MAX_NAME
 
 
 def shown(name: str) -> str:
-    """A name, without quotes unless it has characters that steer a terminal."""
-    return name[:LONGEST_NAME] if name.isprintable() else repr(name[:LONGEST_NAME])
+    """A name, without quotes unless it has characters that control a terminal."""
+    return name[:MAX_NAME] if name.isprintable() else repr(name[:MAX_NAME])
 
 
 def short(found: object) -> str:
@@ -22,15 +22,15 @@ def short(found: object) -> str:
 
 
 def one_line(error: BaseException) -> str:
-    """What a command prints of an error."""
-    text = " ".join(str(error)[: 2 * LONGEST_LINE].split())
+    """An error's message as a command prints it."""
+    text = " ".join(str(error)[: 2 * MAX_LINE].split())
     text = "".join(c if c.isprintable() else repr(c)[1:-1] for c in text)
-    return text if len(text) <= LONGEST_LINE else f"{text[:LONGEST_LINE]} ..."
+    return text if len(text) <= MAX_LINE else f"{text[:MAX_LINE]} ..."
 
 
 @contextmanager
 def naming(source: object) -> Iterator[None]:
-    """What is found wrong with a file's values is a ValueError that begins with the file's name."""
+    """Turn errors about a file's values into ValueErrors that begin with the file's name."""
     try:
         yield
     except (ValueError, TypeError, LookupError, ArithmeticError, OSError) as error:

@@ -1,7 +1,7 @@
 """Options that are declared once: name, type, default, help and bounds in one dataclass field.
 
-What derives from a declaration: the check of its value, its flag in the shell, and the settings
-that the results of a run depend on.
+From a declaration derive the check of its value, its flag in the shell, and the settings that the
+results of a run depend on.
 """
 
 from __future__ import annotations
@@ -24,19 +24,19 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Rule:
-    """What a value must be: in words, and as a test."""
+    """What a value must be, in words and as a test."""
 
     words: str
     fits: Callable[[Any], bool]
 
 
-def whole_number(least: int, most: int | None = None) -> Rule:
+def whole_number(low: int, high: int | None = None) -> Rule:
     return Rule(
-        f"a whole number from {least}" + (f" to {most}" if most else ""),
+        f"a whole number from {low}" + (f" to {high}" if high else ""),
         lambda value: (
             isinstance(value, (int, np.integer))
-            and bool(value >= least)
-            and (most is None or bool(value <= most))
+            and bool(value >= low)
+            and (high is None or bool(value <= high))
         ),
     )
 
@@ -46,7 +46,7 @@ def number(words: str, fits: Callable[[float], bool] = lambda _: True) -> Rule:
 
 
 def one_of(*choices: Any, words: str = "") -> Rule:
-    same = {(type(choice), choice) for choice in choices}  # True is no 1 here
+    same = {(type(choice), choice) for choice in choices}  # True is not 1 here
     listed = f"one of {', '.join(map(str, choices))}"
     return Rule(words or listed, lambda value: (type(value), value) in same)
 
@@ -69,9 +69,9 @@ def option(
 ) -> Any:
     """A dataclass field with its help, and the rule for its values.
 
-    flag: whether the shell has it. changes_results: False for what only changes how fast they
-    come. choices: the only values there are. or_none: None fits too, as it does where it is the
-    default. of: the type of a flag whose default is None.
+    flag: whether the shell has it. changes_results: False if it only changes speed. choices: the
+    only allowed values. or_none: None is allowed too, as it always is if it is the default. of:
+    the type of a flag whose default is None.
     """
     metadata |= {
         "help": help,
@@ -98,7 +98,7 @@ def check(options: DataclassInstance) -> None:
 def add_flags(
     parser: ArgumentParser, declared: type[DataclassInstance], only: Container[str] | None = None
 ) -> None:
-    """A flag for every option, or ``only`` these: ``points_per_side`` is ``--points-per-side``."""
+    """Add flags for all options or ``only`` these: ``points_per_side`` is ``--points-per-side``."""
     for f in _flags(declared):
         if only is not None and f.name not in only:
             continue
@@ -112,7 +112,7 @@ def add_flags(
 
 
 class Help(ArgumentDefaultsHelpFormatter):
-    """Help that names the defaults that say something."""
+    """Help that names defaults unless they are empty."""
 
     def _get_help_string(self, action: Action) -> str | None:
         if action.default in (None, False, []):
@@ -121,7 +121,7 @@ class Help(ArgumentDefaultsHelpFormatter):
 
 
 def from_flags(args: object, declared: type[D], **others: Any) -> D:
-    """The options that ``add_flags`` had the shell read, and ``others`` that have no flag."""
+    """Options from the parsed flags of ``add_flags``, and ``others`` that have no flag."""
     return declared(**{f.name: getattr(args, f.name) for f in _flags(declared)}, **others)
 
 

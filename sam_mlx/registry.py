@@ -1,7 +1,7 @@
 """The image encoders and decoders that models consist of, and the released models.
 
-Each registers itself from its own file, and the rest of the package finds here all that it needs to
-know about it. Features are what an encoder computes from pictures: arrays (B, H, W, C) by name.
+Each registers itself from its own file; the rest of the package finds everything about it here.
+Features are what an encoder computes from pictures: arrays (B, H, W, C) by name.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from .messages import short
 Weights = Mapping[str, mx.array]  # tensors by name
 Features = Mapping[str, mx.array]
 
-IMAGE_EMBEDDING = "image_embedding"  # (B, G, G, prompt_dim), of every encoder
+IMAGE_EMBEDDING = "image_embedding"  # (B, G, G, prompt_dim), from every encoder
 EARLY = "early"  # (B, G, G, width there), after the first global block or at a similar depth
 MASK_DECODER = "mask_decoder"
 
@@ -37,12 +37,12 @@ class Encoder:
     """A kind of image encoder. ``modeling/image_encoder.py`` and ``tiny_vit.py`` register theirs.
 
     The module is called with prepared images (B, S, S, 3) and the names of the wanted features, and
-    returns these features by name.
+    returns these by name.
     """
 
     sizes: Any  # a frozen dataclass; its ``type`` is the encoder's name in config.json
     module: Callable[[SamConfig], nn.Module]
-    recognises: Callable[[Weights], bool]  # whether a checkpoint with such names has one
+    recognises: Callable[[Weights], bool]  # True if a checkpoint with such names has one
     infer: Callable[[Weights], SamConfig]  # sizes from the tensors' shapes; raises ValueError
     features: tuple[str, ...] = (IMAGE_EMBEDDING,)  # all that it can compute
     clean: Callable[[Weights], Weights] = unchanged  # drop and fold; kernels in PyTorch's layout
@@ -59,18 +59,18 @@ def masks_of_sam(config: SamConfig, multimask_output: bool) -> int:
 class Decoder:
     """A kind of decoder. ``modeling/mask_decoder.py`` registers SAM's.
 
-    Every model has one mask decoder, whose module is called like ``MaskDecoder``. Other decoders
-    may stand beside it, each as an attribute of ``Sam`` of its own.
+    Every model has one mask decoder, whose module is called like ``MaskDecoder``. It may have other
+    decoders too, each as its own attribute of ``Sam``.
     """
 
     sizes: Any  # a frozen dataclass of its own sizes; its ``type`` is its name in config.json
     module: Callable[[SamConfig], nn.Module]
-    recognises: Callable[[Weights], bool]  # whether a checkpoint with such names has one
+    recognises: Callable[[Weights], bool]  # True if a checkpoint with such names has one
     infer: Callable[[Weights, SamConfig], SamConfig]  # adds its sizes; raises ValueError
     part: str = MASK_DECODER  # the attribute of ``Sam``, and the first word of its tensors' names
     needs: tuple[str, ...] = (IMAGE_EMBEDDING,)  # features of the encoder
     takes: tuple[str, ...] = (IMAGE_EMBEDDING,)  # features that it decodes
-    # Computes, once a picture, what it takes beyond the encoder's: (module, features) to features.
+    # Computes what it takes beyond the encoder's, once per picture: (module, features) -> features
     prepare: Callable[[Any, Features], Features] | None = None
     masks: Callable[[SamConfig, bool], int] = masks_of_sam  # per prompt; (config, multimask)
     # Of a prompt's activations, for each value of the image embedding: 42 MB a prompt in ViT-B.
@@ -84,7 +84,7 @@ VARIANTS: dict[str, SamConfig] = {}  # the released models, and nano
 
 
 def register(kind: Encoder | Decoder, variants: Mapping[str, SamConfig] | None = None) -> None:
-    """Make a kind known to configurations, checkpoints and ``Sam``, with the models that have it.
+    """Make a kind known to configurations, checkpoints and ``Sam``, with the models that use it.
 
     When a checkpoint is recognised, kinds registered later are asked first.
     """
@@ -119,7 +119,7 @@ def mask_decoder_of(config: SamConfig) -> Decoder:
 
 
 def with_decoder(config: SamConfig, sizes: Any) -> SamConfig:
-    """The config with a decoder of these sizes, which replaces one that is the same part."""
+    """The config with a decoder of these sizes, which replaces the one for the same part."""
     parts = {DECODERS[own.type].part: own for own in config.decoders}
     return replace(config, decoders=tuple((parts | {DECODERS[sizes.type].part: sizes}).values()))
 
@@ -138,19 +138,19 @@ def check_parts(config: SamConfig) -> None:
     parts = [kind.part for kind in kinds]
     if parts.count(MASK_DECODER) != 1 or len(set(parts)) < len(parts):
         raise ValueError(
-            f"decoders are {[sizes.type for sizes in config.decoders]}, of the parts {parts}; "
+            f"decoders are {[sizes.type for sizes in config.decoders]}, for the parts {parts}; "
             f"expected one for {MASK_DECODER}, and at most one for any other part"
         )
     for kind in kinds:
         if missing := sorted(set(kind.needs) - set(encoder.features)):
             raise ValueError(
-                f"decoder {kind.sizes.type!r} needs the features {missing}, and encoder "
+                f"decoder {kind.sizes.type!r} needs the features {missing}, but encoder "
                 f"{config.encoder.type!r} only computes {list(encoder.features)}"
             )
 
 
 def config_of(values: Mapping[str, Any]) -> SamConfig:
-    """The inverse of ``SamConfig.to_dict``. Raises ValueError that names the wrong field."""
+    """The inverse of ``SamConfig.to_dict``. Raises ValueError naming the wrong field."""
     others = ("model_type", "quantization", "sha256")  # about the files, not sizes
     values = {name: value for name, value in values.items() if name not in others}
     parts = {"encoder": _sizes(values.pop("encoder", None), "encoder", ENCODERS, "vit")}

@@ -77,7 +77,7 @@ class Sam(nn.Module):
     def encode_features(self, images: mx.array) -> Features:
         """All features of images that the model's decoders take, by name.
 
-        images: as in ``encode_image``. With SAM's own decoder it is the image embedding alone.
+        images: as in ``encode_image``. SAM's own decoder takes the image embedding alone.
         """
         enter()
         size = self.config.image_size
@@ -105,13 +105,12 @@ class Sam(nn.Module):
     ) -> tuple[mx.array, mx.array]:
         """Masks for B prompts on one image, given in the model's input frame.
 
-        image_embedding: (1, G, G, C), or all that ``encode_features`` gives for one image. points:
-        coordinates (B, N, 2) as x, y in pixels of the input frame, and labels (B, N): 1 foreground,
-        0 background, -1 not a point, -2 an empty slot, which changes nothing. boxes: (B, 4) as x0,
-        y0, x1, y1. masks: (B, 1, 4G, 4G) logits of an earlier prediction. Without any prompt B is
-        1. Memory grows by 40 MB a prompt in ViT-B: ``decoding.decode_in_parts`` takes that of a
-        few. image_pe: ``prompt_encoder.get_dense_pe()``
-        where it is at hand.
+        image_embedding: (1, G, G, C), or all that ``encode_features`` returns for one image.
+        points: coordinates (B, N, 2) as x, y in pixels of the input frame, and labels (B, N): 1
+        foreground, 0 background, -1 not a point, -2 an empty slot, which changes nothing. boxes:
+        (B, 4) as x0, y0, x1, y1. masks: (B, 1, 4G, 4G) logits of an earlier prediction. image_pe:
+        ``prompt_encoder.get_dense_pe()``, if already computed. Without any prompt B is 1. Memory
+        grows by 40 MB a prompt in ViT-B; ``decoding.decode_in_parts`` bounds it.
 
         Returns logits (B, M, 4G, 4G), M = 3 or 1, and predicted IoU (B, M). Raises ValueError for
         other labels, for parts that differ in B, and for features that are missing.
@@ -129,7 +128,7 @@ class Sam(nn.Module):
         multimask_output: bool,
         image_pe: mx.array | None,
     ) -> tuple[mx.array, mx.array]:
-        """``predict_masks`` for labels that have been checked: it copies none to the host."""
+        """``predict_masks`` for labels already checked: it copies none to the host."""
         enter()
         features = self.features_of(image_embedding)
         B = self._number_of_prompts(points, boxes, masks)
@@ -185,7 +184,7 @@ class Sam(nn.Module):
         path_or_repo: "nano" (part of the package), a folder, a .safetensors or .pth file, or a
         Hugging Face repository such as "facebook/sam-vit-base", which is downloaded once and then
         served from the hub's cache, also offline. It may have this package's format, Hugging Face's
-        SAM layout, or Meta's or MobileSAM's names, inside anything that trainers put around them.
+        SAM layout, or Meta's or MobileSAM's names, inside any wrapper that trainers add.
 
         dtype: casts the weights ("float16", ...); by default they keep the type they are stored in.
         quantize: 8 stores the weights of the image encoder's linear layers in 8 bits; a model saved
@@ -214,7 +213,7 @@ class Sam(nn.Module):
         model = cls.from_checkpoint(resolve(path_or_repo, options.revision), options)
         if model.dtype != mx.float32 and on_cpu():
             warnings.warn(
-                f"{model.dtype} on a CPU: there MLX computes it far slower than float32, and in "
+                f"{model.dtype} on a CPU: MLX is far slower with it than with float32, and takes "
                 "more memory; use dtype='float32'",
                 stacklevel=3,
             )
@@ -226,7 +225,7 @@ class Sam(nn.Module):
     ) -> Sam:
         """A model with exactly the weights of a folder, a file, or a checkpoint in memory.
 
-        Raises ValueError that names every tensor that does not fit.
+        Raises ValueError naming every tensor that does not fit.
         """
         options = options or LoadOptions()
         adapter = None if options.adapter is None else resolve(options.adapter)
@@ -248,7 +247,7 @@ class Sam(nn.Module):
 
 
 def check_labels(labels: mx.array) -> None:
-    """Raise ValueError for other labels: they are indices of a table, which MLX does not check."""
+    """Raise ValueError for other labels: they index a table, and MLX does not check indices."""
     values = np.array(labels.astype(mx.float32))
     if not np.isin(values, (EMPTY, NOT_A_POINT, BACKGROUND, FOREGROUND)).all():
         raise ValueError(

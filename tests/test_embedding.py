@@ -59,7 +59,7 @@ def test_files_of_a_later_version_are_refused(predictor, tmp_path, version):
     features = np.array(predictor.features)
     texts = {"original_size": "[307, 509]", "input_size": "[77, 128]", "fingerprint": "0"}
     write_by_hand(tmp_path / "emb", features, **texts, version=version)
-    message = f"its format is of version '{version}'; this sam_mlx reads up to 2: install a newer"
+    message = f"its format has version '{version}'; this sam_mlx reads up to 2: install a newer"
     with pytest.raises(ValueError, match=message):
         ImageEmbedding.load(tmp_path / "emb")
 

@@ -10,7 +10,7 @@ import pytest
 from sam_mlx import Sam
 from sam_mlx.config import check
 from sam_mlx.masks import decode_rle
-from sam_mlx.messages import LONGEST_LINE, one_line, short, shown
+from sam_mlx.messages import MAX_LINE, one_line, short, shown
 from sam_mlx.modeling.layers import weights_of
 from sam_mlx.registry import config_of
 
@@ -49,7 +49,7 @@ def test_names():
 def test_one_line():
     assert one_line(ValueError("a\n  b")) == "a b"
     assert one_line(ValueError(STEERING)) == "\\x1b[31mred\\x07\\u202e"
-    assert len(one_line(OSError("x" * 10**6))) <= LONGEST_LINE + 4
+    assert len(one_line(OSError("x" * 10**6))) <= MAX_LINE + 4
 
 
 MANY = [f"mask_decoder.{i}" for i in range(10**5)]
@@ -70,7 +70,7 @@ def test_tensor_names(whole, names, tmp_path):
     with pytest.raises(ValueError, match=r"a\.safetensors") as raised:
         Sam.from_pretrained(tmp_path / "a.safetensors")
     error = str(raised.value)
-    assert len(error) < LONGEST_LINE and error.replace("\n", "").isprintable()
+    assert len(error) < MAX_LINE and error.replace("\n", "").isprintable()
 
 
 @pytest.mark.parametrize(
@@ -101,18 +101,18 @@ def test_settings(field, value):
     values = Sam.from_pretrained("nano").config.to_dict() | {field: value}
     with pytest.raises(ValueError, match=".") as raised:
         check(config_of(values))
-    assert len(str(raised.value)) < LONGEST_LINE and str(raised.value).isprintable()
+    assert len(str(raised.value)) < MAX_LINE and str(raised.value).isprintable()
 
 
 @pytest.mark.parametrize("counts", [STEERING * 1000, deep(100), [-1] * 10**5])
 def test_run_lengths(counts):
     with pytest.raises(ValueError, match="RLE") as raised:
         decode_rle({"size": [3, 3], "counts": counts})
-    assert len(str(raised.value)) < LONGEST_LINE and str(raised.value).isprintable()
+    assert len(str(raised.value)) < MAX_LINE and str(raised.value).isprintable()
 
 
 def test_in_the_shell(tmp_path):
     command = [sys.executable, "-m", "sam_mlx", "info", STEERING + "/" + "x" * 10**5]
     done = subprocess.run(command, capture_output=True, text=True)
-    assert done.returncode == 2 and len(done.stderr) < LONGEST_LINE + 100
+    assert done.returncode == 2 and len(done.stderr) < MAX_LINE + 100
     assert done.stderr.rstrip("\n").isprintable()

@@ -1,8 +1,8 @@
 """LoRA adapters in peft's form, merged into the weights of a base model.
 
-A folder with ``adapter_config.json`` and ``adapter_model.safetensors``, made on Meta's ``Sam`` or
-on transformers' ``SamModel``. W + s B A takes the place of W, with s = alpha / r, or alpha /
-sqrt(r) of rank-stabilised LoRA, as in peft's ``tuners/lora``.
+A folder with ``adapter_config.json`` and ``adapter_model.safetensors``, made for Meta's ``Sam`` or
+transformers' ``SamModel``. W + s B A replaces W, with s = alpha / r, or alpha / sqrt(r) for
+rank-stabilised LoRA, as in peft's ``tuners/lora``.
 """
 
 from __future__ import annotations
@@ -39,13 +39,13 @@ INERT |= {"loftq_config", "eva_config", "runtime_config"}
 # These leave the base unchanged; pissa, olora, corda and others modify its weights.
 INITS = (True, False, None, "gaussian", "eva", "orthogonal", "mica")
 INSTEAD = "merge it with peft's merge_and_unload(), and convert the merged model"
-# Copies of modules_to_save, whose tensors are there under their plain names too.
+# Copies of modules_to_save, whose tensors are also stored under their plain names.
 SECOND = r"\.(original_module|modules_to_save)\."
 
 
 @dataclass(frozen=True)
 class Adapter:
-    """Changes of a model's tensors, under its modules' names and in PyTorch's layout."""
+    """Changes to a model's tensors, under its modules' names and in PyTorch's layout."""
 
     source: str  # for messages
     changes: dict[str, mx.array]  # added to the tensors
@@ -53,15 +53,14 @@ class Adapter:
 
 
 def refuse(path: Path) -> None:
-    """Raise ValueError if a path is that of an adapter, not of a model."""
+    """Raise ValueError if a path holds an adapter, not a model."""
     folder = path.parent if path.name == TENSORS else path
     if not (folder / CONFIG).is_file() or (path == folder and (path / "config.json").exists()):
         return
     base = read_config(folder).get("base_model_name_or_path")
     raise ValueError(
         f"{folder} is an adapter, not a whole model: use from_pretrained(base, adapter=folder), or "
-        "--model with --adapter in the shell"
-        + (f"; it names the base {short(base)}" if base else "")
+        "--model with --adapter in the shell" + (f"; its base is {short(base)}" if base else "")
     )
 
 
@@ -96,13 +95,13 @@ def check_base(
         name, shape = misfits[0]
         there = f"has {shapes[name]}" if name in shapes else "has no such tensor"
         raise ValueError(
-            f"{source} is of another base: it changes {name} of shape {shape}, and this SAM "
+            f"{source} is for another base: it changes {name} of shape {shape}, but this SAM "
             f"{config.variant} {there} ({len(misfits)} of {len(tensors)} tensors do not fit)"
         )
 
 
 def read_adapter(folder: Path, config: SamConfig) -> Adapter:
-    """An adapter for a model of these sizes, on which numbers in transformers' names depend."""
+    """Read an adapter for a model of these sizes, which numbers in some names depend on."""
     values = read_config(folder)
     check_config(values, str(folder))
     if not (folder / TENSORS).is_file():
@@ -149,7 +148,7 @@ def check_config(values: Mapping[str, Any], source: str) -> None:
     kind = values.get("peft_type")
     if kind != "LORA":
         raise ValueError(
-            f"{source} is an adapter of type {short(kind)}; LORA is merged here: {INSTEAD}"
+            f"{source} is an adapter of type {short(kind)}; only LORA is merged here: {INSTEAD}"
         )
     unknown = {n: v for n, v in values.items() if v and n not in HONOURED | INERT}
     init = values.get("init_lora_weights", True)
@@ -157,13 +156,14 @@ def check_config(values: Mapping[str, Any], source: str) -> None:
         unknown["init_lora_weights"] = init
     for name, value in unknown.items():
         called = "DoRA" if name == "use_dora" else "a variant of LoRA"
-        raise ValueError(f"{source} is {called}, {name}={short(value)}, not merged here: {INSTEAD}")
+        given = f"{name}={short(value)}"
+        raise ValueError(f"{source} is {called}, {given}, which is not merged here: {INSTEAD}")
 
 
 def renaming(
     names: Iterable[str], values: Mapping[str, Any], config: SamConfig
 ) -> Callable[[str], str]:
-    """A function from the names in an adapter to Meta's, without wrappers."""
+    """A function that turns the names in an adapter into Meta's, without wrappers."""
     mapping = values.get("auto_mapping")
     base = mapping.get("base_model_class") if isinstance(mapping, dict) else None
     to_meta = families.renamer(names, base, config)
@@ -184,8 +184,8 @@ def scaling(values: Mapping[str, Any], module: str, rank: int, source: str) -> f
         raise ValueError(f"{source}/{CONFIG}: {error}") from error
     if declared != rank or not isinstance(alpha, (int, float)) or not math.isfinite(alpha):
         raise ValueError(
-            f"{source}/{CONFIG} gives {module} the rank {short(declared)} and alpha "
-            f"{short(alpha)}; its tensors have the rank {rank}"
+            f"{source}/{CONFIG} gives {module} rank {short(declared)} and alpha {short(alpha)}; "
+            f"its tensors have rank {rank}"
         )
     return alpha / (math.sqrt(rank) if values.get("use_rslora") else rank)
 
@@ -199,4 +199,5 @@ def pattern_value(values: Mapping[str, Any], field: str, module: str, default: A
         fitting = (v for p, v in patterns.items() if re.match(rf"(.*\.)?({p})$", module))
         return next(fitting, default)
     except re.error as error:
-        raise ValueError(f"{field} has {short(error.pattern)}, no regular expression") from error
+        found = short(error.pattern)
+        raise ValueError(f"{field} has {found}, which is not a regular expression") from error

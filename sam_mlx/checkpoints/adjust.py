@@ -1,4 +1,4 @@
-"""A model for another input size, or with another way to prepare pictures."""
+"""Adjust a model to another input size, or to another way of preparing pictures."""
 
 from dataclasses import replace
 
@@ -8,7 +8,7 @@ from .options import LoadOptions
 
 
 def adjust(config: SamConfig, weights: Weights, options: LoadOptions) -> tuple[SamConfig, Weights]:
-    """Sizes and weights as the options ask for; kernels in either layout.
+    """Sizes and weights as the options request; kernels in either layout.
 
     Raises ValueError for an image size that does not fit.
     """
@@ -26,6 +26,6 @@ def check_size(image_size: int, config: SamConfig) -> None:
     if image_size % patch:
         below = max(image_size // patch, 1) * patch
         raise ValueError(
-            f"image_size is {image_size}; expected a multiple of {patch}, the model's patch, such "
-            f"as {below} or {below + patch}"
+            f"image_size is {image_size}; expected a multiple of {patch}, the model's patch size, "
+            f"such as {below} or {below + patch}"
         )

@@ -17,7 +17,7 @@ class Origin:
     """Where weights come from, for the card. Raises ValueError for malformed names."""
 
     base_model: str | None = None  # the hub repository that they were made from
-    license: str | None = None  # its identifier on the hub; "unknown" where it is None
+    license: str | None = None  # its identifier on the hub; None gives "unknown"
 
     def __post_init__(self) -> None:
         if self.base_model is not None and not re.fullmatch(f"{NAME}/{NAME}", self.base_model):
@@ -34,7 +34,7 @@ class Origin:
 
 def card(name: str, config: SamConfig, weights: str, origin: Origin, parity: str = "") -> str:
     """The card's text. name: what ``from_pretrained`` takes; weights: their type, in words;
-    parity: a table in Markdown, and what it is of.
+    parity: a table in Markdown, with a heading sentence.
     """
     front = ["library_name: mlx", "pipeline_tag: mask-generation"]
     front += [f"license: {origin.license or 'unknown'}"]
@@ -46,7 +46,7 @@ def card(name: str, config: SamConfig, weights: str, origin: Origin, parity: str
     return "\n".join([
         "---", *front, "---", "",
         f"# {' '.join(name.split())}", "",
-        f"Segment Anything ({config.variant}, {weights}) for MLX, in the form of "
+        f"Segment Anything ({config.variant}, {weights}) for MLX, in the format of "
         f"[sam_mlx]({HOME}){of if origin.base_model else ''}.", "",
         "```python", *use, "```",
         *(["", "## Parity", "", parity] if parity else []), "",

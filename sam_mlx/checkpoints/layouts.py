@@ -1,4 +1,4 @@
-"""Kernels between PyTorch's layout, channels first, and MLX's, channels last."""
+"""Convert kernels between PyTorch's layout, channels first, and MLX's, channels last."""
 
 import mlx.core as mx
 import mlx.nn as nn
@@ -11,7 +11,7 @@ AXES = {nn.Conv2d: (0, 2, 3, 1), nn.ConvTranspose2d: (1, 2, 3, 0)}
 
 
 def to_mlx(weights: Weights, model: nn.Module) -> dict[str, mx.array]:
-    """Tensors in MLX's layout. Which of them are kernels follows from ``model``'s modules."""
+    """Tensors in MLX's layout. ``model``'s modules tell which of them are kernels."""
     axes = kernels(model)
     return {
         name: w.transpose(axes[name]) if name in axes and w.ndim == 4 else w

@@ -1,4 +1,4 @@
-"""From a path, or from tensors at hand, to a model: every step is a line of ``load``."""
+"""From a path, or from tensors in memory, to a model: every step is a line of ``load``."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ class Checkpoint:
 
     tensors: Mapping[str, files.Stored]
     config: SamConfig | None = None  # None: inferred from the tensors
-    native: bool = False  # names and layout are this package's; otherwise any that is known
+    native: bool = False  # names and layout are this package's; otherwise any known ones
     source: str = "the checkpoint"  # for messages
 
 
@@ -48,7 +48,7 @@ def load(
     """A model with the weights of a folder, a file or a checkpoint in memory, all evaluated.
 
     build: makes an empty model of given sizes. adapter: the folder that ``options.adapter`` stands
-    for. Raises FileNotFoundError, or ValueError that names the source and every misfit.
+    for. Raises FileNotFoundError, or ValueError naming the source and every misfit.
     """
     with opened(where) as found:
         native, source = found.native, found.source
@@ -115,7 +115,7 @@ def check_finite(model: nn.Module, source: str) -> None:
 
 
 def check_fit(expected: Weights, weights: Weights, config: SamConfig, source: str) -> None:
-    """Raise ValueError that names every tensor that is missing, unknown, or of another shape."""
+    """Raise ValueError naming each tensor that is missing, unknown, or of another shape or type."""
     problems = [f"missing {n} {expected[n].shape}" for n in sorted(expected.keys() - weights)]
     problems += [
         f"unknown {shown(n)} {weights[n].shape}" for n in sorted(weights.keys() - expected)

@@ -1,4 +1,4 @@
-"""What a model's name stands for: a folder of the package, a path, or a hub repository."""
+"""Find what a model's name stands for: a folder of the package, a path, or a hub repository."""
 
 from pathlib import Path
 
@@ -13,7 +13,7 @@ RELEASED = "such as facebook/sam-vit-base, -large and -huge; 'nano' ships with t
 def resolve(path_or_repo: str | Path, revision: str | None = None) -> Path:
     """The local folder or file that a model's name stands for.
 
-    Raises FileNotFoundError when nothing is there.
+    Raises FileNotFoundError if nothing is there.
     """
     name = str(path_or_repo)
     if name == "nano":

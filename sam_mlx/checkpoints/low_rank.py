@@ -6,9 +6,9 @@ import numpy as np
 def product(a: np.ndarray, b: np.ndarray, name: str) -> np.ndarray:
     """B A, for the weights of two linear layers or two convolutions, the second 1x1.
 
-    a: (rank, in, ...); b: (out, rank, 1, ...). Returns (out, in, ...). name: of A, for the
-    ValueError that is raised if the shapes do not fit.
+    a: (rank, in, ...); b: (out, rank, 1, ...). Returns (out, in, ...). Raises ValueError, with
+    A's ``name``, if the shapes do not fit.
     """
     if a.ndim < 2 or not a.size or b.shape != (b.shape[:1] + a.shape[:1] + (1,) * (a.ndim - 2)):
-        raise ValueError(f"{name} is {a.shape} and its other half {b.shape}: they have no product")
+        raise ValueError(f"{name} is {a.shape}, its other half {b.shape}: they do not fit together")
     return (b.reshape(len(b), -1) @ a.reshape(len(a), -1)).reshape(len(b), *a.shape[1:])

@@ -1,4 +1,4 @@
-"""How a model is loaded, the same wherever one is: Python, shell, export."""
+"""How a model is loaded: the same options in Python, the shell and export."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ class LoadOptions:
     """The keyword arguments of every ``from_pretrained``, and of ``export``."""
 
     dtype: str | None = option(
-        None, "weights' type; by default the one they are stored in", choices=tuple(DTYPES), of=str
+        None, "type of the weights; by default as they are stored", choices=tuple(DTYPES), of=str
     )
     quantize: int | None = option(
         None,

@@ -1,4 +1,4 @@
-"""A model as a folder that ``load`` takes, and whether such a folder is undamaged."""
+"""Write a model as a folder that ``load`` takes, and check that such a folder is undamaged."""
 
 import json
 from pathlib import Path
@@ -58,8 +58,8 @@ def verify(path: Path) -> str:
     found = sha256(path / WEIGHTS)
     if found != expected:
         raise ValueError(
-            f"{path / WEIGHTS} has SHA-256 {found}, and config.json says {expected}: it is damaged "
-            "or was changed; get it again"
+            f"{path / WEIGHTS} has SHA-256 {found}, but config.json says {expected}: it is damaged "
+            "or was changed; download or save it again"
         )
     return found
 
@@ -71,7 +71,7 @@ def precision(model: nn.Module, dtype: mx.Dtype) -> str:
 
 
 def quantization(model: nn.Module) -> dict[str, Any]:
-    """How layers are quantised, in mlx-lm's form: what most have in common, and the exceptions."""
+    """How layers are quantised, in mlx-lm's form: the common settings, then the exceptions."""
     common = {"group_size": 64, "bits": QuantizedLinear.bits, "mode": "affine"}
     others = {
         path: {**common, "group_size": module.group_size}

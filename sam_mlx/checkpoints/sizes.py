@@ -11,8 +11,8 @@ from .unwrap import other_model
 def infer(weights: Weights) -> SamConfig:
     """Every size of a SAM model, from the shapes of its tensors under Meta's names.
 
-    The decoder's number of heads shows in no shape: it is that of the released variant with the
-    same other sizes, or 8. Raises ValueError when the tensors are not SAM's.
+    No shape shows the decoder's number of heads; the released variant with the same other sizes
+    gives it, or else it is 8. Raises ValueError if the tensors are not SAM's.
     """
     encoder = encoder_in(weights)
     if encoder is None:

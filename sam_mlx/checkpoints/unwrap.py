@@ -1,4 +1,4 @@
-"""SAM's tensors among all that trainers store, found by the names of its parts.
+"""Find SAM's tensors among all that trainers store, by the names of its parts.
 
 Wrappers (``{"model": {...}}``) and prefixes (``module.``) are treated alike: both are a path before
 the name of a part.
@@ -84,7 +84,7 @@ def roots() -> set[str]:
 
 
 def split(name: str, known: set[str]) -> tuple[str, str]:
-    """The words before the name of a part, and the rest; without a part, the last word."""
+    """Split a name before its first part's name; without one, before the last word."""
     words = [word for word in name.split(".") if word not in NOISE]
     at = next((i for i, word in enumerate(words) if word in known), len(words) - 1)
     return ".".join(words[:at]), ".".join(words[at:])
@@ -97,22 +97,22 @@ def missing(model: Mapping[str, Any]) -> list[str]:
 
 
 def why_none(tensors: Mapping[str, Any], models: Mapping[str, Mapping[str, Any]]) -> str:
-    """Why there is no SAM among these tensors."""
+    """The reason why these tensors hold no SAM."""
     if found := other_model(tensors):
         return f"it is a checkpoint of {found}, not of SAM"
     if not tensors:
-        return "it holds no tensors by name"
+        return "it holds no named tensors"
     if models:
         largest = max(models.values(), key=len)
         return f"it holds no {' and no '.join(missing(largest))}; SAM has {', '.join(PARTS)}"
     return (
         f"not a SAM checkpoint: none of its tensors (for example {shown(next(iter(tensors)))}) "
-        f"belongs to an {', '.join(PARTS)}"
+        f"belongs to an {' or '.join(PARTS)}"
     )
 
 
 def tell(whole: list[str], chosen: str, outside: list[str], source: str) -> None:
-    """Warn of other models in the file, and of tensors that are not SAM's."""
+    """Warn about other models in the file, and about tensors that are not SAM's."""
     if len(whole) > 1:
         others = ", ".join(short(prefix) for prefix in whole if prefix != chosen)
         warnings.warn(

@@ -1,4 +1,4 @@
-"""The model as files that apps load without Python: image encoder and mask decoder.
+"""Export a model as files that apps load without Python: image encoder and mask decoder.
 
 An ``.mlxfn`` file holds MLX's own graph and the weights. C++ loads it with
 ``mlx::core::import_function``, Swift with ``importFunction(from:)``. Every input has a fixed
@@ -46,17 +46,17 @@ def export(
     model: a model, or what ``Sam.from_pretrained`` takes. dtype, quantize, revision, adapter,
     image_size and preprocess: as there; all but revision also apply to a given model. points:
     prompt slots of the decoder, one number or several; a box takes two. sizes: (height, width) in
-    pixels of original images, for each of which ``masks_HEIGHTxWIDTH.mlxfn`` is written too.
-    reader: "swift" if an app on mlx-swift is to load the files. ``export.json`` describes every
-    file; ``examples/cpp`` and ``examples/swift`` use them.
+    pixels of original images; each adds a file ``masks_HEIGHTxWIDTH.mlxfn``. reader: "swift" if an
+    mlx-swift app is to load the files. ``export.json`` describes every file; ``examples/cpp`` and
+    ``examples/swift`` use them.
 
     The files are loaded again and compared with ``SamPredictor`` on a test image; the folder
-    appears only if they agree. They run on the kind of device they were traced on.
+    appears only if they agree. They run only on the kind of device they were traced on.
 
     Returns the content of ``export.json``. Raises FileExistsError if the folder exists, OSError if
-    it cannot be written, ValueError for arguments out of range and for models with other decoders
-    or preprocessing than SAM's, RuntimeError if the files differ from the model or do not run here,
-    or if the reader has another MLX.
+    it cannot be written, ValueError for arguments out of range and for models with decoders or
+    preprocessing other than SAM's, RuntimeError if the files differ from the model or do not run
+    here, or if the reader has another MLX.
     """
     check_reader(reader)
     folder = refuse_existing(out_folder)
@@ -68,7 +68,7 @@ def export(
     )  # fmt: skip
     source = "a model in memory" if isinstance(model, Sam) else str(model)
     source += f" with the adapter {options.adapter}" if options.adapter else ""
-    # The model, a file for each function, and in the check one image, two encoders, the others.
+    # Load the model, write the files; check: embed an image, the encoder twice, the other files.
     steps = 1 + 2 + len(sizes) + 3 + len(points) + len(sizes)
     with whole_folder(folder) as temporary, Steps(steps) as step:
         step("load the model")
@@ -97,19 +97,19 @@ def check_size(size: Sequence[int]) -> tuple[int, int]:
 
 
 def check_preprocessing(config: SamConfig) -> None:
-    """Raise ValueError for other preprocessing than SAM's, which apps and the encoder share."""
+    """Raise ValueError for preprocessing other than SAM's, which apps and the encoder share."""
     others = {
         n: getattr(config, n) for n, usual in CHOICES.items() if getattr(config, n) != usual[0]
     }
     if others:
         raise ValueError(
             f"the model has {others}; only SAM's own preprocessing is exported. With "
-            "preprocess='sam' the files expect what that prepares"
+            "preprocess='sam' the files expect pictures prepared that way"
         )
 
 
 def check_decoders(config: SamConfig) -> None:
-    """Raise ValueError for other decoders: files pass on the image embedding only."""
+    """Raise ValueError for other decoders: files pass on only the image embedding."""
     if config.decoders != SamConfig.decoders:
         raise ValueError(
             f"the model has the decoders {[sizes.type for sizes in config.decoders]}; only a model "
@@ -124,8 +124,8 @@ def prepare(model: Sam | str | Path, options: LoadOptions) -> Sam:
     elif options != LoadOptions():
         checkpoint = Checkpoint(weights_of(model), model.config, native=True, source="the model")
         model = Sam.from_checkpoint(checkpoint, options)
-    # MLX 0.32.4 writes the memory of a constant as it lies, in the wrong order for a transposed
-    # view, and a constant that is not evaluated as the graph that computes it.
+    # MLX 0.32.4 writes a constant's memory as it lies, which is the wrong order for a transposed
+    # view, and an unevaluated constant as the graph that computes it.
     for module in model.modules():
         for name, value in module.items():
             if isinstance(value, mx.array):
@@ -137,7 +137,7 @@ def prepare(model: Sam | str | Path, options: LoadOptions) -> Sam:
 def write_files(
     folder: Path, model: Sam, points: list[int], sizes: list[tuple[int, int]], step: Step
 ) -> dict[str, list[schema.Trace]]:
-    """Write every function; returns the traces in each file."""
+    """Write every function, and return the traces in each file."""
     files = {
         "encoder.mlxfn": (graphs.image_encoder(model), schema.encoder_traces(model)),
         "decoder.mlxfn": (graphs.mask_decoder(model), schema.decoder_traces(model, points)),

@@ -1,4 +1,4 @@
-"""Exported files beside ``SamPredictor``, on a test image."""
+"""Compare exported files with ``SamPredictor`` on a test image."""
 
 from __future__ import annotations
 
@@ -23,8 +23,8 @@ from .steps import Step
 Functions = dict[str, Callable[..., Any]]  # by the name of their file
 Prompt = tuple[Any, Any, Any]  # point_coords, point_labels and box of ``predict``
 
-# Largest difference from the predictor, as a share of the largest value (of 1 at least).
-# Measured on CPU: 2e-7, 7e-4, 6e-3. Units of M5 and CUDA round float32 factors to 2^-10 (TF32).
+# Largest difference from the predictor, as a share of the largest value (at least 1).
+# Measured on CPU: 2e-7, 7e-4, 6e-3. On M5 and CUDA, float32 factors are rounded to 2^-10 (TF32).
 TOLERANCE = {mx.float32: 1e-4, mx.float16: 1e-2, mx.bfloat16: 1e-1}
 TF32_TOLERANCE = 1e-2
 
@@ -41,7 +41,7 @@ class Comparison:
         self.largest: dict[str, float] = {}
 
     def values(self, name: str, ours: mx.array, expected: np.ndarray) -> float:
-        """Raise ValueError if they differ by too much; returns the difference that is allowed."""
+        """Return the allowed difference. Raises ValueError if they differ by more."""
         difference = float(np.abs(as_float32(ours) - expected).max())
         allowed = self.tolerance * max(1.0, float(np.abs(expected).max()))
         if not difference <= allowed:  # written so that NaN does not pass
@@ -60,7 +60,7 @@ class Comparison:
         if (low & ~shown).any() or (shown & ~high).any():
             raise ValueError("masks differ from SamPredictor's")
         if (areas != shown.sum((1, 2))).any() or masks.sum() != shown.sum():
-            raise ValueError("areas differ from the pixels of the masks, or masks leave the image")
+            raise ValueError("areas differ from the masks' pixels, or masks exceed the image")
         # The stability score lies between those of logits moved by the allowed difference.
         low, high = (stability_of(logits, moved) for moved in (allowed, -allowed))
         if not ((low - 1e-6 <= stability) & (stability <= high + 1e-6)).all():
@@ -92,7 +92,7 @@ def check(
     except (ValueError, RuntimeError) as error:
         raise RuntimeError(
             f"the exported files fail their check on {mx.default_device()} in "
-            f"{dtype_name(model.dtype)}; none is kept: {error}"
+            f"{dtype_name(model.dtype)}; none was kept: {error}"
         ) from error
 
 
@@ -119,9 +119,9 @@ def compare(
 def compare_encoder(
     functions: Functions, predictor: SamPredictor, comparison: Comparison, step: Step
 ) -> mx.array:
-    """Check the encoder's file; returns its image embedding."""
+    """Check the encoder's file, and return its image embedding."""
     S = predictor.model.config.image_size
-    height, width = predictor.input_size  # the example's own: predict() answers in it
+    height, width = predictor.input_size  # equals the example's size, in which predict() answers
     square = np.full((1, S, S, 3), 255, np.uint8)
     square[0, :height, :width] = example_image(S)
     input_size = mx.array([height, width], mx.int32)
@@ -142,7 +142,7 @@ def compare_decoder(
     input_size = mx.array(predictor.input_size, mx.int32)
     for prompt in example_prompts(slots, predictor.original_size):
         mask_input = None
-        for _ in range(2):  # the second time with a mask from the first as a prompt
+        for _ in range(2):  # the second time with a mask of the first as a prompt
             logits, scores, low_res = predict_all(predictor, prompt, mask_input)
             inputs = [*fill_slots(prompt, slots), input_size]
             inputs += [] if mask_input is None else [mx.array(mask_input)[None]]
@@ -156,7 +156,7 @@ def compare_decoder(
 def compare_upscaler(
     functions: Functions, predictor: SamPredictor, comparison: Comparison, size: tuple[int, int]
 ) -> None:
-    """Check an upscaler's file, as if the picture had been of that size."""
+    """Check an upscaler's file, as if the picture had that size."""
     embedding = predictor.get_image_embedding()
     input_size = transforms.preprocess_shape(size, predictor.model.config.image_size)
     of_size = SamPredictor(predictor.model)
@@ -180,7 +180,7 @@ def example_image(side: int) -> np.ndarray:
 
 
 def example_prompts(slots: int, size: tuple[int, int]) -> list[Prompt]:
-    """Prompts of ``predict``: one point, as many as fit, and a box with as many as fit."""
+    """Prompts for ``predict``: one point, as many as fit, and a box with as many as fit."""
     height, width = size
     coords = np.random.default_rng(0).uniform((0, 0), (width, height), (slots, 2))
     labels = (np.arange(slots) + 1) % 2
@@ -211,7 +211,7 @@ def fill_slots(prompt: Prompt, slots: int) -> tuple[mx.array, mx.array]:
 def predict_all(
     predictor: SamPredictor, prompt: Prompt, mask_input: np.ndarray | None
 ) -> list[np.ndarray]:
-    """``predict``'s logits, scores and low-resolution logits, the single mask's first."""
+    """``predict``'s logits, scores and low-resolution logits, the single mask first."""
     single, several = (
         predictor.predict(*prompt, mask_input, multimask_output, return_logits=True)
         for multimask_output in (False, True)

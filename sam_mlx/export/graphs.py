@@ -1,6 +1,6 @@
 """The functions that exported files hold: image encoder, mask decoder, enlargement of masks.
 
-Apps fill slots with prompts. There a label of -1 marks an empty slot, as in Meta's ONNX export; in
+Apps fill slots with prompts. There, label -1 marks an empty slot, as in Meta's ONNX export; in
 ``SamPredictor.predict`` it is Meta's "not a point" (``prompts``).
 """
 
@@ -28,7 +28,7 @@ def image_encoder(model: Sam) -> Callable[..., tuple[mx.array, ...]]:
 
     def encode(image: mx.array, input_size: mx.array) -> tuple[mx.array]:
         pixels = transforms.normalize(image, config)
-        # The model expects exact zeros beside the image after normalisation, which no pixel value
+        # After normalisation the model expects exact zeros outside the image, which no pixel value
         # gives.
         pixels = mx.where(inside_image(input_size, config)[..., None], pixels, 0)
         return (model.encode_image(pixels),)
@@ -71,10 +71,10 @@ def mask_decoder(model: Sam) -> Callable[..., tuple[mx.array, ...]]:
 
 
 def slots(coords: mx.array, labels: mx.array) -> tuple[mx.array, mx.array]:
-    """App-side slots (1, N, 2) and (1, N) as the prompt encoder's tokens, one more of them.
+    """App-side slots (1, N, 2) and (1, N) as the prompt encoder's tokens, plus one.
 
-    The last token is the padding point of a prompt of points without a box. For other prompts it is
-    empty, as unused slots are.
+    The added token is the padding point of a prompt of points without a box. For other prompts it
+    is empty, like unused slots.
     """
     used = (labels >= 0) & (labels <= BOTTOM_RIGHT)
     box = (used & (labels >= TOP_LEFT)).any(axis=1, keepdims=True)

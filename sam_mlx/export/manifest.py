@@ -55,11 +55,11 @@ def preprocessing(config: SamConfig) -> dict[str, Any]:
         "range": [0, 255],
         "resize": f"antialiased bilinear (triangle filter) so that the longer side is {S}",
         "size_rule": f"side = max(1, int(side * {S} / longer side + 0.5))",
-        "placement": f"top left corner of the {S}x{S} square, nothing centred",
+        "placement": f"top left corner of the {S}x{S} square, not centred",
         "pixel_mean": list(config.pixel_mean),
         "pixel_std": list(config.pixel_std),
-        "note": "the encoder itself subtracts pixel_mean, divides by pixel_std and sets what "
-        "lies beside input_size to 0 afterwards: give it plain pixels",
+        "note": "the encoder itself subtracts pixel_mean, divides by pixel_std and then sets "
+        "pixels outside input_size to 0: give it plain pixels",
     }
 
 
@@ -69,8 +69,8 @@ def masks(model: Sam) -> dict[str, Any]:
         "order": "index 0: the single mask, for prompts of several points or a box; "
         f"1 to {model.config.multimask_outputs}: alternatives for an ambiguous prompt such as one "
         "click, of which the one with the highest score is usually wanted",
-        "frame": "masks and areas of the decoder are in pixels of the resized image, those "
-        "of masks_HEIGHTxWIDTH.mlxfn in pixels of the original image",
+        "frame": "masks and areas from the decoder are in pixels of the resized image, those "
+        "from masks_HEIGHTxWIDTH.mlxfn in pixels of the original image",
         "no_slot_filled": "the same as predict() without points and box",
     }
 
@@ -99,5 +99,5 @@ def device_kind() -> str:
 def device_note(kind: str) -> str:
     return (
         f"traced on {kind}, and for {kind} only: a file traced on one kind of device does not "
-        "run on another. Export on the kind of device that the app computes on"
+        "run on another. Export on the kind of device that the app runs on"
     )

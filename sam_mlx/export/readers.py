@@ -1,4 +1,4 @@
-"""The versions of MLX that apps contain: each reads files of its own version only.
+"""The versions of MLX that apps contain: each reads only files of its own version.
 
 MLX promises no compatibility between versions, and 0.32.1 changed the format in both directions.
 """
@@ -33,8 +33,8 @@ def check_reader(reader: str | None) -> None:
     if here == current.mlx:
         return
     raise RuntimeError(
-        f"{current.name} contains MLX {current.mlx}, and cannot read files of {here}, the version "
-        f"here: pip install 'mlx=={current.mlx}' and export again; or, without changing this "
-        "environment, in a clone of sam_mlx: "
+        f"{current.name} contains MLX {current.mlx}, which cannot read files of {here}, the "
+        f"version here: pip install 'mlx=={current.mlx}' and export again; or, without changing "
+        "this environment, in a clone of sam_mlx: "
         f"uvx --from . --with 'mlx=={current.mlx}' sam-mlx export"
     )

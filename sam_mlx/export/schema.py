@@ -10,7 +10,7 @@ import mlx.core as mx
 from ..config import SamConfig
 from ..sam import Sam
 
-STABILITY_OFFSET = 1.0  # logits; of Meta's SamOnnxModel
+STABILITY_OFFSET = 1.0  # logits; as in Meta's SamOnnxModel
 
 
 @dataclass(frozen=True)
@@ -49,7 +49,7 @@ def upscaler_name(size: tuple[int, int]) -> str:
 
 def encoder_traces(model: Sam) -> list[Trace]:
     S = model.config.image_size
-    meaning = "RGB, 0 to 255; the resized image in the top left corner, anything beside it"
+    meaning = "RGB, 0 to 255; the resized image in the top left corner, anything outside it"
     return [
         Trace(
             [Tensor("image", (1, S, S, 3), dtype, meaning), input_size_tensor(S)],
@@ -66,11 +66,11 @@ def input_size_tensor(S: int) -> Tensor:
 
 def embedding_tensor(model: Sam) -> Tensor:
     G, C = model.config.grid, model.config.prompt_dim
-    return Tensor("image_embeddings", (1, G, G, C), model.dtype, "the encoder's output as it is")
+    return Tensor("image_embeddings", (1, G, G, C), model.dtype, "the encoder's output unchanged")
 
 
 def decoder_traces(model: Sam, points: list[int]) -> list[Trace]:
-    """For every number of slots one without and one with a mask as a prompt."""
+    """One trace without and one with a mask prompt, for each number of slots."""
     S, L = model.config.image_size, model.config.mask_size
     outputs = decoder_outputs(model)
     mask_input = Tensor("mask_input", (1, 1, L, L), mx.float32, "one of the low_res_masks")
@@ -93,7 +93,7 @@ def slot_tensors(N: int) -> list[Tensor]:
             "point_labels",
             (1, N),
             mx.int32,
-            "1 foreground, 0 background, 2 and 3 a box's top left and bottom right corner "
+            "1 foreground, 0 background, 2 and 3 a box's top left and bottom right corners "
             "(one box at most), -1 an empty slot, whose coordinates do not matter",
         ),
     ]
@@ -101,7 +101,7 @@ def slot_tensors(N: int) -> list[Tensor]:
 
 def decoder_outputs(model: Sam) -> list[Tensor]:
     S, L, M = model.config.image_size, model.config.mask_size, model.config.multimask_outputs + 1
-    masks, stability, areas = measured_tensors(M, (S, S), "the resized image; False beside it")
+    masks, stability, areas = measured_tensors(M, (S, S), "the resized image; False outside it")
     scores = Tensor("scores", (1, M), mx.float32, "the model's own estimate of each mask's IoU")
     low_res_masks = Tensor(
         "low_res_masks",
@@ -130,7 +130,7 @@ def upscaler_traces(config: SamConfig, size: tuple[int, int]) -> list[Trace]:
     L = config.mask_size
     return [
         Trace(
-            [Tensor("low_res_masks", (1, M, L, L), mx.float32, "of the decoder")],
+            [Tensor("low_res_masks", (1, M, L, L), mx.float32, "from the decoder")],
             measured_tensors(M, size, "the original image"),
         )
         for M in (1, config.multimask_outputs + 1)

@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 from tqdm import tqdm
 
-Step = Callable[[str], None]  # called as a step begins, with what it does
+Step = Callable[[str], None]  # called with a description as a step begins
 
 
 class Steps:

@@ -40,12 +40,12 @@ class ViTConfig:
     window: int = 14  # cells a side; the last windows are padded (64 -> 70)
 
     def misfits(self) -> list[str]:
-        """Sizes that do not go together, for a configuration's check."""
+        """Messages about sizes that do not fit together, for ``config.check``."""
         found = []
         if self.dim % self.heads:
-            found += [f"dim {self.dim} does not divide among {self.heads} heads"]
+            found += [f"dim {self.dim} cannot be divided among {self.heads} heads"]
         if any(i >= self.depth for i in self.global_blocks):
-            found += [f"global_blocks {self.global_blocks} are not all among {self.depth} blocks"]
+            found += [f"global_blocks {self.global_blocks} are not all below depth {self.depth}"]
         return found
 
 
@@ -59,7 +59,7 @@ class PatchEmbed(nn.Module):
 
 
 class Attention(nn.Module):
-    """Multi-head attention over a grid or its windows, with decomposed relative position."""
+    """Multi-head attention over a grid or its windows, with decomposed relative positions."""
 
     def __init__(self, dim: int, heads: int, size: int):
         super().__init__()
@@ -74,8 +74,8 @@ class Attention(nn.Module):
         """x: (B, H, W, C); window: cells a side, or 0 for the whole grid as one window."""
         B, H, W, C = x.shape
         size = (window, window) if window else (H, W)
-        # As in the original, the zeros beside the grid are cells like any other: their keys and
-        # values are the bias.
+        # As in the original, padding zeros are cells like any other: their keys and values are the
+        # bias.
         x = window_partition(x, window) if window else x.flatten(1, 2)  # (windows, cells, C)
         qkv = self.qkv(x).reshape(*x.shape[:2], 3, self.heads, -1)
         q, k, v = qkv.transpose(2, 0, 3, 1, 4)  # each (windows, heads, cells, head_dim)
@@ -168,9 +168,9 @@ def infer(weights: Weights) -> SamConfig:
 
 
 def _windows(lengths: list[int], grid: int) -> tuple[tuple[int, ...], int]:
-    """The indices of the global blocks, and the window of the others, from the lengths of tables.
+    """The indices of the global blocks and the window of the others, from the tables' lengths.
 
-    Tables are 2 * size - 1 long. Those of global blocks may stem from another image size.
+    Tables are 2 * size - 1 long. Those of global blocks may come from another image size.
     """
     longest = 2 * grid - 1 if 2 * grid - 1 in lengths else max(lengths)
     windows = {(n + 1) // 2 for n in lengths if n != longest} or {grid}
@@ -200,10 +200,10 @@ def _fit_table(name: str, table: mx.array, config: SamConfig) -> mx.array:
 
 
 def resize_positions(weights: Weights, config: SamConfig) -> dict[str, mx.array]:
-    """All positions for another ``image_size``.
+    """Interpolate all positions for another ``image_size``.
 
-    Absolute ones are interpolated bicubically, as in ViTDet's code (detectron2's ``get_abs_pos``);
-    relative ones as in the original (``get_rel_pos``).
+    Absolute ones bicubically, as in ViTDet's code (detectron2's ``get_abs_pos``); relative ones as
+    in the original (``get_rel_pos``).
     """
     name = "image_encoder.pos_embed"
     table = as_float32(weights[name])[0]  # (G, G, C)

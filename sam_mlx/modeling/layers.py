@@ -13,7 +13,7 @@ from .ops import conv3x3, tokenwise
 
 
 def conv_as_matmul(conv: nn.Conv2d, x: mx.array) -> mx.array:
-    """A convolution whose stride is its kernel (a 1x1 one included) as one matrix product.
+    """A convolution whose stride equals its kernel (1x1 included), as one matrix product.
 
     x: (B, H, W, C), H and W multiples of the kernel k; returns (B, H/k, W/k, out).
     """
@@ -113,7 +113,7 @@ def window_partition(x: mx.array, window: int) -> mx.array:
     """Cut a grid (B, H, W, C) into windows (B*nH*nW, window*window, C), zero-padded to fit.
 
     The batch is folded into the rows of windows, so that no array has more than five axes
-    (six are refused by Core ML and by iOS 17; the original has six).
+    (the original has six, which Core ML and iOS 17 refuse).
     """
     B, H, W, C = x.shape
     nH, nW = -(-H // window), -(-W // window)
@@ -133,15 +133,15 @@ def window_unpartition(windows: mx.array, window: int, shape: tuple[int, int]) -
 
 
 def as_float32(tensor: mx.array) -> np.ndarray:
-    """A tensor as a numpy array. numpy lacks some of MLX's types, so float32 for all."""
+    """A tensor as a numpy array, always in float32: numpy lacks some of MLX's types."""
     return np.array(mx.array(tensor).astype(mx.float32))
 
 
 def interpolate_rows(x: np.ndarray, size: int, part: range | None = None) -> np.ndarray:
-    """Linear interpolation of a matrix's rows to ``size`` rows, or ``part`` of these, in float64.
+    """Interpolate a matrix's rows linearly to ``size`` rows, or ``part`` of these, in float64.
 
     Half-pixel centres, edges clamped, no antialiasing: PyTorch's ``interpolate`` with
-    ``align_corners=False``. Applied to an identity it gives the matrix that interpolates.
+    ``align_corners=False``. Applied to an identity matrix, it gives the interpolation matrix.
     """
     rows = np.arange(size) if part is None else np.asarray(part)
     centre = np.maximum((rows + 0.5) * (len(x) / size) - 0.5, 0)
@@ -152,10 +152,10 @@ def interpolate_rows(x: np.ndarray, size: int, part: range | None = None) -> np.
 
 
 def cubic_rows(x: np.ndarray, size: int) -> np.ndarray:
-    """Cubic convolution of a matrix's rows to ``size`` rows, in float64.
+    """Resample a matrix's rows to ``size`` rows by cubic convolution, in float64.
 
     PyTorch's bicubic ``interpolate`` along one axis, with ``align_corners=False``: Keys' kernel
-    with a = -0.75, rows beyond the edge are the edge's.
+    with a = -0.75, edges clamped.
     """
     centre = (np.arange(size) + 0.5) * (len(x) / size) - 0.5
     low = np.floor(centre).astype(int)

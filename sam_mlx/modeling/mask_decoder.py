@@ -53,7 +53,7 @@ class MaskDecoder(nn.Module):
         multimask_output: bool | None,
     ) -> tuple[mx.array, mx.array]:
         """features: the image embedding (1, G, G, C) by name. image_pe: (1, G, G, C). sparse, valid
-        and dense: as ``PromptEncoder`` gives them.
+        and dense: as ``PromptEncoder`` returns them.
 
         Returns mask logits (B, M, 4G, 4G) and predicted IoU (B, M). multimask_output: True for the
         multimask outputs, False for the single one, None for all of them, the single one first.
@@ -106,7 +106,7 @@ def recognises(weights: Weights) -> bool:
 
 
 def infer(weights: Weights, config: SamConfig) -> SamConfig:
-    """Sizes from the shapes of tensors with Meta's names. The number of heads shows in none."""
+    """Sizes from the shapes of tensors with Meta's names. None shows the number of heads."""
     layers, head = "mask_decoder.transformer.layers", "mask_decoder.iou_prediction_head.layers"
     return replace(
         config,

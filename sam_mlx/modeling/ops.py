@@ -1,8 +1,8 @@
 """Operations that differ between devices: their plain forms, and the choice between forms.
 
 Each function is the plain form, which Metal and CUDA run with fused kernels. Its decorator names
-the form in ``ops_x86``, and where that is faster; ``use_plain_forms`` turns those off. Within
-``modeling`` nothing else depends on the device.
+the form in ``ops_x86`` and where that is faster; ``use_plain_forms`` turns those off. Nothing else
+in ``modeling`` depends on the device.
 """
 
 import platform
@@ -47,7 +47,7 @@ def on_x86_cpu(x: mx.array) -> bool:
 def faster(
     form: Callable[..., mx.array], where: Callable[[mx.array], bool]
 ) -> Callable[[Operation], Operation]:
-    """Decorator: run ``form`` instead, ``where`` that holds for the first argument."""
+    """Decorator: run ``form`` instead if ``where`` holds for the first argument."""
 
     def decorate(plain: Operation) -> Operation:
         @wraps(plain)
@@ -85,8 +85,8 @@ def attend(
     One global block of ViT-B has 805 MB of scores in float32. This form uses a GPU's budget even
     when a CPU runs it.
 
-    q, k, v: (N, heads, H*W, d); rel_h: (N, heads, H*W, H), added to the scores of all keys of a
-    row; rel_w: (N, heads, H*W, W), of a column. Returns (N, heads, H*W, d).
+    q, k, v: (N, heads, H*W, d); rel_h: (N, heads, H*W, H), added to the scores of all keys in a
+    row; rel_w: (N, heads, H*W, W), in a column. Returns (N, heads, H*W, d).
     """
     N, heads, T, _ = q.shape
     rows = budget(mx.gpu).attention_bytes // (N * heads * T * q.itemsize)
@@ -95,7 +95,7 @@ def attend(
     for i in range(0, T, rows):
         part = slice(i, i + rows)
         by_row, by_column = rel_h[:, :, part], rel_w[:, :, part]
-        if out:  # otherwise MLX makes the offsets of all parts before it uses the first
+        if out:  # otherwise MLX computes the offsets of all parts before it uses the first
             by_row, by_column = mx.depends([by_row, by_column], out[-1:])
         bias = by_row[..., None] + by_column[..., None, :]
         bias = bias.flatten(-2)  # (N, heads, rows, T)
@@ -119,8 +119,8 @@ def depthwise(x: mx.array, weight: mx.array, bias: mx.array, stride: int) -> mx.
 def conv3x3(x: mx.array, weight: mx.array) -> mx.array:
     """A 3x3 convolution, padding 1, as one matrix product over nine shifted views.
 
-    MLX's own chooses between forms by size, on Metal this one and Winograd's, so that one image and
-    a batch differ: with CUDA by 3e-3 in float32.
+    MLX's own chooses a form by size, on Metal this one or Winograd's, so one image and a batch
+    differ: on CUDA by 3e-3 in float32.
     x: (B, H, W, C); weight: (out, 3, 3, C). Returns (B, H, W, out).
     """
     _, H, W, _ = x.shape
@@ -130,7 +130,7 @@ def conv3x3(x: mx.array, weight: mx.array) -> mx.array:
 
 
 def tokenwise(f: Operation) -> Operation:
-    """Decorator for a method (self, x) that treats every token alone; x: (B, rows, ..., C).
+    """Decorator for a method (self, x) that treats tokens independently; x: (B, rows, ..., C).
 
     With two streams, each takes half of the rows.
     """

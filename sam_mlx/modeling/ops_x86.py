@@ -1,7 +1,7 @@
 """Forms of ``ops`` that are fast on x86; other devices do not need them.
 
 On x86 MLX evaluates ``exp`` and ``erf`` one number at a time (15 and 33 ns). Compiled quotients of
-polynomials take 1.3 and 1.6 ns, and scores that stay near the caches save as much again.
+polynomials take 1.3 and 1.6 ns, and keeping scores in the caches saves as much again.
 """
 
 from functools import partial
@@ -43,7 +43,7 @@ def attend(
     rows = max(1, min(T, scores // (T * heads)))
 
     def weighted(h: int, i: int) -> mx.array:
-        """The sum of values and of weights, (heads, rows, d + 1), of a few heads and rows."""
+        """Sums of weighted values and of weights, (heads, rows, d + 1), for some heads and rows."""
         few, part = slice(h, h + heads), (slice(h, h + heads), slice(i, i + rows))
         scores = q[part] @ k[few].swapaxes(1, 2)  # (heads, rows, T)
         scores = mx.unflatten(scores, -1, (rel_h.shape[-1], -1))
@@ -71,7 +71,7 @@ def depthwise(x: mx.array, weight: mx.array, bias: mx.array, stride: int) -> mx.
 
 
 def conv3x3(x: mx.array, weight: mx.array) -> mx.array:
-    """MLX's own, on any CPU: in float16 the matrix product would take ten times as long."""
+    """MLX's own, on any CPU: in float16 a matrix product would take ten times as long."""
     return mx.conv2d(x, weight, padding=1)
 
 
@@ -83,7 +83,7 @@ def _weighted_sum(total: mx.array, terms: list[mx.array], weights: list[mx.array
 
 
 # MLX fuses up to 11 dependent operations into one loop, which g++ vectorises unless it holds a
-# maximum or minimum (they look for NaN). Hence bounds outside the loop, and polynomials as trees.
+# maximum or minimum (they check for NaN). Hence bounds outside the loop, and polynomials as trees.
 
 
 def exp_below(x: mx.array, top: mx.array) -> mx.array:
@@ -106,7 +106,7 @@ def _times_phi(x: mx.array, u: mx.array) -> mx.array:
 
 
 def _polynomial(x: mx.array, c: list[float]) -> mx.array:
-    """Of degree 4 or 5 (Estrin's scheme)."""
+    """A polynomial of degree 4 or 5 (Estrin's scheme)."""
     x2 = x * x
     top = c[4] + c[5] * x if len(c) > 5 else c[4]
     return (c[0] + c[1] * x) + x2 * (c[2] + c[3] * x) + (x2 * x2) * top

@@ -37,7 +37,7 @@ class PositionEmbeddingRandom(nn.Module):
     def grid(self, size: int) -> mx.array:
         """The encoding of every cell centre of a square grid: (size, size, 2 * features).
 
-        By sin(x + y) = sin x cos y + cos x sin y, and cos likewise, only the sines along two sides
+        As sin(x + y) = sin x cos y + cos x sin y, and cos likewise, only the sines along two sides
         are computed.
         """
         centres = 2 * (mx.arange(size) + 0.5) / size - 1
@@ -117,8 +117,8 @@ class PromptEncoder(nn.Module):
         return mx.concatenate(coords, axis=1), mx.concatenate(labels, axis=1)
 
     def embed_tokens(self, coords: mx.array, labels: mx.array) -> tuple[mx.array, mx.array]:
-        """Labelled points, as ``tokens`` gives them, to tokens (B, N', C) and which are real."""
-        # Coordinates name pixel corners; the encoding wants centres.
+        """Labelled points, as ``tokens`` returns them, to tokens (B, N', C) and which are real."""
+        # Coordinates name pixel corners; the encoding expects centres.
         pe = self.pe_layer((coords + 0.5) / self.image_size)
         sparse = mx.where((labels < BACKGROUND)[..., None], 0, pe)
         table = mx.concatenate(

@@ -1,6 +1,6 @@
 """The TinyViT image encoder of MobileSAM (original: ``mobile_sam/modeling/tiny_vit_sam.py``).
 
-Batch normalisations are folded into the convolutions before them (``clean``), hence their biases.
+Batch norms are folded into the convolutions before them (``clean``), which therefore have biases.
 """
 
 import math
@@ -39,13 +39,14 @@ class TinyViTConfig:
     mbconv_expand: int = 4  # the same for the convolutional blocks
 
     def misfits(self) -> list[str]:
-        """Sizes that do not go together, for a configuration's check."""
+        """Messages about sizes that do not fit together, for ``config.check``."""
         stages = len(self.dims)
         lengths = len(self.depths), len(self.heads) + 1, len(self.windows) + 1
         if set(lengths) != {stages} or stages < 2:
-            return [f"dims, depths, heads and windows are for {stages}, {lengths} stages"]
+            counts = ", ".join(map(str, (stages, *lengths)))
+            return [f"dims, depths, heads, windows have {counts} stages; expected one number >= 2"]
         pairs = zip(self.dims[1:], self.heads)
-        return [f"dim {d} does not divide among {h} heads" for d, h in pairs if d % h]
+        return [f"dim {d} cannot be divided among {h} heads" for d, h in pairs if d % h]
 
 
 class ConvNorm(nn.Module):
@@ -111,7 +112,7 @@ class PatchMerging(nn.Module):
 
 
 class Attention(nn.Module):
-    """Norm and multi-head attention within windows, biased by the distance of two cells."""
+    """Norm and multi-head attention within windows, biased by the distance between cells."""
 
     def __init__(self, dim: int, heads: int, window: int):
         super().__init__()
@@ -136,9 +137,9 @@ class Attention(nn.Module):
         return self.proj(window_unpartition(x, self.window, (H, W)))
 
     def bias(self) -> mx.array:
-        """What each head adds to the score of two cells: (heads, cells, cells).
+        """Each head's offsets to the scores of two cells: (heads, cells, cells).
 
-        The table has an entry for each number of rows and columns between them, unsigned.
+        The table has one entry for each absolute distance in rows and columns.
         """
         i = mx.arange(self.window)
         apart = mx.abs(i[:, None] - i)
@@ -173,7 +174,7 @@ class TinyViTBlock(nn.Module):
 
 
 class Stage(nn.Module):
-    """Blocks of one width and resolution, then the step to the next, if there is one."""
+    """Blocks of one width and resolution, then the step to the next, if any."""
 
     def __init__(self, blocks: list[nn.Module], downsample: PatchMerging | None):
         super().__init__()
@@ -233,7 +234,7 @@ def recognises(weights: Weights) -> bool:
 def infer(weights: Weights) -> SamConfig:
     """Sizes from the shapes of tensors with MobileSAM's names, in PyTorch's layout.
 
-    The image's size shows in no shape: it is that of the released model.
+    No shape shows the image size; the released model's is assumed.
     """
 
     def shape(name: str) -> tuple[int, ...]:
@@ -259,7 +260,7 @@ BATCH_NORM_EPS = 1e-5
 
 
 def clean(weights: Weights) -> dict[str, mx.array]:
-    """Drop the classifier, which MobileSAM stores and never runs, and fold batch norms."""
+    """Drop the classifier, which MobileSAM stores but never runs, and fold batch norms."""
     unused = ("image_encoder.norm_head.", "image_encoder.head.")
     return fold_batch_norms({n: w for n, w in weights.items() if not n.startswith(unused)})
 
@@ -274,7 +275,7 @@ def fold_batch_norms(weights: Weights) -> dict[str, mx.array]:
         norm = [f"{stem}.bn.{part}" for part in ("weight", "bias", "running_mean", "running_var")]
         names = [f"{stem}.c.weight", *norm]
         if not all(name in weights for name in names):
-            continue  # the check at load names what is missing
+            continue  # the check at load names the missing ones
         dtype = mx.array(weights[names[0]]).dtype
         kernel, scale, shift, mean, variance = (
             as_float32(folded.pop(name)).astype(np.float64) for name in names

@@ -41,7 +41,7 @@ class Attention(nn.Module):
         return self.out_proj(self.merge_heads(x))
 
     def folds(self, tokens: mx.array) -> bool:
-        """Whether folding the image's projections into the tokens takes less arithmetic."""
+        """True if folding the image's projections into the tokens takes less arithmetic."""
         return self.heads * tokens.shape[1] < self.q_proj.weight.shape[0]
 
 
@@ -150,7 +150,7 @@ class TwoWayTransformer(nn.Module):
     ) -> tuple[mx.array, mx.array]:
         """image: (B or 1, P, C); image_pe: (1, P, C); tokens: (B, N, C); valid: (B, N) bool.
 
-        Returns tokens (B, N, C) and image (B, P, C). Tokens that are not valid change nothing.
+        Returns tokens (B, N, C) and image (B, P, C). Invalid tokens change nothing.
         """
         mask = mx.where(valid, 0, -float("inf")).astype(tokens.dtype)[:, None, None]
         queries, keys = tokens, image

@@ -31,7 +31,7 @@ from hypothesis.extra.numpy import array_shapes, arrays
 from sam_mlx import ImageEmbedding, MaskPredictions, Sam, SamAutomaticMaskGenerator, SamPredictor
 from sam_mlx.config import check
 from sam_mlx.masks import compress_rle, decode_rle, encode_rle, rle_area
-from sam_mlx.messages import LONGEST_LINE
+from sam_mlx.messages import MAX_LINE
 from sam_mlx.registry import config_of
 from tests.support.models import SMALL, original
 
@@ -255,7 +255,7 @@ def attempt(name: str, use: Callable[[Any], None], value: Any) -> None:
         accepted[name] += 1
     except (ValueError, OSError) as error:
         refusal = str(error)
-        is_short = 0 < len(refusal) <= LONGEST_LINE and refusal.replace("\n", "").isprintable()
+        is_short = 0 < len(refusal) <= MAX_LINE and refusal.replace("\n", "").isprintable()
         if not is_short:
             raise AssertionError(repr(refusal[:300])) from error
     assert time.monotonic() - start < SLOW, f"{name} took {time.monotonic() - start:.0f} s"

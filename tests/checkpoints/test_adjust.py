@@ -90,8 +90,11 @@ def test_predictions_at_another_size(checkpoints):
 @pytest.mark.parametrize(
     ("size", "message"),
     [
-        (500, "image_size is 500; expected a multiple of 8, the model's patch, such as 496 or 504"),
-        (3, "a multiple of 8, the model's patch, such as 8 or 16"),
+        (
+            500,
+            "image_size is 500; expected a multiple of 8, the model's patch size, such as 496 or",
+        ),
+        (3, "a multiple of 8, the model's patch size, such as 8 or 16"),
         (0, "image_size is 0; expected a whole number from 1"),
         (64.0, "image_size is 64.0; expected a whole number"),
     ],

@@ -74,11 +74,11 @@ def test_shards_that_are_not_the_models(shards, capsys):
 @pytest.mark.parametrize(
     ("weight_map", "message"),
     [
-        ({"a": "../other.safetensors"}, "does not name files of its own folder"),
-        ({"a": "/etc/passwd"}, "does not name files of its own folder"),
-        ({"a": 3}, "does not name files of its own folder"),
-        ({}, "does not name files of its own folder"),
-        ([], "does not name files of its own folder"),
+        ({"a": "../other.safetensors"}, "does not name files in its own folder"),
+        ({"a": "/etc/passwd"}, "does not name files in its own folder"),
+        ({"a": 3}, "does not name files in its own folder"),
+        ({}, "does not name files in its own folder"),
+        ([], "does not name files in its own folder"),
         ({"a": "model-00009-of-00009.safetensors"}, "is in the folder, but not among them"),
     ],
 )

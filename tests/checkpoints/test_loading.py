@@ -193,7 +193,7 @@ def test_several_models_in_a_folder(small, tmp_path):
 
 def test_save_refuses_to_overwrite(small_sam, native):
     before = {p.name: p.stat().st_mtime_ns for p in native.iterdir()}
-    with pytest.raises(FileExistsError, match="exists already"):
+    with pytest.raises(FileExistsError, match="already exists"):
         small_sam.save_pretrained(native)
     assert before == {p.name: p.stat().st_mtime_ns for p in native.iterdir()}
 

@@ -268,7 +268,7 @@ def test_claims_are_checked_before_memory_is_taken():
             read(claiming(shape, strides, offset))
     for shape, strides, offset in [((-1,), (1,), 0), ((2,), (-1,), 1), ((2,), (1,), -1),
                                    ((2, 2), (1,), 0)]:  # fmt: skip
-        with pytest.raises(ValueError, match="a tensor has shape"):
+        with pytest.raises(ValueError, match="a tensor has invalid shape"):
             read(claiming(shape, strides, offset))
 
 
@@ -306,7 +306,7 @@ def other_files(folder) -> dict[str, str]:
     with zipfile.ZipFile(folder / "other.pth", "w") as archive:
         archive.writestr("../../data.pkl", b"N.")
     return {
-        "legacy.pth": "before PyTorch 1.6.*python -m convert", "script.pt": "TorchScript program",
+        "legacy.pth": "predates PyTorch 1.6.*python -m convert", "script.pt": "TorchScript program",
         "lfs.pth": "git lfs pull", "empty.pth": "empty", "page.pth": "not written by torch.save",
         "tar.pth": "tar archive", "other.pth": "not one that torch.save writes",
     }  # fmt: skip

@@ -55,7 +55,7 @@ def test_one_flipped_bit_is_found(folder, capsys, where):
     data[int(where * len(data)) if where == 0.5 else where] ^= 1
     file.write_bytes(data)
     code, output = verify(folder, capsys)
-    assert code == 2 and "is damaged or was changed; get it again" in output
+    assert code == 2 and "is damaged or was changed; download or save it again" in output
     assert hashlib.sha256(data).hexdigest() in output
 
 

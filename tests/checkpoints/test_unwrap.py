@@ -141,7 +141,7 @@ def test_other_models_are_named(name, small, tmp_path):
 def test_what_is_missing_or_unknown_is_named(small, tmp_path):
     state = small[0].state_dict()
     cases = {
-        "holds no tensors by name": {"epoch": 3},
+        "holds no named tensors": {"epoch": 3},
         "not a SAM checkpoint": {"layer.weight": torch.ones(2)},
         "no image encoder and no prompt encoder": {
             name: t for name, t in state.items() if name.startswith("mask_decoder.")

@@ -76,7 +76,7 @@ def refused(capsys, tmp_path, *arguments) -> str:
 def test_existing_output_is_refused(state, tmp_path, capsys):
     torch.save(state, tmp_path / "sam.pth")
     (tmp_path / "out").mkdir()
-    assert "exists already" in refused(capsys, tmp_path, tmp_path / "sam.pth", tmp_path / "out")
+    assert "already exists" in refused(capsys, tmp_path, tmp_path / "sam.pth", tmp_path / "out")
 
 
 def test_missing_checkpoint(tmp_path, capsys):
@@ -123,7 +123,7 @@ def test_truncated_file(state, tmp_path, capsys, keep):
 def test_no_state_dict(tmp_path, capsys, content):
     torch.save(content, tmp_path / "sam.pth")
     message = refused(capsys, tmp_path, tmp_path / "sam.pth", tmp_path / "out")
-    assert "holds no tensors by name" in message
+    assert "holds no named tensors" in message
 
 
 @pytest.mark.filterwarnings("ignore::UserWarning")  # PyTorch's, of what is deprecated or in beta

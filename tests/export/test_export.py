@@ -248,7 +248,7 @@ def test_bad_arguments(model, tmp_path, options, message):
 def test_existing_and_unwritable_output(model, tmp_path):
     file = tmp_path / "file"
     file.write_text("mine")
-    with pytest.raises(FileExistsError, match="exists already"):
+    with pytest.raises(FileExistsError, match="already exists"):
         export(model, file)
     with pytest.raises(OSError, match="cannot write .*out: File exists: .*file"):
         export(model, file / "out")
@@ -260,7 +260,7 @@ def test_a_device_that_cannot_run_the_dtype(model, tmp_path, monkeypatch):
         raise RuntimeError("[metal] unsupported type")
 
     monkeypatch.setattr(mx, "import_function", refuse)
-    with pytest.raises(RuntimeError, match="float16.*none is kept.*unsupported type"):
+    with pytest.raises(RuntimeError, match="float16.*none was kept.*unsupported type"):
         export(model, tmp_path / "out", dtype="float16")
     assert list(tmp_path.iterdir()) == []
 

@@ -1,7 +1,7 @@
-"""Checkpoints of other packages: names translated to Meta's, which our modules have, and configs.
+"""Checkpoints of other packages: names translated to Meta's, which our modules use, and configs.
 
-Each family has ``recognises(names)`` and ``to_meta(weights)``. What concerns one encoder or decoder
-alone is in its own file, as its ``clean``.
+Each family has ``recognises(names)`` and ``to_meta(weights)``. What concerns a single encoder or
+decoder is in its own file, as its ``clean``.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ FAMILIES = (hugging_face, micro_sam)
 
 
 def rename(weights: Weights) -> Weights:
-    """A checkpoint of any known family, with the names that ``Sam``'s modules have.
+    """A checkpoint of any known family, with the names of ``Sam``'s modules.
 
     Kernels stay in PyTorch's layout.
     """
@@ -32,7 +32,7 @@ def rename(weights: Weights) -> Weights:
 
 
 def clean(weights: Weights) -> Weights:
-    """What the encoder and the decoders of a checkpoint drop and fold, under Meta's names."""
+    """Drop and fold tensors with Meta's names, as the checkpoint's encoder and decoders do."""
     if encoder := encoder_in(weights):
         weights = encoder.clean(weights)
     for decoder in decoders_in(weights):
@@ -43,7 +43,7 @@ def clean(weights: Weights) -> Weights:
 def renamer(
     names: Iterable[str], model_class: str | None, config: SamConfig
 ) -> Callable[[str], str]:
-    """A function from the names in an adapter for a model of that class to Meta's names."""
+    """A function that turns names in an adapter for a model of that class into Meta's."""
 
     def last(head: str) -> int:
         return config.iou_head_depth - 1 if "iou" in head else 2
@@ -71,9 +71,9 @@ def read_config(folder: Path) -> tuple[SamConfig | None, bool]:
 
 
 def parse_config(values: Any, source: str = "config") -> SamConfig:
-    """Accepts this package's ``config.json`` and Hugging Face's (``model_type: sam``).
+    """The sizes in this package's ``config.json`` or Hugging Face's (``model_type: sam``).
 
-    Raises ValueError, naming the field, when the values do not describe a SAM model.
+    Raises ValueError, naming the field, if the values do not describe a SAM model.
     """
     with naming(source):
         return check(_layout(values)(values))

@@ -15,7 +15,7 @@ from ...registry import Weights, named
 
 MODEL, MODEL_TYPE = "SamModel", "sam"  # its class, and its name in config.json
 
-# Fields that a config.json may leave out have the library's defaults.
+# The library's defaults, for fields that a config.json may leave out.
 VISION = {
     "hidden_size": 768, "num_hidden_layers": 12, "num_attention_heads": 12, "mlp_ratio": 4.0,
     "global_attn_indexes": (2, 5, 8, 11), "window_size": 14, "image_size": 1024,
@@ -64,7 +64,7 @@ RENAMES: list[tuple[str, str]] = [
     (r"\.upscale_conv2\.", ".output_upscaling.3."),
     (r"\.layer_norm(\d|_final_attn)\.", r".norm\1."),
 ]
-# In its names alone; the others in the decoder are the same as Meta's.
+# Only in its names; its other decoder names are the same as Meta's.
 OWN = r"vision_encoder\.|shared_|\.proj_(in|out)\.|layer_norm|upscale_conv|_embed\.conv"
 MLP_HEAD = r"mask_decoder\.(iou_prediction_head|output_hypernetworks_mlps\.\d+)\."
 
@@ -74,7 +74,7 @@ def recognises(names: Iterable[str]) -> bool:
 
 
 def has_own_names(names: Iterable[str]) -> bool:
-    """Whether some names, possibly of few tensors as in an adapter, are those of transformers."""
+    """True if any name is transformers' own; there may be few names, as in an adapter."""
     return any(re.search(OWN, name) for name in names)
 
 
@@ -89,7 +89,7 @@ def to_meta(weights: Weights) -> dict[str, mx.array]:
 
 
 def to_meta_name(name: str, last: Callable[[str], int]) -> str:
-    """Meta's name of a tensor. last: gives the index of an MLP's last layer from the MLP's name."""
+    """Meta's name of a tensor. last: from an MLP's name to the index of its last layer."""
     for pattern, replacement in RENAMES:
         name = re.sub(pattern, replacement, name)
     if head := re.match(MLP_HEAD, name):
@@ -143,7 +143,7 @@ def config_of(values: Mapping[str, Any]) -> SamConfig:
     return named(config)
 
 
-# Of transformers' SamImageProcessor.
+# Defaults of transformers' SamImageProcessor.
 PROCESSOR: dict[str, Any] = {
     "do_resize": True, "size": {"longest_edge": 1024}, "resample": 2, "do_rescale": True,
     "rescale_factor": 1 / 255, "do_normalize": True, "image_mean": (0.485, 0.456, 0.406),
@@ -166,7 +166,7 @@ def preprocessing(values: Mapping[str, Any], config: SamConfig) -> SamConfig:
     if len(mean) != 3 or len(std) != 3 or not factor > 0 or not all(s > 0 for s in std):
         raise ValueError(
             f"image_mean is {mean}, image_std {std}, rescale_factor {factor}; expected three "
-            "numbers each and a factor above 0, and deviations above 0"
+            "means, three deviations above 0 and a factor above 0"
         )
     if given["resample"] not in RESAMPLE:
         raise ValueError(

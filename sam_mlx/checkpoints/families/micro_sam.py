@@ -2,7 +2,7 @@
 
 Form and scale: ``micro_sam/models/peft_sam.py``. The queries, keys and values of an attention, and
 the two layers of an MLP, may each have a product B A added to their weight. Its factor is 1 in
-every version: ``alpha`` is constantly 1 or absent, and the rank does not enter.
+every version: ``alpha`` is always 1 or absent, and the rank plays no part.
 """
 
 import re
@@ -49,11 +49,11 @@ def to_meta(weights: Weights) -> dict[str, mx.array]:
 
 
 def added(weight: mx.array, change: np.ndarray, third: int | None, part: str) -> mx.array:
-    """``change`` added to a weight, or to a third of its rows. The type stays."""
+    """Add ``change`` to a weight, or to a third of its rows, keeping its type."""
     total = as_float32(weight).copy()
     n = len(total) // 3
     rows = total if third is None else total[third * n : (third + 1) * n]  # a view
     if rows.shape != change.shape:
-        raise ValueError(f"{part} gives {change.shape}, and what it is added to is {rows.shape}")
+        raise ValueError(f"{part} gives a change {change.shape} to a weight {rows.shape}")
     rows += change
     return mx.array(total).astype(mx.array(weight).dtype)

@@ -1,4 +1,4 @@
-"""The files that hold a model's tensors: which they are, and opening them without PyTorch."""
+"""Find the files that hold a model's tensors, and open them without PyTorch."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ Stored = mx.array | Callable[[], mx.array]  # a tensor, or the function that rea
 
 
 def value(tensor: Stored) -> mx.array:
-    """The tensor itself, read from its file where it has not been."""
+    """The tensor itself, read from its file if it has not been yet."""
     return tensor if isinstance(tensor, mx.array) else tensor()
 
 
@@ -27,8 +27,8 @@ def value(tensor: Stored) -> mx.array:
 def opened(path: Path) -> Iterator[dict[str, Stored]]:
     """The tensors of a file, or of the model in a folder, by name.
 
-    Those of ``torch.save`` are read when asked for (``value``), within the context. Raises
-    FileNotFoundError, or ValueError with the file's name when it is damaged.
+    Those that ``torch.save`` wrote are read on demand (``value``), within the context. Raises
+    FileNotFoundError, or ValueError with the file's name if it is damaged.
     """
     tensors: dict[str, Stored] = {}
     with ExitStack() as stack:
@@ -42,7 +42,7 @@ def opened(path: Path) -> Iterator[dict[str, Stored]]:
 
 
 def open_pytorch(path: Path, stack: ExitStack) -> dict[str, Stored]:
-    """The tensors of a file of ``torch.save``; ``stack`` closes it."""
+    """The tensors in a file written by ``torch.save``; ``stack`` closes it."""
 
     def read(tensor: pytorch.Tensor) -> mx.array:
         with naming(path):
@@ -58,8 +58,8 @@ def weight_files(folder: Path) -> list[Path]:
     """The files that hold a folder's model.
 
     ``model.safetensors``, or the shards that its index names, or the only safetensors files; if
-    there are none, the same of ``pytorch_model.bin``. Raises FileNotFoundError, or ValueError when
-    it is not clear which files they are.
+    there are none, the same for ``pytorch_model.bin``. Raises FileNotFoundError, or ValueError if
+    the choice is ambiguous.
     """
     for stem, suffix in (("model", ".safetensors"), ("pytorch_model", ".bin")):
         whole, index = (folder / f"{stem}{suffix}{end}" for end in ("", ".index.json"))
@@ -85,7 +85,7 @@ def indexed(index: Path, there: list[Path]) -> list[Path]:
     weight_map = values.get("weight_map") if isinstance(values, dict) else None
     names = set(weight_map.values()) if isinstance(weight_map, dict) else set()
     if not names or any(not isinstance(n, str) or Path(n).name != n for n in names):
-        raise ValueError(f"{index} does not name files of its own folder")
+        raise ValueError(f"{index} does not name files in its own folder")
     if problem := sorted(names ^ {path.name for path in there}):
         where = "is missing" if problem[0] in names else "is in the folder, but not among them"
         raise ValueError(f"{index} names {len(names)} files; {shown(problem[0])} {where}")
@@ -93,6 +93,6 @@ def indexed(index: Path, there: list[Path]) -> list[Path]:
 
 
 def are_shards(files: list[Path], stem: str) -> bool:
-    """Whether the files are, by their names, all shards of one model."""
+    """True if the files are, by their names, all the shards of one model."""
     found = [re.fullmatch(rf"{stem}-(\d+)-of-(\d+)", path.stem) for path in files]
     return all(m and int(m[1]) == i and int(m[2]) == len(files) for i, m in enumerate(found, 1))

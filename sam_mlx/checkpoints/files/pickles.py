@@ -1,6 +1,6 @@
-"""Pickles as inert values.
+"""Read pickles as inert values.
 
-A machine for the opcodes of ``pickletools`` that builds containers, numbers and strings only. What
+A machine for the opcodes of ``pickletools`` that builds only containers, numbers and strings. What
 a pickle would import or call becomes an ``Inert``, which merely records it: nothing is imported.
 ``pytorch`` reads PyTorch's files with it.
 """
@@ -16,7 +16,7 @@ from ...messages import shown
 
 T = TypeVar("T")
 
-MAX_DEPTH, MAX_NAMES = 16, 1_000_000  # of values in values
+MAX_DEPTH, MAX_NAMES = 16, 1_000_000  # of nested values
 Key = str | bytes | int | float | bool | None
 MARK = object()
 VALUES = {
@@ -34,7 +34,7 @@ TO_THE_MARK = {"TUPLE": tuple, "LIST": list, "FROZENSET": list}
 
 @dataclass(eq=False)
 class Inert:
-    """What a pickle names or would call: the name, the arguments, and the state it would get."""
+    """What a pickle names or would call: its name, arguments, and the state it would get."""
 
     name: str
     arguments: Any = None
@@ -73,7 +73,7 @@ def opcodes(data: bytes) -> Iterator[tuple[Any, Any, int | None]]:
 
 
 class Machine:
-    """The stack and the memo."""
+    """A pickle machine's stack and memo."""
 
     def __init__(self, call: Callable[[str, Any], Any], persistent: Callable[[Any], Any]):
         self.stack: list[Any] = []
@@ -127,7 +127,7 @@ class Machine:
                 self._fill(name)
 
     def _fill(self, name: str) -> None:
-        """Opcodes that change the object below on the stack."""
+        """Run an opcode that changes the object below it on the stack."""
         if name == "BUILD":
             state = self.pop()
             if isinstance(self.stack[-1], Inert):
@@ -165,13 +165,13 @@ class Machine:
 
 
 def pairs(values: list[Any]) -> dict[Key, Any]:
-    """A dictionary of alternating keys and values; only plain keys, whose hash is cheap."""
+    """A dictionary from alternating keys and values; only plain keys, whose hash is cheap."""
     plain = (str, bytes, int, float, bool, type(None))
     return {k: v for k, v in zip(values[::2], values[1::2], strict=True) if isinstance(k, plain)}
 
 
 def leaves(values: Any, kind: type[T]) -> dict[str, T]:
-    """All values of a kind in nested dictionaries, lists and pickled objects, by their paths."""
+    """All values of a kind in nested dictionaries, lists and pickled objects, by path."""
     found: dict[str, T] = {}
     seen: set[int] = set()
     waiting: list[tuple[str, Any, int]] = [("", values, 0)]
@@ -184,7 +184,7 @@ def leaves(values: Any, kind: type[T]) -> dict[str, T]:
         children = list(_children(value))
         if children:
             seen.add(id(value))
-        for key, child in reversed(children):  # in the file's order, as the last is taken first
+        for key, child in reversed(children):  # keeps the file's order: the last is taken first
             waiting.append((f"{path}.{key}" if path else str(key), child, depth + 1))
     return found
 

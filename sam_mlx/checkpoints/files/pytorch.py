@@ -1,8 +1,8 @@
-"""PyTorch's files without PyTorch: a zip of one pickle and the raw bytes of every storage.
+"""Read PyTorch's files without PyTorch: a zip of one pickle and every storage's raw bytes.
 
 The pickle is read as inert values (``pickles``), in which a ``Tensor`` only says where its values
-lie. ``File.read`` then reads the tensors that are wanted, and checks each against its storage
-before it allocates anything. Format: ``torch.serialization``, since PyTorch 1.6.
+lie. ``File.read`` then reads the wanted tensors, checking each against its storage before it
+allocates anything. Format: ``torch.serialization``, since PyTorch 1.6.
 """
 
 from __future__ import annotations
@@ -65,7 +65,7 @@ class Tensor:
         fits = len(self.shape) == len(self.strides) and isinstance(self.storage, Storage)
         if not fits or any(type(n) is not int or n < 0 for n in numbers):
             raise ValueError(
-                f"a tensor has shape {short(self.shape)}, strides {short(self.strides)}"
+                f"a tensor has invalid shape {short(self.shape)} or strides {short(self.strides)}"
             )
 
 
@@ -98,9 +98,9 @@ def storage_of(key: Any) -> Storage:
 
 
 class File:
-    """A file of ``torch.save``: its values, and the tensors in it.
+    """A file written by ``torch.save``: its values, and the tensors in it.
 
-    Raises ValueError, without the file's name, if it is something else or damaged.
+    Raises ValueError, without the file's name, if it is another file or damaged.
     """
 
     def __init__(self, file: BinaryIO):
@@ -114,7 +114,7 @@ class File:
         check_places(archive.infolist())
         self.order = ">" if self.optional("byteorder") == b"big" else "<"
         if self.records[f"{self.root}data.pkl"].file_size > MAX_PICKLE:
-            raise ValueError(f"its pickle has more than {MAX_PICKLE >> 20} MB")
+            raise ValueError(f"its pickle is larger than {MAX_PICKLE >> 20} MB")
         self.values = pickles.read(self.record("data.pkl"), called, storage_of)
 
     def optional(self, name: str) -> bytes:
@@ -142,9 +142,9 @@ class File:
         return data
 
     def read(self, tensor: Tensor) -> mx.array:
-        """A tensor's values, bit for bit; float64 comes rounded to float32.
+        """A tensor's values, bit for bit; float64 is rounded to float32.
 
-        Raises ValueError for other types, and where it does not lie within its storage.
+        Raises ValueError for other types, and for tensors that do not lie within their storage.
         """
         if tensor.dtype not in DTYPES:
             raise ValueError(
@@ -205,16 +205,16 @@ def check_places(records: list[zipfile.ZipInfo]) -> None:
 
 
 def other_format(file: BinaryIO) -> str:
-    """What a file is that is not a zip."""
+    """What a file that is not a zip is instead."""
     file.seek(0)
     head = file.read(512)
     if head.startswith(LEGACY):
         return (
-            "it has the format from before PyTorch 1.6. Convert it with PyTorch, in a clone of "
+            "its format predates PyTorch 1.6. Convert it with PyTorch, in a clone of "
             "sam_mlx: python -m convert FILE FOLDER"
         )
     if head.startswith(b"version https://git-lfs"):
-        return "it is a pointer of Git LFS; git lfs pull fetches the file itself"
+        return "it is a Git LFS pointer; git lfs pull fetches the file itself"
     if head[257:262] == b"ustar":
         return "it is a tar archive, as PyTorch wrote before 0.1.10"
     if head.startswith(b"PK"):
