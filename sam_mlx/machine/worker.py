@@ -21,7 +21,7 @@ import os
 import sys
 import threading
 from collections import OrderedDict
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import CancelledError, Future
 from contextvars import copy_context
 from enum import IntEnum
@@ -55,35 +55,37 @@ class Worker:
         self._lanes: dict[Lane, OrderedDict[Future[Any], Callable[[], Any]]]
         self._lanes = {lane: OrderedDict() for lane in Lane}
         self._changed = threading.Condition()
-        self._ended = False
-        self._running = Lane.AUTOMATIC  # the lane of the running task; read by the worker alone
+        self._running: list[Lane] = []  # the lanes of running tasks, each begun within the last
+        self._ended = self._stop = False
         self._thread = threading.Thread(target=self._run, name="sam_mlx", daemon=True)
         self._thread.start()
 
     def submit(self, task: Callable[[], T], lane: Lane = Lane.INTERACTIVE) -> Future[T]:
         """The future result of ``task``, which the worker runs in its turn.
 
-        ``future.cancel()`` drops it while it waits. Once the worker has ended, the future is
-        cancelled at once.
+        ``future.cancel()`` drops it while it waits. After the end the future is cancelled at once.
         """
         future: Future[T] = Future()
         with self._changed:
-            if not self._ended:
+            if accepted := self._accepts():
                 self._lanes[lane][future] = task
-                self._changed.notify()
-        if self._ended:
+                self._changed.notify_all()
+        if not accepted:
             future.cancel()
         future.add_done_callback(partial(self._forget, lane))
         return future
 
-    def call(self, task: Callable[[], T]) -> T:
+    def call(self, task: Callable[[], T], given: Sequence[Any] = ()) -> T:
         """The result of ``task``, run in its turn, or at once within another task.
 
-        At the end of the process the main thread runs it itself, for functions registered with
-        atexit; any other thread ends there, with SystemExit.
+        given: what the task was given; arrays in it are evaluated by the caller, whose streams
+        they need. After the end this raises SystemExit, which ends a daemon thread quietly; in
+        the main thread RuntimeError, where work was left running.
         """
         if self.is_current:
             return task()
+        if self._accepts():  # a thread that is in MLX when the interpreter ends aborts the process
+            mx.eval(list(arrays_in(given)))
         future = self.submit(partial(copy_context().run, task))
         try:
             return future.result()
@@ -93,9 +95,9 @@ class Worker:
         finally:
             future.cancel()  # nobody waits where the wait was interrupted
             del future  # which holds the exception, and that this frame
-        if threading.current_thread() is not threading.main_thread():
-            sys.exit("sam_mlx computes no more: the process is exiting")
-        return task()
+        if threading.current_thread() is threading.main_thread():
+            raise RuntimeError("the process is exiting, and other work of sam_mlx is under way")
+        sys.exit("sam_mlx computes no more: the process is exiting")
 
     @property
     def is_current(self) -> bool:
@@ -105,32 +107,38 @@ class Worker:
     def checkpoint(self) -> None:
         """Run what waits in lanes before that of the running task; nothing in other threads.
 
-        Raises CancelledError when the worker is to end.
+        Raises CancelledError for a task that is left at the end.
         """
-        while self.is_current and self._run_one([lane for lane in Lane if lane < self._running]):
+        if not self.is_current:
+            return
+        while self._run_one([lane for lane in Lane if lane < self._running[-1]]):
             pass
-        if self.is_current and self._ended:
+        if self._stop:
             raise CancelledError("the process is exiting")
 
     def end(self) -> None:
-        """Cancel what waits, and wait ``END_SECONDS`` for what runs."""
+        """Cancel what waits, and wait ``END_SECONDS`` for what runs. Only the main thread, which
+        runs functions that were registered with atexit, may call the worker afterwards.
+        """
         with self._changed:
             self._ended = True
+            self._stop = bool(self._running)
             left = [future for waiting in self._lanes.values() for future in waiting]
-            self._changed.notify()
         for future in left:
             future.cancel()
-        self._thread.join(END_SECONDS)
-        if self._thread.is_alive():
-            linux.leave_threads()
+        with self._changed:
+            if not self._changed.wait_for(lambda: not self._running, END_SECONDS):
+                linux.leave_threads()
+
+    def _accepts(self) -> bool:
+        is_main = threading.current_thread() is threading.main_thread()
+        return not self._ended or (is_main and not self._running)
 
     def _run(self) -> None:
-        while not self._ended:
+        while True:
             with self._changed:
-                self._changed.wait_for(lambda: self._ended or any(self._lanes.values()))
+                self._changed.wait_for(lambda: any(self._lanes.values()))
             self._run_one(list(Lane))
-        if hasattr(mx, "clear_streams"):  # since MLX 0.31.2
-            mx.clear_streams()
 
     def _run_one(self, lanes: list[Lane]) -> bool:
         """Run the first task that waits in these lanes, if any. Nothing of it stays with the
@@ -138,16 +146,19 @@ class Worker:
         """
         with self._changed:
             lane = next((lane for lane in lanes if self._lanes[lane]), None)
-            if lane is None or self._ended:
+            if lane is None:
                 return False
             future, task = self._lanes[lane].popitem(last=False)
-        before, self._running = self._running, lane
+            self._running.append(lane)
         try:
             if future.set_running_or_notify_cancel():
                 run(task, future)
         finally:
-            self._running = before
             del task, future  # the traceback of an exception holds this frame, as ``run``'s
+            with self._changed:
+                self._running.pop()
+                self._stop = self._stop and bool(self._running)
+                self._changed.notify_all()
         return True
 
     def _forget(self, lane: Lane, future: Future[Any]) -> None:
@@ -219,8 +230,8 @@ def at_work(compute: Callable[P, T]) -> Callable[P, T]:
         enter()
         if worker().is_current:
             return compute(*arguments, **named)
-        mx.eval(list(arrays_in([arguments, named])))
-        return worker().call(partial(evaluated, partial(compute, *arguments, **named)))
+        task = partial(compute, *arguments, **named)
+        return worker().call(partial(evaluated, task), (arguments, named))
 
     return run
 

@@ -123,6 +123,22 @@ def test_a_call_within_a_task_is_run_at_once(worker):
     assert worker.call(lambda: worker.call(lambda: 3)) == 3
 
 
+def in_another_thread(task):
+    """What it returns or raises."""
+
+    def run():
+        try:
+            results.append(task())
+        except BaseException as error:
+            results.append(error)
+
+    results = []
+    thread = threading.Thread(target=run, daemon=True)
+    thread.start()
+    thread.join(SECONDS)
+    return results[0]
+
+
 def test_the_end_cancels_what_waits_and_stops_what_asks():
     worker, begun = Worker(), threading.Event()
 
@@ -134,27 +150,29 @@ def test_the_end_cancels_what_waits_and_stops_what_asks():
     running, waiting = worker.submit(long, Lane.AUTOMATIC), worker.submit(int, Lane.AUTOMATIC)
     assert begun.wait(SECONDS)
     worker.end()
-    for future in (running, waiting, worker.submit(int)):
+    for future in (running, waiting):
         with pytest.raises(CancelledError):
             future.result(SECONDS)
 
 
-def test_after_the_end_the_main_thread_computes_itself_and_others_end():
+def test_after_the_end_the_main_thread_alone_is_served():
     worker = Worker()
     worker.end()
-    assert worker.call(threading.current_thread) is threading.main_thread()
-    raised = []
+    assert worker.call(lambda: 3) == 3
+    worker.call(worker.checkpoint)
+    assert isinstance(in_another_thread(lambda: worker.call(int)), SystemExit)
+    assert in_another_thread(lambda: worker.submit(int)).cancelled()
 
-    def ask():
-        try:
-            worker.call(int)
-        except BaseException as error:
-            raised.append(error)
 
-    thread = threading.Thread(target=ask)
-    thread.start()
-    thread.join(SECONDS)
-    assert [type(error) for error in raised] == [SystemExit]
+def test_after_the_end_nobody_waits_for_work_that_was_left(worker, busy, monkeypatch):
+    monkeypatch.setattr(W, "END_SECONDS", 0.01)
+    monkeypatch.setattr(W.linux, "leave_threads", lambda: left.append(True))
+    left = []
+    worker.end()
+    assert left
+    with pytest.raises(RuntimeError, match="is exiting"):
+        worker.call(int)
+    busy.set()
 
 
 class Large:
