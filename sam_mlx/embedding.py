@@ -82,9 +82,9 @@ class ImageEmbedding:
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, ImageEmbedding):
             return NotImplemented
-        own, others = self.named_features, other.named_features
-        same = self._texts() == other._texts() and own.keys() == others.keys()
-        return same and all(bool(mx.array_equal(own[name], others[name])) for name in own)
+        return self._texts() == other._texts() and are_equal(
+            self.named_features, other.named_features
+        )
 
     def __hash__(self) -> int:
         return hash(tuple(self._texts().values()))
@@ -104,6 +104,7 @@ class ImageEmbedding:
         version = {"version": str(VERSION)} if self.other_features else {}
         save_tagged(path, "ImageEmbedding", self._write, self._texts() | version)
 
+    @at_work
     def _write(self, name: str, metadata: dict[str, str]) -> None:
         others = {f"{OTHER}{name}": x for name, x in self.other_features.items()}
         with open(name, "wb") as file:  # to a name, MLX would add an ending
@@ -148,6 +149,11 @@ def size_of(text: str) -> tuple[int, int]:
     if type(size) is not list or len(size) != 2 or any(type(n) is not int or n < 1 for n in size):
         raise ValueError(f"{short(text)} is not a height and width in pixels")
     return size[0], size[1]
+
+
+@at_work
+def are_equal(a: Features, b: Features) -> bool:
+    return a.keys() == b.keys() and all(mx.array_equal(a[name], b[name]).item() for name in a)
 
 
 @at_work

@@ -115,6 +115,7 @@ class Sam(nn.Module):
         Returns logits (B, M, 4G, 4G), M = 3 or 1, and predicted IoU (B, M). Raises ValueError for
         other labels, for parts that differ in B, and for features that are missing.
         """
+        enter()
         if points is not None:
             check_labels(points[1])
         return self.decode(image_embedding, points, boxes, masks, multimask_output, image_pe)
@@ -129,7 +130,6 @@ class Sam(nn.Module):
         image_pe: mx.array | None,
     ) -> tuple[mx.array, mx.array]:
         """``predict_masks`` for labels already checked: it copies none to the host."""
-        enter()
         features = self.features_of(image_embedding)
         B = self._number_of_prompts(points, boxes, masks)
         sparse, valid, dense = self.prompt_encoder(points, boxes, masks)
@@ -259,6 +259,7 @@ def check_labels(labels: mx.array) -> None:
 def build_sam(variant: str, checkpoint: str | Path | None = None) -> Sam:
     """The model of a released variant, from its checkpoint or with random weights."""
     if checkpoint is None:
+        enter()
         model = Sam(VARIANTS[variant])
         mx.eval(model.parameters())
         model.eval()

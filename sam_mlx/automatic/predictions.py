@@ -13,6 +13,7 @@ from safetensors.numpy import load_file, save_file
 
 from ..files import load_tagged, save_tagged
 from ..full_size import Grid
+from ..machine.worker import at_work
 from ..transforms import preprocess_shape
 
 MAX_SIDE = 1 << 16  # of a model's input, pixels
@@ -73,9 +74,8 @@ class MaskPredictions:
 
     def save(self, path: str | Path) -> None:
         """Write a .safetensors file, whole or not at all."""
-        in_numpy = self.logits.dtype != mx.bfloat16  # which numpy has not; float32 holds the same
-        logits = self.logits if in_numpy else self.logits.astype(mx.float32)
-        given = {f.name: getattr(self, f.name) for f in fields(self)} | {"logits": logits}
+        given = {f.name: getattr(self, f.name) for f in fields(self)}
+        given |= {"logits": in_numpy(self.logits)}
         arrays = {name: np.asarray(value, order="C") for name, value in given.items()}
         save_tagged(
             path, "MaskPredictions", lambda name, metadata: save_file(arrays, name, metadata)
@@ -94,6 +94,13 @@ class MaskPredictions:
 
 
 EACH = ("crop", "points", "predicted_iou", "logits")  # fields with an entry for every answer
+
+
+@at_work
+def in_numpy(x: mx.array) -> np.ndarray:
+    """The same values; bfloat16, which numpy lacks, as float32."""
+    return np.array(x.astype(mx.float32) if x.dtype == mx.bfloat16 else x)
+
 
 # What a file must hold: kinds of numbers (numpy's letters) and shapes, in which letters agree.
 FORMS: dict[str, tuple[str, tuple[int | str, ...]]] = {

@@ -20,8 +20,8 @@ T = TypeVar("T")
 
 _thread = threading.local()
 _one_only = False
-_forked = False  # since the package was imported
-_first: bool | None = None  # whether the package made the first stream; None before it computes
+_begun = False  # whether the package has computed in this process
+_without_threads = False  # a forked child's: MLX's threads are its parent's
 _begins = threading.Lock()
 
 
@@ -54,25 +54,21 @@ def enter() -> None:
     Raises RuntimeError in a child that was forked after MLX had computed, for the package or for
     others: its threads are not in the child, and waiting for them would never end.
     """
-    global _first
-    if _first is None:
-        with _begins:
-            if _first is None:
-                _first = begin()
-    if _forked and not _first:
+    global _begun
+    if _without_threads:
         raise RuntimeError(
             "MLX has computed in the process that this one was forked from, and its threads do "
             "not survive that: start workers with multiprocessing.get_context('spawn'), a "
             "DataLoader's with multiprocessing_context='spawn'"
         )
+    if not _begun:
+        with _begins:
+            if not _begun:
+                begin()
+                _begun = True
 
 
-def begin() -> bool:
-    """Prepare the process for computing; whether MLX had made no stream in it before.
-
-    Functions of exported files compute on the first stream of the process, which is one that all
-    threads may use where the package makes it.
-    """
+def begin() -> None:
     if on_cpu() and (reason := why_not_compile()):
         mx.disable_compile()
         warnings.warn(
@@ -80,18 +76,24 @@ def begin() -> bool:
             "Install g++, or set TMPDIR to a folder where programs run",
             stacklevel=5,
         )
-    if not hasattr(mx, "new_thread_unsafe_stream"):  # since MLX 0.32
-        return not _forked
-    # A child may not ask Metal, and on a CPU making a stream starts nothing yet.
-    device = mx.Device(mx.cpu) if _forked else mx.default_device()
+    # Functions of exported files compute on the first stream of the process.
+    is_first_stream(mx.default_device())
+
+
+def is_first_stream(device: mx.Device) -> bool:
+    """Make a stream that all threads may use; whether it is the first of the process."""
+    if not hasattr(mx, "new_thread_unsafe_stream"):  # before MLX 0.32
+        return False
     return repr(mx.new_thread_unsafe_stream(device)).endswith(" 0)")  # its number
 
 
 def _after_fork() -> None:
-    """In a child, ``enter`` finds out anew; what the package computed before, it knows."""
-    global _forked, _begins, _first
-    _forked, _begins = True, threading.Lock()
-    _first = None if _first is None else False
+    """In a child: MLX had computed before where it had a stream, and may have where that is not
+    known.
+    """
+    global _without_threads, _begins
+    _begins = threading.Lock()
+    _without_threads = _without_threads or _begun or not is_first_stream(mx.Device(mx.cpu))
 
 
 def clear_cache() -> None:

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any, TypeVar
+from collections.abc import Callable, Sequence
+from typing import Any, ParamSpec, TypeVar
 
 import mlx.core as mx
 import numpy as np
 
+from ..machine.worker import at_work
+
+P = ParamSpec("P")
+T = TypeVar("T")
 Array = TypeVar("Array", bound="mx.array | np.ndarray")
 
 
@@ -19,6 +23,15 @@ def check_masks(masks: Array, name: str = "masks", axes: str = "(N, H, W)") -> A
     found: Any = masks if isinstance(masks, mx.array) else np.asarray(masks)
     if found.ndim != axes.count(",") + 1:
         raise ValueError(f"{name} has shape {tuple(found.shape)}; expected {axes}")
+    return where_held(_as_bool, found)(found, name)
+
+
+def where_held(function: Callable[P, T], array: Array) -> Callable[P, T]:
+    """A function that is callable from any thread for an array of MLX's, or itself for numpy's."""
+    return at_work(function) if isinstance(array, mx.array) else function
+
+
+def _as_bool(found: Any, name: str) -> Any:
     if found.dtype in (mx.bool_, np.bool_):
         return found
     is_set = found == 1
@@ -37,12 +50,21 @@ def check_mask(mask: Array, name: str = "mask") -> np.ndarray:
 
 def best_mask(masks: np.ndarray, scores: np.ndarray) -> np.ndarray:
     """The mask (H, W) of (N, H, W) with the highest predicted IoU."""
-    return check_masks(masks)[int(np.argmax(scores))]
+    found: Any = check_masks(masks)
+    return where_held(_take, found)(found, int(np.argmax(scores)))
+
+
+def _take(masks: Any, index: int) -> Any:
+    return masks[index]
 
 
 def largest_mask(masks: np.ndarray) -> np.ndarray:
     """The mask (H, W) of (N, H, W) with the most pixels."""
-    masks = check_masks(masks)
+    found: Any = check_masks(masks)
+    return where_held(_largest, found)(found)
+
+
+def _largest(masks: Any) -> Any:
     return masks[int(np.argmax(np.asarray(masks.sum(axis=(1, 2)))))]
 
 

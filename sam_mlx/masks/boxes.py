@@ -8,14 +8,18 @@ import mlx.core as mx
 import numpy as np
 
 from ..machine.budget import budget
-from .arrays import Array, check_masks
+from .arrays import Array, check_masks, where_held
 from .rle import Rle, rle_counts, rle_size
 
 
 def mask_boxes(masks: Array) -> Array:
     """Boxes (N, 4) of masks (N, H, W); zeros for an empty mask (``batched_mask_to_box``)."""
     found: Any = check_masks(masks)
-    return profile_boxes(found.any(axis=1), found.any(axis=2))
+    return where_held(_boxes, found)(found)
+
+
+def _boxes(masks: Any) -> Any:
+    return profile_boxes(masks.any(axis=1), masks.any(axis=2))
 
 
 def profile_boxes(columns: Any, rows: Any) -> Any:

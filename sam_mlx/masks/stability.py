@@ -6,7 +6,10 @@ import math
 
 import mlx.core as mx
 
+from ..machine.worker import at_work
 
+
+@at_work
 def stability_scores(logits: mx.array, threshold: float = 0.0, offset: float = 1.0) -> mx.array:
     """How little masks depend on the threshold, (N,), from logits (N, H, W).
 

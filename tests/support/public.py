@@ -36,6 +36,7 @@ class World:
         self.image = np.stack([4 * x, 5 * y, 255 * ((x - 30) ** 2 + (y - 25) ** 2 < 100)], -1)
         self.image = self.image.astype(np.uint8)
         self.predictor.set_image(self.image)
+        self.scores = self.predictor.predict([[30, 25]], [1])[1].tolist()  # export changes digits
         self.embedding = self.predictor.get_image_embedding()
         self.embedding.save(folder / "embedding.safetensors")
         self.generator = SamAutomaticMaskGenerator(

@@ -69,6 +69,7 @@ class Sam(Part):
         elif value is not None and not isinstance(value, bool):
             self._device = value
 
+    @at_work
     def cast(self, dtype: mx.Dtype) -> None:
         if dtype != self.mlx.dtype:
             self.mlx.load_weights(list(cast(weights_of(self.mlx), dtype).items()))

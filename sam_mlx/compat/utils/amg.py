@@ -15,7 +15,7 @@ import numpy as np
 from ... import masks as M
 from ...automatic import crops
 from ..missing import unknown
-from ..tensors import import_torch, is_tensor, to_numpy, to_tensor
+from ..tensors import at_work, import_torch, is_tensor, to_numpy, to_tensor
 
 Rle = M.Rle
 
@@ -128,6 +128,7 @@ def coco_encode_rle(uncompressed_rle: Rle) -> Rle:
     return M.compress_rle([uncompressed_rle])[0]
 
 
+@at_work
 def calculate_stability_score(masks: Any, mask_threshold: float, threshold_offset: float) -> Any:
     """Of logits (..., H, W): (...,) float32, NaN where both masks are empty."""
     with mx.stream(mx.cpu):  # a GPU may round the ratio across the threshold
