@@ -80,6 +80,7 @@ def test_what_another_thread_made_is_of_use_here(world):
 FIRST = """
 import sys, threading
 from pathlib import Path
+import sam_mlx  # before mlx.core
 from tests.support import public
 
 def first():
