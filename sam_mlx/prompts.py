@@ -17,6 +17,7 @@ from numpy.typing import ArrayLike
 
 from . import transforms
 from .config import SamConfig
+from .machine.streams import enter
 from .messages import short
 from .modeling.prompt_encoder import BACKGROUND, EMPTY, FOREGROUND, NOT_A_POINT
 
@@ -68,6 +69,7 @@ def check_prompt(
     config: SamConfig,
 ) -> Prompt:
     """One prompt on a picture of ``size``; ValueError says what is wrong."""
+    enter()  # its parts may be arrays of MLX's
     points, frame = None, transforms.input_size(size, config)
     if (coords is None) != (labels is None):
         raise ValueError("point_coords and point_labels go together: one of them is None")

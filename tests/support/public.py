@@ -115,7 +115,7 @@ def calls(w: World) -> Calls:
     }
 
 
-WITHOUT_MLX = {"MaskPredictions.load", "SamPredictor.embed_prompt"}  # arrays of numpy alone
+WITHOUT_MLX = {"MaskPredictions.load"}  # arrays of numpy alone
 COMPAT_WITHOUT_MLX = {"compat.amg.mask_to_rle_pytorch", "compat.amg.batched_mask_to_box"}
 
 
