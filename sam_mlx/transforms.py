@@ -11,6 +11,7 @@ from PIL import Image
 from .config import SamConfig
 from .full_size import upscale_masks as upscale_masks  # the way back, for users of both
 from .images import load_image as load_image  # beside what takes its arrays
+from .machine.worker import at_work
 
 
 def preprocess_shape(original_size: tuple[int, int], long_side: int) -> tuple[int, int]:
@@ -40,6 +41,7 @@ def resize_image(
     return np.asarray(Image.fromarray(image).resize(size[::-1], filter))
 
 
+@at_work
 def preprocess(image: np.ndarray, config: SamConfig) -> mx.array:
     """An (H, W, 3) uint8 RGB image of any size to the model's input (1, S, S, 3), float32.
 

@@ -18,6 +18,7 @@ from ..checkpoints.load import Checkpoint
 from ..checkpoints.options import LoadOptions
 from ..config import CHOICES, SamConfig
 from ..files import refuse_existing, whole_folder
+from ..machine.worker import at_work
 from ..modeling.layers import weights_of
 from ..sam import Sam
 from . import graphs, schema
@@ -124,14 +125,20 @@ def prepare(model: Sam | str | Path, options: LoadOptions) -> Sam:
     elif options != LoadOptions():
         checkpoint = Checkpoint(weights_of(model), model.config, native=True, source="the model")
         model = Sam.from_checkpoint(checkpoint, options)
-    # MLX 0.32.4 writes a constant's memory as it lies, which is the wrong order for a transposed
-    # view, and an unevaluated constant as the graph that computes it.
+    lay_out(model)
+    return model
+
+
+@at_work
+def lay_out(model: Sam) -> None:
+    """MLX 0.32.4 writes a constant's memory as it lies, which is the wrong order for a transposed
+    view, and an unevaluated constant as the graph that computes it.
+    """
     for module in model.modules():
         for name, value in module.items():
             if isinstance(value, mx.array):
                 module[name] = mx.contiguous(value)
                 mx.eval(module[name])
-    return model
 
 
 def write_files(

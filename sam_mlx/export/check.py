@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -17,10 +17,11 @@ from ..predictor import SamPredictor
 from ..sam import Sam
 from .graphs import EMPTY_SLOT
 from .manifest import device_kind
+from .running import Run, load
 from .schema import STABILITY_OFFSET, dtype_name, upscaler_name
 from .steps import Step
 
-Functions = dict[str, Callable[..., Any]]  # by the name of their file
+Functions = dict[str, Run]  # by the name of their file
 Prompt = tuple[Any, Any, Any]  # point_coords, point_labels and box of ``predict``
 
 # Largest difference from the predictor, as a share of the largest value (at least 1).
@@ -85,9 +86,7 @@ def check(
     run.
     """
     try:
-        functions: Any = {
-            file.stem: mx.import_function(str(file)) for file in folder.glob("*.mlxfn")
-        }
+        functions = {file.stem: load(file) for file in folder.glob("*.mlxfn")}
         return compare(functions, model, points, sizes, step)
     except (ValueError, RuntimeError) as error:
         raise RuntimeError(

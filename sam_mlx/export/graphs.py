@@ -14,6 +14,7 @@ import mlx.core as mx
 from .. import transforms
 from ..config import SamConfig
 from ..files import writing
+from ..machine.worker import at_work
 from ..masks import stability_counts, stability_ratio
 from ..modeling.prompt_encoder import BOTTOM_RIGHT, EMPTY, NOT_A_POINT, TOP_LEFT
 from ..registry import IMAGE_EMBEDDING
@@ -107,6 +108,7 @@ def mask_upscaler(config: SamConfig, size: tuple[int, int]) -> Callable[..., tup
     return upscale
 
 
+@at_work
 def write_function(
     path: Path, function: Callable[..., tuple[mx.array, ...]], traces: list[Trace]
 ) -> None:

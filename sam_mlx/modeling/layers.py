@@ -9,6 +9,7 @@ import mlx.nn as nn
 import numpy as np
 from mlx.utils import tree_flatten, tree_map_with_path
 
+from ..machine.worker import at_work
 from .ops import conv3x3, tokenwise
 
 
@@ -132,6 +133,7 @@ def window_unpartition(windows: mx.array, window: int, shape: tuple[int, int]) -
     return x.reshape(B, nH * window, nW * window, C)[:, :H, :W]
 
 
+@at_work
 def as_float32(tensor: mx.array) -> np.ndarray:
     """A tensor as a numpy array, always in float32: numpy lacks some of MLX's types."""
     return np.array(mx.array(tensor).astype(mx.float32))

@@ -124,3 +124,28 @@ def test_a_model_that_is_deleted_is_gone():
     gone = in_thread(use)
     gc.collect()
     assert gone() is None
+
+
+USED_BEFORE = """
+import sys, threading
+from pathlib import Path
+import sam_mlx
+import mlx.core as mx
+from sam_mlx.export import export
+
+mx.eval(mx.ones(3) + 1)  # the main thread owns the first stream
+folder = Path(sys.argv[1])
+thread = threading.Thread(target=export, args=("nano", folder / "thread"), kwargs={"points": 1})
+thread.start()
+thread.join()
+export("nano", folder / "main", points=1)
+names = [sorted(path.name for path in (folder / name).iterdir()) for name in ("thread", "main")]
+print(names[0] == names[1])
+"""
+
+
+def test_export_in_a_thread_where_the_main_one_used_mlx_before(tmp_path):
+    done = subprocess.run(
+        [sys.executable, "-c", USED_BEFORE, str(tmp_path)], capture_output=True, text=True
+    )
+    assert (done.stdout, done.returncode) == ("True\n", 0), done.stderr

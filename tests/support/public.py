@@ -63,7 +63,6 @@ def lazy(values: Any) -> mx.array:
 
 def calls(w: World) -> Calls:
     n = w.model.config.image_size
-    sizes = w.predictor.input_size, w.predictor.original_size, n
     points = mx.array([[[5.0, 5.0]]]), mx.array([[1]])
     batch = [[[5, 5]], [[9, 9]]], [[1], [0]]
     return {
@@ -109,8 +108,6 @@ def calls(w: World) -> Calls:
         "masks.largest_mask": lambda: np.array(masks.largest_mask(w.logits > 0)),
         "masks.best_mask": lambda: np.array(masks.best_mask(w.logits > 0, np.ones(2))),
         "transforms.preprocess": lambda: np.array(transforms.preprocess(w.image, w.model.config)),
-        "transforms.enlarge": lambda: transforms.enlarge(w.logits[None], *sizes),
-        "transforms.upscale_masks": lambda: np.array(transforms.upscale_masks(w.logits, *sizes)),
         "export": lambda: export(w.model, w.new("export"), points=1),
     }
 

@@ -1,0 +1,93 @@
+"""Functions of exported files, run here from whatever thread.
+
+MLX computes them on the first stream of the process. Where the package made it, any thread may use
+it; where a program used MLX before, it belongs to one thread, mostly the main one.
+"""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import mlx.core as mx
+
+from ..machine.worker import at_work
+
+Outputs = list[mx.array]
+Run = Callable[..., Outputs]
+
+PROGRAM = """
+import sys
+import sam_mlx
+import mlx.core as mx
+from sam_mlx.export.running import evaluated, import_function, read, write
+path, inputs, outputs = sys.argv[1:]
+write(outputs, evaluated(import_function(path), *read(inputs)))
+"""
+
+
+def load(path: Path) -> Run:
+    """The function of a file, called with arrays, which gives arrays that are evaluated.
+
+    Raises RuntimeError or ValueError where it cannot be read or run.
+    """
+    function = at_work(import_function)(path)
+
+    def run(*inputs: mx.array) -> Outputs:
+        with suppress_no_stream():
+            return at_work(evaluated)(function, *inputs)
+        with suppress_no_stream():
+            return evaluated(function, *inputs)
+        return in_another_process(path, *inputs)
+
+    return run
+
+
+def import_function(path: Path) -> Callable[..., Outputs]:
+    function: Any = mx.import_function(str(path))
+    return lambda *inputs: list(function(*inputs))
+
+
+@contextmanager
+def suppress_no_stream() -> Iterator[None]:
+    """Where the first stream belongs to another thread."""
+    try:
+        yield
+    except RuntimeError as error:
+        if "There is no Stream" not in str(error):
+            raise
+
+
+def evaluated(function: Callable[..., Outputs], *inputs: mx.array) -> Outputs:
+    outputs = function(*inputs)
+    mx.eval(outputs)
+    return outputs
+
+
+def in_another_process(path: Path, *inputs: mx.array) -> Outputs:
+    """For a thread that neither owns the first stream nor shares it."""
+    with TemporaryDirectory() as folder:
+        names = [str(Path(folder, f"{name}.safetensors")) for name in ("inputs", "outputs")]
+        write(names[0], list(inputs))
+        command = [sys.executable, "-c", PROGRAM, str(path), *names]
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
+        if done.returncode:
+            raise RuntimeError(done.stderr.strip().rpartition("\n")[2] or "it does not run")
+        return read(names[1])
+
+
+@at_work
+def write(path: str, arrays: Outputs) -> None:
+    mx.save_safetensors(path, {str(i): x for i, x in enumerate(arrays)})
+
+
+@at_work
+def read(path: str) -> Outputs:
+    arrays = mx.load(path)
+    assert isinstance(arrays, dict)
+    return [arrays[str(i)] for i in range(len(arrays))]
