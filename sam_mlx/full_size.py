@@ -29,12 +29,14 @@ import mlx.core as mx
 import numpy as np
 
 from .machine.budget import budget
-from .machine.streams import spread
+from .machine.streams import enter, spread
+from .machine.worker import at_work
 from .masks import profile_boxes, stability_counts, stability_ratio
 from .modeling.layers import interpolate_rows
 
 THIN = 16  # times as much memory as in the other order
 ROUNDING = 1e-3  # of logits; more than float32 has of any that are drawn
+PARTS_A_CALL = 16  # that the worker measures at a time: about a tenth of a second on a CPU
 
 Band = tuple[slice, mx.array]  # the logits that some pixels of a line are made of, and how
 
@@ -137,11 +139,13 @@ def upscale_masks(
     input_size: height, width of the image in the model's input frame, a square of ``image_size``
     pixels a side. With ``threshold`` the result is bool, the logits above it.
     """
+    enter()
     grid = Grid.of(masks.shape[-1], input_size, original_size, image_size)
     columns_first = grid.columns_first(whole=True)
     return block(masks, grid.rows, grid.columns, columns_first, threshold, spread)
 
 
+@at_work
 def enlarge(
     masks: mx.array,
     input_size: tuple[int, int],
@@ -181,14 +185,28 @@ def measure(
     H, W = grid.size
     # Of each a band of rows is alive, and in the end the sums along both sides.
     at_once = masks_at_once(max(len(grid.rows[0][1]) * W, 4 * H))
+    parts = [index[i : i + at_once] for i in range(0, len(index), at_once)]
     scores, boxes = [np.zeros(0, np.float32)], [np.zeros((0, 4), int)]
-    for i in range(0, len(index), at_once):
-        some = logits[mx.array(index[i : i + at_once])]
-        columns, rows, inner, outer = _counted(some, grid, threshold, offset)
-        with mx.stream(mx.cpu):  # a GPU may round the ratio across the threshold
-            scores.append(np.array(stability_ratio(mx.array(inner), mx.array(outer))))
-        boxes.append(profile_boxes(columns, rows))
+    for i in range(0, len(parts), PARTS_A_CALL):
+        for score, box in _measured(logits, parts[i : i + PARTS_A_CALL], grid, threshold, offset):
+            scores.append(score)
+            boxes.append(box)
     return np.concatenate(scores), np.concatenate(boxes)
+
+
+@at_work
+def _measured(
+    logits: mx.array, parts: list[np.ndarray], grid: Grid, threshold: float, offset: float
+) -> list[tuple[np.ndarray, np.ndarray]]:
+    """``measure`` of a few parts: other threads get their turn after them."""
+    found = []
+    for index in parts:
+        counts = _counted(logits[mx.array(index)], grid, threshold, offset)
+        columns, rows, inner, outer = counts
+        with mx.stream(mx.cpu):  # a GPU may round the ratio across the threshold
+            scores = np.array(stability_ratio(mx.array(inner), mx.array(outer)))
+        found.append((scores, profile_boxes(columns, rows)))
+    return found
 
 
 def _counted(
@@ -250,6 +268,7 @@ def in_memory(boxes: np.ndarray) -> list[np.ndarray]:
     return np.split(np.arange(len(boxes)), np.flatnonzero(np.diff(before)) + 1)
 
 
+@at_work
 def _cut(
     logits: mx.array, index: np.ndarray, boxes: np.ndarray, grid: Grid, threshold: float
 ) -> list[np.ndarray]:

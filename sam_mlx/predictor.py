@@ -17,8 +17,8 @@ from .embedding import ImageEmbedding, encoder_fingerprint
 from .full_size import enlarge
 from .images import Source
 from .machine.budget import budget
-from .machine.streams import clear_cache
-from .machine.worker import at_work
+from .machine.streams import clear_cache, enter
+from .machine.worker import Cancel, at_work, checkpoint
 from .messages import shown
 from .prompts import Column, Prompt, Stacked, check_prompt, check_prompts, stack
 from .sam import Sam
@@ -76,13 +76,16 @@ class SamPredictor:
         """
         self._embedding = self.embed(image, image_format, value_range)
 
-    @at_work
     def embed(
         self, image: Source, image_format: str = "RGB", value_range: Range | None = None
     ) -> ImageEmbedding:
         """The embedding that ``set_image`` would make current; the current one stays."""
+        enter()  # the image may be an array of MLX's
         value_range = check_range(value_range)
-        image = transforms.load_image(image, image_format, value_range)
+        return self._embed(transforms.load_image(image, image_format, value_range), value_range)
+
+    @at_work
+    def _embed(self, image: np.ndarray, value_range: Range | None) -> ImageEmbedding:
         size, config = image.shape[:2], self.model.config
         features = self.model.encode_features(transforms.preprocess(image, config))
         mx.eval(features)
@@ -228,20 +231,26 @@ class SamPredictor:
         mask_inputs: Column = None,
         multimask_output: bool = True,
         return_logits: bool = False,
+        cancel: Cancel | None = None,
     ) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray]]:
         """What ``predict`` gives for each of B prompts on the image that is current now.
 
         The arguments are those of ``predict_batch``, whose answer for thousands of prompts would
         not fit into memory: this holds those of 16 (``machine.budget``). Bad prompts raise before
-        the first answer.
+        the first answer. cancel: a ``threading.Event``, or another object with ``is_set``: once it
+        is set, ``concurrent.futures.CancelledError`` comes instead of further answers, after those
+        that are held.
         """
         embedding = self.get_image_embedding()
         prompts = self._check(embedding, point_coords, point_labels, boxes, mask_inputs)
         at_once = budget().prompts
-        parts = (prompts[i : i + at_once] for i in range(0, len(prompts), at_once))
-        return chain.from_iterable(
-            zip(*self._predict(embedding, part, multimask_output, return_logits)) for part in parts
-        )
+
+        def answers(i: int) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray]]:
+            checkpoint(cancel)
+            part = prompts[i : i + at_once]
+            return zip(*self._predict(embedding, part, multimask_output, return_logits))
+
+        return chain.from_iterable(map(answers, range(0, len(prompts), at_once)))
 
     def _check(self, embedding: ImageEmbedding, *columns: Column) -> list[Prompt]:
         return check_prompts(*columns, size=embedding.original_size, config=self.model.config)

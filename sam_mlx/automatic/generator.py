@@ -17,8 +17,9 @@ from ..checkpoints.options import LoadOptions
 from ..decoding import decode_in_parts
 from ..embedding import ImageEmbedding
 from ..images import Source
-from ..machine.streams import clear_cache
-from ..machine.worker import at_work
+from ..machine.linux import own_memory
+from ..machine.streams import clear_cache, enter
+from ..machine.worker import Cancel, at_work, checkpoint
 from ..modeling.prompt_encoder import FOREGROUND
 from ..predictor import SamPredictor
 from ..sam import Sam
@@ -26,7 +27,7 @@ from ..samples import Range
 from .crops import generate_crop_boxes
 from .options import DEFAULTS, SELECTING, GeneratorOptions, HasOptions
 from .predictions import MaskPredictions
-from .selection import above, select
+from .selection import Pause, above, select
 
 Picture = Source | ImageEmbedding
 Progress = bool | Callable[[int, int], None] | None
@@ -109,15 +110,21 @@ class SamAutomaticMaskGenerator(HasOptions):
         )  # fmt: skip
         return cls(Sam.load(path_or_repo, options), **arguments)
 
-    @at_work
+    @own_memory()
     def generate(
-        self, image: Picture, progress: Progress = None, value_range: Range | None = None
+        self,
+        image: Picture,
+        progress: Progress = None,
+        value_range: Range | None = None,
+        cancel: Cancel | None = None,
     ) -> list[dict[str, Any]]:
         """Masks of everything in an image, in the original's order.
 
         image, value_range: as ``SamPredictor.set_image`` takes them, or an embedding, which has no
         crops.
         progress: True for a bar, or a function called with the points done and all points.
+        cancel: a ``threading.Event``, or another object with ``is_set``: once it is set, the work
+        ends after the part under way, with ``concurrent.futures.CancelledError``.
 
         Each record has segmentation, (H, W) bool or an RLE; area in pixels; bbox as x, y, width,
         height (see ``sam_mlx.masks``); predicted_iou; point_coords [[x, y]]; stability_score;
@@ -126,15 +133,18 @@ class SamAutomaticMaskGenerator(HasOptions):
         """
         options = self.options
         keep_iou = options.pred_iou_thresh
-        return select(self._predict(image, options, keep_iou, progress, value_range), options)
+        pause = partial(checkpoint, cancel)
+        answers = self._predict(image, options, keep_iou, progress, value_range, pause)
+        return select(answers, options, pause)
 
-    @at_work
+    @own_memory()
     def predict(
         self,
         image: Picture,
         keep_iou: float | None = None,
         progress: Progress = None,
         value_range: Range | None = None,
+        cancel: Cancel | None = None,
     ) -> MaskPredictions:
         """All that needs the model: its answers, for ``select`` to choose from.
 
@@ -144,10 +154,11 @@ class SamAutomaticMaskGenerator(HasOptions):
         """
         options = self.options
         keep_iou = options.pred_iou_thresh if keep_iou is None else keep_iou
-        parts = self._predict(image, options, keep_iou, progress, value_range)
+        pause = partial(checkpoint, cancel)
+        parts = self._predict(image, options, keep_iou, progress, value_range, pause)
         return MaskPredictions.join(list(parts))
 
-    @at_work
+    @own_memory()
     def select(self, predictions: MaskPredictions, **given: Any) -> list[dict[str, Any]]:
         """All that only filters: records as ``generate`` gives them, without the model.
 
@@ -176,6 +187,7 @@ class SamAutomaticMaskGenerator(HasOptions):
         keep_iou: float,
         progress: Progress,
         value_range: Range | None,
+        pause: Pause,
     ) -> Iterator[MaskPredictions]:
         """The model's answers, a batch of points at a time."""
         image, size = opened(image, options.crop_n_layers, value_range)
@@ -198,6 +210,7 @@ class SamAutomaticMaskGenerator(HasOptions):
                 embedding = self._embed_crop(image, crop_box)
                 grid = options.grids[layer] * embedding.original_size[::-1]
                 for i in range(0, len(grid), options.points_per_batch):
+                    pause()
                     points = grid[i : i + options.points_per_batch]
                     logits, iou, source = self._answers(embedding, points, keep_iou)
                     in_image = points[source] + crop_box[:2]
@@ -205,6 +218,7 @@ class SamAutomaticMaskGenerator(HasOptions):
                     done += len(points)
                     report(done, total)
                 clear_cache()
+        pause()
 
     def _embed_crop(
         self, image: np.ndarray | ImageEmbedding, crop_box: list[int]
@@ -216,6 +230,7 @@ class SamAutomaticMaskGenerator(HasOptions):
         x0, y0, x1, y1 = crop_box
         return self.predictor.embed(image[y0:y1, x0:x1])
 
+    @at_work
     def _answers(
         self, embedding: ImageEmbedding, points: np.ndarray, keep_iou: float
     ) -> tuple[mx.array, np.ndarray, np.ndarray]:
@@ -240,6 +255,7 @@ def opened(
     image: Picture, crop_n_layers: int, value_range: Range | None
 ) -> tuple[np.ndarray | ImageEmbedding, tuple[int, int]]:
     """The pixels or the embedding, and the size of the picture."""
+    enter()  # the image may be an array of MLX's
     if not isinstance(image, ImageEmbedding):
         image = transforms.load_image(image, value_range=value_range)
         return image, image.shape[:2]

@@ -64,6 +64,7 @@ class MaskPredictions:
         return replace(self, **{name: getattr(self, name)[part] for name in EACH})
 
     @staticmethod
+    @at_work
     def join(parts: Sequence[MaskPredictions]) -> MaskPredictions:
         """The answers of parts of one image."""
         columns = {name: [getattr(part, name) for part in parts] for name in EACH}

@@ -6,7 +6,7 @@ filters of a mask alone and does not repeat a better one; then the same between 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, fields
 from typing import Any
 
@@ -14,6 +14,7 @@ import mlx.core as mx
 import numpy as np
 
 from ..full_size import cut, measure
+from ..machine.worker import at_work, checkpoint
 from ..masks import (
     Record,
     Rle,
@@ -33,6 +34,7 @@ from .options import GeneratorOptions
 from .predictions import MaskPredictions
 
 THRESHOLD = Sam.mask_threshold
+Pause = Callable[[], None]
 
 
 @dataclass(frozen=True)
@@ -48,9 +50,7 @@ class Candidates:
 
     def take(self, index: np.ndarray) -> Candidates:
         arrays = {f.name: getattr(self, f.name)[index] for f in fields(self)[1:]}
-        logits = self.logits[mx.array(index)]
-        mx.eval(logits)  # or it would keep all the others alive
-        return Candidates(logits, **arrays)
+        return Candidates(some_of(self.logits, index), **arrays)
 
     @staticmethod
     def join(parts: Sequence[Candidates]) -> Candidates:
@@ -58,11 +58,29 @@ class Candidates:
             f.name: np.concatenate([getattr(part, f.name) for part in parts])
             for f in fields(Candidates)[1:]
         }
-        return Candidates(mx.concatenate([part.logits for part in parts]), **arrays)
+        return Candidates(all_of([part.logits for part in parts]), **arrays)
 
 
-def select(parts: Iterable[MaskPredictions], options: GeneratorOptions) -> list[Record]:
-    """Records from answers of one image that come in parts, crop after crop."""
+@at_work
+def some_of(logits: mx.array, index: np.ndarray) -> mx.array:
+    """Evaluated, or it would keep all the others alive."""
+    some = logits[mx.array(index)]
+    mx.eval(some)
+    return some
+
+
+@at_work
+def all_of(logits: list[mx.array]) -> mx.array:
+    return mx.concatenate(logits)
+
+
+def select(
+    parts: Iterable[MaskPredictions], options: GeneratorOptions, pause: Pause = checkpoint
+) -> list[Record]:
+    """Records from answers of one image that come in parts, crop after crop.
+
+    pause: called between the steps of the work, which what it raises ends.
+    """
     finished: list[Candidates] = []
     found: list[Candidates] = []
     crop = 0
@@ -80,7 +98,7 @@ def select(parts: Iterable[MaskPredictions], options: GeneratorOptions) -> list[
         # What a smaller crop found is preferred.
         scores = np.float32(1) / box_area(kept.crop_boxes).astype(np.float32)
         kept = kept.take(nms(kept.boxes, scores, options.crop_nms_thresh))
-    return records(kept, part, options)
+    return records(kept, part, options, pause)
 
 
 def choose(
@@ -133,10 +151,8 @@ def judge(part: MaskPredictions, index: np.ndarray, options: GeneratorOptions) -
     if options.stability_score_thresh > 0:
         keep &= stability >= options.stability_score_thresh
     index = index[keep]
-    logits = part.logits[mx.array(index)]
-    mx.eval(logits)
     return Candidates(
-        logits,
+        some_of(part.logits, index),
         part.points[index],
         part.predicted_iou[index],
         stability[keep],
@@ -152,10 +168,12 @@ def above(predicted_iou: np.ndarray, threshold: float) -> np.ndarray:
     return np.flatnonzero(predicted_iou > np.float32(threshold))
 
 
-def records(kept: Candidates, part: MaskPredictions, options: GeneratorOptions) -> list[Record]:
+def records(
+    kept: Candidates, part: MaskPredictions, options: GeneratorOptions, pause: Pause
+) -> list[Record]:
     """The records of candidates: of all but those that repeat others once they are cleaned."""
-    rles, boxes = encode(kept, part)
-    order = clean(rles, boxes, options)
+    rles, boxes = encode(kept, part, pause)
+    order = clean(rles, boxes, options, pause)
     rles = [rles[i] for i in order]
     return [
         record_of(
@@ -179,7 +197,7 @@ def in_mode(rles: list[Rle], output_mode: str) -> Sequence[Any]:
     return rles
 
 
-def encode(kept: Candidates, part: MaskPredictions) -> tuple[list[Rle], np.ndarray]:
+def encode(kept: Candidates, part: MaskPredictions, pause: Pause) -> tuple[list[Rle], np.ndarray]:
     """RLEs of the masks in the image, and their boxes (N, 4)."""
     H, W = part.image_size.tolist()
     rles: list[Rle] = []
@@ -188,7 +206,9 @@ def encode(kept: Candidates, part: MaskPredictions) -> tuple[list[Rle], np.ndarr
         boxes = kept.boxes[index] - crop_box[[0, 1, 0, 1]]
         masks = cut(kept.logits, index, boxes, part.grid(crop_box), THRESHOLD)
         corners = kept.boxes[index, 1::-1].tolist()  # y, x
-        rles += [run_lengths(mask, (y, x), (H, W)) for mask, (y, x) in zip(masks, corners)]
+        for mask, (y, x) in zip(masks, corners):
+            rles.append(run_lengths(mask, (y, x), (H, W)))
+            pause()
     return rles, kept.boxes.copy()
 
 
@@ -204,16 +224,18 @@ def runs_of_equal_rows(table: np.ndarray) -> list[np.ndarray]:
     return np.split(np.arange(len(table)), starts)
 
 
-def clean(rles: list[Rle], boxes: np.ndarray, options: GeneratorOptions) -> np.ndarray:
+def clean(
+    rles: list[Rle], boxes: np.ndarray, options: GeneratorOptions, pause: Pause = checkpoint
+) -> np.ndarray:
     """``clean_regions`` where the options ask for it; otherwise all stay as they are."""
     if options.min_mask_region_area <= 0 or not rles:
         return np.arange(len(rles))
     threshold = max(options.box_nms_thresh, options.crop_nms_thresh)
-    return clean_regions(rles, boxes, options.min_mask_region_area, threshold)
+    return clean_regions(rles, boxes, options.min_mask_region_area, threshold, pause)
 
 
 def clean_regions(
-    rles: list[Rle], boxes: np.ndarray, min_area: float, nms_thresh: float
+    rles: list[Rle], boxes: np.ndarray, min_area: float, nms_thresh: float, pause: Pause
 ) -> np.ndarray:
     """Clean masks (``masks.clean_rle``), with their boxes (N, 4), in place; returns the indices of
     those to keep, in order.
@@ -226,4 +248,5 @@ def clean_regions(
         rles[i] = clean_rle(rle, min_area)
         if rles[i] is not rle:
             untouched[i], boxes[i] = 0, rle_box(rles[i])
+        pause()
     return nms(boxes, untouched, nms_thresh)

@@ -6,7 +6,8 @@ system's threads grow with every one. So whatever thread calls the package, one 
 * ``at_work`` decorates functions that evaluate arrays: callable from any thread;
 * ``submit(task, lane)`` queues a task and returns a ``concurrent.futures.Future``. Cancelling the
   future drops the task while it waits. Within a task, calls of the package compute at once;
-* ``checkpoint()``, which long tasks call between their parts, does what waits in earlier lanes.
+* ``checkpoint(cancel)``, which long work calls between its parts, does what waits in earlier lanes
+  where the worker calls it, and raises CancelledError once ``cancel`` is set.
 
 Lanes are served in the order of ``Lane``, each first come, first served. Work of other threads
 than the worker's needs no checkpoints where every part of it is a call of its own: between two
@@ -26,7 +27,7 @@ from concurrent.futures import CancelledError, Future
 from contextvars import copy_context
 from enum import IntEnum
 from functools import partial, wraps
-from typing import Any, ParamSpec, TypeVar, cast
+from typing import Any, ParamSpec, Protocol, TypeVar, cast
 
 import mlx.core as mx
 import mlx.nn as nn
@@ -38,6 +39,12 @@ T = TypeVar("T")
 P = ParamSpec("P")
 
 END_SECONDS = 1.0  # that the exit of the process waits for running work
+
+
+class Cancel(Protocol):
+    """What long work asks between its parts whether it is to stop, as a ``threading.Event``."""
+
+    def is_set(self) -> bool: ...
 
 
 class Lane(IntEnum):
@@ -195,10 +202,15 @@ def submit(task: Callable[[], T], lane: Lane = Lane.INTERACTIVE) -> Future[T]:
     return worker().submit(task, lane)
 
 
-def checkpoint() -> None:
-    """``Worker.checkpoint`` of the package's worker: for long tasks, between their parts."""
+def checkpoint(cancel: Cancel | None = None) -> None:
+    """For long work, between its parts: ``Worker.checkpoint`` of the package's worker.
+
+    Raises CancelledError where ``cancel`` is set.
+    """
     if _worker is not None:
         _worker.checkpoint()
+    if cancel is not None and cancel.is_set():
+        raise CancelledError("cancelled, as the caller asked")
 
 
 def apart(build: Callable[[], T]) -> T:

@@ -6,11 +6,13 @@ import sys
 import threading
 import weakref
 from collections.abc import Callable
+from concurrent.futures import CancelledError
 from typing import Any
 
 import numpy as np
 import pytest
 
+from sam_mlx import SamAutomaticMaskGenerator
 from tests.support import public
 
 SECONDS = 30  # that a test waits for what must come
@@ -79,6 +81,7 @@ FIRST = """
 import sys, threading
 from pathlib import Path
 import sam_mlx  # before mlx.core
+from sam_mlx import SamAutomaticMaskGenerator
 from tests.support import public
 
 def first():
@@ -111,6 +114,99 @@ def test_the_first_work_of_a_process_in_another_thread(world, tmp_path):
     )
     assert done.returncode == 0, done.stderr
     assert done.stdout.splitlines()[0] == str([world.scores])
+
+
+class Progress:
+    """Of ``generate`` or ``predict``: waits for another thread that predicts."""
+
+    def __init__(self, world: public.World):
+        self.world, self.calls = world, 0
+
+    def __call__(self, done: int, total: int) -> None:
+        self.calls += 1
+        in_thread(lambda: self.world.predictor.predict([[5, 5]], [1]))
+        in_thread(lambda: self.world.generator.generate(self.world.embedding))
+
+
+@pytest.mark.parametrize("thread", [in_thread, lambda task: task()], ids=["thread", "main"])
+@pytest.mark.parametrize("name", ["generate", "predict"])
+def test_a_progress_function_may_wait_for_other_threads(world, thread, name):
+    progress = Progress(world)
+    expected = world.generator.generate(world.image)
+    found = thread(lambda: getattr(world.generator, name)(world.image, progress=progress))
+    assert progress.calls == 1
+    if name == "generate":
+        assert str(found) == str(expected)
+
+
+def test_others_get_their_turn_between_the_parts_of_long_work(world):
+    generator = SamAutomaticMaskGenerator(world.model, points_per_side=6, points_per_batch=1)
+    go, ended = threading.Event(), threading.Event()
+
+    def long() -> None:
+        generator.predict(world.embedding, progress=lambda done, total: go.set())
+        ended.set()
+
+    thread = threading.Thread(target=long, daemon=True)
+    thread.start()
+    assert go.wait(SECONDS)
+    in_thread(lambda: world.predictor.predict([[5, 5]], [1]))
+    assert not ended.is_set()
+    thread.join(SECONDS)
+    assert ended.is_set()
+
+
+class Cancel:
+    """Asked a few times, then set."""
+
+    def __init__(self, after: int):
+        self.left = after
+
+    def is_set(self) -> bool:
+        self.left -= 1
+        return self.left < 0
+
+
+@pytest.mark.parametrize("name", ["generate", "predict"])
+def test_long_work_can_be_cancelled(world, name):
+    generator = SamAutomaticMaskGenerator(world.model, points_per_side=4, points_per_batch=1)
+    done = []
+    with pytest.raises(CancelledError):
+        getattr(generator, name)(
+            world.image, progress=lambda n, total: done.append(n), cancel=Cancel(3)
+        )
+    assert len(done) <= 3
+    event = threading.Event()
+    assert getattr(generator, name)(world.image, cancel=event) is not None
+    event.set()
+    with pytest.raises(CancelledError):
+        getattr(generator, name)(world.image, cancel=event)
+
+
+def test_the_choice_of_masks_can_be_cancelled(world):
+    """After the model's last answer, too."""
+    done = []
+    cancel = threading.Event()
+
+    def progress(n: int, total: int) -> None:
+        done.append(n)
+        if n == total:
+            cancel.set()
+
+    with pytest.raises(CancelledError):
+        world.generator.generate(world.image, progress=progress, cancel=cancel)
+    assert done[-1] == 9
+
+
+def test_prompts_one_after_another_can_be_cancelled(world):
+    cancel = threading.Event()
+    points = [[[i, i]] for i in range(40)]
+    answers = world.predictor.predict_each(points, [[1]] * 40, cancel=cancel)
+    first = next(answers)
+    cancel.set()
+    with pytest.raises(CancelledError):
+        list(answers)
+    np.testing.assert_array_equal(first[0], world.predictor.predict([[0, 0]], [1])[0])
 
 
 def test_a_model_that_is_deleted_is_gone():

@@ -16,6 +16,7 @@ from sam_mlx import (
     Sam,
     SamAutomaticMaskGenerator,
     SamPredictor,
+    full_size,
     masks,
     sam_model_registry,
     transforms,
@@ -63,6 +64,7 @@ def lazy(values: Any) -> mx.array:
 
 def calls(w: World) -> Calls:
     n = w.model.config.image_size
+    sizes = w.predictor.input_size, w.predictor.original_size, n
     points = mx.array([[[5.0, 5.0]]]), mx.array([[1]])
     batch = [[[5, 5]], [[9, 9]]], [[1], [0]]
     return {
@@ -108,6 +110,10 @@ def calls(w: World) -> Calls:
         "masks.largest_mask": lambda: np.array(masks.largest_mask(w.logits > 0)),
         "masks.best_mask": lambda: np.array(masks.best_mask(w.logits > 0, np.ones(2))),
         "transforms.preprocess": lambda: np.array(transforms.preprocess(w.image, w.model.config)),
+        "full_size.enlarge": lambda: full_size.enlarge(w.logits[None], *sizes),
+        "transforms.upscale_masks": lambda: np.array(transforms.upscale_masks(w.logits, *sizes)),
+        "lazy picture": lambda: w.predictor.embed(lazy(w.image)),
+        "lazy picture for all": lambda: w.generator.generate(lazy(w.image)),
         "export": lambda: export(w.model, w.new("export"), points=1),
     }
 
