@@ -18,7 +18,7 @@ from .checkpoints.options import LoadOptions
 from .checkpoints.save import precision, write_card, write_checkpoint
 from .config import SamConfig
 from .files import whole_folder
-from .machine.streams import enter, on_cpu
+from .machine.streams import enter, is_slow
 from .modeling import image_encoder, mask_decoder, tiny_vit  # noqa: F401  they register themselves
 from .modeling.prompt_encoder import (
     BACKGROUND,
@@ -211,7 +211,7 @@ class Sam(nn.Module):
     def load(cls, path_or_repo: str | Path, options: LoadOptions) -> Sam:
         """``from_pretrained`` with its keyword arguments as one value."""
         model = cls.from_checkpoint(resolve(path_or_repo, options.revision), options)
-        if model.dtype != mx.float32 and on_cpu():
+        if is_slow(model.dtype):
             warnings.warn(
                 f"{model.dtype} on a CPU: MLX is far slower with it than with float32, and takes "
                 "more memory; use dtype='float32'",

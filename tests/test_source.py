@@ -86,6 +86,15 @@ def test_equations_know_of_no_device():
             assert not re.search(r"x86|stream|_BYTES|default_device", path.read_text()), path
 
 
+def test_what_depends_on_the_device_is_decided_in_few_files():
+    asks = {
+        path.relative_to(ROOT / "sam_mlx").as_posix()
+        for path in (ROOT / "sam_mlx").rglob("*.py")
+        if re.search(r"\bon_cpu\(", path.read_text())
+    }
+    assert asks == {"machine/streams.py", "modeling/ops.py"}
+
+
 def test_lengths_of_functions():
     lengths = [row for path in source.modules().values() for row in source.function_lengths(path)]
     lines = [row[0] for row in lengths]

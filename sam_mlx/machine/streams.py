@@ -111,6 +111,11 @@ def on_cpu() -> bool:
     return mx.default_device().type == mx.DeviceType.cpu
 
 
+def is_slow(dtype: mx.Dtype) -> bool:
+    """Whether the device computes in this type far slower than in float32."""
+    return dtype != mx.float32 and on_cpu()
+
+
 def use_one(on: bool = True) -> None:
     """Keep all work on one stream, as a GPU does."""
     global _one_only
