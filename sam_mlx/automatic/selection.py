@@ -235,7 +235,11 @@ def clean(
 
 
 def clean_regions(
-    rles: list[Rle], boxes: np.ndarray, min_area: float, nms_thresh: float, pause: Pause
+    rles: list[Rle],
+    boxes: np.ndarray,
+    min_area: float,
+    nms_thresh: float,
+    pause: Pause = checkpoint,
 ) -> np.ndarray:
     """Clean masks (``masks.clean_rle``), with their boxes (N, 4), in place; returns the indices of
     those to keep, in order.
