@@ -248,6 +248,11 @@ def at_work(compute: Callable[P, T]) -> Callable[P, T]:
     return run
 
 
+def where_held(compute: Callable[P, T], array: object) -> Callable[P, T]:
+    """``compute`` for one of MLX's arrays, at work, or for one of numpy's, where it is called."""
+    return at_work(compute) if isinstance(array, mx.array) else compute
+
+
 def evaluated(compute: Callable[[], T]) -> T:
     result = compute()
     mx.eval(list(arrays_in(result)))

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from typing import Any, ParamSpec, TypeVar
+from collections.abc import Sequence
+from typing import Any, TypeVar
 
 import mlx.core as mx
 import numpy as np
 
-from ..machine.worker import at_work
+from ..machine.worker import where_held
 
-P = ParamSpec("P")
-T = TypeVar("T")
 Array = TypeVar("Array", bound="mx.array | np.ndarray")
 
 
@@ -24,11 +22,6 @@ def check_masks(masks: Array, name: str = "masks", axes: str = "(N, H, W)") -> A
     if found.ndim != axes.count(",") + 1:
         raise ValueError(f"{name} has shape {tuple(found.shape)}; expected {axes}")
     return where_held(_as_bool, found)(found, name)
-
-
-def where_held(function: Callable[P, T], array: Array) -> Callable[P, T]:
-    """A function that is callable from any thread for an array of MLX's, or itself for numpy's."""
-    return at_work(function) if isinstance(array, mx.array) else function
 
 
 def _as_bool(found: Any, name: str) -> Any:

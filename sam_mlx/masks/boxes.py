@@ -8,7 +8,8 @@ import mlx.core as mx
 import numpy as np
 
 from ..machine.budget import budget
-from .arrays import Array, check_masks, where_held
+from ..machine.worker import where_held
+from .arrays import Array, check_masks
 from .rle import Rle, rle_counts, rle_size
 
 
