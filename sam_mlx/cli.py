@@ -3,31 +3,36 @@
 from __future__ import annotations
 
 import argparse
-import sys
+from typing import NoReturn
 
 from .commands import auto, export, info, predict, web
-from .messages import one_line
+from .messages import one_line, printable
 from .options import Help
+from .terminal import as_lines, say
 
 COMMANDS = {"predict": predict, "auto": auto, "info": info, "export": export, "web": web}
 
 
 def main(argv: list[str] | None = None) -> int:
-    args = build_parser().parse_args(argv)
-    try:
-        code: int = COMMANDS[args.command].run(args)
-        return code
-    except (ValueError, OSError, RuntimeError, ImportError) as error:
-        print(f"sam-mlx {args.command}: {one_line(error)}", file=sys.stderr)
-        return 2
-    except KeyboardInterrupt:
-        return 130
+    with as_lines("sam-mlx"):
+        args = build_parser().parse_args(argv)
+        try:
+            code: int = COMMANDS[args.command].run(args)
+            return code
+        except (ValueError, OSError, RuntimeError, ImportError, MemoryError) as error:
+            say(f"sam-mlx {args.command}: {one_line(error)}", error=True)
+            return 2
+        except KeyboardInterrupt:
+            return 130
+
+
+class Parser(argparse.ArgumentParser):
+    def error(self, message: str) -> NoReturn:
+        super().error(printable(message))  # it may quote what steers a terminal
 
 
 def build_parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog="sam-mlx", description="Segment Anything on Apple silicon, with MLX."
-    )
+    parser = Parser(prog="sam-mlx", description="Segment Anything on Apple silicon, with MLX.")
     commands = parser.add_subparsers(dest="command", required=True)
     for name, command in COMMANDS.items():
         command.add(

@@ -13,6 +13,7 @@ import numpy as np
 from PIL import Image, TiffImagePlugin, UnidentifiedImageError
 
 from . import camera_raw
+from .messages import printable
 from .samples import Range, found_bits, to_rgb
 
 ORIENTATION = 0x0112  # the EXIF tag
@@ -55,7 +56,7 @@ def as_value_error(name: str) -> Iterator[None]:
             )
         elif not isinstance(error, (OSError, SyntaxError, ValueError)):
             reason = f"{type(error).__name__}: {reason}"
-        raise ValueError(f"cannot read {name} as a picture: {reason}") from error
+        raise ValueError(f"cannot read {printable(name)} as a picture: {reason}") from error
 
 
 def look(file: bytes | BinaryIO) -> tuple[str, tuple[int, int]]:
@@ -144,13 +145,17 @@ def _warn_of_more(image: Image.Image, name: str) -> None:
     """Name what of a file is not read."""
     samples = getattr(image, "tag_v2", {}).get(SAMPLES_PER_PIXEL, 1)
     if samples > 4:
-        warnings.warn(f"{name} has {samples} samples a pixel; three are read", stacklevel=2)
+        warnings.warn(
+            f"{printable(name)} has {samples} samples a pixel; three are read", stacklevel=2
+        )
     try:
         frames = getattr(image, "n_frames", 1)
     except Exception:  # damage after the first is no matter
         return
     if frames > 1 and image.format != "MPO":
-        warnings.warn(f"{name} has {frames} frames or pages; the first is read", stacklevel=2)
+        warnings.warn(
+            f"{printable(name)} has {frames} frames or pages; the first is read", stacklevel=2
+        )
 
 
 def from_pil(image: Image.Image, value_range: Range | None) -> np.ndarray:

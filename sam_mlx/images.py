@@ -10,6 +10,7 @@ from PIL import Image
 
 from .image_files import as_value_error, from_file, from_pil
 from .image_files import look as look
+from .messages import printable
 from .samples import Range, check_range, to_rgb
 
 Source = str | os.PathLike[str] | bytes | BinaryIO | Image.Image | np.ndarray
@@ -75,9 +76,9 @@ def _from_path(path: str, value_range: Range | None) -> np.ndarray:
         with open(path, "rb") as file:
             return from_file(file, path, value_range)
     except FileNotFoundError:
-        raise FileNotFoundError(f"no such image file: {path}") from None
+        raise FileNotFoundError(f"no such image file: {printable(path)}") from None
     except OSError as error:
-        raise ValueError(f"cannot read {path} as a picture: {error}") from error
+        raise ValueError(f"cannot read {printable(path)} as a picture: {error}") from error
 
 
 def picture_endings() -> set[str]:

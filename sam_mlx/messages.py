@@ -1,11 +1,17 @@
 """Values and names from files as errors show them: on one line, short and printable."""
 
+import re
 import reprlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 
 MAX_NAME = 100
 MAX_LINE = 4000
+# What MLX says where it has no memory: its allocators, Metal and CUDA.
+NO_MEMORY = re.compile(
+    r"\[(metal::)?malloc\w*\]|unable to allocate|out ?of ?memory|insufficient memory", re.IGNORECASE
+)
+LESS_MEMORY = "a smaller picture or --image-size takes less"
 
 _repr = reprlib.Repr()
 _repr.maxstring = _repr.maxother = MAX_NAME
@@ -21,11 +27,26 @@ def short(found: object) -> str:
     return shown(_repr.repr(found))
 
 
-def one_line(error: BaseException) -> str:
-    """An error's message as a command prints it."""
-    text = " ".join(str(error)[: 2 * MAX_LINE].split())
-    text = "".join(c if c.isprintable() else repr(c)[1:-1] for c in text)
+def printable(text: str) -> str:
+    """A text with line ends, and characters that steer a terminal, escaped."""
+    if text.isprintable():
+        return text
+    return "".join(c if c.isprintable() else repr(c)[1:-1] for c in text)
+
+
+def one_line(error: BaseException | str) -> str:
+    """An error's or a warning's message as a command prints it."""
+    text = printable(" ".join(str(error)[: 2 * MAX_LINE].split()))
+    if isinstance(error, BaseException) and lacks_memory(error):
+        text = f"not enough memory{text and ': '}{text}; {LESS_MEMORY}"
     return text if len(text) <= MAX_LINE else f"{text[:MAX_LINE]} ..."
+
+
+def lacks_memory(error: BaseException) -> bool:
+    """Whether memory was asked for that is not there, by Python, numpy, Pillow or MLX."""
+    if isinstance(error, MemoryError):
+        return True
+    return isinstance(error, RuntimeError) and NO_MEMORY.search(str(error)) is not None
 
 
 @contextmanager

@@ -16,7 +16,7 @@ from PIL import Image
 from pycocotools.coco import COCO
 
 from sam_mlx import SamAutomaticMaskGenerator
-from sam_mlx.batch import processes, sources
+from sam_mlx.batch import processes, sources, work
 from sam_mlx.cli import main
 from sam_mlx.files import held
 from sam_mlx.formats.masks import COLUMNS
@@ -163,6 +163,51 @@ def test_another_way_of_loading_is_refused(files, whole, capsys, flags, message)
     assert main(command(files, files / "whole", *flags)) == 2
     assert message in capsys.readouterr().err
     assert contents(files / "whole") == whole
+
+
+NO_MEMORY = [
+    MemoryError(),
+    MemoryError("Unable to allocate 8.00 TiB for an array with shape (1048576, 1048576)"),
+    RuntimeError("[malloc] Unable to allocate 4398046511104 bytes."),
+]
+
+
+@pytest.mark.parametrize("place", ["load_image", "generate", "Result"])
+@pytest.mark.parametrize("error", NO_MEMORY, ids=range(3))
+def test_a_picture_too_large_for_memory_is_its_own_failure(
+    many, tmp_path, monkeypatch, error, place
+):
+    """It ended the run with a traceback, and without annotations.json."""
+    for i in range(3):
+        paint(tmp_path / "in" / f"{i}.png", i, (40 + i, 50))
+    module = SamAutomaticMaskGenerator if place == "generate" else work
+    usual = getattr(module, place)
+
+    def fail(*given, **named):
+        is_named = any(isinstance(x, (str, Path)) and Path(x).name == "1.png" for x in given)
+        if is_named or any(getattr(x, "shape", ())[:1] == (41,) for x in given):
+            raise error
+        return usual(*given, **named)
+
+    monkeypatch.setattr(module, place, fail)
+    code, said, told = many(tmp_path / "in")
+    assert code == 1 and "2 of 3 pictures segmented" in said
+    assert "1 did not fit into memory" in said
+    assert f"not segmented: {tmp_path / 'in' / '1.png'}: not enough memory" in told
+    assert list(dataset(tmp_path / "out")) == ["0.png", "2.png"]
+    monkeypatch.undo()
+    code, said, _ = many(tmp_path / "in")
+    assert code == 0 and "1 of 3 pictures segmented" in said and "2 were there already" in said
+
+
+def test_other_errors_of_a_picture_end_the_run(many, tmp_path, monkeypatch):
+    def fail(*_, **__):
+        raise RuntimeError("a slip")
+
+    paint(tmp_path / "in" / "a.png", 1)
+    monkeypatch.setattr(SamAutomaticMaskGenerator, "generate", fail)
+    code, _, error = many(tmp_path / "in")
+    assert code == 2 and "a slip" in error
 
 
 def test_raw_files_of_cameras_are_counted_and_named(many, tmp_path):

@@ -244,6 +244,25 @@ def test_how_large_pictures_may_be(files, tmp_path, capsys, monkeypatch):
     assert run(files, tmp_path, "--point", 1, 1, "--max-pixels", 10**6) == 0
 
 
+def test_what_does_not_fit_into_memory_is_one_line(files, tmp_path, capsys, monkeypatch):
+    """Also of sizes that no memory holds: MemoryError was a traceback."""
+    assert run(files, tmp_path, "--point", 1, 1, "--image-size", 1000000) == 2
+    assert (
+        "image_size is 1000000; expected a whole number from 1 to 65536" in capsys.readouterr().err
+    )
+    for error in (MemoryError(), RuntimeError("[malloc] Unable to allocate 9 bytes.")):
+
+        def fail(*_, error=error, **__):
+            raise error
+
+        for name in ("sam_mlx.commands.predict.load_image", "sam_mlx.SamPredictor.set_image"):
+            with monkeypatch.context() as patch:
+                patch.setattr(name, fail)
+                assert run(files, tmp_path, "--point", 1, 1) == 2
+            told = capsys.readouterr().err
+            assert told.startswith("sam-mlx predict: not enough memory") and told.count("\n") == 1
+
+
 @pytest.mark.parametrize("size", ["480", "0x9", "axb", "1x2x3", "-4x5"])
 def test_a_size_that_is_none_is_named(size, capsys):
     """argparse said: invalid image_size value."""

@@ -10,7 +10,7 @@ import pytest
 from sam_mlx import Sam
 from sam_mlx.config import check
 from sam_mlx.masks import decode_rle
-from sam_mlx.messages import MAX_LINE, one_line, short, shown
+from sam_mlx.messages import MAX_LINE, lacks_memory, one_line, short, shown
 from sam_mlx.modeling.layers import weights_of
 from sam_mlx.registry import config_of
 
@@ -50,6 +50,26 @@ def test_one_line():
     assert one_line(ValueError("a\n  b")) == "a b"
     assert one_line(ValueError(STEERING)) == "\\x1b[31mred\\x07\\u202e"
     assert len(one_line(OSError("x" * 10**6))) <= MAX_LINE + 4
+
+
+@pytest.mark.parametrize(
+    ("error", "lacks"),
+    [
+        (MemoryError(), True),
+        (MemoryError("Unable to allocate 8.00 TiB for an array"), True),
+        (RuntimeError("[malloc] Unable to allocate 4398046511104 bytes."), True),
+        (RuntimeError("[metal::malloc] Attempting to allocate 9 bytes which is greater"), True),
+        (RuntimeError("[METAL] Command buffer execution failed: Insufficient Memory (0000)"), True),
+        (RuntimeError("cudaMallocAsync(&data, size, stream) failed: out of memory"), True),
+        (RuntimeError("[matmul] Last dimension of first input must match"), False),
+        (ValueError("out of memory"), False),
+    ],
+)
+def test_memory_that_is_not_there(error, lacks):
+    assert lacks_memory(error) == lacks
+    assert one_line(error).startswith("not enough memory") == lacks
+    assert ("a smaller picture or --image-size takes less" in one_line(error)) == lacks
+    assert str(error) in one_line(error)
 
 
 MANY = [f"mask_decoder.{i}" for i in range(10**5)]

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
 
+from ..terminal import say
 from .plan import NOTES, Note, Plan, load_note
 from .processes import sum_over_processes, wait_for_all_processes
 from .work import Failure, tell_of_failures
@@ -23,25 +23,27 @@ def finish(plan: Plan, failures: Sequence[Failure], verbose: bool) -> int:
         len(plan.changed - failed),
         sum(failure.what == "read" for failure in failures),
         sum(failure.what == "written" for failure in failures),
+        sum(failure.what == "segmented" for failure in failures),
     )
     if plan.group.rank() == 0:
         notes = {name: note for name in plan.pictures if (note := plan.current(name))}
         join(plan, notes)
         tell(plan, counts, notes, verbose)
     wait_for_all_processes()
-    return counts[2] + counts[3]
+    return sum(counts[2:])
 
 
 def tell(plan: Plan, counts: Sequence[int], notes: dict[str, Note], verbose: bool) -> None:
     """Say what was done, what was found, and what to do where nothing was."""
-    made, again, unread, unwritten = counts
-    there = len(plan.pictures) - made - unread - unwritten
+    made, again, unread, unwritten, too_large = counts
+    there = len(plan.pictures) - made - unread - unwritten - too_large
     say(
         f"{made} of {len(plan.pictures)} pictures segmented into {plan.output}"
         + (f", {again} made again, for their pictures have changed" if again else "")
         + (f", {there} were there already" if there else "")
         + (f", {unread} could not be read" if unread else "")
         + (f", {unwritten} could not be written" if unwritten else "")
+        + (f", {too_large} did not fit into memory" if too_large else "")
     )
     masks = {name: note["masks"] for name, note in notes.items()}
     if masks:
@@ -58,7 +60,7 @@ def tell_of_sources(left_out: Sequence[str], unread: Mapping[Path, str]) -> None
     if left_out:
         say(f"left out: {', '.join(left_out)}")
     for path, why in unread.items():
-        print(f"not read: {path}: {why}", file=sys.stderr)
+        say(f"not read: {path}: {why}", error=True)
     if unread:
         say(f"{len(unread)} files and folders could not be read, and are named above")
 
@@ -81,12 +83,6 @@ def names_of_others(plan: Plan) -> list[str]:
 def listed(names: Sequence[str], most: int = FEW) -> str:
     rest = f" and {len(names) - most} more" if len(names) > most else ""
     return ", ".join(names[:most]) + rest
-
-
-def say(text: str) -> None:
-    """Print, also names of files that are no text: stdout would refuse them, stderr does not."""
-    encoding = sys.stdout.encoding or "utf-8"
-    print(text.encode(encoding, "backslashreplace").decode(encoding))
 
 
 def join(plan: Plan, notes: dict[str, Note]) -> None:

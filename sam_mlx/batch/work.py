@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import errno
-import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -15,8 +14,9 @@ from ..embedding import fingerprint
 from ..files import sha256
 from ..formats import FORMATS, Result
 from ..images import load_image
-from ..messages import one_line
+from ..messages import lacks_memory, one_line
 from ..modeling.layers import weights_of
+from ..terminal import say
 from .checks import SETTINGS, check_settings
 from .plan import Note, Plan, discard, number_of, traits, write_note
 
@@ -24,7 +24,7 @@ from .plan import Note, Plan, discard, number_of, traits, write_note
 @dataclass(frozen=True)
 class Failure:
     name: str
-    what: str  # "read" or "written"
+    what: str  # "read", "written", or "segmented" where memory was lacking
     error: Exception
 
 
@@ -53,13 +53,21 @@ def make_results(plan: Plan, generator: Callable[[], SamAutomaticMaskGenerator])
 
 def tell_of_failures(plan: Plan, failures: Sequence[Failure]) -> None:
     for failure in failures:
-        print(
-            f"not {failure.what}: {plan.pictures[failure.name]}: {one_line(failure.error)}",
-            file=sys.stderr,
-        )
+        path = plan.pictures[failure.name]
+        say(f"not {failure.what}: {path}: {one_line(failure.error)}", error=True)
 
 
 def segment(plan: Plan, model: SamAutomaticMaskGenerator, name: str, bars: Bars) -> Failure | None:
+    """Make one picture's results; returns why there are none."""
+    try:
+        return _segment(plan, model, name, bars)
+    except (MemoryError, RuntimeError) as error:
+        if not lacks_memory(error):
+            raise
+        return Failure(name, "segmented", error)
+
+
+def _segment(plan: Plan, model: SamAutomaticMaskGenerator, name: str, bars: Bars) -> Failure | None:
     path = plan.pictures[name]
     note = plan.current(name)
     try:

@@ -8,7 +8,7 @@ from typing import Any
 
 import mlx.core as mx
 
-from ..config import PREPROCESSING
+from ..config import MAX_SIZE, PREPROCESSING
 from ..modeling.layers import QuantizedLinear
 from ..options import check, one_of, option, whole_number
 
@@ -34,8 +34,8 @@ class LoadOptions:
         None, "folder or hub repository of a LoRA adapter made with peft, merged in", of=str
     )
     image_size: int | None = option(
-        None, "side of the model's input, instead of its own: an approximation", whole_number(1),
-        of=int,
+        None, "side of the model's input, instead of its own: an approximation",
+        whole_number(1, MAX_SIZE), of=int,
     )  # fmt: skip
     preprocess: str | None = option(
         None, "how pictures are prepared, instead of the model's own", choices=tuple(PREPROCESSING),

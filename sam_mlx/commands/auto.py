@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import sys
 import time
 
 from .. import batch
@@ -12,6 +11,7 @@ from ..automatic.options import GeneratorOptions
 from ..checkpoints.options import LoadOptions
 from ..formats import FORMATS
 from ..options import add_flags, from_flags, settings
+from ..terminal import say
 from .common import add_image_flags, add_model_flags, apply_image_flags, load_model, report
 
 HELP = "segment everything in many images"
@@ -77,7 +77,7 @@ def run(args: argparse.Namespace) -> int:
             recursive=args.recursive, verbose=args.verbose,
         )  # fmt: skip
     except KeyboardInterrupt:
-        print("stopped; the same command continues", file=sys.stderr)
+        say("stopped; the same command continues", error=True)
         return 130
     report(args, "all", start)
     return code

@@ -12,6 +12,7 @@ from ..images import allow_pixels
 from ..options import add_flags, from_flags
 from ..sam import Sam
 from ..samples import check_range
+from ..terminal import say
 
 MODEL = "nano, a folder, a .safetensors or .pth file, or a hub repository"
 
@@ -52,4 +53,4 @@ def load_model(args: argparse.Namespace) -> Sam:
 def report(args: argparse.Namespace, what: str, start: float) -> None:
     if args.verbose:
         peak = mx.get_peak_memory() / 1e9
-        print(f"{what}: {time.perf_counter() - start:.2f} s, peak MLX memory {peak:.2f} GB")
+        say(f"{what}: {time.perf_counter() - start:.2f} s, peak MLX memory {peak:.2f} GB")

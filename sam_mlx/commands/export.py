@@ -9,6 +9,7 @@ from ..checkpoints.options import LoadOptions
 from ..export import export
 from ..export.readers import READERS
 from ..options import add_flags, from_flags
+from ..terminal import say
 from .common import MODEL
 
 HELP = "write encoder and decoder as files for apps"
@@ -51,13 +52,13 @@ def run(args: argparse.Namespace) -> int:
         args.model, args.output, points=args.points, sizes=args.sizes, reader=args.reader, **options
     )
     for name, file in written["files"].items():
-        print(f"{Path(args.output) / name}  {file['bytes'] / 1e6:.1f} MB")
-    print(Path(args.output) / "export.json")
+        say(f"{Path(args.output) / name}  {file['bytes'] / 1e6:.1f} MB")
+    say(Path(args.output) / "export.json")
     differences = written["differences_from_predictor"].items()
-    print(
+    say(
         "largest differences from SamPredictor: "
         + ", ".join(f"{k} {v:.2g}" for k, v in differences)
     )
-    print(f"Device: {written['device']['note']}.")
-    print(f"MLX {written['mlx']['version']}: {written['mlx']['note']}.")
+    say(f"Device: {written['device']['note']}.")
+    say(f"MLX {written['mlx']['version']}: {written['mlx']['note']}.")
     return 0

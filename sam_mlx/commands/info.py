@@ -12,6 +12,7 @@ from ..config import PREPROCESSING, SamConfig
 from ..modeling.layers import weights_of
 from ..options import add_flags, from_flags
 from ..sam import Sam
+from ..terminal import say
 from .common import MODEL
 
 HELP = DESCRIPTION = "describe a model"
@@ -46,17 +47,17 @@ def run(args: argparse.Namespace) -> int:
         for name, part in Sam(config).children().items()  # of the plain model, whatever is stored
     }
     size = sum(f.stat().st_size for f in files) / 1e6
-    print(f"variant      {config.variant}")
-    print(f"source       {path}")
-    print(f"file size    {size:.1f} MB, {precision(model, model.dtype)}")
+    say(f"variant      {config.variant}")
+    say(f"source       {path}")
+    say(f"file size    {size:.1f} MB, {precision(model, model.dtype)}")
     if digest:
-        print(f"sha256       {digest}, as config.json says")
-    print(f"parameters   {sum(parts.values()):,}")
+        say(f"sha256       {digest}, as config.json says")
+    say(f"parameters   {sum(parts.values()):,}")
     for name, count in parts.items():
-        print(f"  {name:<15}{count:,}")
+        say(f"  {name:<15}{count:,}")
     side, patch = config.image_size, config.patch_size
-    print(f"input        {side} x {side} pixels, patch {patch}")
-    print(f"pictures     {pictures(config)}")
-    print(f"embedding    {config.grid} x {config.grid} cells, {config.prompt_dim} channels")
-    print(f"masks        {config.mask_size} x {config.mask_size}, then at the image's own size")
+    say(f"input        {side} x {side} pixels, patch {patch}")
+    say(f"pictures     {pictures(config)}")
+    say(f"embedding    {config.grid} x {config.grid} cells, {config.prompt_dim} channels")
+    say(f"masks        {config.mask_size} x {config.mask_size}, then at the image's own size")
     return 0

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import sys
 import time
 from collections.abc import Sequence
 from functools import partial
@@ -21,6 +20,7 @@ from ..images import load_image
 from ..masks import compress_rle, encode_rle, record_of, stability_scores
 from ..predictor import SamPredictor
 from ..prompts import check_box, check_points, is_ambiguous
+from ..terminal import say
 from .common import add_image_flags, add_model_flags, apply_image_flags, load_model, report
 
 HELP = "segment one object of an image"
@@ -90,13 +90,13 @@ def run(args: argparse.Namespace) -> int:
     result = Result(Path(args.image).name, 1, image, records, drawn)
     write_whole(output / "overlay.png", partial(FORMATS["overlay"].write, result))
     write_whole(output / "logits.npy", lambda path: np.save(path, logits[best : best + 1]))
-    print(f"{output / 'overlay.png'}")
+    say(output / "overlay.png")
     write_formats(output, [FORMATS[name] for name in args.format], result)
     if args.model == "nano" and scores[best] < LOW_SCORE:
-        print(
+        say(
             f"nano is unsure of this mask: its predicted IoU is below {LOW_SCORE}. It knows drawn "
             "shapes; --model facebook/sam-vit-base knows photographs.",
-            file=sys.stderr,
+            error=True,
         )
     return 0
 
@@ -130,7 +130,7 @@ def check_inside(prompt: dict[str, Any], size: tuple[int, ...]) -> None:
         if x1 < 0 or y1 < 0 or x0 >= width or y0 >= height:
             raise ValueError(f"{where} is outside the picture, which is {width} x {height} pixels")
         if x0 < 0 or y0 < 0 or x1 > width or y1 > height:
-            print(f"{where} reaches beyond the picture, {width} x {height} pixels", file=sys.stderr)
+            say(f"{where} reaches beyond the picture, {width} x {height} pixels", error=True)
 
 
 def write_masks(output: Path, masks: dict[str, np.ndarray], scores: np.ndarray) -> None:
@@ -140,7 +140,7 @@ def write_masks(output: Path, masks: dict[str, np.ndarray], scores: np.ndarray) 
         (output / name).unlink(missing_ok=True)
     for (name, mask), score in zip(masks.items(), scores):
         write_whole(output / name, partial(save_mask, mask))
-        print(f"{output / name}  predicted IoU {score:.3f}  area {int(mask.sum())} px")
+        say(f"{output / name}  predicted IoU {score:.3f}  area {int(mask.sum())} px")
 
 
 def read_prompt(args: argparse.Namespace) -> dict[str, Any]:
@@ -188,4 +188,4 @@ def write_formats(output: Path, formats: Sequence[Format], result: Result) -> No
     for format in formats:
         path = format.path_of_one(output, NAME)
         write_whole(path, partial(format.write_one, result))
-        print(path)
+        say(path)

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import argparse
-import sys
 from pathlib import Path
 
 from ..checkpoints.options import LoadOptions
 from ..images import allow_pixels, picture_endings
 from ..options import from_flags
+from ..terminal import say
 from .common import add_image_flags, add_model_flags, load_model
 
 HELP = "open a page in which a click gives a mask"
@@ -56,11 +56,11 @@ def run(args: argparse.Namespace) -> int:
     options = vars(from_flags(args, LoadOptions))
     backend = Backend(load_model(args), args.model, pictures, max_pixels=pixels, options=options)
     for line in backend.left_out:
-        print(f"left out: {line}", file=sys.stderr)
+        say(f"left out: {line}", error=True)
     if not backend.sessions.first_pictures:
         backend.close()
         raise ValueError("none of the pictures could be read; give others")
-    serve(backend, args.host, args.port, not args.no_open, lambda text: print(text, flush=True))
+    serve(backend, args.host, args.port, not args.no_open, say)
     return 0
 
 

@@ -69,7 +69,8 @@ def serve(
     token = None if is_loopback(host) else secrets.token_urlsafe(24)
     listening = bind(host, port)
     address = address_of(host, listening.getsockname()[1], token)
-    say(f"{address}\nCtrl+C ends the server; unsaved work is lost.")
+    say(address)
+    say("Ctrl+C ends the server; unsaved work is lost.")
     running = uvicorn.Server(configuration(backend, host, token))
     if browser:
         threading.Timer(0.5, webbrowser.open, [address]).start()

@@ -1,0 +1,50 @@
+"""How commands print: a line at a time, which any terminal can show and nobody need read."""
+
+from __future__ import annotations
+
+import os
+import sys
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from typing import TextIO
+
+from .messages import one_line, printable
+
+
+def say(text: object, *, error: bool = False) -> None:
+    """Print a line to stdout, or with ``error`` to stderr.
+
+    What steers a terminal is shown escaped, and so is what its encoding lacks: the names of files
+    may hold both. Where nobody reads any more, as after ``| head``, nothing is printed.
+    """
+    stream = sys.stderr if error else sys.stdout
+    if stream is None:  # closed before Python started
+        return
+    encoding = stream.encoding or "utf-8"
+    line = printable(str(text)).encode(encoding, "backslashreplace").decode(encoding)
+    _unless_closed(stream, lambda: stream.write(f"{line}\n"))
+
+
+@contextmanager
+def as_lines(command: str) -> Iterator[None]:
+    """Have a command's warnings printed as lines, and its end silent where nobody reads."""
+    with warnings.catch_warnings():
+        warnings.showwarning = lambda message, *_, **__: say(
+            f"{command}: warning: {one_line(message)}", error=True
+        )
+        try:
+            yield
+        finally:
+            for stream in filter(None, (sys.stdout, sys.stderr)):  # argparse prints by itself
+                _unless_closed(stream)
+
+
+def _unless_closed(stream: TextIO, write: Callable[[], object] = lambda: None) -> None:
+    try:
+        write()
+        stream.flush()
+    except BrokenPipeError:
+        # What the stream still holds goes there too, or Python complains in the end.
+        with suppress(OSError, ValueError):
+            os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
