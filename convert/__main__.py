@@ -50,7 +50,7 @@ PUBLISHED = {
     "sam_vit_h_4b8939.pth": "facebook/sam-vit-huge",
 }
 CONVERTS = ("dtype", "quantize", "adapter", "image_size", "preprocess")  # options of loading
-# Errors of torch.load, for what it refuses and for damaged files.
+# Errors that torch.load raises for what it refuses and for damaged files.
 UNREADABLE = (
     pickle.UnpicklingError,
     zipfile.BadZipFile,
@@ -86,7 +86,7 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--check",
         metavar="IMAGE",
-        help="also run the original code, compare, write parity.json",
+        help="also run the original code, compare with it, and write parity.json",
     )
     parser.add_argument(
         "--base-model", metavar="OWNER/NAME",
@@ -185,14 +185,14 @@ def verify_digest(checkpoint: Path) -> None:
     if digest != expected:
         raise ValueError(
             f"{checkpoint} has SHA-256 {digest}, the published file has {expected}: download it "
-            "again, or rename it if these are weights of your own"
+            "again, or rename it if these are your own weights"
         )
 
 
 def read(checkpoint: Path) -> dict[str, mx.array]:
-    """SAM's tensors of a checkpoint. Never runs code that a pickle holds.
+    """SAM's tensors in a checkpoint. Never runs code that a pickle holds.
 
-    PyTorch reads its own files unless it refuses; the rest is read as by ``from_pretrained``.
+    PyTorch reads its own files unless it refuses; the rest is read as in ``from_pretrained``.
     """
     source = str(checkpoint)
     values = load_pickle(checkpoint)
@@ -218,7 +218,7 @@ def load_pickle(checkpoint: Path) -> Any:
 
 
 def as_mlx(state: dict[str, torch.Tensor], source: str = "the state") -> dict[str, mx.array]:
-    """PyTorch's tensors as MLX's. Raises ValueError for those without dense values of their own."""
+    """PyTorch's tensors as MLX's. Raises ValueError for those without dense values."""
 
     def array(name: str, tensor: torch.Tensor) -> mx.array:
         is_dense = tensor.layout == torch.strided and not tensor.is_meta and not tensor.is_nested

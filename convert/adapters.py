@@ -1,4 +1,4 @@
-"""Adapters live: peft's on the originals, and micro-sam's wrappers of linear layers."""
+"""Unmerged adapters: peft's on the originals, and micro-sam's wrappers of linear layers."""
 
 from __future__ import annotations
 
@@ -12,24 +12,24 @@ from .reference import import_peft
 
 
 def adapted(model: torch.nn.Module, adapter: str | None) -> Any:
-    """A model with a folder's adapter in it, unmerged. Raises ValueError where it does not fit."""
+    """A model with a folder's adapter, unmerged. Raises ValueError if it does not fit."""
     if adapter is None:
         return model
     peft = import_peft()
     with warnings.catch_warnings():
-        # peft goes on without what it does not find.
+        # peft carries on without tensors that it does not find.
         warnings.filterwarnings("error", message=".*missing adapter keys.*")
         try:
             return peft.PeftModel.from_pretrained(model, adapter).base_model.model.eval()
         except (UserWarning, RuntimeError) as error:
             raise ValueError(
                 f"--check runs {adapter} on {type(model).__name__}, the base's original, which "
-                "it was not made on; leave --check out"
+                "it was not made for; leave out --check"
             ) from error
 
 
 class LowRankRows(torch.nn.Module):
-    """micro-sam's attention: thirds of the rows of ``qkv``, each with its product or without."""
+    """micro-sam's attention: thirds of the rows of ``qkv``, each with or without a product."""
 
     def __init__(self, qkv: torch.nn.Linear, ranks: Mapping[str, int]):
         super().__init__()

@@ -1,4 +1,4 @@
-"""Meta's ``Sam`` of any sizes, built of the original code."""
+"""Meta's ``Sam`` of any sizes, built from the original code."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ from . import tiny_vit, vit
 from .adapters import wrap_as_micro_sam
 from .reference import import_segment_anything
 
-# The live original of every image encoder, by the encoder's name in config.json.
+# The original of every image encoder, by the encoder's name in config.json.
 ORIGINALS = {"vit": vit, "tiny_vit": tiny_vit}
 
 
 def build_meta(config: SamConfig, state: Mapping[str, torch.Tensor] | None = None) -> Any:
     """Meta's ``Sam`` of these sizes, in eval mode; with random weights unless given some.
 
-    ``state`` has Meta's names, MobileSAM's where the encoder is MobileSAM's, or micro-sam's.
+    ``state`` has Meta's names, MobileSAM's if the encoder is MobileSAM's, or micro-sam's.
     """
     modeling = import_segment_anything().modeling
     original = ORIGINALS[config.encoder.type]
@@ -63,7 +63,7 @@ def build_meta(config: SamConfig, state: Mapping[str, torch.Tensor] | None = Non
 
 @torch.no_grad()
 def fill_zeros(model: torch.nn.Module) -> torch.nn.Module:
-    """Random values for what PyTorch starts at zero, lest a broken path go unseen."""
+    """Give parameters that start at zero random values, so that a broken path shows."""
     for parameter in model.parameters():
         if not parameter.any():
             parameter.normal_(std=0.02)

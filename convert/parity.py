@@ -21,8 +21,8 @@ from .reference import import_segment_anything, import_transformers
 
 Stages = dict[str, np.ndarray]
 
-# Bounds in float32. Those of the embedding and after are the project's contract; those before
-# are on the relative error, for activations grow with depth and differ between checkpoints.
+# Bounds in float32. From the embedding on they are the project's contract; before it they are on
+# the relative error, because activations grow with depth and differ between checkpoints.
 ABSOLUTE = {"embedding": 5e-5, "sparse prompts": 1e-5, "dense prompts": 1e-5, "logits": 1e-4}
 ABSOLUTE |= {"predicted IoU": 1e-5, "masks, 1 - IoU": 1e-4}
 RELATIVE = {"patch embedding": 1e-5, "windowed block": 1e-5, "global block": 1e-5}
@@ -38,14 +38,14 @@ class Row:
     max_abs_error: float
     relative_error: float  # max_abs_error over the largest reference value
     bound: float
-    bounded: str  # which of the two errors the bound is on
+    bounded: str  # which of the two errors the bound applies to
     passed: bool
 
 
 def compare(
     original: Mapping[str, np.ndarray], ours: Mapping[str, np.ndarray], half: bool = False
 ) -> list[Row]:
-    """One row a stage. ``half`` checks half-precision or 8-bit weights, on relative errors."""
+    """One row per stage. ``half`` checks half-precision or 8-bit weights, on relative errors."""
     rows = []
     for stage, expected in original.items():
         if stage == "masks, 1 - IoU":
@@ -56,7 +56,7 @@ def compare(
             relative = error / float(np.abs(expected).max())
         absolute = stage in ABSOLUTE and not half
         bound = HALF.get(stage, HALF_ERROR) if half else (ABSOLUTE | RELATIVE)[stage]
-        # NaN fails, for it compares false.
+        # NaN fails because it compares false.
         passed = bool((error if absolute else relative) <= bound)
         rows.append(
             Row(stage, error, relative, bound, "absolute" if absolute else "relative", passed)
@@ -112,7 +112,7 @@ def our_stages(model: Sam, image: np.ndarray) -> Stages:
 
 
 def _decoded(results: list[tuple[Any, ...]]) -> Stages:
-    """Rows of (sparse, dense, masks, scores, logits), one a prompt, joined by stage."""
+    """Rows of (sparse, dense, masks, scores, logits), one per prompt, joined by stage."""
 
     def joined(column: int) -> np.ndarray:
         return np.concatenate([np.asarray(r[column]).astype(np.float32).ravel() for r in results])
@@ -136,7 +136,7 @@ class Taps:
     def __call__(
         self, module: torch.nn.Module, stage: str, axes: tuple[int, ...] | None = None
     ) -> None:
-        """Keep what ``module`` gives as ``stage``, its axes in that order."""
+        """Keep the output of ``module`` as ``stage``, with its axes in that order."""
 
         def hook(_module: Any, _inputs: Any, output: Any) -> None:
             output = output[0] if isinstance(output, tuple) else output
@@ -156,7 +156,7 @@ def meta_stages(
     image: np.ndarray,
     adapter: str | None = None,
 ) -> Stages:
-    """What Meta's code computes with a state dict of Meta's names, and a folder's adapter."""
+    """What Meta's code computes with a state dict under Meta's names and a folder's adapter."""
     model = adapted(build_meta(config, state), adapter)
     tap = Taps()
     ORIGINALS[config.encoder.type].tap_original(model.image_encoder, config, tap)
@@ -221,7 +221,7 @@ def _resize(config: SamConfig) -> Any:
 
 
 def _preprocess(image: np.ndarray, config: SamConfig) -> tuple[torch.Tensor, tuple[int, int]]:
-    """A resized image as the model's input (1, 3, S, S), and its size in it."""
+    """A resized image as the model's input (1, 3, S, S), and the image's size in it."""
     pixels = torch.tensor(image).permute(2, 0, 1).float()
     (height, width), size = pixels.shape[1:], config.image_size
     mean, std = (torch.tensor(v)[:, None, None] for v in (config.pixel_mean, config.pixel_std))
@@ -277,9 +277,9 @@ def table(rows: list[Row]) -> str:
 
 
 def markdown(rows: list[Row]) -> str:
-    """The same for a model card."""
+    """The table for a model card."""
     lines = [
-        "Beside the original code, run live on the same picture and weights:\n",
+        "Compared with the original code, run on the same picture and weights:\n",
         "| stage | max abs error | relative error | bound |",
         "|---|---|---|---|",
     ]

@@ -1,8 +1,8 @@
 """The original code, importable where torchvision is absent or does not match torch.
 
 ``segment_anything`` takes four functions from torchvision. Where the real ones cannot be
-imported, the equivalents below take their place for this process. ``timm`` takes more names,
-and TinyViT calls none of them.
+imported, the equivalents below take their place for this process. ``timm`` imports more names,
+but TinyViT calls none of them.
 """
 
 import sys
@@ -35,7 +35,7 @@ def import_transformers() -> Any:
     except ModuleNotFoundError as error:
         raise ImportError("transformers is needed here: pip install transformers") from error
     if not hasattr(sys.modules["torchvision"], "__version__"):
-        # transformers believes the installed package's metadata, not what can be imported.
+        # transformers trusts the installed package's metadata, not what can be imported.
         for module in (transformers.utils, transformers.utils.import_utils):
             vars(module)["is_torchvision_available"] = lambda: False
     return transformers
@@ -80,7 +80,7 @@ _TIMM_WANTS = (
 
 
 class _Hollow(types.ModuleType):
-    """Has every name, each an empty class: enough to import what is never called."""
+    """A module with every name, each an empty class: enough to import what is never called."""
 
     __path__ = ()  # type: ignore[assignment]
 

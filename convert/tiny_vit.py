@@ -1,4 +1,4 @@
-"""The live original of MobileSAM's image encoder: timm's TinyViT, and SAM's neck."""
+"""The original of MobileSAM's image encoder: timm's TinyViT, and SAM's neck."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ class TinyViTEncoder(torch.nn.Module):
         return self.neck(self.backbone.forward_features(x))
 
 
-# MobileSAM -> TinyViTEncoder. What ends a stage there begins the next one in timm.
+# MobileSAM -> TinyViTEncoder. The downsampling that ends a stage begins the next one in timm.
 _TO_TIMM: list[tuple[str, str | Callable[[re.Match[str]], str]]] = [
     (r"^image_encoder\.(patch_embed|layers)\.", r"image_encoder.backbone.\1."),
     (r"\.patch_embed\.seq\.0\.", ".patch_embed.conv1."),

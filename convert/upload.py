@@ -11,7 +11,7 @@ CARD = "README.md"
 
 
 def check_repo(repo: str) -> None:
-    """Called before any work. Raises ValueError for a bad name, OSError if nothing can be sent."""
+    """Run before any work. Raises ValueError for a bad name, OSError if nothing can be sent."""
     try:
         huggingface_hub.utils.validate_repo_id(repo)
         if repo.count("/") != 1:
@@ -43,12 +43,12 @@ def upload(folder: Path, repo: str) -> str:
         )
     except (errors.HTTPError, OSError, ValueError) as error:
         raise OSError(
-            f"{folder} was written, but not sent to {repo}: {reason(error)}. Later: "
-            f"hf upload {repo} {folder}"
+            f"{folder} was written, but not sent to {repo}: {reason(error)}. To send it "
+            f"later: hf upload {repo} {folder}"
         ) from error
     if kept:
         print(
-            f"{repo} has a {CARD}, which is kept; to replace it by the new one: "
+            f"{repo} has a {CARD}, which is kept; to replace it with the new one: "
             f"hf upload {repo} {folder / CARD} {CARD}"
         )
     return address

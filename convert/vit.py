@@ -1,4 +1,4 @@
-"""The live original of the ViT image encoder: Meta's."""
+"""The original of the ViT image encoder: Meta's."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def build(config: SamConfig) -> Any:
 
 
 def renamed(state: Mapping[str, torch.Tensor]) -> Mapping[str, torch.Tensor]:
-    """Meta's names are those of the modules."""
+    """Meta's names, which the modules have."""
     return state
 
 
@@ -57,7 +57,7 @@ def tap_original(encoder: Any, config: SamConfig, tap: Callable[..., None]) -> N
 
 
 def tapped(config: SamConfig) -> dict[int, list[str]]:
-    """Index of block -> the stages that its output is: the first of each kind."""
+    """Index of a block -> the stages that it ends: the first block of each kind."""
     blocks = range(config.encoder.depth)
     windowed = next((i for i in blocks if i not in config.encoder.global_blocks), None)
     taps: dict[int, list[str]] = {min(config.encoder.global_blocks): ["global block"]}

@@ -24,7 +24,7 @@ def pytest_configure(config):
 
 
 def pytest_collection_modifyitems(items):
-    without = pytest.mark.skip(reason="the originals are missing, which the extra test brings")
+    without = pytest.mark.skip(reason="the originals are missing: install the extra test")
     for item in items:
         if "originals" in getattr(item, "fixturenames", ()):
             item.add_marker(pytest.mark.original)

@@ -1,4 +1,4 @@
-"""Configurations from files: every field has a type and a range, and one error names all."""
+"""Configurations from files: every field has a type and a range, and one error names them all."""
 
 import json
 

@@ -35,7 +35,7 @@ def write_by_hand(path, features: np.ndarray, **texts: str) -> None:
 
 
 def test_files_of_the_first_version(predictor, tmp_path):
-    """Without a version, as 0.1.0 wrote them; it reads what is written of such models now."""
+    """Without a version, as 0.1.0 wrote them; it can read what is written for such models now."""
     embedding = predictor.get_image_embedding()
     texts = {
         "original_size": "[307, 509]", "input_size": "[77, 128]",
@@ -64,7 +64,7 @@ def test_files_of_a_later_version_are_refused(predictor, tmp_path, version):
         ImageEmbedding.load(tmp_path / "emb")
 
 
-def test_one_line_tells_what_it_is(predictor):
+def test_one_line_describes_it(predictor):
     embedding = predictor.get_image_embedding()
     assert repr(embedding) == (
         "ImageEmbedding(picture 307 x 509, features (1, 16, 16, 64), float32, "
@@ -79,7 +79,7 @@ def test_embedding_of_another_model_is_refused(predictor):
     assert not other.is_image_set
 
 
-def test_files_that_are_no_embedding(predictor, tmp_path):
+def test_files_that_are_not_an_embedding(predictor, tmp_path):
     with pytest.raises(FileNotFoundError, match="no such image embedding"):
         ImageEmbedding.load(tmp_path / "none.safetensors")
     (tmp_path / "text.safetensors").write_text("nothing")
@@ -92,7 +92,7 @@ def test_files_that_are_no_embedding(predictor, tmp_path):
 
 
 @pytest.mark.parametrize("name", ["emb", "image.safetensors", "a.b.npz", ".hidden", "x.png"])
-def test_any_name_will_do(predictor, tmp_path, name):
+def test_any_name_works(predictor, tmp_path, name):
     predictor.get_image_embedding().save(tmp_path / name)
     assert [p.name for p in tmp_path.iterdir()] == [name]
     loaded = ImageEmbedding.load(tmp_path / name)
@@ -129,7 +129,7 @@ def test_equality(predictor, tmp_path, photograph):
 
 
 @pytest.mark.filterwarnings("ignore:an image has 16-bit samples")
-def test_the_range_that_was_given_belongs_to_an_embedding(predictor, tmp_path, photograph):
+def test_the_given_range_belongs_to_an_embedding(predictor, tmp_path, photograph):
     deep = photograph.astype(np.uint16) << 4
     embeddings = [
         predictor.embed(deep, value_range=given) for given in (None, (0, 4095), (0, 65535))

@@ -22,7 +22,7 @@ def mode(path: Path) -> int:
 
 @pytest.fixture(params=[0o022, 0o077, 0o002])
 def usual(request, tmp_path):
-    """What plain open() and mkdir() give under a umask."""
+    """The permissions that open() and mkdir() give under a umask."""
     before = os.umask(request.param)
     (tmp_path / "plain").write_text("")
     (tmp_path / "folder").mkdir()
@@ -61,7 +61,7 @@ def test_a_name_that_fits_is_written(tmp_path, name):
 
 
 def test_errors_leave_nothing(tmp_path):
-    """Whatever the writer wrote, and wherever it stops."""
+    """Whatever the writer wrote, and wherever it stopped."""
 
     def write(name: str) -> None:
         np.save(f"{name}-more", np.arange(3))
@@ -118,8 +118,8 @@ def test_saved_predictions_can_be_read_by_others(usual, tmp_path):
     assert mode(tmp_path / "state.safetensors") == usual[0]
 
 
-def test_the_next_write_removes_what_killed_ones_left(tmp_path):
-    """A folder that a writer at work has, in this process or another, stays."""
+def test_the_next_write_removes_what_killed_writers_left(tmp_path):
+    """The folder of an active writer, in this process or another, stays."""
     write = "import sys, time; from pathlib import Path; from sam_mlx.files import *\n"
     whole = f"{write}with whole_folder('model') as f: (f / 'a').touch(); print(1, flush=True);"
     single = f"{write}write_whole('x.npy', lambda n: (print(1, flush=True), time.sleep(99)))"
@@ -177,8 +177,8 @@ for write in (
 """
 
 
-@pytest.mark.skipif(sys.platform == "win32", reason="no limits of files' sizes")
-def test_a_disk_that_takes_no_more(tmp_path):
+@pytest.mark.skipif(sys.platform == "win32", reason="no file size limits")
+def test_a_full_disk(tmp_path):
     done = subprocess.run(
         [sys.executable, "-c", FULL, str(tmp_path)], capture_output=True, text=True
     )

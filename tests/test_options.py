@@ -1,4 +1,4 @@
-"""What derives from the declarations of options: checks, flags, settings, signatures."""
+"""What is derived from declared options: checks, flags, settings, signatures."""
 
 import argparse
 import copy
@@ -189,7 +189,7 @@ def test_every_argument_of_the_generator_is_its_option():
 
 
 def test_assigned_points_are_put_to_the_model():
-    """points_per_side changed nothing once the generator was made."""
+    """Assigning points_per_side to a generator used to change nothing."""
     generator = SamAutomaticMaskGenerator.from_pretrained("nano", points_per_side=2)
     generator.points_per_side = 3
     assert [len(grid) for grid in generator.point_grids] == [9]

@@ -1,4 +1,4 @@
-"""Image encoders and decoders of one's own, registered from outside the package."""
+"""Custom image encoders and decoders, registered from outside the package."""
 
 import json
 from collections.abc import Iterator
@@ -76,7 +76,7 @@ CONFIG = SamConfig(PlainConfig(), image_size=64, patch_size=8, prompt_dim=32, de
 
 @dataclass(frozen=True)
 class FineConfig:
-    """SAM's decoder, on an embedding to which early features are added."""
+    """SAM's decoder on an embedding with early features added."""
 
     type: ClassVar[str] = "fine"
     width: int  # channels of the early features
@@ -92,7 +92,7 @@ class FineDecoder(MaskDecoder):
         return {"detail": self.compress(features[EARLY])}
 
     def __call__(self, features, image_pe, sparse, valid, dense, multimask_output):
-        """One mask, whatever is asked for: the single one, or the best of three."""
+        """One mask in any case: the single one, or the best of three."""
         image = {IMAGE_EMBEDDING: features[IMAGE_EMBEDDING] + features["detail"]}
         masks, iou = super().__call__(image, image_pe, sparse, valid, dense, multimask_output)
         best = iou.argmax(axis=1)[:, None]
@@ -127,7 +127,7 @@ class CellsConfig:
 
 
 class CellsDecoder(nn.Module):
-    """A second decoder, beside SAM's: maps of the whole picture, without prompts."""
+    """A second decoder beside SAM's: maps of the whole picture, without prompts."""
 
     def __init__(self, config: SamConfig):
         super().__init__()
@@ -168,7 +168,7 @@ def image() -> np.ndarray:
 
 @pytest.fixture
 def fine() -> Sam:
-    """Nano's weights, and random ones for what it has not."""
+    """Nano's weights, and random ones for tensors that it lacks."""
     model = Sam(VARIANTS["fine"])
     model.load_weights(list(weights_of(Sam.from_pretrained("nano")).items()), strict=False)
     mx.eval(model.parameters())
@@ -187,7 +187,7 @@ def same(ours: tuple[np.ndarray, ...], again: tuple[np.ndarray, ...]) -> None:
 
 
 def foreign(model: Sam, path, *unused: str) -> None:
-    """A file with Meta's names and layout, and tensors that no module has."""
+    """A file with Meta's names and layout, and with tensors that no module has."""
     weights = to_torch(weights_of(model), model) | {name: mx.zeros(3) for name in unused}
     mx.save_safetensors(str(path), {n: mx.contiguous(w) for n, w in weights.items()})
 
@@ -321,7 +321,7 @@ def test_what_a_decoder_prepares_is_its_own(image, fine):
         SamPredictor(fine).set_image_embedding(embedding)
 
 
-def test_features_by_name_or_in_one_sentence(fine):
+def test_missing_features_are_named(fine):
     images = mx.zeros((1, 320, 320, 3))
     features = fine.encode_features(images)
     assert features.keys() == {IMAGE_EMBEDDING, "detail"}
@@ -333,7 +333,7 @@ def test_features_by_name_or_in_one_sentence(fine):
         fine.predict_masks(features[IMAGE_EMBEDDING])
 
 
-def test_what_takes_one_array_says_so(tmp_path, fine):
+def test_functions_that_take_one_array_say_so(tmp_path, fine):
     with pytest.raises(ValueError, match=r"decoders \['fine'\].*can be exported"):
         export(fine, tmp_path / "out")
     assert not (tmp_path / "out").exists()
@@ -367,7 +367,7 @@ def test_a_decoder_beside_sams(tmp_path, image):
         ((MaskDecoderConfig(), CellsConfig(1), CellsConfig(2)), "at most one for any other"),
     ],
 )
-def test_decoders_that_do_not_go_together(decoders, message):
+def test_decoders_that_cannot_be_combined(decoders, message):
     config = replace(CONFIG, decoders=decoders)
     with pytest.raises(ValueError, match=message):
         Sam(config)
@@ -376,7 +376,7 @@ def test_decoders_that_do_not_go_together(decoders, message):
 
 
 @pytest.mark.parametrize("decoders", ["sam", 3, None, [None], ["sam"], [{}], [{"type": []}]])
-def test_decoders_of_a_file_that_are_none(decoders):
+def test_invalid_decoders_in_a_file(decoders):
     with pytest.raises(ValueError, match="decoders? is .*expected"):
         config_of(CONFIG.to_dict() | {"decoders": decoders})
 
@@ -385,7 +385,7 @@ def test_decoders_of_a_file_that_are_none(decoders):
     ("variant", "shape"),
     [("nano", (40, 40, 128)), ("vit_b", (64, 64, 768)), ("vit_t", (64, 64, 160))],
 )
-def test_encoders_give_early_features_where_they_are_wanted(variant, shape):
+def test_encoders_return_early_features_on_demand(variant, shape):
     model = Sam(VARIANTS[variant])
     images = mx.zeros((1, *(model.config.image_size,) * 2, 3))
     assert model.image_encoder(images).keys() == {IMAGE_EMBEDDING}

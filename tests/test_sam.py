@@ -24,7 +24,7 @@ def test_encode_image_names_the_preparation(small_sam):
 
 
 @pytest.mark.parametrize("label", [-3, 2, 3, 4, 255, 0.5, float("nan")])
-def test_labels_that_are_no_index_are_refused(small_sam, label):
+def test_labels_outside_the_table_are_refused(small_sam, label):
     model = small_sam
     labels = mx.array([[1, label]])
     with pytest.raises(ValueError, match="labels hold .*expected 1"):
@@ -52,7 +52,7 @@ def test_copies_compute_the_same(kind, clone):
 
 
 @pytest.mark.parametrize("dtype", ["float16", "bfloat16", "float32"])
-def test_half_precision_on_a_cpu_is_told(dtype):
+def test_half_precision_on_a_cpu_warns(dtype):
     with warnings.catch_warnings(record=True) as told:
         warnings.simplefilter("always")
         Sam.from_pretrained("nano", dtype=dtype)

@@ -1,4 +1,4 @@
-"""LoRA adapters merged at load, beside the adapted originals run live."""
+"""LoRA adapters merged at load, compared with the adapted originals."""
 
 import copy
 import json
@@ -48,14 +48,14 @@ def on_meta(meta, folder, **config) -> str:
 
 
 def worst(original, ours, image) -> float:
-    """The largest difference of embedding, logits or predicted IoU."""
+    """The largest difference in embedding, logits or predicted IoU."""
     ours, masks = parity.our_stages(ours, image), "masks, 1 - IoU"
     assert parity.worst_iou(original[masks], ours[masks]) >= 1 - 1e-4
     return max(difference(original[s], ours[s]) for s in ("embedding", "logits", "predicted IoU"))
 
 
 def difference(a: np.ndarray, b: np.ndarray) -> float:
-    """The larger of absolute and relative; the latter over the largest value."""
+    """The larger of the absolute difference and that relative to the largest value."""
     return float(np.abs(a - b).max() / min(1, np.abs(a).max()))
 
 
@@ -84,7 +84,7 @@ CONFIGS = {
 
 @pytest.fixture(params=["meta", "transformers"])
 def base(request, meta, transformers):
-    """The path of a checkpoint, what makes an adapter of it, and what runs both live."""
+    """The path of a checkpoint, a function that makes an adapter, and one that runs both."""
 
     def of_meta(folder, **config):
         return adapter_of(build_meta(models.SMALL, load_file(meta)), folder, **config)
@@ -105,10 +105,10 @@ def base(request, meta, transformers):
     return transformers, of_transformers, run_transformers
 
 
-# Measured: up to 4.9e-6, of embeddings' absolute differences.
+# Measured: up to 4.9e-6, in the absolute differences of embeddings.
 @pytest.mark.filterwarnings("ignore:fan_in_fan_out")
 @pytest.mark.parametrize("name", CONFIGS)
-def test_beside_the_adapted_original(name, base, tmp_path, wide_photograph):
+def test_equal_to_the_adapted_original(name, base, tmp_path, wide_photograph):
     checkpoint, make, run = base
     adapter = make(tmp_path / "adapter", **CONFIGS[name])
     original = run(wide_photograph, adapter)
@@ -126,7 +126,7 @@ def test_a_converted_base_gives_the_same(base, tmp_path):
     Sam.from_pretrained(checkpoint).save_pretrained(tmp_path / "native")
     direct = Sam.from_pretrained(checkpoint, adapter=adapter)
     equal(Sam.from_pretrained(tmp_path / "native", adapter=adapter), direct)
-    # And a merged model is saved as any other.
+    # And a merged model is saved like any other.
     direct.save_pretrained(tmp_path / "merged")
     equal(Sam.from_pretrained(tmp_path / "merged"), direct)
 
@@ -150,7 +150,7 @@ def test_sums_are_float32_and_then_cast(meta, adapter, tmp_path):
         np.testing.assert_array_equal(np.array(weights_of(loaded)[name]), expected.astype(kind))
 
 
-def test_8_bits_come_after(meta, tmp_path):
+def test_weights_are_quantised_after_the_merge(meta, tmp_path):
     adapter = on_meta(meta, tmp_path / "adapter", r=4, target_modules=["lin2"])
     merged = Sam.from_pretrained(meta, adapter=adapter)
     merged.save_pretrained(tmp_path / "merged")
@@ -230,7 +230,7 @@ def test_an_adapter_of_another_base(meta, adapter, tmp_path):
 
 
 def test_a_convolution_that_is_folded_with_its_batch_norm(tmp_path):
-    """As MobileSAM's are; the name alone tells."""
+    """As in MobileSAM; the name alone shows it."""
     folder = tmp_path / "mobile"
     folder.mkdir()
     stem = "base_model.model.image_encoder.patch_embed.seq.0.c.lora_"
@@ -245,7 +245,7 @@ def test_a_convolution_that_is_folded_with_its_batch_norm(tmp_path):
 
 
 @pytest.mark.parametrize("name", ["", "adapter_model.safetensors"])
-def test_an_adapter_is_no_model(name, meta, adapter, tmp_path):
+def test_an_adapter_is_not_a_model(name, meta, adapter, tmp_path):
     with pytest.raises(ValueError, match=r"is an adapter.*adapter=.* in the shell$"):
         Sam.from_pretrained(tmp_path / "adapter" / name)
     edit(adapter, base_model_name_or_path="facebook/sam\n\x1b[1m-vit-base")
@@ -272,7 +272,7 @@ def test_no_adapter(meta, adapter, tmp_path):
         Sam.from_pretrained(meta, adapter=adapter)
 
 
-def test_an_adapter_of_the_hub(meta, tmp_path, monkeypatch):
+def test_an_adapter_on_the_hub(meta, tmp_path, monkeypatch):
     from huggingface_hub import constants
 
     monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path))
@@ -308,7 +308,7 @@ class TestMicroSam:
 
     # Measured: 2.4e-6.
     @pytest.mark.parametrize("prefix", ["", "sam."])
-    def test_beside_the_wrapped_original(self, state, prefix, tmp_path, wide_photograph):
+    def test_equal_to_the_wrapped_original(self, state, prefix, tmp_path, wide_photograph):
         path = tmp_path / "micro_sam.safetensors"
         save_file({prefix + name: w for name, w in state.items()}, path)
         model = Sam.from_pretrained(path)
@@ -326,7 +326,7 @@ class TestMicroSam:
         names = {f"image_encoder.{name}" for name in encoder.state_dict()}
         assert names == {name for name in state if name.startswith("image_encoder.")}
 
-    def test_the_type_stays(self, state, tmp_path):
+    def test_the_type_is_kept(self, state, tmp_path):
         path = tmp_path / "micro_sam.safetensors"
         save_file({name: w.half() for name, w in state.items()}, path)
         assert Sam.from_pretrained(path).dtype == mx.float16

@@ -1,4 +1,4 @@
-"""Another input size: Meta's class of that size, with the same interpolated tensors."""
+"""Another input size, against Meta's class of that size with the same interpolated tensors."""
 
 from dataclasses import replace
 
@@ -16,7 +16,7 @@ from tests.support.models import SMALL, original
 
 
 @pytest.mark.parametrize(("rows", "size"), [(16, 8), (16, 24), (16, 15), (5, 64), (1, 3), (7, 1)])
-def test_cubic_rows_are_torchs(originals, rows, size):
+def test_cubic_rows_equal_torchs(originals, rows, size):
     torch = originals.torch
     x = torch.randn(1, 1, rows, 3, dtype=torch.float64)
     expected = torch.nn.functional.interpolate(x, (size, 3), mode="bicubic", align_corners=False)
@@ -26,7 +26,7 @@ def test_cubic_rows_are_torchs(originals, rows, size):
 
 @pytest.fixture(scope="module")
 def checkpoints(originals, tmp_path_factory):
-    """Of a ViT with windows and of MobileSAM, in Meta's names; and our folder of the first."""
+    """A ViT with windows and MobileSAM under Meta's names, and our folder of the former."""
     from convert.meta import build_meta
     from tests.support.mobile_sam import mobile_sam_state
 

@@ -1,4 +1,4 @@
-"""Which files of a folder are its model; ``convert`` and ``from_pretrained`` read the same."""
+"""Which files in a folder hold its model; ``convert`` and ``from_pretrained`` read the same."""
 
 import json
 import os
@@ -20,7 +20,7 @@ pytestmark = pytest.mark.original
 
 @pytest.fixture
 def shards(small, tmp_path):
-    """A model in two files, and the index of them."""
+    """A model in two files, and their index."""
     state = small[0].state_dict()
     folder = tmp_path / "model"
     folder.mkdir()
@@ -39,12 +39,12 @@ def write_index(folder, weight_map) -> None:
 
 
 def refused(folder, message: str, capsys) -> None:
-    """In the same words by both."""
+    """Both refuse in the same words."""
     with pytest.raises((ValueError, FileNotFoundError), match=re.escape(message)) as error:
         Sam.from_pretrained(folder)
     assert convert([str(folder), str(folder.parent / "out")]) == 2
-    said = capsys.readouterr().err
-    assert said.strip() == f"convert: {error.value}" and not (folder.parent / "out").exists()
+    printed = capsys.readouterr().err
+    assert printed.strip() == f"convert: {error.value}" and not (folder.parent / "out").exists()
 
 
 def test_shards_with_and_without_an_index(shards, small, tmp_path):
@@ -55,7 +55,7 @@ def test_shards_with_and_without_an_index(shards, small, tmp_path):
     equal(Sam.from_pretrained(shards), small[1])
 
 
-def test_one_file_goes_before_shards(shards, small):
+def test_one_file_takes_precedence_over_shards(shards, small):
     save_file(small[0].state_dict(), shards / "model.safetensors")
     assert [path.name for path in weight_files(shards)] == ["model.safetensors"]
     equal(Sam.from_pretrained(shards), small[1])
@@ -93,7 +93,7 @@ def test_a_tensor_in_two_files(shards, small, capsys):
 
 
 @pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="no named pipes here")
-def test_what_is_no_file(tmp_path):
+def test_neither_a_file_nor_a_folder(tmp_path):
     os.mkfifo(tmp_path / "model.safetensors")
     with pytest.raises(ValueError, match="neither a file nor a folder"):
         Sam.from_pretrained(tmp_path / "model.safetensors")

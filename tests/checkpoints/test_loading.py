@@ -55,7 +55,7 @@ def test_meta_names_in_safetensors(small, tmp_path):
 
 
 @pytest.mark.parametrize("variant", ["vit_b", "vit_l", "vit_h"])
-def test_variant_is_found_from_shapes(variant):
+def test_variant_is_inferred_from_shapes(variant):
     class Shape:
         def __init__(self, shape):
             self.shape = shape
@@ -154,7 +154,7 @@ def test_truncated_and_corrupt_safetensors(native):
         ('{"model_type": "sam_mlx", "encoder": {"dim": 8}}', "missing"),
     ],
 )
-def test_config_that_is_not_sams(native, config, message):
+def test_config_of_another_model(native, config, message):
     (native / "config.json").write_text(config)
     with pytest.raises(ValueError, match=message):
         Sam.from_pretrained(native)
@@ -209,7 +209,7 @@ def test_failed_save_leaves_nothing(small_sam, tmp_path, monkeypatch):
 
 
 class TestHub:
-    """The hub's own behaviour stands in for the network: a cache, and no cache."""
+    """The hub's own offline behaviour replaces the network: with a cache, and without."""
 
     @pytest.fixture(autouse=True)
     def offline(self, tmp_path, monkeypatch):
@@ -243,7 +243,7 @@ class TestHub:
             Sam.from_pretrained("facebook/sam-vit-base")
 
 
-def test_loading_spends_no_random_numbers():
+def test_loading_draws_no_random_numbers():
     mx.random.seed(3)
     expected = mx.random.uniform(shape=(2,)).tolist()
     mx.random.seed(3)
@@ -267,13 +267,13 @@ print(sizes[1] - sizes[0])
 
 @pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
 def test_many_loads_take_the_memory_of_one():
-    """Each left 0.35 MB: random numbers that waited for their predecessors."""
+    """Each used to leave 0.35 MB: random numbers that waited for their predecessors."""
     done = subprocess.run([sys.executable, "-c", LOADS], capture_output=True, text=True, check=True)
     assert float(done.stdout) < 5  # MB in 79 loads; it was 28
 
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf")])
-def test_weights_that_are_no_numbers_are_refused(native, value):
+def test_weights_that_are_not_finite_are_refused(native, value):
     weights = dict(mx.load(str(native / "model.safetensors")))
     name = "mask_decoder.iou_token.weight"
     weights[name] = mx.where(mx.arange(weights[name].shape[1]) == 3, value, weights[name])

@@ -1,4 +1,4 @@
-"""Files of ``torch.save`` without PyTorch: every tensor bit for bit, and nothing that could run."""
+"""``torch.save`` files without PyTorch: every tensor bit for bit, and nothing is executed."""
 
 import argparse
 import io
@@ -68,8 +68,8 @@ def test_float64_is_rounded_to_float32():
         read(saved({"a": torch.ones(3).to(torch.float8_e4m3fn)}))
 
 
-def test_values_that_are_to_be_changed_are_refused():
-    """PyTorch conjugates lazily, and saves what is stored with a note."""
+def test_values_that_differ_from_the_stored_ones_are_refused():
+    """PyTorch conjugates lazily, and saves the stored values with a note."""
     with pytest.raises(ValueError, match="a tensor is {'conj': True"):
         read(saved({"a": torch.ones(2, dtype=torch.complex64).conj()}))
 
@@ -99,7 +99,7 @@ def test_other_writers():
     assert same_bits(read(big)["a"], tensor)
 
 
-def test_what_is_beside_tensors_is_inert():
+def test_everything_but_tensors_is_inert():
     values = {
         "args": argparse.Namespace(lr=1), "epoch": 3, "best": np.float64(0.5), "dtype": torch.half,
         "size": torch.Size([1, 2]), "device": torch.device("cpu"), "set": {1, 2}, 5: 6, (1, 2): 3,
@@ -111,8 +111,8 @@ def test_what_is_beside_tensors_is_inert():
     assert list(leaves(found, pytorch.Tensor)) == ["ordered.a"]
 
 
-def test_a_module_that_was_pickled_whole(small):
-    """Its tensors are read; its class is not even looked for."""
+def test_a_whole_pickled_module(small):
+    """Its tensors are read; its class is not even looked up."""
     reference, model = small
     found = read(saved(reference))
     names = {n.replace("_modules.", "").replace("_parameters.", "") for n in found}
@@ -120,7 +120,7 @@ def test_a_module_that_was_pickled_whole(small):
 
 
 def rewritten(file: io.BytesIO, name: str, data: bytes, compress=zipfile.ZIP_STORED) -> io.BytesIO:
-    """The archive with another record of that name."""
+    """The archive with the record of that name replaced."""
     new = io.BytesIO()
     with zipfile.ZipFile(file) as old, zipfile.ZipFile(new, "w") as archive:
         for record in old.infolist():
@@ -161,7 +161,7 @@ def hostile_values() -> dict[str, object]:
 
 
 class Lenient(pickle._Pickler):
-    """Pickles functions that are called as such, nested calls included."""
+    """Pickles calls as calls, including nested ones."""
 
     def save_reduce(self, func, args, *rest, obj=None):
         self.save(func)
@@ -209,7 +209,7 @@ OPCODES = {
 
 
 @pytest.mark.parametrize("name", OPCODES)
-def test_opcodes_of_no_weights_are_one_error(name, tmp_path, monkeypatch):
+def test_opcodes_that_weights_never_need_are_one_error(name, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     data = rewritten(saved({"b": torch.ones(2)}), "archive/data.pkl", OPCODES[name])
     with pytest.raises(ValueError, match=r"^\S.*$") as error:
@@ -239,7 +239,7 @@ def test_depth_is_bounded(data):
 
 
 def claiming(shape, strides, offset=0, numel=4) -> io.BytesIO:
-    """A file whose pickle says that of four float32."""
+    """A file whose pickle claims this of four float32."""
 
     def number(n: int) -> bytes:
         size = (n.bit_length() + 8) // 8
@@ -257,7 +257,7 @@ def claiming(shape, strides, offset=0, numel=4) -> io.BytesIO:
     return rewritten(saved({"a": torch.arange(4.0)}), "archive/data.pkl", data)
 
 
-def test_claims_are_checked_before_memory_is_taken():
+def test_claims_are_checked_before_memory_is_allocated():
     assert np.array(read(claiming((4,), (1,)))["a"]).tolist() == [0, 1, 2, 3]
     assert np.array(read(claiming((2, 2), (1, 2), 0, 10**9))["a"]).tolist() == [[0, 2], [1, 3]]
     for shape, strides, offset in [
@@ -329,7 +329,7 @@ def test_cut_short_at_every_percent(small, tmp_path):
 
 
 def test_every_place_of_a_model(small, tmp_path):
-    """A file, Hugging Face's name of it in a folder, and safetensors before it."""
+    """A file, Hugging Face's name for it in a folder, and safetensors, which take precedence."""
     reference, model = small
     folder = tmp_path / "folder"
     folder.mkdir()
@@ -339,7 +339,7 @@ def test_every_place_of_a_model(small, tmp_path):
     equal(Sam.from_pretrained(folder), model)
     (folder / "pytorch_model.bin").unlink()
     names = sorted(reference.state_dict())
-    for i in (0, 1):  # in shards, of which neither is a whole model
+    for i in (0, 1):  # in shards, neither of which is a whole model
         part = {name: reference.state_dict()[name] for name in names[i::2]}
         torch.save(part, folder / f"pytorch_model-0000{i + 1}-of-00002.bin")
     equal(Sam.from_pretrained(folder), model)
@@ -361,7 +361,7 @@ for model, out in zip(sys.argv[2::2], sys.argv[3::2]):
 
 
 def test_the_shell_without_pytorch(small, tmp_path, photograph):
-    """Masks of a .pth and of MobileSAM's .pt are those of their conversions, bit for bit."""
+    """Masks from a .pth and from MobileSAM's .pt equal those from their conversions bit for bit."""
     Image.fromarray(photograph).save(tmp_path / "picture.png")
     mobile = mobile_sam_state(build_meta(VARIANTS["vit_t"]))
     assert len(mobile) == 439
@@ -383,7 +383,7 @@ def test_the_shell_without_pytorch(small, tmp_path, photograph):
 
 
 def test_hub_repositories_that_hold_only_a_pickle(small, tmp_path, monkeypatch):
-    """Safetensors are asked for first, and a pickle only where there are none."""
+    """Safetensors are requested first, and a pickle only if there are none."""
     reference, model = small
     repository, cache = tmp_path / "repository", tmp_path / "cache"
     repository.mkdir()
@@ -404,8 +404,8 @@ def test_hub_repositories_that_hold_only_a_pickle(small, tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize("place", [b"\xff\xff\xff\x00", b"\xe0\xff\x00\x00", b"\x03\x00\x00\x00"])
-def test_a_record_elsewhere_than_its_directory_says(place):
-    """The pickle's, whose place is at bytes 42 to 46 of its entry."""
+def test_a_record_that_is_not_where_the_directory_says(place):
+    """The pickle's record, whose place is at bytes 42 to 46 of its entry."""
     whole = io.BytesIO()
     torch.save({"a": torch.ones(3)}, whole)
     data = bytearray(whole.getvalue())

@@ -31,7 +31,7 @@ def model():
 
 @pytest.fixture(scope="module")
 def state(originals):
-    """The original's, on weights of its own."""
+    """The original's, with its own weights."""
     return models.original(CONFIG).state_dict()
 
 
@@ -83,7 +83,7 @@ def test_which_layers(quantized):
     assert layers == expected
 
 
-def test_config_says_so(quantized):
+def test_config_states_the_quantization(quantized):
     values = json.loads((quantized / "config.json").read_text())["quantization"]
     assert {k: values.pop(k) for k in ("group_size", "bits", "mode")} == {
         "group_size": 64,
@@ -100,7 +100,7 @@ def test_config_says_so(quantized):
 
 def test_round_trip(plain, quantized):
     equal(Sam.from_pretrained(quantized), Sam.from_pretrained(plain, quantize=8))
-    # What is quantised already stays so.
+    # Already quantised layers stay so.
     equal(Sam.from_pretrained(quantized), Sam.from_pretrained(quantized, quantize=8))
 
 
@@ -120,7 +120,7 @@ def test_tiny_vit():
     assert len(layers_of(model)) == 3 * 4
     images = mx.random.normal((1, 128, 128, 3))
     expected = rebuilt(config, weights).encode_image(images)
-    # The neck normalises: values of order 1. Measured: 0.039; 0.071 at most over 30 seeds.
+    # The neck normalises: values of order 1. Measured: 0.039; at most 0.071 over 30 seeds.
     assert float(mx.abs(model.encode_image(images) - expected).max()) <= 0.05
 
 
@@ -130,7 +130,7 @@ def test_layer_is_close_to_the_packed_product():
     ours = QuantizedLinear.from_linear(linear, 32, 8)
     packed = nn.QuantizedLinear.from_linear(linear, 32, 8)
     np.testing.assert_allclose(np.array(ours(x)), np.array(packed(x)), atol=1e-5)
-    # One step of 255 over weights from -1/8 to 1/8.
+    # One of 255 steps over weights from -1/8 to 1/8.
     assert float(mx.abs(ours.whole_weight() - linear.weight).max()) <= 0.25 / 255
 
 
@@ -169,7 +169,7 @@ def test_size_on_disk(plain, quantized):
     ratio = linear_bytes(quantized, (".weight", ".scales", ".biases")) / linear_bytes(
         plain, (".weight",)
     )
-    # 8 bits and, for each 32 or 64 weights, two numbers of 32: 10 or 9 bits of 32.
+    # 8 bits and, for every 32 or 64 weights, two 32-bit numbers: 10 or 9 bits instead of 32.
     assert 9 / 32 <= ratio <= 10 / 32
 
 

@@ -64,7 +64,7 @@ def test_the_model_in_the_package_is_verified(capsys):
 
 
 @pytest.mark.parametrize("digest", [None, [], {}, {"model.safetensors": 3}])
-def test_without_a_digest_that_is_said(folder, capsys, digest):
+def test_a_missing_digest_is_reported(folder, capsys, digest):
     values = json.loads((folder / "config.json").read_text())
     values["sha256"] = digest
     (folder / "config.json").write_text(json.dumps(values))
@@ -94,13 +94,13 @@ def test_the_card_as_the_hub_reads_it(tmp_path):
     assert "custom, float32" in card_of(tmp_path / "mine").text
 
 
-def test_what_is_not_known_is_not_claimed(folder):
+def test_the_card_does_not_claim_what_is_unknown(folder):
     data = card_of(folder).data.to_dict()
     assert data["license"] == "unknown" and "base_model" not in data
     assert "made from" not in card_of(folder).text
 
 
-def test_the_card_tells_of_8_bits(folder, tmp_path):
+def test_the_card_mentions_8_bits(folder, tmp_path):
     model = Sam.from_pretrained(folder, quantize=8)
     model.save_pretrained(tmp_path / "8bit")
     assert "image encoder's linear weights in 8 bits" in card_of(tmp_path / "8bit").text
@@ -108,7 +108,7 @@ def test_the_card_tells_of_8_bits(folder, tmp_path):
 
 
 @pytest.mark.parametrize("name", ["model", 'a "quoted" name', "lines\n# of\ttext", "Zürich 分割"])
-def test_its_two_lines_run(tmp_path, monkeypatch, name):
+def test_the_two_lines_of_the_card_run(tmp_path, monkeypatch, name):
     model = Sam(TINY)
     model.save_pretrained(tmp_path / name)
     monkeypatch.chdir(tmp_path)
@@ -132,7 +132,7 @@ def test_its_two_lines_run(tmp_path, monkeypatch, name):
         ({"license": ""}, "license is ''"),
     ],
 )
-def test_what_is_no_name_is_refused_before_anything_is_written(tmp_path, values, message):
+def test_invalid_names_are_refused_before_anything_is_written(tmp_path, values, message):
     with pytest.raises(ValueError, match=message):
         Origin(**values)
     with pytest.raises(ValueError, match=message):

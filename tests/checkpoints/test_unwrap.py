@@ -1,4 +1,4 @@
-"""What trainers put around SAM's tensors, and what is none of SAM's."""
+"""Wrappers that trainers put around SAM's tensors, and tensors that are not SAM's."""
 
 import argparse
 import copy
@@ -21,7 +21,7 @@ pytestmark = pytest.mark.original
 
 
 class Trainer(torch.nn.Module):
-    """As Lightning's and others' wrap a model."""
+    """Wraps a model as Lightning's trainers and others do."""
 
     def __init__(self, **parts: torch.nn.Module):
         super().__init__()
@@ -42,7 +42,7 @@ def training_state(sam: torch.nn.Module) -> dict:
 
 
 def forms(sam: torch.nn.Module) -> dict[str, object]:
-    """Checkpoints that hold a SAM, by what writes them."""
+    """Checkpoints that hold a SAM, by their writers."""
     state = sam.state_dict()
     prefixed = {
         prefix: OrderedDict((f"{prefix}{name}", tensor) for name, tensor in state.items())
@@ -71,7 +71,7 @@ def forms(sam: torch.nn.Module) -> dict[str, object]:
     }  # fmt: skip
 
 
-def test_every_form_loads_without_a_word(small, tmp_path):
+def test_every_form_loads_without_a_warning(small, tmp_path):
     reference, model = small
     for name, content in forms(reference).items():
         torch.save(content, tmp_path / "sam.pth")
@@ -87,7 +87,7 @@ def test_every_form_loads_without_a_word(small, tmp_path):
             equal(Sam.from_pretrained(tmp_path / "sam.safetensors"), model)
 
 
-def test_parts_of_their_own_are_told_and_ignored(small, tmp_path):
+def test_trainers_own_parts_are_reported_and_ignored(small, tmp_path):
     reference, model = small
     state = {f"sam.{name}": tensor for name, tensor in reference.state_dict().items()}
     decoder = {f"decoder.{i}.weight": torch.ones(2) for i in range(12)}
@@ -99,7 +99,7 @@ def test_parts_of_their_own_are_told_and_ignored(small, tmp_path):
     assert text.endswith(r"ignored: decoder_state (12), model_state.sam.head (1)")
 
 
-def test_of_two_models_the_one_that_is_no_copy(small, tmp_path):
+def test_of_two_models_the_one_that_is_not_a_copy(small, tmp_path):
     reference, model = small
     state = reference.state_dict()
     other = {name: tensor + 1 for name, tensor in state.items()}
@@ -109,7 +109,7 @@ def test_of_two_models_the_one_that_is_no_copy(small, tmp_path):
             equal(Sam.from_pretrained(tmp_path / "sam.pth"), model)
 
 
-# A name or two that only these have.
+# One or two names that only these models have.
 OTHERS = {
     "SAM-HQ": ["mask_decoder.hf_token.weight", "mask_decoder.compress_vit_feat.0.weight"],
     "RobustSAM": ["mask_decoder.robust_mlp.layers.0.weight"],

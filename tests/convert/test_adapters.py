@@ -1,4 +1,4 @@
-"""``python -m convert`` of adapters, and its check beside the adapted originals."""
+"""``python -m convert`` with adapters, and its check against the adapted originals."""
 
 import json
 
@@ -77,7 +77,7 @@ def test_a_wrong_merge_is_seen(checkpoint, adapter, check, tmp_path, monkeypatch
 def test_names_of_the_other_original_are_merged_and_not_checked(
     checkpoint, check, tmp_path, capsys
 ):
-    """transformers' names on Meta's checkpoint: peft would leave them out in silence."""
+    """transformers' names on Meta's checkpoint: peft would silently leave them out."""
     sizes = {**models.HUGGING_FACE["vision"], "num_hidden_layers": 4}
     model = models.hugging_face(**{**models.HUGGING_FACE, "vision": sizes})
     adapter = adapter_of(model, tmp_path / "adapter", target_modules=["qkv"])
@@ -85,7 +85,7 @@ def test_names_of_the_other_original_are_merged_and_not_checked(
     capsys.readouterr()
     assert run(checkpoint, tmp_path / "checked", "--adapter", adapter, *check) == 2
     error = capsys.readouterr().err
-    assert "which it was not made on; leave --check out" in error and error.count("\n") == 1
+    assert "which it was not made for; leave out --check" in error and error.count("\n") == 1
     assert not (tmp_path / "checked").exists()
 
 

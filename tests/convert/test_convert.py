@@ -1,4 +1,4 @@
-"""``python -m convert``: what it takes, what it refuses, and that it leaves nothing behind."""
+"""``python -m convert``: what it accepts, what it refuses, and that it leaves nothing behind."""
 
 import hashlib
 import os
@@ -66,7 +66,7 @@ def test_bfloat16_checkpoint(state, tmp_path):
 
 
 def refused(capsys, tmp_path, *arguments) -> str:
-    """Run, expect exit code 2 and an untouched folder; returns what was printed."""
+    """Run, expect exit code 2 and an untouched folder; return what was printed."""
     before = sorted(os.listdir(tmp_path))
     assert run(*arguments) == 2
     assert sorted(os.listdir(tmp_path)) == before
@@ -126,7 +126,7 @@ def test_no_state_dict(tmp_path, capsys, content):
     assert "holds no named tensors" in message
 
 
-@pytest.mark.filterwarnings("ignore::UserWarning")  # PyTorch's, of what is deprecated or in beta
+@pytest.mark.filterwarnings("ignore::UserWarning")  # PyTorch's, about deprecated and beta features
 @pytest.mark.parametrize(
     "change",
     [
@@ -213,7 +213,7 @@ def test_without_the_original_check_says_what_to_install(package, monkeypatch):
         getattr(reference, f"import_{name}")()
 
 
-def test_help_names_no_default_that_says_nothing(capsys):
+def test_help_omits_empty_defaults(capsys):
     with pytest.raises(SystemExit):
         run("--help")
     text = capsys.readouterr().out

@@ -1,4 +1,4 @@
-"""``python -m convert --upload-repo`` and the card it writes, on stand-ins of the hub."""
+"""``python -m convert --upload-repo`` and the card it writes, on stand-ins for the hub."""
 
 import hashlib
 import http.server
@@ -32,7 +32,7 @@ def run(*arguments) -> int:
 
 
 class Hub:
-    """``HfApi`` as far as it is called: repositories are dictionaries of files."""
+    """The called part of ``HfApi``: repositories are dictionaries of files."""
 
     def __init__(self, **repositories: dict[str, bytes]):
         self.repositories = {name.replace("_", "/"): dict(f) for name, f in repositories.items()}
@@ -68,7 +68,7 @@ def hub(monkeypatch):
     return of
 
 
-def test_a_folder_is_sent_as_it_is(hub, checkpoint, small, tmp_path, capsys):
+def test_a_folder_is_sent_unchanged(hub, checkpoint, small, tmp_path, capsys):
     there = hub()
     assert run(checkpoint, tmp_path / "out", "--upload-repo", "me/sam") == 0
     assert capsys.readouterr().out.splitlines()[-1] == "https://huggingface.co/me/sam"
@@ -79,7 +79,7 @@ def test_a_folder_is_sent_as_it_is(hub, checkpoint, small, tmp_path, capsys):
     assert 'from_pretrained("me/sam")' in (tmp_path / "out" / "README.md").read_text()
 
 
-def test_a_card_of_others_stays(hub, checkpoint, tmp_path, capsys):
+def test_an_existing_card_is_kept(hub, checkpoint, tmp_path, capsys):
     there = hub(me_sam={"README.md": b"by hand", "model.safetensors": b"old"})
     assert run(checkpoint, tmp_path / "out", "--upload-repo", "me/sam") == 0
     assert "me/sam has a README.md, which is kept" in capsys.readouterr().out
@@ -103,7 +103,7 @@ def test_the_name_is_checked_before_any_work(hub, name, tmp_path, capsys):
     assert there.repositories == {} and list(tmp_path.iterdir()) == []
 
 
-def test_not_logged_in_or_offline_is_told_before_any_work(tmp_path, capsys, monkeypatch):
+def test_not_logged_in_or_offline_is_reported_before_any_work(tmp_path, capsys, monkeypatch):
     arguments = tmp_path / "none.pth", tmp_path / "out", "--upload-repo", "me/sam"
     monkeypatch.setattr(huggingface_hub, "get_token", lambda: None)
     assert "not logged in, as me/sam requires: hf auth login" in refused(capsys, *arguments)
@@ -147,12 +147,12 @@ def server(monkeypatch):
         (418, "Client error '418"),
     ],
 )
-def test_what_the_hub_refuses_is_one_line(server, checkpoint, tmp_path, capsys, status, message):
+def test_a_refusal_by_the_hub_is_one_line(server, checkpoint, tmp_path, capsys, status, message):
     server.status = status
     out = tmp_path / "out"
     error = refused(capsys, checkpoint, out, "--upload-repo", "me/sam")
     assert f"{out} was written, but not sent to me/sam: {message}" in error
-    assert error.rstrip().endswith(f"Later: hf upload me/sam {out}")
+    assert error.rstrip().endswith(f". To send it later: hf upload me/sam {out}")
     assert Sam.from_pretrained(out).config.encoder == models.SMALL.encoder
 
 
@@ -175,7 +175,7 @@ def test_the_card_has_the_measured_table(checkpoint, photograph, tmp_path):
     assert "| embedding |" in card.text and "absolute 5e-05 |" in card.text
 
 
-def test_a_published_file_tells_its_base(small, tmp_path, monkeypatch):
+def test_the_card_of_a_published_file_names_its_base(small, tmp_path, monkeypatch):
     file = tmp_path / "sam_vit_b_01ec64.pth"
     torch.save(small[0].state_dict(), file)
     digest = hashlib.sha256(file.read_bytes()).hexdigest()
@@ -186,6 +186,6 @@ def test_a_published_file_tells_its_base(small, tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize("values", [["--base-model", "sam"], ["--license", "MIT License"]])
-def test_what_is_no_name_is_refused(checkpoint, tmp_path, capsys, values):
+def test_invalid_names_are_refused(checkpoint, tmp_path, capsys, values):
     assert "expected" in refused(capsys, checkpoint, tmp_path / "out", *values)
     assert list(tmp_path.iterdir()) == []

@@ -1,4 +1,4 @@
-"""Exported files: equal to ``SamPredictor``, whole or not there, no more than five axes."""
+"""Exported files: equal to ``SamPredictor``, whole or absent, no more than five axes."""
 
 import hashlib
 import json
@@ -43,7 +43,7 @@ def picture(height: int, width: int) -> np.ndarray:
 
 
 def encode(functions, image: np.ndarray, dtype=np.uint8) -> tuple[mx.array, mx.array]:
-    """The exported encoder on a picture, with garbage beside it; and its input_size."""
+    """The exported encoder on a picture with garbage around it; and its input_size."""
     size = [max(1, int(side * S / max(image.shape[:2]) + 0.5)) for side in image.shape[:2]]
     square = np.random.default_rng(1).integers(0, 256, (1, S, S, 3)).astype(dtype)
     square[0, : size[0], : size[1]] = resize_image(image, tuple(size))
@@ -57,7 +57,7 @@ def test_encoder_gives_what_set_image_gives(model, functions, size, dtype):
     predictor = SamPredictor(model)
     predictor.set_image(picture(*size))
     features, _ = encode(functions, picture(*size), dtype)
-    # 0 measured on CPU with MLX 0.32.4; 4e-6 with 0.31.1, which fuses GELU otherwise.
+    # Measured 0 on CPU with MLX 0.32.4; 4e-6 with 0.31.1, which fuses GELU differently.
     assert np.abs(np.array(features) - np.array(predictor.features)).max() <= 1e-5
 
 
@@ -103,7 +103,7 @@ def test_empty_slots_change_nothing(model, functions, slots, count, box, masked)
 
 
 def assert_same(scores, low_res, expected_scores, expected_low_res):
-    """The number of tokens changes the order of additions: 2e-6 measured."""
+    """The number of tokens changes the order of additions: measured 2e-6."""
     scale = max(1, np.abs(expected_low_res).max())
     assert np.abs(scores - expected_scores).max() <= 1e-5
     assert np.abs(low_res - expected_low_res).max() <= 1e-5 * scale
@@ -111,7 +111,7 @@ def assert_same(scores, low_res, expected_scores, expected_low_res):
 
 @pytest.mark.parametrize("size", [(128, 81), (90, 128)])
 def test_masks_in_the_input_frame(model, functions, size):
-    """An image of the frame's own size: predict() answers in the same pixels."""
+    """For an image of the frame's size, predict() answers in the same pixels."""
     predictor = SamPredictor(model)
     predictor.set_image(picture(*size))
     features, input_size = encode(functions, picture(*size))
@@ -186,7 +186,7 @@ def test_half_precision(model, tmp_path):
 
 
 def test_no_array_has_more_than_five_axes():
-    """In ViT-B's real sizes; its twelve blocks are of two kinds."""
+    """In ViT-B's real sizes; its twelve blocks are of only two kinds."""
     config = VARIANTS["vit_b"]
     config = replace(config, encoder=replace(config.encoder, depth=2, global_blocks=(1,)))
     model = Sam(config)
@@ -295,7 +295,7 @@ def test_command_with_bad_input(tmp_path, monkeypatch, capsys, arguments):
     assert captured.out == "" and list(tmp_path.iterdir()) == []
 
 
-def test_every_step_is_told(model, tmp_path, monkeypatch):
+def test_every_step_is_shown(model, tmp_path, monkeypatch):
     """float16 of ViT-B took eleven silent minutes on a CPU; writing takes a second of them."""
     told, totals = [], []
 

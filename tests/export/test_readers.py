@@ -20,13 +20,13 @@ def test_another_mlx_is_refused_before_any_work(monkeypatch, tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
-def test_that_mlx_is_accepted(monkeypatch, tmp_path):
+def test_the_readers_mlx_is_accepted(monkeypatch, tmp_path):
     monkeypatch.setattr(readers, "version", lambda package: CURRENT.mlx)
-    with pytest.raises(FileNotFoundError, match="nowhere"):  # so it came to loading the model
+    with pytest.raises(FileNotFoundError, match="nowhere"):  # so it got as far as loading the model
         export(tmp_path / "nowhere", tmp_path / "out", reader="swift")
 
 
-def test_it_is_asked_for_the_installed_one():
+def test_the_installed_mlx_is_compared():
     if version("mlx") != CURRENT.mlx:
         with pytest.raises(RuntimeError, match=version("mlx")):
             readers.check_reader("swift")

@@ -1,4 +1,4 @@
-"""What an encoder computes with: no array of more than five axes, no convolution by Winograd."""
+"""Encoders compute no array with more than five axes, and no convolution by Winograd."""
 
 from dataclasses import replace
 
@@ -50,8 +50,8 @@ def test_a_six_axis_partition_is_caught():
 
 
 @pytest.mark.parametrize("name", ["nano", "vit_b", "vit_t"])
-def test_no_convolution_that_metal_computes_by_winograd(name: str, plain):
-    """Its error in half precision is many times a product's, and differs with the batch."""
+def test_metal_computes_no_convolution_by_winograd(name: str, plain):
+    """Its error in half precision is many times that of a product, and differs with the batch."""
     plain()
     config = shallow_vit_b() if name == "vit_b" else VARIANTS[name]
     model = Sam(config)
@@ -67,6 +67,6 @@ def test_a_convolution_by_winograd_is_caught():
 
 
 def by_winograd(shapes: list[tuple[str, tuple[int, ...]]]) -> list[tuple[int, ...]]:
-    """Weights of 3x3 convolutions that meet Metal's conditions, its stride 1 aside (conv.cpp)."""
+    """Weights of 3x3 convolutions that meet Metal's conditions, apart from stride 1 (conv.cpp)."""
     weights = [s for name, s in shapes if name == "Convolution" and s[1:3] == (3, 3)]
     return [s for s in weights if s[0] % 32 == s[3] % 32 == 0 and s[0] + s[3] >= 256]

@@ -25,7 +25,7 @@ def test_gelu():
     expected = 0.5 * x.astype(np.float64) * (1 + erf(x / np.sqrt(2)))
     fast = np.array(ops_x86.gelu(mx.array(x)))
     plain = np.array(nn.gelu(mx.array(x)))
-    # Measured 1.2e-6 at most over two versions of MLX, whose own gelu reaches 3e-7.
+    # Measured at most 1.2e-6 over two versions of MLX, whose own gelu reaches 3e-7.
     assert np.abs(fast - expected)[np.abs(x) < 5].max() <= 1.5e-6
     assert np.abs(plain - expected)[np.abs(x) < 5].max() <= 6e-7
     assert np.abs(fast - expected).max() <= 3e-6
@@ -60,7 +60,7 @@ def test_attention_in_pieces_is_attention(bytes, plain):
 
 @pytest.mark.skipif(not streams.on_cpu(), reason="a GPU keeps what its queue refers to")
 def test_memory_of_attention_is_that_of_a_piece(plain):
-    """Of the form that GPUs run: MLX must not make the offsets of all pieces before the first."""
+    """In the form for GPUs, MLX must not compute the offsets of all pieces before the first."""
     plain()
     heads, side = 4, 32  # 17 MB of scores, in pieces of 64 rows
     q, k, v, rel_h, rel_w = (
@@ -71,7 +71,7 @@ def test_memory_of_attention_is_that_of_a_piece(plain):
     mx.reset_peak_memory()
     with limited(attention_bytes=1 << 20):
         mx.eval(ops.attend(q, k, v, rel_h, rel_w, 0.3))
-    # Measured: 11.7 MB, for MLX's queue holds some ten operations' results; unordered 33.8.
+    # Measured: 11.7 MB, as MLX's queue holds some ten operations' results; unordered 33.8.
     assert mx.get_peak_memory() - before <= 14e6
 
 

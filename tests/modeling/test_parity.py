@@ -1,4 +1,4 @@
-"""Every stage against the original code, run live on the same weights."""
+"""Every stage against the original code, run on the same weights."""
 
 import json
 import subprocess
@@ -62,7 +62,7 @@ def test_vit_b_converted_from_hugging_face(tmp_path, photograph):
 def test_hugging_face_folder_loads_as_its_conversion(tmp_path, photograph):
     models.hugging_face(**models.HUGGING_FACE).save_pretrained(tmp_path / "hf")
     Image.fromarray(photograph).save(tmp_path / "photograph.png")
-    # In a process of its own, for it has to find transformers by itself.
+    # In its own process, because it has to find transformers by itself.
     command = [sys.executable, "-m", "convert", tmp_path / "hf", tmp_path / "native"]
     subprocess.run([*command, "--check", tmp_path / "photograph.png"], check=True)
     results = []
@@ -162,12 +162,12 @@ def test_every_combination_of_prompts(small, wide_photograph, points, box, mask,
     logits_full, *_ = predictor.predict(**prompt, return_logits=True)
     expected_full, *_ = original.predict(**prompt, return_logits=True)
     np.testing.assert_allclose(logits_full, expected_full, atol=2e-5)
-    # The masks differ nowhere but where the original itself is undecided.
+    # The masks differ only where the original itself is undecided.
     assert np.abs(expected_full[masks != expected_masks]).max(initial=0) <= 2e-5
 
 
 def test_padding_token_only_without_box(small):
-    """The (0, 0) token with label -1 follows points, and only where there is no box."""
+    """The (0, 0) token with label -1 follows points only if there is no box."""
     _, model = small
     points = mx.zeros((2, 3, 2)), mx.ones((2, 3), dtype=mx.int32)
     boxes = mx.array([[0.0, 0, 9, 9]] * 2)
@@ -211,11 +211,11 @@ def test_layer_norm_epsilons(small):
 
 
 def test_mask_upscaling_against_three_steps():
-    """One matrix an axis, against enlarge, crop, resize."""
+    """One matrix per axis, against enlarge, crop, resize."""
     logits = np.random.default_rng(0).normal(size=(3, 64, 64)).astype(np.float32) * 10
     for size in [(384, 640), (700, 1200), (1080, 320), (77, 500), (128, 128), (30, 41), (1, 90)]:
         inner = transforms.preprocess_shape(size, 128)
-        # In float64: in float32 the original is 1e-4 away from it, ours 4e-6.
+        # In float64: in float32 the original is 1e-4 away, ours 4e-6.
         expected = torch.tensor(logits, dtype=torch.float64)[None]
         expected = F.interpolate(expected, (128, 128), mode="bilinear")
         expected = expected[..., : inner[0], : inner[1]]

@@ -34,7 +34,7 @@ SMALL = replace(CONFIG, variant="custom", image_size=256)  # the same weights fi
 
 @torch.no_grad()
 def randomise(sam: torch.nn.Module) -> torch.nn.Module:
-    """Values that no path leaves unseen: norms, statistics and attention biases far from start."""
+    """Values that show every path: norms, statistics and attention biases far from initial ones."""
     backbone = sam.image_encoder.backbone
     for name, p in [*backbone.named_parameters(), *sam.image_encoder.neck.named_parameters()]:
         if "attention_biases" in name:
@@ -88,7 +88,7 @@ def relative_error(ours: mx.array, expected: np.ndarray) -> float:
 
 
 def original_taps(encoder: torch.nn.Module, x: torch.Tensor) -> dict[str, np.ndarray]:
-    """The output of every step, by our names, channels last."""
+    """The output of every step under our names, channels last."""
     taps, hooks = {}, []
 
     def tap(name: str, module: torch.nn.Module, last: bool = False) -> None:
@@ -135,7 +135,7 @@ def test_every_block_equals_the_original_at_1024(model, original):
 
 
 def relative_error_in_float64(module: torch.nn.Module, x: torch.Tensor, ours: mx.array) -> float:
-    """Distance from what ``module`` gives in float64. x has the module's layout."""
+    """Distance from the output of ``module`` in float64. x has the module's layout."""
     with torch.no_grad():
         expected = copy.deepcopy(module).double()(x.double())
     return relative_error(ours, expected.numpy())
@@ -192,7 +192,7 @@ def test_epsilon_of_the_batch_norms():
     assert relative_error_in_float64(module, x, ours.transpose(0, 3, 1, 2)) < 2e-6
 
 
-def test_folding_keeps_the_type_and_what_is_incomplete(state):
+def test_folding_keeps_types_and_incomplete_norms(state):
     stem = "image_encoder.patch_embed.seq.0"
     weights = as_mlx({name: w for name, w in state.items() if name.startswith(stem)})
     half = {name: w.astype(mx.bfloat16) for name, w in weights.items()}
@@ -251,7 +251,7 @@ def test_a_whole_checkpoint_converts_and_passes_its_parity_report(
         assert all(mx.array_equal(weights[name], expected[name]) for name in expected)
 
 
-def test_a_file_of_the_published_name_must_be_the_published_file(state, tmp_path, capsys):
+def test_a_file_with_the_published_name_must_be_the_published_file(state, tmp_path, capsys):
     torch.save(state, tmp_path / "mobile_sam.pt")
     assert main([str(tmp_path / "mobile_sam.pt"), str(tmp_path / "out")]) == 2
     assert "6dbb90523a35" in capsys.readouterr().err

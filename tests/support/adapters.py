@@ -9,7 +9,7 @@ peft = import_peft()
 
 
 def adapter_of(model, folder, **config) -> str:
-    """An adapter as peft saves one, none of its tensors zero."""
+    """An adapter as peft saves it, with no zero tensors."""
     torch.manual_seed(1)
     adapted = peft.get_peft_model(model, peft.LoraConfig(**{"target_modules": TARGETS, **config}))
     with torch.no_grad():
@@ -21,7 +21,7 @@ def adapter_of(model, folder, **config) -> str:
 
 
 def micro_sam_state(state: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
-    """Of a small model's: in its blocks queries and values; keys; nothing; all, and the MLP."""
+    """A small model's tensors with LoRA, by block: on q and v; on k; none; on all and the MLP."""
     state = dict(state)
     torch.manual_seed(2)
     for i, parts in enumerate(("qv", "k", "", "qkv12")):

@@ -1,4 +1,4 @@
-"""Models for tests of automatic masks: random ones whose masks vary, and the original of ours."""
+"""Models for tests of automatic masks: random ones with varied masks, and the original of ours."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ FULL_SIZE_DECODER = SamConfig(ViTConfig(dim=48, depth=2, heads=2, global_blocks=
 
 
 def calibrated_sam(config: SamConfig, seed: int = 1) -> Sam:
-    """Ours with random weights, made to give automatic masks.
+    """Ours with random weights, adjusted to give automatic masks.
 
     Predicted IoU spreads around 0.88; masks are a few blobs each, different from point to point.
     """
@@ -36,7 +36,7 @@ def calibrated_sam(config: SamConfig, seed: int = 1) -> Sam:
     # Smooth masks: the four pixels that a cell becomes hardly differ.
     for conv in (first, last):
         conv.weight = conv.weight.mean((1, 2), keepdims=True) + 0.1 * conv.weight
-    # Tokens that depend on where their point is.
+    # Tokens that depend on the position of their point.
     for layer in decoder.transformer.layers:
         for attention in (layer.self_attn, layer.cross_attn_token_to_image):
             attention.q_proj.weight *= 3

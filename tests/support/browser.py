@@ -1,4 +1,4 @@
-"""The page of ``sam-mlx web`` in headless Chromium, for tests. Without one they are skipped."""
+"""The page of ``sam-mlx web`` in headless Chromium, for tests, which are skipped without it."""
 
 import io
 import json
@@ -15,7 +15,7 @@ sync_api = pytest.importorskip("playwright.sync_api", reason="playwright is miss
 from sam_mlx.masks import decode_rle
 
 COINS = Path(__file__).parents[2] / "examples" / "images" / "coins.png"
-MARGIN = 24  # around a picture that is fitted
+MARGIN = 24  # around a fitted picture
 NAMES = "chromium", "chromium-browser", "google-chrome"
 
 
@@ -25,14 +25,14 @@ def find_chromium() -> str | None:
 
 
 class Tab:
-    """What somebody does in the page, and what they see."""
+    """What a user does in the page, and what they see."""
 
     def __init__(self, page, server):
         self.page = page
         self.server = server
         self.errors: list[str] = []
         self.hosts: set[str] = set()
-        page.on("console", lambda said: said.type == "error" and self.errors.append(said.text))
+        page.on("console", lambda line: line.type == "error" and self.errors.append(line.text))
         page.on("pageerror", lambda error: self.errors.append(str(error)))
         page.on("request", lambda request: self.hosts.add(request.url.split("/")[2]))
 
@@ -45,10 +45,10 @@ class Tab:
         self.page.wait_for_selector("body[data-ready]")
         return self
 
-    # What somebody does.
+    # What a user does.
 
     def at(self, x: float, y: float) -> tuple[float, float]:
-        """Where the middle of a pixel of the picture is, while it is fitted."""
+        """Where the centre of a picture's pixel is in the page, while the picture is fitted."""
         box = self.page.locator("#stage").bounding_box()
         height, width = self.picture.size
         scale = min((box["width"] - 2 * MARGIN) / width, (box["height"] - 2 * MARGIN) / height)
@@ -60,7 +60,7 @@ class Tab:
         self.page.mouse.move(*self.at(x, y))
 
     def click(self, x: float, y: float, **options):
-        """Returns when the server has what came of it."""
+        """Click, and return when the server has the result."""
         self.page.mouse.click(*self.at(x, y), **options)
         return self.settled()
 
@@ -78,7 +78,7 @@ class Tab:
         return self.settled()
 
     def settled(self):
-        """The page has nothing left to send, and has drawn what it has."""
+        """Wait until the page has sent and drawn everything."""
         self.page.wait_for_selector("#stage:not([data-unsaved])")
         self.page.evaluate("() => new Promise((done) => requestAnimationFrame(done))")
         return self
@@ -87,7 +87,7 @@ class Tab:
         self.page.locator(f"#{slider}").fill(str(value))
 
     def download(self, label: str) -> tuple[str, bytes]:
-        """Take an entry of the export menu: the file's name and its bytes."""
+        """Choose an entry of the export menu: the file's name and its bytes."""
         self.page.click("#export")
         with self.page.expect_download() as found:
             self.page.get_by_role("menuitem", name=label).click()
@@ -99,11 +99,11 @@ class Tab:
         return self.page.locator(selector).inner_text()
 
     def names(self) -> list[str]:
-        """In the list of objects."""
+        """The names in the list of objects."""
         return [row.input_value() for row in self.page.locator(".object-name").all()]
 
     def ink(self, x: float, y: float) -> list[int]:
-        """The masks' colour, (R, G, B, A), over a pixel; the one on top, or of what is below."""
+        """The masks' colour (R, G, B, A) over a pixel: the topmost that is not transparent."""
         script = """([x, y]) => {
           const stage = document.getElementById("stage").getBoundingClientRect();
           const masks = [...document.querySelectorAll("#stage canvas")].slice(1).reverse();

@@ -1,4 +1,4 @@
-"""Smaller bounds of memory than the device's."""
+"""Memory bounds smaller than the device's."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager

@@ -1,4 +1,4 @@
-"""Checkpoints compared, and broken."""
+"""Compare checkpoints, and break them."""
 
 import mlx.core as mx
 import pytest

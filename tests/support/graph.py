@@ -25,5 +25,5 @@ def traced_shapes(function: Callable, *arrays: mx.array) -> list[tuple[str, tupl
 def above_rank(
     shapes: list[tuple[str, tuple[int, ...]]], rank: int = 5
 ) -> list[tuple[str, tuple[int, ...]]]:
-    """Those with more axes than ``rank``: five is what Core ML and iOS 17 accept."""
+    """Shapes with more than ``rank`` axes: Core ML and iOS 17 accept five."""
     return [(name, shape) for name, shape in shapes if len(shape) > rank]

@@ -1,4 +1,4 @@
-"""Masks to try functions on."""
+"""Masks to test functions on."""
 
 import numpy as np
 

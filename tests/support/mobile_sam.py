@@ -1,4 +1,4 @@
-"""MobileSAM's checkpoint, of the model that convert builds."""
+"""MobileSAM's checkpoint, from the model that convert builds."""
 
 import torch
 
@@ -6,7 +6,7 @@ from sam_mlx.registry import VARIANTS
 
 
 def mobile_sam_state(sam: torch.nn.Module) -> dict[str, torch.Tensor]:
-    """What MobileSAM's own code would save: its names, its unused classifier."""
+    """What MobileSAM's own code would save: its names and its unused classifier."""
     state = {}
     for name, tensor in sam.state_dict().items():
         name = name.replace(".backbone.", ".").replace(".conv.weight", ".c.weight")

@@ -1,6 +1,6 @@
 """Small models with random weights: ours; the original, and ours loaded from it.
 
-What builds an original imports it itself, so that the sizes are there without torch.
+Functions that build an original import it themselves, so that the sizes need no torch.
 """
 
 from __future__ import annotations
@@ -53,14 +53,14 @@ HUGGING_FACE = {
 
 
 def originals() -> ModuleType:
-    """The original implementations; where they are missing the test that asks is skipped."""
+    """The original implementations; if they are missing, the calling test is skipped."""
     from tests.support import originals
 
     return originals
 
 
 def random_sam(config: SamConfig, seed: int = 0) -> Sam:
-    """Our model with random weights, none of them the same everywhere; it needs no original."""
+    """Our model with random weights, no tensor constant; it needs no original."""
     mx.random.seed(seed)
     model = Sam(config)
     noise = {"rel_pos": 0.2, "pos_embed": 0.2, "bias": 0.1, "norm": 0.1}
@@ -75,7 +75,7 @@ def random_sam(config: SamConfig, seed: int = 0) -> Sam:
 
 
 def original(config: SamConfig, seed: int = 0) -> torch.nn.Module:
-    """Meta's model with random weights, lively enough for masks of every size."""
+    """Meta's model with random weights, varied enough for masks of every size."""
     torch = originals().torch
     from convert.meta import build_meta
 
@@ -114,8 +114,8 @@ def hugging_face(vision: dict, **other) -> torch.nn.Module:
     torch.manual_seed(0)
     vision = transformers.SamVisionConfig(initializer_range=0.02, **vision).to_dict()
     model = transformers.SamModel(transformers.SamConfig(vision_config=vision, **other))
-    # Frequencies like Meta's. transformers draws hundreds of times larger ones, and the rounding
-    # of such angles differs from processor to processor by more than the bound.
+    # Frequencies like Meta's. transformers draws ones that are hundreds of times larger, and the
+    # rounding of such angles differs between processors by more than the bound.
     encoding = model.shared_image_embedding
     encoding.positional_embedding.data /= encoding.scale
     return fill_zeros(model).eval()

@@ -1,4 +1,4 @@
-"""What the original needs of OpenCV."""
+"""The part of OpenCV that the original needs."""
 
 import sys
 import types
@@ -8,7 +8,7 @@ from scipy import ndimage
 
 
 def stand_in(monkeypatch):
-    """OpenCV, or its one function that the original calls, where it is not installed."""
+    """OpenCV, or if it is not installed, the one function of it that the original calls."""
     try:
         import cv2
     except ImportError:

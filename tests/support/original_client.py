@@ -1,6 +1,6 @@
 """Runs a client on Meta's package, whose builders make nano: ``original_client.py client.py ...``.
 
-The client is as it is. The original's registry knows three sizes, so what they build is changed.
+The client is unchanged. The registry knows only three sizes, so its builders are replaced.
 """
 
 import runpy

@@ -1,14 +1,12 @@
 """The original implementations: Meta's ``segment_anything``, and Hugging Face's ``transformers``.
 
-timm's TinyViT: ``convert.reference.import_tiny_vit``. Where torch is missing, importing this skips
-the file or the test that does it.
+timm's TinyViT: ``convert.reference.import_tiny_vit``. If torch is missing, the file or test that
+imports this is skipped.
 """
 
 import pytest
 
-torch = pytest.importorskip(
-    "torch", reason="the originals are missing, which the extra test brings"
-)
+torch = pytest.importorskip("torch", reason="the originals are missing: install the extra test")
 
 from convert.reference import import_segment_anything, import_transformers
 

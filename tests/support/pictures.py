@@ -1,4 +1,4 @@
-"""Picture files that Pillow does not write: TIFF of any samples and tags, PNG of 16 bits."""
+"""Picture files that Pillow does not write: TIFF with any samples and tags, PNG with 16 bits."""
 
 import io
 import struct
@@ -12,7 +12,7 @@ def encoded(picture, format, **options):
 
 
 def tiff(array, endian="<", gray=False, more=()):
-    """The bytes of a TIFF with the samples of an array; ``more`` are tags of its own."""
+    """The bytes of a TIFF with the samples of an array, and with ``more`` tags."""
     channels = array.shape[2] if array.ndim == 3 else 1
     data = array.astype(array.dtype.newbyteorder(endian)).tobytes()
     data += b"\0" * (len(data) % 2)
@@ -35,7 +35,7 @@ def tiff(array, endian="<", gray=False, more=()):
 
 
 def png(array):
-    """The bytes of a PNG of 16 bits in colour or with alpha, which Pillow does not write."""
+    """The bytes of a 16-bit PNG in colour or with alpha, which Pillow does not write."""
 
     def chunk(name, data):
         end = struct.pack(">I", zlib.crc32(name + data))

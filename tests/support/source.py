@@ -10,14 +10,14 @@ ROOT = Path(__file__).parents[2]
 
 
 def modules(package: str = "sam_mlx") -> dict[str, Path]:
-    """Files by the names of their modules; a package's is that of its __init__."""
+    """Files by module name; a package's file is its __init__."""
     files = sorted((ROOT / package).rglob("*.py"))
     names = (f.relative_to(ROOT).with_suffix("").parts for f in files)
     return {".".join(n for n in parts if n != "__init__"): f for parts, f in zip(names, files)}
 
 
 def imports(name: str, path: Path, known: dict[str, Path]) -> set[str]:
-    """The modules among ``known`` that a module imports, in functions and for types too."""
+    """The ``known`` modules that a module imports, also in functions and for types."""
     found = set()
     package = name if path.name == "__init__.py" else name.rpartition(".")[0]
     for node in ast.walk(ast.parse(path.read_text())):
@@ -32,7 +32,7 @@ def imports(name: str, path: Path, known: dict[str, Path]) -> set[str]:
 
 
 def top_level_packages(path: Path) -> set[str]:
-    """What a file imports from elsewhere, by the first part of its name."""
+    """The top-level packages that a file imports from elsewhere."""
     found = set()
     for node in ast.walk(ast.parse(path.read_text())):
         if isinstance(node, ast.ImportFrom) and not node.level:

@@ -9,14 +9,14 @@ import pytest
 from PIL import Image
 
 for package in ("starlette", "uvicorn", "httpx"):
-    pytest.importorskip(package, reason=f"{package} is missing, which the extra web or test brings")
+    pytest.importorskip(package, reason=f"{package} is missing: install the extra web or test")
 
 COINS = Path(__file__).parents[2] / "examples" / "images" / "coins.png"
 CLICK = {"points": [[138, 53]], "labels": [1]}
 
 
 class Page:
-    """What a page does, in short."""
+    """A page's requests, in short."""
 
     def __init__(self, client):
         self.client = client
