@@ -321,7 +321,7 @@ def test_what_a_decoder_prepares_is_its_own(image, fine):
         SamPredictor(fine).set_image_embedding(embedding)
 
 
-def test_missing_features_are_named(fine):
+def test_features_are_taken_by_name_and_missing_ones_named(fine):
     images = mx.zeros((1, 320, 320, 3))
     features = fine.encode_features(images)
     assert features.keys() == {IMAGE_EMBEDDING, "detail"}
