@@ -25,11 +25,10 @@ def original(cache: Path) -> None:
     import torch
 
     from sam_mlx.registry import VARIANTS
-    from tests.support import models
-    from tests.support.automatic import calibrate
+    from tests.support.automatic import calibrated_sam, original_of
 
-    model = models.original(VARIANTS["vit_b"])
-    calibrate(model)  # masks are a few blobs, predicted IoUs lie on both sides of the threshold
+    # Masks of a few blobs, predicted IoU on both sides of the threshold.
+    model = original_of(calibrated_sam(VARIANTS["vit_b"]))
     torch.save(model.state_dict(), cache / "sam.pth")
 
 

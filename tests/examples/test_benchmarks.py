@@ -96,12 +96,14 @@ def test_scale(tmp_path):
     assert (tmp_path / "scale.png").stat().st_size > 1000
 
 
+@pytest.mark.original
 def test_compat():
     lines = output("compat", "--rounds", "1").splitlines()
     names = [line.split("  ")[0] for line in lines[1:]]
     assert names == ["sam_mlx", "sam_mlx.compat", "features as a tensor", "predict_torch"]
 
 
+@pytest.mark.original
 def test_automatic_masks_of_both_sides():
     """The benchmark runs, and both sides find the same masks."""
     thresholds = ["--pred-iou-thresh", "0.3", "--stability-score-thresh", "0.3"]

@@ -55,6 +55,7 @@ print(torch.get_num_threads(), torch.__config__.parallel_info())
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="settings of Linux only")
+@pytest.mark.original
 def test_torch_in_the_same_process_keeps_its_threads_and_children_their_environment():
     """The threads of its own loops, and those that it finds MKL to have."""
     results = []

@@ -67,9 +67,10 @@ def spread(model: Sam, iou: np.ndarray, logits: np.ndarray) -> None:
         # 0.8413 is GELU(1), the constant channel.
         mlp.layers[-1].bias[0] = -scale * float(np.quantile(values, 0.97)) / 0.8413
     head = decoder.iou_prediction_head.layers[-1]
-    scale = float(0.06 / iou.std())
-    head.bias[:] = 0.88 - scale * (float(iou.mean()) - head.bias.mean())
-    head.weight *= scale
+    for i, values in enumerate(iou.T, start=1):  # the three of an ambiguous prompt
+        scale = float(0.06 / values.std())
+        head.bias[i] = 0.88 - scale * (float(values.mean()) - head.bias[i])
+        head.weight[i] *= scale
 
 
 def calibrated_pair(config: SamConfig, seed: int = 1) -> tuple[torch.nn.Module, Sam]:
