@@ -28,7 +28,7 @@ def main(argv: list[str] | None = None) -> int:
 
 class Parser(argparse.ArgumentParser):
     def error(self, message: str) -> NoReturn:
-        super().error(printable(message))  # it may quote what steers a terminal
+        super().error(printable(message))  # it may quote control characters
 
 
 def build_parser() -> argparse.ArgumentParser:

@@ -512,7 +512,7 @@ def test_what_is_not_of_the_command_is_not_replaced(many, tmp_path):
     paint(tmp_path / "in" / "a.png", 1)
     paint(tmp_path / "out" / "a" / "mine.jpg", 1)
     code, _, error = many(tmp_path / "in", more=["--format", "masks"])
-    assert code == 2 and "is not of this command" in error
+    assert code == 2 and "was not written by this command" in error
     paint(tmp_path / "in" / "b.png", 1)
     (tmp_path / "out" / "a").rename(tmp_path / "aside")
     many(tmp_path / "in" / "b.png", more=["--format", "masks"])
@@ -677,7 +677,7 @@ def test_an_input_among_the_formats_is_explained(capsys):
     with pytest.raises(SystemExit) as error:
         main(["auto", "-o", "out", "--format", "coco", "overlay", "photos"])
     assert error.value.code == 2
-    assert "'photos' is none of" in (said := capsys.readouterr().err)
+    assert "'photos' is not one of" in (said := capsys.readouterr().err)
     assert "put the input first, or -- before it" in said
 
 

@@ -150,7 +150,7 @@ def test_web_opens_files_and_folders_and_else_the_coins(tmp_path):
 def test_web_refuses_what_is_no_port(port, capsys):
     with pytest.raises(SystemExit):
         main(["web", f"--port={port}"])
-    assert "is no port" in capsys.readouterr().err
+    assert "is not a port" in capsys.readouterr().err
 
 
 def test_the_picture_is_not_replaced_by_a_result(files, tmp_path, photograph, capsys):
@@ -268,7 +268,7 @@ def test_a_size_that_is_none_is_named(size, capsys):
     """argparse said: invalid image_size value."""
     with pytest.raises(SystemExit):
         main(["export", "nano", "out", f"--sizes={size}"])
-    assert f"'{size}' is no size; expected HEIGHTxWIDTH" in capsys.readouterr().err
+    assert f"'{size}' is not a size; expected HEIGHTxWIDTH" in capsys.readouterr().err
 
 
 @pytest.mark.filterwarnings("ignore:an image has 16-bit samples")

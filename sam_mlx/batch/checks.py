@@ -45,14 +45,14 @@ def check_names(pictures: dict[str, Path], output: Path, formats: Sequence[Forma
 
 
 def check_strangers(pictures: dict[str, Path], output: Path, formats: Sequence[Format]) -> None:
-    """Raise ValueError where a result would replace what is not of this command."""
+    """Raise ValueError where a result would replace a file that this command did not write."""
     if (output / SETTINGS).exists():
         return
     paths = [format.path(output, name) for name in pictures for format in formats]
     paths += [output / format.joined for format in formats if format.joined]
     for path in paths:
         if os.path.exists(path):
-            raise ValueError(f"{path} is not of this command; write to another folder")
+            raise ValueError(f"{path} was not written by this command; write to another folder")
 
 
 def check_settings(path: Path, settings: dict[str, Any]) -> None:

@@ -16,7 +16,7 @@ from ..camera_raw import ENDINGS as RAW
 from ..images import picture_endings
 from .checks import SETTINGS
 
-FEW = 10  # of what cannot be read, named in an error
+MAX_LISTED = 10  # of what cannot be read, named in an error
 
 
 @dataclass
@@ -195,9 +195,9 @@ def why_unreadable(file: Path) -> str | None:
 def nothing_to_do(found: Found, sources: Sequence[str]) -> OSError:
     """The error that says why there are no pictures."""
     if found.unread:
-        listed = "; ".join(f"{path}: {why}" for path, why in list(found.unread.items())[:FEW])
-        more = f" and {len(found.unread) - FEW} more" if len(found.unread) > FEW else ""
-        return OSError(f"cannot read {listed}{more}")
+        unread = [f"{path}: {why}" for path, why in found.unread.items()]
+        more = f" and {len(unread) - MAX_LISTED} more" if len(unread) > MAX_LISTED else ""
+        return OSError(f"cannot read {'; '.join(unread[:MAX_LISTED])}{more}")
     inside = [f"{len(found.files)} in {found.output} itself"] if found.files else []
     why = ", ".join([*found.left_out, *inside])
     return FileNotFoundError(f"no pictures: {' '.join(sources)}" + (why and f"; only {why}"))

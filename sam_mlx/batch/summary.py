@@ -11,7 +11,7 @@ from .plan import NOTES, Note, Plan, load_note
 from .processes import sum_over_processes, wait_for_all_processes
 from .work import Failure, tell_of_failures
 
-FEW = 10  # pictures whose masks are counted one by one
+MAX_LISTED = 10  # pictures whose masks are counted one by one
 
 
 def finish(plan: Plan, failures: Sequence[Failure], verbose: bool) -> int:
@@ -48,7 +48,8 @@ def tell(plan: Plan, counts: Sequence[int], notes: dict[str, Note], verbose: boo
     masks = {name: note["masks"] for name, note in notes.items()}
     if masks:
         each = f": {', '.join(f'{n} {k}' for n, k in masks.items())}"
-        say(f"{sum(masks.values())} masks in all" + (each if len(masks) <= FEW or verbose else ""))
+        each = each if verbose or len(masks) <= MAX_LISTED else ""
+        say(f"{sum(masks.values())} masks in all{each}")
     tell_of_none(plan, [name for name, count in masks.items() if count == 0])
     gone = names_of_others(plan)
     if gone:
@@ -80,7 +81,7 @@ def names_of_others(plan: Plan) -> list[str]:
     return sorted({note["name"] for note in notes if note} - plan.pictures.keys())
 
 
-def listed(names: Sequence[str], most: int = FEW) -> str:
+def listed(names: Sequence[str], most: int = MAX_LISTED) -> str:
     rest = f" and {len(names) - most} more" if len(names) > most else ""
     return ", ".join(names[:most]) + rest
 

@@ -16,11 +16,11 @@ from .common import add_image_flags, add_model_flags, apply_image_flags, load_mo
 
 HELP = "segment everything in many images"
 DESCRIPTION = (
-    "Segment everything in images, folders of images or globs. Stopped and started again, it "
-    "continues; what it made of pictures that have changed it makes again. Under mlx.launch -n N "
-    "python -m sam_mlx auto ..., N processes share the work; on several machines the output must "
-    "lie on a disk they share. Exit code: 0, or 1 when some pictures could not be read or "
-    "written, 2 when nothing was done."
+    "Segment everything in images, folders of images or globs. After a stop, the same command "
+    "continues; results of pictures that have changed are made again. Under mlx.launch -n N "
+    "python -m sam_mlx auto ..., N processes share the work; on several machines the output "
+    "folder must be on a shared disk. Exit code: 0; 1 when some pictures could not be read or "
+    "written; 2 when nothing was done."
 )
 
 
@@ -38,7 +38,7 @@ def add(parser: argparse.ArgumentParser) -> None:
         help="; ".join(f"{name}: {format.help}" for name, format in FORMATS.items()),
     )
     parser.add_argument("--convert-to-rle", action="store_true", help="the same as --format rle")
-    parser.add_argument("--recursive", action="store_true", help="take subfolders' pictures too")
+    parser.add_argument("--recursive", action="store_true", help="take pictures in subfolders too")
     add_flags(parser, GeneratorOptions)
     add_image_flags(parser)
     add_model_flags(parser)
@@ -47,7 +47,7 @@ def add(parser: argparse.ArgumentParser) -> None:
 def format_name(text: str) -> str:
     if text not in FORMATS:
         raise argparse.ArgumentTypeError(
-            f"{text!r} is none of {', '.join(FORMATS)}; put the input first, or -- before it"
+            f"{text!r} is not one of {', '.join(FORMATS)}; put the input first, or -- before it"
         )
     return text
 

@@ -1,4 +1,4 @@
-"""What several commands share: flags of the model, loading it, times."""
+"""Shared by several commands: flags of the model and of pictures, loading, timing."""
 
 from __future__ import annotations
 
@@ -26,14 +26,14 @@ def add_model_flags(parser: argparse.ArgumentParser) -> None:
 def add_image_flags(parser: argparse.ArgumentParser, value_range: bool = True) -> None:
     parser.add_argument(
         "--max-pixels", type=int, metavar="N",
-        help="read pictures of up to so many pixels; 178956970 unless given",
+        help="read pictures of up to N pixels (default: 178956970)",
     )  # fmt: skip
     if not value_range:
         return
     parser.add_argument(
         "--value-range", nargs=2, type=float, metavar=("LOW", "HIGH"),
-        help="values of samples of more than 8 bits that become black and white, such as 0 10000; "
-        "unless given, 8 to 16 bits as nearly all of them need",
+        help="in pictures of more than 8 bits, the sample values that become black and white, such "
+        "as 0 10000; by default the smallest range of 8 to 16 bits that holds nearly all samples",
     )  # fmt: skip
 
 

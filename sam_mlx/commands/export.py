@@ -21,7 +21,7 @@ DESCRIPTION = (
 
 def add(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("model", help=MODEL)
-    parser.add_argument("output", metavar="out", help="folder to make")
+    parser.add_argument("output", metavar="out", help="folder to create")
     parser.add_argument(
         "--points", nargs="+", type=int, default=[4], metavar="N",
         help="prompt slots of the decoder; several numbers share one file",
@@ -32,7 +32,7 @@ def add(parser: argparse.ArgumentParser) -> None:
     )  # fmt: skip
     parser.add_argument(
         "--for", dest="reader", choices=list(READERS),
-        help="what is to load the files: stops before any work where its MLX is of another version",
+        help="what will load the files; stops before any work if it has another version of MLX",
     )  # fmt: skip
     add_flags(parser, LoadOptions)
 
@@ -41,7 +41,7 @@ def image_size(text: str) -> tuple[int, int]:
     parts = text.lower().split("x")
     if len(parts) != 2 or not all(part.isdecimal() and int(part) > 0 for part in parts):
         raise argparse.ArgumentTypeError(
-            f"{text!r} is no size; expected HEIGHTxWIDTH in pixels, as 480x640"
+            f"{text!r} is not a size; expected HEIGHTxWIDTH in pixels, such as 480x640"
         )
     return int(parts[0]), int(parts[1])
 

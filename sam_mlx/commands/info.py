@@ -23,12 +23,12 @@ def add(parser: argparse.ArgumentParser) -> None:
     add_flags(parser, LoadOptions)
     parser.add_argument(
         "--verify", action="store_true",
-        help="compare the weights' SHA-256 with the one that config.json has",
+        help="compare the weights' SHA-256 with the one in config.json",
     )  # fmt: skip
 
 
 def pictures(config: SamConfig) -> str:
-    """How they are prepared: one of the known ways, or what differs from SAM's."""
+    """How pictures are prepared: one of the known ways, or every setting."""
     for name, values in PREPROCESSING.items():
         if all(getattr(config, field) == value for field, value in values.items()):
             return f"prepared as {name}'s"
@@ -39,12 +39,12 @@ def run(args: argparse.Namespace) -> int:
     options = from_flags(args, LoadOptions)
     path = resolve(args.model, args.revision)
     files = [path] if path.is_file() else weight_files(path)
-    digest = verify(path) if args.verify else None  # before what is damaged is read
+    digest = verify(path) if args.verify else None  # before damaged weights are loaded
     model = Sam.load(path, options)
     config = model.config
     parts = {
         name: sum(w.size for w in weights_of(part).values())
-        for name, part in Sam(config).children().items()  # of the plain model, whatever is stored
+        for name, part in Sam(config).children().items()  # of weights before quantisation
     }
     size = sum(f.stat().st_size for f in files) / 1e6
     say(f"variant      {config.variant}")

@@ -13,10 +13,10 @@ from .common import add_image_flags, add_model_flags, load_model
 
 HELP = "open a page in which a click gives a mask"
 DESCRIPTION = (
-    "Start a server on this machine and open its page: pictures to click in, everything in them, "
-    "and the masks as files. Without a picture it opens on one of the package's. With a --host "
-    "that others can reach, the address that is printed has a token, without which nothing is "
-    "answered; the connection is not encrypted."
+    "Start a server on this machine and open its page: click in pictures, segment everything in "
+    "them, save the masks as files. Without a picture it opens on a sample of coins. With a --host "
+    "that others can reach, the printed address contains a token, and requests without it are "
+    "refused; the connection is not encrypted."
 )
 COINS = Path(__file__).parents[1] / "assets" / "coins.png"
 
@@ -26,7 +26,7 @@ def add(parser: argparse.ArgumentParser) -> None:
         "picture", nargs="*", metavar="PICTURE", help="picture files, or folders of pictures"
     )
     parser.add_argument("--host", default="127.0.0.1", help="address to listen on")
-    parser.add_argument("--port", type=port_number, default=8000, help="0: one that is free")
+    parser.add_argument("--port", type=port_number, default=8000, help="0 chooses a free port")
     parser.add_argument("--no-open", action="store_true", help="do not open a browser")
     add_image_flags(parser, value_range=False)
     add_model_flags(parser)
@@ -34,7 +34,7 @@ def add(parser: argparse.ArgumentParser) -> None:
 
 def port_number(text: str) -> int:
     if not text.isdecimal() or int(text) > 65535:
-        raise argparse.ArgumentTypeError(f"{text!r} is no port; expected 0 to 65535")
+        raise argparse.ArgumentTypeError(f"{text!r} is not a port; expected 0 to 65535")
     return int(text)
 
 
@@ -65,7 +65,7 @@ def run(args: argparse.Namespace) -> int:
 
 
 def find(given: list[str]) -> list[Path]:
-    """The pictures of files and folders, in the order of their names; the coins of nothing."""
+    """The given files, and the pictures of given folders sorted by name; else the coins."""
     found: list[Path] = []
     for name in given:
         path = Path(name).expanduser()

@@ -52,7 +52,9 @@ class MaskImages(Format):
             return
         for entry in path.iterdir():
             if entry.name != "metadata.csv" and not re.fullmatch(r"\d+\.png", entry.name):
-                raise OSError(f"{path} holds {entry.name}, which is not of this command; move it")
+                raise OSError(
+                    f"{path} holds {entry.name}, which this command did not write; move it"
+                )
         shutil.rmtree(path)
 
 
