@@ -163,8 +163,13 @@ def held(path: Path) -> Iterator[bool]:
         file.close()
 
 
+def user_path(path: str | os.PathLike[str]) -> Path:
+    """A path from a user: ``~`` and ``~name`` are home folders, where there are such."""
+    return Path(os.path.expanduser(path))  # Path.expanduser fails for other names
+
+
 def refuse_existing(path: str | Path) -> Path:
-    path = Path(path).expanduser()
+    path = user_path(path)
     if path.exists():
         raise FileExistsError(f"{path} already exists; delete it or choose another name")
     return path
@@ -225,6 +230,7 @@ def save_tagged(
     texts: Mapping[str, str] | None = None,
 ) -> None:
     """Have ``write`` (name, metadata) write a safetensors file that states its kind."""
+    path = user_path(path)
     metadata = {"format": f"sam_mlx.{kind}", **(texts or {})}
     with writing(path):
         write_whole(path, lambda name: write(name, metadata))
@@ -237,7 +243,8 @@ def load_tagged(
 
     Raises FileNotFoundError, "no such ``meaning``", or ValueError that says why it is not one.
     """
-    if not Path(path).exists():
+    path = user_path(path)
+    if not path.exists():
         raise FileNotFoundError(f"no such {meaning}: {path}")
     try:
         with safe_open(path, "np") as file:

@@ -1,19 +1,36 @@
 """Any picture as an (H, W, 3) uint8 array in RGB."""
 
+import base64
+import inspect
 import io
 import os
+import re
+import stat
 import warnings
-from typing import BinaryIO
+from typing import Any, BinaryIO
+from urllib.parse import unquote, unquote_to_bytes, urlsplit
 
+import mlx.core as mx
 import numpy as np
+from numpy.typing import ArrayLike
 from PIL import Image
 
+from .arrays import to_numpy
 from .image_files import as_value_error, from_file, from_pil
 from .image_files import look as look
-from .messages import printable
+from .messages import printable, shown
 from .samples import Range, check_range, to_rgb
 
-Source = str | os.PathLike[str] | bytes | BinaryIO | Image.Image | np.ndarray
+Source = str | os.PathLike[str] | bytes | BinaryIO | Image.Image | ArrayLike | mx.array
+
+MAX_PATH = 150  # characters of a path that errors show whole
+KINDS = [  # of what is not a file
+    (stat.S_ISDIR, "a folder"),
+    (stat.S_ISFIFO, "a pipe"),
+    (stat.S_ISCHR, "a device"),
+    (stat.S_ISBLK, "a device"),
+    (stat.S_ISSOCK, "a socket"),
+]
 
 # What Pillow lists among pictures but only writes, or reads no pixels of.
 NO_PICTURES = {"PDF", "MPEG", "FLI", "BUFR", "GRIB", "HDF5", "WMF"}
@@ -25,10 +42,11 @@ def load_image(
 ) -> np.ndarray:
     """Any picture as an (H, W, 3) uint8 array in RGB.
 
-    Takes a path (``~`` is the home folder), a file's bytes, a binary file object (read from its
-    start), a PIL image, or an array as ``image_format`` ("RGB" or "BGR") says: (H, W), (H, W, 1),
-    (H, W, 2) gray and alpha, (H, W, 3) or (H, W, 4); uint8, uint16 or bool. HEIC needs the package
-    pillow-heif, the extra ``heic``.
+    Takes a path (``~`` is the home folder), a file or data URL, a file's bytes, a binary file
+    object or upload (read from its start), a PIL image, or an array as ``image_format`` ("RGB" or
+    "BGR") says: (H, W), (H, W, 1), (H, W, 2) gray and alpha, (H, W, 3) or (H, W, 4); uint8, uint16
+    or bool. Arrays may be of numpy, MLX, PyTorch, JAX, TensorFlow or CuPy, on any device. HEIC
+    needs the package pillow-heif, the extra ``heic``.
 
     Gray is repeated over the channels, alpha is dropped (colours stay as stored). Of a file with
     several frames or pages the first is read, and a warning says so (not for MPO, whose others
@@ -59,26 +77,85 @@ def load_image(
         raise ValueError(
             "image is None, which cv2.imread returns for a file that is missing or unreadable"
         )
+    if isinstance(image, str):
+        image = of_url(image)
     if isinstance(image, (str, os.PathLike)):
-        return _from_path(os.path.expanduser(image), value_range)
-    if isinstance(image, (bytes, bytearray)):
+        return _from_path(os.path.expanduser(os.fsdecode(image)), value_range)
+    if isinstance(image, (bytes, bytearray)) or (isinstance(image, memoryview) and image.ndim == 1):
         return from_file(io.BytesIO(image), f"the {len(image)} bytes", value_range)
     if isinstance(image, Image.Image):
         with as_value_error("the PIL image"):
             return from_pil(image, value_range)
     if hasattr(image, "read"):
-        return from_file(image, str(getattr(image, "name", "the file object")), value_range)
-    return to_rgb(np.asarray(image), value_range, image_format)
+        return _from_object(image, value_range)
+    return to_rgb(to_numpy(image, "image"), value_range, image_format)
+
+
+def of_url(text: str) -> str | bytes:
+    """The path of a file URL, the bytes of a data URL, and any other text as it is: a path.
+
+    Raises ValueError for data that is damaged, and for URLs of what is elsewhere.
+    """
+    scheme, rest = text.partition(":")[::2]
+    if scheme.lower() == "data":
+        return _data(rest)
+    if scheme.lower() == "file" and rest.startswith("/"):
+        place = urlsplit(text)
+        if place.netloc in ("", "localhost"):
+            return unquote(place.path, errors="surrogateescape")
+    if re.match(r"[A-Za-z][A-Za-z0-9+.-]*://", text):
+        raise ValueError(f"{shown(text)} is a URL; download it, and give its path or its bytes")
+    return text
+
+
+def _data(text: str) -> bytes:
+    """The bytes of a data URL, without its scheme."""
+    kind, comma, data = text.partition(",")
+    found = unquote_to_bytes(data)
+    if not comma:
+        raise ValueError("the data URL has no comma before its data")
+    if not kind.lower().rstrip().endswith(";base64"):
+        return found
+    try:
+        found = b"".join(found.split())
+        return base64.b64decode(found + b"=" * (-len(found) % 4), validate=True)
+    except ValueError as error:
+        raise ValueError(f"the data URL is not base64: {error}") from error
 
 
 def _from_path(path: str, value_range: Range | None) -> np.ndarray:
+    shortened = path if len(path) <= MAX_PATH else f"{path[:60]} ... {path[-60:]}"
+    name = printable(shortened)
     try:
+        check_is_file(path)
         with open(path, "rb") as file:
             return from_file(file, path, value_range)
     except FileNotFoundError:
-        raise FileNotFoundError(f"no such image file: {printable(path)}") from None
+        raise FileNotFoundError(f"no such image file: {name}") from None
     except OSError as error:
-        raise ValueError(f"cannot read {printable(path)} as a picture: {error}") from error
+        raise ValueError(f"cannot read {name} as a picture: {error.strerror or error}") from error
+
+
+def check_is_file(path: str) -> None:
+    """Raise OSError where a path leads to what is no file: to open a pipe is to wait for it."""
+    try:
+        mode = os.stat(path).st_mode
+    except ValueError as error:  # a null character
+        raise OSError(str(error)) from error
+    if not stat.S_ISREG(mode):
+        kind = next((kind for test, kind in KINDS if test(mode)), "something else")
+        raise OSError(f"it is {kind}, not a file")
+
+
+def _from_object(file: Any, value_range: Range | None) -> np.ndarray:
+    """A picture of what has ``read``: an open file, or what a web framework makes of an upload."""
+    name = getattr(file, "name", None)
+    name = name if isinstance(name, str) else "the file object"
+    if inspect.iscoroutinefunction(file.read):
+        file = getattr(file, "file", None)  # of Starlette's and FastAPI's uploads
+        if file is None:
+            raise ValueError(f"{printable(name)} is read with await: give the bytes, await read()")
+    return from_file(file, name, value_range)
 
 
 def picture_endings() -> set[str]:

@@ -17,7 +17,7 @@ from .checkpoints.locate import resolve
 from .checkpoints.options import LoadOptions
 from .checkpoints.save import precision, write_card, write_checkpoint
 from .config import SamConfig
-from .files import whole_folder
+from .files import user_path, whole_folder
 from .machine.streams import enter, is_slow
 from .modeling import image_encoder, mask_decoder, tiny_vit  # noqa: F401  they register themselves
 from .modeling.prompt_encoder import (
@@ -243,7 +243,7 @@ class Sam(nn.Module):
         origin = Origin(base_model, license)
         with whole_folder(folder) as temporary:
             write_checkpoint(temporary, self, self.config)
-            write_card(temporary, Path(folder).expanduser().name, self, self.config, origin)
+            write_card(temporary, user_path(folder).name, self, self.config, origin)
 
 
 def check_labels(labels: mx.array) -> None:

@@ -54,7 +54,8 @@ def check_array(array: np.ndarray) -> np.ndarray:
         raise ValueError(
             f"image has shape {shape}; expected (height, width) or (height, width, "
             "channels) with 1 to 4 channels, channels last: image[..., [0, 1, 2]] takes three of "
-            "more, np.moveaxis(image, 0, -1) puts the first axis last"
+            "more, np.moveaxis(image, 0, -1) puts the first axis last, and so does "
+            "image.permute(1, 2, 0) of a tensor"
         )
     if 0 in array.shape:
         raise ValueError(f"image has shape {array.shape}: it holds no pixels")

@@ -210,6 +210,16 @@ def test_other_errors_of_a_picture_end_the_run(many, tmp_path, monkeypatch):
     assert code == 2 and "a slip" in error
 
 
+def test_a_name_of_no_user_is_a_name(many, tmp_path, monkeypatch):
+    """It was an error about a home folder."""
+    monkeypatch.chdir(tmp_path)
+    paint(tmp_path / "~no_user" / "a.png", 1)
+    assert many("~no_user", out="~none")[0] == 0
+    assert (tmp_path / "~none" / "annotations.json").exists()
+    code, _, error = many("~nothing")
+    assert code == 2 and "no such picture, folder or glob: ~nothing" in error
+
+
 def test_raw_files_of_cameras_are_counted_and_named(many, tmp_path):
     paint(tmp_path / "in" / "IMG_1.png", 1)
     for name in ("IMG_1.dng", "IMG_2.NEF", "IMG_3.nef", "notes.txt"):

@@ -146,3 +146,16 @@ def test_the_given_range_belongs_to_an_embedding(predictor, tmp_path, photograph
     assert predictor.get_image_embedding() == embeddings[1]
     with pytest.raises(ValueError, match="value_range is 3; expected two numbers"):
         predictor.embed(photograph, value_range=3)
+
+
+def test_the_home_folder(predictor, tmp_path, monkeypatch):
+    """``~`` was taken by the letter."""
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.chdir(tmp_path)
+    embedding = predictor.get_image_embedding()
+    for name in ("~/a", "~no_user"):
+        embedding.save(name)
+        assert ImageEmbedding.load(name) == embedding
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["a", "~no_user"]
+    with pytest.raises(FileNotFoundError, match=f"no such image embedding: {tmp_path}/none"):
+        ImageEmbedding.load("~/none")

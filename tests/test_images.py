@@ -1,12 +1,18 @@
 """Pictures of all kinds as arrays."""
 
+import base64
 import contextlib
 import io
+import os
+import socket
 import struct
 import sys
+import tempfile
 import warnings
+import zipfile
 from pathlib import Path
 from types import SimpleNamespace
+from urllib.parse import quote
 
 import numpy as np
 import pytest
@@ -506,6 +512,94 @@ def test_bytes_and_files(tmp_path, photograph):
         load_image(b"")
 
 
+def test_urls(tmp_path, photograph):
+    path = tmp_path / "a picture %23#?.png"
+    Image.fromarray(photograph[:20, :30]).save(path)
+    expected = photograph[:20, :30]
+    text = base64.b64encode(path.read_bytes()).decode()
+    for url in (
+        path.as_uri(),
+        path.as_uri().replace("file://", "file://localhost"),
+        path.as_uri().replace("file://", "FILE:"),
+        f"data:image/png;base64,{text}",
+        f"DATA:;charset=x;BASE64,{text[:50]}\n{text[50:].rstrip('=')}",
+        f"data:,{quote(path.read_bytes())}",
+    ):
+        np.testing.assert_array_equal(load_image(url), expected)
+    with pytest.raises(FileNotFoundError, match="no such image file: /none.png"):
+        load_image("file:///none.png")
+    (tmp_path / "file:x").write_bytes(path.read_bytes())
+    assert load_image(f"{tmp_path}/file:x").shape == (20, 30, 3)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("https://example.org/" + "x" * 9999, "is a URL; download it"),
+        ("s3://bucket/key.png", "is a URL; download it"),
+        ("file://host/x.png", "is a URL; download it"),
+        ("data:image/png;base64", "no comma"),
+        ("data:image/png;base64,a" + "*" * 9999, "not base64"),
+        ("data:image/png;base64,AAAA" + "A" * 9996, "cannot read the 7500 bytes"),
+        ("iVBORw0KGgo" + "A" * 9999, "File name too long"),
+        ("iVBORw0KGgo/" + "A" * 200, "no such image file: iVBOR"),
+        ("a\0b", "null"),
+    ],
+)
+def test_what_is_no_path_is_said_in_a_line(text, message):
+    with pytest.raises((ValueError, FileNotFoundError), match=message) as error:
+        load_image(text)
+    assert len(str(error.value)) < 200 and str(error.value).isprintable()
+
+
+class Upload:
+    """As FastAPI gives it."""
+
+    name = "upload.png"
+
+    def __init__(self, data):
+        self.file = io.BytesIO(data)
+
+    async def read(self):
+        return self.file.read()
+
+
+def test_uploads_and_buffers(tmp_path, photograph):
+    picture = photograph[:20, :30]
+    data = encoded(Image.fromarray(picture), "PNG")
+    with (
+        tempfile.SpooledTemporaryFile() as spooled,
+        zipfile.ZipFile(tmp_path / "z", "w") as archive,
+    ):
+        spooled.write(data)
+        archive.writestr("a.png", data)
+        with archive.open("a.png") as member:
+            for source in (memoryview(data), Upload(data), spooled, member, memoryview(picture)):
+                np.testing.assert_array_equal(load_image(source), picture)
+    upload = Upload(data)
+    upload.file = None
+    with pytest.raises(ValueError, match=r"upload.png is read with await: give .*await read\(\)"):
+        load_image(upload)
+    with open(tmp_path / "z", "rb", buffering=0) as file, pytest.raises(ValueError, match="cannot"):
+        load_image(file)
+
+
+def test_pipes_and_devices_are_refused_at_once(tmp_path):
+    """To open a pipe is to wait for who writes to it."""
+    os.mkfifo(tmp_path / "pipe.png")
+    with socket.socket(socket.AF_UNIX) as server:
+        server.bind(str(tmp_path / "s"))
+    kinds = [
+        (tmp_path / "pipe.png", "a pipe"),
+        ("/dev/zero", "a device"),
+        (tmp_path, "a folder"),
+        (tmp_path / "s", "a socket"),
+    ]
+    for path, kind in kinds:
+        with pytest.raises(ValueError, match=f"cannot read {path} as a picture: it is {kind}, not"):
+            load_image(path)
+
+
 def test_none_says_what_happened():
     with pytest.raises(ValueError, match="image is None, which cv2.imread returns for a file"):
         load_image(None)
@@ -519,6 +613,9 @@ def test_the_home_folder(tmp_path, monkeypatch):
         assert load_image(path).shape == (4, 5, 3)
     with pytest.raises(FileNotFoundError, match="none.png"):
         load_image("~/none.png")
+    monkeypatch.chdir(tmp_path)
+    Image.new("RGB", (5, 4)).save("~no_user.png")  # not a user's
+    assert load_image("~no_user.png").shape == (4, 5, 3)
 
 
 def test_heic_without_its_package_names_it(monkeypatch):

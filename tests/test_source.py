@@ -19,7 +19,7 @@ PROJECT = (ROOT / "pyproject.toml").read_text()
 
 # A module imports only from its own layer and from those above it.
 LAYERS = [
-    {"machine", "messages", "options", "terminal"},
+    {"arrays", "machine", "messages", "options", "terminal"},
     {"config", "files", "registry"},
     {"modeling"},
     {"checkpoints"},

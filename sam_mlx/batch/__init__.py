@@ -16,7 +16,7 @@ from typing import Any
 import mlx.core as mx
 
 from ..automatic.generator import SamAutomaticMaskGenerator
-from ..files import PARTIAL
+from ..files import PARTIAL, user_path
 from ..formats import Format
 from .checks import SETTINGS, check_formats, check_names, check_settings, check_strangers
 from .plan import Plan, see_what_is_done
@@ -44,7 +44,7 @@ def run(
     picture. Returns 0, or 1 when some pictures have no results or something could not be read.
     Raises ValueError or OSError before any work, OSError for a full disk.
     """
-    output = Path(output).expanduser()
+    output = user_path(output)
     check_formats(formats)
     found = find([sources] if isinstance(sources, str) else sources, output, recursive)
     pictures = named(found.files)

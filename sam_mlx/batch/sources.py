@@ -13,6 +13,7 @@ from os.path import commonpath
 from pathlib import Path
 
 from ..camera_raw import ENDINGS as RAW
+from ..files import user_path
 from ..images import picture_endings
 from .checks import SETTINGS
 
@@ -151,7 +152,7 @@ def find(sources: Sequence[str], output: Path, recursive: bool) -> Found:
     """
     found = Found(output, recursive)
     for source in sources:
-        path = Path(source).expanduser()
+        path = user_path(source)
         if os.path.isdir(path):
             found.add_folder(path)
         elif os.path.lexists(path) and len(sources) == 1:
@@ -174,7 +175,7 @@ def find(sources: Sequence[str], output: Path, recursive: bool) -> Found:
 def nothing_there(source: str) -> OSError:
     """The error that says why a path leads nowhere."""
     try:
-        os.stat(Path(source).expanduser())
+        os.stat(user_path(source))
     except PermissionError as error:
         return PermissionError(f"cannot read {source}: {error.strerror}")
     except OSError:

@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+from ..files import user_path
 from .files.pytorch import SUFFIXES
 
 ASSETS = Path(__file__).parents[1] / "assets"
@@ -18,7 +19,7 @@ def resolve(path_or_repo: str | Path, revision: str | None = None) -> Path:
     name = str(path_or_repo)
     if name == "nano":
         return ASSETS / "nano"
-    path = Path(name).expanduser()
+    path = user_path(name)
     if path.is_file() or path.is_dir():
         return path
     if path.exists():

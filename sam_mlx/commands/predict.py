@@ -13,7 +13,7 @@ import mlx.core as mx
 import numpy as np
 
 from ..batch.checks import check_formats
-from ..files import write_whole
+from ..files import user_path, write_whole
 from ..formats import FORMATS, Format, Result
 from ..formats.masks import save_mask
 from ..images import load_image
@@ -103,10 +103,10 @@ def run(args: argparse.Namespace) -> int:
 
 def check_output(args: argparse.Namespace) -> Path:
     """The folder to write to; raises where that would lose the picture."""
-    output = Path(args.output).expanduser()
+    output = user_path(args.output)
     if output.exists() and not output.is_dir():
         raise NotADirectoryError(f"{output} is a file; -o takes a folder")
-    image = Path(args.image).expanduser().resolve()
+    image = user_path(args.image).resolve()
     formats = [FORMATS[name] for name in args.format]
     check_formats(formats)
     written = {output / name for name in WRITTEN}
@@ -166,7 +166,7 @@ def read_prompt(args: argparse.Namespace) -> dict[str, Any]:
 
 def read_logits(path: str) -> np.ndarray:
     try:
-        logits: np.ndarray = np.load(path, allow_pickle=False)
+        logits: np.ndarray = np.load(user_path(path), allow_pickle=False)
         return logits
     except FileNotFoundError:
         raise FileNotFoundError(f"no such mask input: {path}") from None

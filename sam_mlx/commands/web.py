@@ -6,6 +6,7 @@ import argparse
 from pathlib import Path
 
 from ..checkpoints.options import LoadOptions
+from ..files import user_path
 from ..images import allow_pixels, picture_endings
 from ..options import from_flags
 from ..terminal import say
@@ -68,7 +69,7 @@ def find(given: list[str]) -> list[Path]:
     """The given files, and the pictures of given folders sorted by name; else the coins."""
     found: list[Path] = []
     for name in given:
-        path = Path(name).expanduser()
+        path = user_path(name)
         if path.is_dir():
             inside = sorted(p for p in path.iterdir() if p.suffix.lower() in picture_endings())
             if not inside:
