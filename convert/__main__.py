@@ -207,7 +207,7 @@ def read(checkpoint: Path) -> dict[str, mx.array]:
 
 
 def load_pickle(checkpoint: Path) -> Any:
-    """What PyTorch loads from a checkpoint that is a single file; None if it refuses."""
+    """The values that PyTorch loads from a single-file checkpoint; None if it refuses."""
     paths = files.weight_files(checkpoint) if checkpoint.is_dir() else [checkpoint]
     if len(paths) > 1 or paths[0].suffix == ".safetensors":
         return None

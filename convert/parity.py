@@ -156,7 +156,7 @@ def meta_stages(
     image: np.ndarray,
     adapter: str | None = None,
 ) -> Stages:
-    """What Meta's code computes with a state dict under Meta's names and a folder's adapter."""
+    """Run Meta's code with a state dict under Meta's names and a folder's adapter."""
     model = adapted(build_meta(config, state), adapter)
     tap = Taps()
     ORIGINALS[config.encoder.type].tap_original(model.image_encoder, config, tap)
@@ -180,7 +180,7 @@ def meta_stages(
 def hugging_face_stages(
     config: SamConfig, folder: str, image: np.ndarray, adapter: str | None = None
 ) -> Stages:
-    """What transformers' ``SamModel`` computes with its checkpoint and a folder's adapter."""
+    """Run transformers' ``SamModel`` with its checkpoint and a folder's adapter."""
     model = import_transformers().SamModel.from_pretrained(folder, attn_implementation="eager")
     model = adapted(model.eval(), adapter)
     # transformers normalises with 1e-6 everywhere; the original's transformer has 1e-5.

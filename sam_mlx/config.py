@@ -116,7 +116,7 @@ def check(config: SamConfig) -> SamConfig:
 
 
 def _problem(f: dataclasses.Field[Any], value: Any) -> str | None:
-    """What is wrong with the value of a field, if anything."""
+    """The problem with the value of a field, if any."""
     found = short(value)
     if f.name in ("pixel_mean", "pixel_std"):
         fits = isinstance(value, tuple) and len(value) == 3

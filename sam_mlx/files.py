@@ -239,7 +239,7 @@ def save_tagged(
 def load_tagged(
     path: str | Path, kind: str, meaning: str, read: Callable[[str], Tensors]
 ) -> tuple[Tensors, dict[str, str]]:
-    """What ``read`` returns for a file that ``save_tagged`` wrote as ``kind``, and its metadata.
+    """Read a file that ``save_tagged`` wrote as ``kind``: what ``read`` returns, and its metadata.
 
     Raises FileNotFoundError, "no such ``meaning``", or ValueError that says why it is not one.
     """

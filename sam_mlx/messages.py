@@ -7,7 +7,7 @@ from contextlib import contextmanager
 
 MAX_NAME = 100
 MAX_LINE = 4000
-# What MLX says where it has no memory: its allocators, Metal and CUDA.
+# MLX's errors when it runs out of memory: from its allocators, Metal and CUDA.
 NO_MEMORY = re.compile(
     r"\[(metal::)?malloc\w*\]|unable to allocate|out ?of ?memory|insufficient memory", re.IGNORECASE
 )
@@ -28,7 +28,7 @@ def short(found: object) -> str:
 
 
 def printable(text: str) -> str:
-    """A text with line ends, and characters that steer a terminal, escaped."""
+    """Escape line ends, and characters that control a terminal."""
     if text.isprintable():
         return text
     return "".join(c if c.isprintable() else repr(c)[1:-1] for c in text)
@@ -43,7 +43,7 @@ def one_line(error: BaseException | str) -> str:
 
 
 def lacks_memory(error: BaseException) -> bool:
-    """Whether memory was asked for that is not there, by Python, numpy, Pillow or MLX."""
+    """True if Python, numpy, Pillow or MLX ran out of memory."""
     if isinstance(error, MemoryError):
         return True
     return isinstance(error, RuntimeError) and NO_MEMORY.search(str(error)) is not None

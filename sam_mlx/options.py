@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Rule:
-    """What a value must be, in words and as a test."""
+    """A condition on values, in words and as a test."""
 
     words: str
     fits: Callable[[Any], bool]

@@ -46,7 +46,7 @@ WRONG = [
 
 
 @pytest.mark.parametrize(("change", "message"), WRONG)
-def test_what_is_wrong_is_named(change, message, tmp_path):
+def test_wrong_values_are_named(change, message, tmp_path):
     with pytest.raises(ValueError, match="^the file: ") as error:
         parse_config({**NANO, **change}, "the file")
     assert message in str(error.value) and "\n" not in str(error.value)

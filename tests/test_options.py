@@ -1,4 +1,4 @@
-"""What is derived from declared options: checks, flags, settings, signatures."""
+"""Everything derived from declared options: checks, flags, settings, signatures."""
 
 import argparse
 import copy
@@ -188,7 +188,7 @@ def test_every_argument_of_the_generator_is_its_option():
     assert given.keys() | {"point_grids"} == {f.name for f in fields(GeneratorOptions)}
 
 
-def test_assigned_points_are_put_to_the_model():
+def test_assigned_points_reach_the_model():
     """Assigning points_per_side to a generator used to change nothing."""
     generator = SamAutomaticMaskGenerator.from_pretrained("nano", points_per_side=2)
     generator.points_per_side = 3

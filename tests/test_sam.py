@@ -53,8 +53,8 @@ def test_copies_compute_the_same(kind, clone):
 
 @pytest.mark.parametrize("dtype", ["float16", "bfloat16", "float32"])
 def test_half_precision_on_a_cpu_warns(dtype):
-    with warnings.catch_warnings(record=True) as told:
+    with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         Sam.from_pretrained("nano", dtype=dtype)
     expected = dtype != "float32" and mx.default_device() == mx.cpu
-    assert ["on a CPU" in str(w.message) for w in told] == [True] * expected
+    assert ["on a CPU" in str(w.message) for w in caught] == [True] * expected

@@ -14,7 +14,7 @@ NAME = r"[\w-][\w.-]*"  # of an owner or a repository; plain text in YAML and Ma
 
 @dataclass(frozen=True)
 class Origin:
-    """Where weights come from, for the card. Raises ValueError for malformed names."""
+    """The source of weights, for the card. Raises ValueError for malformed names."""
 
     base_model: str | None = None  # the hub repository that they were made from
     license: str | None = None  # its identifier on the hub; None gives "unknown"

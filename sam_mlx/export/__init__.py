@@ -131,8 +131,8 @@ def prepare(model: Sam | str | Path, options: LoadOptions) -> Sam:
 
 @at_work
 def lay_out(model: Sam) -> None:
-    """MLX 0.32.4 writes a constant's memory as it lies, which is the wrong order for a transposed
-    view, and an unevaluated constant as the graph that computes it.
+    """Make a model's arrays contiguous and evaluated. MLX 0.32.4 exports transposed views in the
+    wrong order, and unevaluated arrays as the graphs that compute them.
     """
     for module in model.modules():
         for name, value in module.items():

@@ -68,7 +68,7 @@ def masks(model: Sam) -> dict[str, Any]:
         "threshold": model.mask_threshold,
         "order": "index 0: the single mask, for prompts of several points or a box; "
         f"1 to {model.config.multimask_outputs}: alternatives for an ambiguous prompt such as one "
-        "click, of which the one with the highest score is usually wanted",
+        "click; usually the one with the highest score is wanted",
         "frame": "masks and areas from the decoder are in pixels of the resized image, those "
         "from masks_HEIGHTxWIDTH.mlxfn in pixels of the original image",
         "no_slot_filled": "the same as predict() without points and box",

@@ -1,7 +1,7 @@
-"""Functions of exported files, run here from whatever thread.
+"""Run the functions in exported files, from any thread.
 
-MLX computes them on the first stream of the process. Where the package made it, any thread may use
-it; where a program used MLX before, it belongs to one thread, mostly the main one.
+MLX computes them on the process's first stream. If the package made it, any thread may use it; if
+the program used MLX before, it belongs to one thread, usually the main one.
 """
 
 from __future__ import annotations
@@ -32,9 +32,9 @@ write(outputs, evaluated(import_function(path), *read(inputs)))
 
 
 def load(path: Path) -> Run:
-    """The function of a file, called with arrays, which gives arrays that are evaluated.
+    """The function in a file, from arrays to evaluated arrays.
 
-    Raises RuntimeError or ValueError where it cannot be read or run.
+    Raises RuntimeError or ValueError if it cannot be read or run.
     """
     function = at_work(import_function)(path)
 
@@ -55,7 +55,7 @@ def import_function(path: Path) -> Callable[..., Outputs]:
 
 @contextmanager
 def suppress_no_stream() -> Iterator[None]:
-    """Where the first stream belongs to another thread."""
+    """Ignore MLX's error that the first stream belongs to another thread."""
     try:
         yield
     except RuntimeError as error:
@@ -70,7 +70,7 @@ def evaluated(function: Callable[..., Outputs], *inputs: mx.array) -> Outputs:
 
 
 def in_another_process(path: Path, *inputs: mx.array) -> Outputs:
-    """For a thread that neither owns the first stream nor shares it."""
+    """Run a file's function for a thread that neither owns nor shares the first stream."""
     with TemporaryDirectory() as folder:
         names = [str(Path(folder, f"{name}.safetensors")) for name in ("inputs", "outputs")]
         write(names[0], list(inputs))

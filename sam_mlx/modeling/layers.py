@@ -66,7 +66,7 @@ class QuantizedLinear(nn.QuantizedLinear):
         return mx.addmm(self.bias, x, self.whole_weight().T)
 
     def whole_weight(self) -> mx.array:
-        """(out, in)"""
+        """The dequantised weight, (out, in)."""
         return mx.dequantize(self.weight, self.scales, self.biases, self.group_size, self.bits)
 
 

@@ -1,4 +1,4 @@
-"""Which files in a folder hold its model; ``convert`` and ``from_pretrained`` read the same."""
+"""The files that hold a folder's model: ``convert`` and ``from_pretrained`` read the same ones."""
 
 import json
 import os

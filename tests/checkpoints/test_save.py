@@ -1,4 +1,4 @@
-"""What a saved folder holds besides the weights: their digest, and a model card."""
+"""A saved folder's contents besides the weights: their digest, and a model card."""
 
 import hashlib
 import json

@@ -93,9 +93,9 @@ def test_trainers_own_parts_are_reported_and_ignored(small, tmp_path):
     decoder = {f"decoder.{i}.weight": torch.ones(2) for i in range(12)}
     content = {"model_state": state | {"sam.head.weight": torch.ones(1)}, "decoder_state": decoder}
     torch.save(content | training_state(reference), tmp_path / "sam.pth")
-    with pytest.warns(UserWarning, match="outside SAM are ignored") as told:
+    with pytest.warns(UserWarning, match="outside SAM are ignored") as caught:
         equal(Sam.from_pretrained(tmp_path / "sam.pth"), model)
-    (text,) = [str(warning.message) for warning in told]
+    (text,) = [str(warning.message) for warning in caught]
     assert text.endswith(r"ignored: decoder_state (12), model_state.sam.head (1)")
 
 

@@ -297,23 +297,23 @@ def test_command_with_bad_input(tmp_path, monkeypatch, capsys, arguments):
 
 def test_every_step_is_shown(model, tmp_path, monkeypatch):
     """float16 of ViT-B took eleven silent minutes on a CPU; writing takes a second of them."""
-    told, totals = [], []
+    shown, totals = [], []
 
     class Bar:
         def __init__(self, total, **_):
             totals.append(total)
 
         def set_description(self, text):
-            told.append(text)
+            shown.append(text)
 
         def update(self, count):
-            assert count == (len(told) > 0)
+            assert count == (len(shown) > 0)
 
         def close(self):
-            told.append("closed")
+            shown.append("closed")
 
     monkeypatch.setattr("sam_mlx.export.steps.tqdm", Bar)
     export(model, tmp_path / "out", points=[1, 2], sizes=[SIZE])
-    assert told.pop() == "closed"
-    assert len(told) == totals[0] and told[:2] == ["load the model", "write encoder.mlxfn"]
-    assert told[-2:] == ["check: decoder with 2 slots", "check: masks_45x70"]
+    assert shown.pop() == "closed"
+    assert len(shown) == totals[0] and shown[:2] == ["load the model", "write encoder.mlxfn"]
+    assert shown[-2:] == ["check: decoder with 2 slots", "check: masks_45x70"]

@@ -59,7 +59,7 @@ def test_attention_in_pieces_is_attention(bytes, plain):
 
 
 @pytest.mark.skipif(not streams.on_cpu(), reason="a GPU keeps what its queue refers to")
-def test_memory_of_attention_is_that_of_a_piece(plain):
+def test_attention_takes_the_memory_of_one_piece(plain):
     """In the form for GPUs, MLX must not compute the offsets of all pieces before the first."""
     plain()
     heads, side = 4, 32  # 17 MB of scores, in pieces of 64 rows
@@ -98,7 +98,7 @@ def test_tokenwise():
 
 
 @pytest.mark.parametrize("op", [ops.gelu, ops.softmax])
-def test_plain_forms_are_mlx_own(op, plain):
+def test_plain_forms_equal_mlxs_own(op, plain):
     x = mx.random.normal((3, 50), key=mx.random.key(0))
     plain(False)
     here = op(x)

@@ -88,7 +88,7 @@ def test_structure_of_variant(name, forms, photograph, plain):
     assert all(row.passed for row in rows), "\n" + parity.table(rows)
 
 
-def test_parity_report_sees_a_wrong_model(photograph):
+def test_parity_report_detects_a_wrong_model(photograph):
     reference = models.original(models.SMALL)
     original = parity.meta_stages(models.SMALL, reference.state_dict(), photograph)
     with torch.no_grad():

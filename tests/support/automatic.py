@@ -74,7 +74,7 @@ def spread(model: Sam, iou: np.ndarray, logits: np.ndarray) -> None:
 
 
 def calibrated_pair(config: SamConfig, seed: int = 1) -> tuple[torch.nn.Module, Sam]:
-    """The original and ours on equal weights, those of ``calibrated_sam``."""
+    """The original and ours on the weights of ``calibrated_sam``."""
     ours = calibrated_sam(config, seed)
     return original_of(ours), ours
 

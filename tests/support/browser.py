@@ -25,7 +25,7 @@ def find_chromium() -> str | None:
 
 
 class Tab:
-    """What a user does in the page, and what they see."""
+    """A user's actions in the page, and the page's state."""
 
     def __init__(self, page, server):
         self.page = page
@@ -48,7 +48,7 @@ class Tab:
     # What a user does.
 
     def at(self, x: float, y: float) -> tuple[float, float]:
-        """Where the centre of a picture's pixel is in the page, while the picture is fitted."""
+        """The position in the page of a picture pixel's centre, while the picture is fitted."""
         box = self.page.locator("#stage").bounding_box()
         height, width = self.picture.size
         scale = min((box["width"] - 2 * MARGIN) / width, (box["height"] - 2 * MARGIN) / height)

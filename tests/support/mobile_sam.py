@@ -6,7 +6,7 @@ from sam_mlx.registry import VARIANTS
 
 
 def mobile_sam_state(sam: torch.nn.Module) -> dict[str, torch.Tensor]:
-    """What MobileSAM's own code would save: its names and its unused classifier."""
+    """The state that MobileSAM's own code would save: its names and its unused classifier."""
     state = {}
     for name, tensor in sam.state_dict().items():
         name = name.replace(".backbone.", ".").replace(".conv.weight", ".c.weight")

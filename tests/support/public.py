@@ -27,7 +27,7 @@ Calls = dict[str, Callable[[], Any]]
 
 
 class World:
-    """What there is before a call: a model, a picture, what was computed of it."""
+    """The state before a call: a model, a picture, and results computed from it."""
 
     def __init__(self, folder: Path):
         self.folder = folder
@@ -58,7 +58,7 @@ class World:
 
 
 def lazy(values: Any) -> mx.array:
-    """An array that is not evaluated, built in the calling thread."""
+    """An unevaluated array, built in the calling thread."""
     return mx.array(values) * 1
 
 
@@ -118,12 +118,12 @@ def calls(w: World) -> Calls:
     }
 
 
-WITHOUT_MLX = {"MaskPredictions.load"}  # arrays of numpy alone
+WITHOUT_MLX = {"MaskPredictions.load"}  # only numpy arrays
 COMPAT_WITHOUT_MLX = {"compat.amg.mask_to_rle_pytorch", "compat.amg.batched_mask_to_box"}
 
 
 def compat_calls(w: World) -> Calls:
-    """Those of ``sam_mlx.compat``, which takes and gives PyTorch's tensors."""
+    """The calls of ``sam_mlx.compat``, which takes and returns PyTorch's tensors."""
     import torch
 
     from sam_mlx.compat import automatic_mask_generator, build_sam

@@ -1,4 +1,4 @@
-"""What a page does, for tests of its server. Without the extra ``web`` they are skipped."""
+"""A page's requests, for tests of its server, which are skipped without the extra ``web``."""
 
 import io
 import time

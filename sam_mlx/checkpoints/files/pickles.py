@@ -34,7 +34,7 @@ TO_THE_MARK = {"TUPLE": tuple, "LIST": list, "FROZENSET": list}
 
 @dataclass(eq=False)
 class Inert:
-    """What a pickle names or would call: its name, arguments, and the state it would get."""
+    """An object that a pickle names or would make: name, arguments, and the state it would get."""
 
     name: str
     arguments: Any = None

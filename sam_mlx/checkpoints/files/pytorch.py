@@ -52,7 +52,7 @@ class Storage:
 
 @dataclass(eq=False)
 class Tensor:
-    """Where values lie, according to the pickle. All numbers count elements."""
+    """The place of a tensor's values, according to the pickle. All numbers count elements."""
 
     storage: Storage
     dtype: str
@@ -205,7 +205,7 @@ def check_places(records: list[zipfile.ZipInfo]) -> None:
 
 
 def other_format(file: BinaryIO) -> str:
-    """What a file that is not a zip is instead."""
+    """Describe a file that is not a zip."""
     file.seek(0)
     head = file.read(512)
     if head.startswith(LEGACY):
