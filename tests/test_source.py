@@ -86,13 +86,98 @@ def test_equations_know_of_no_device():
             assert not re.search(r"x86|stream|_BYTES|default_device", path.read_text()), path
 
 
+# What asks for the device or the platform: it decides in the first, and tells users in the rest.
+ASKS_FOR_THE_DEVICE = {
+    "machine/budget.py", "machine/linux.py", "machine/streams.py", "modeling/ops.py",
+    "export/check.py", "export/manifest.py", "web/model.py",
+}  # fmt: skip
+
+
 def test_what_depends_on_the_device_is_decided_in_few_files():
+    question = r"\bon_cpu\(|\bdefault_device\(|platform\.(machine|system)|sys\.platform|os\.uname"
     asks = {
         path.relative_to(ROOT / "sam_mlx").as_posix()
         for path in (ROOT / "sam_mlx").rglob("*.py")
-        if re.search(r"\bon_cpu\(", path.read_text())
+        if re.search(question + r"|\bis_available\(", path.read_text())
     }
-    assert asks == {"machine/streams.py", "modeling/ops.py"}
+    assert asks == ASKS_FOR_THE_DEVICE
+
+
+SUFFIXES = {".py", ".js", ".css", ".html", ".md", ".swift", ".cpp"}
+
+
+def written(*folders: str) -> dict[Path, str]:
+    """The text of every file of the project below these folders, and of the package."""
+    found = (path for folder in ("sam_mlx", *folders) for path in (ROOT / folder).rglob("*"))
+    return {path: path.read_text() for path in found if path.suffix in SUFFIXES}
+
+
+def test_files_are_short():
+    lengths = [(text.count("\n"), str(path)) for path, text in written().items()]
+    assert max(lengths)[0] <= 350, max(lengths)
+
+
+def test_bounds_are_called_max_and_min():
+    constant = re.compile(r"^(?:export )?(?:const )?\w*(?:MOST|LEAST|FEW)\w*(?: *:.*)? *=", re.M)
+    texts = written("convert", "examples", "tests")
+    assert {path: found for path, text in texts.items() if (found := constant.findall(text))} == {}
+
+
+def test_the_package_links_to_nothing_outside():
+    assert [path for path in (ROOT / "sam_mlx").rglob("*") if path.is_symlink()] == []
+
+
+# Files of others that are named: the originals', and a reader's own.
+FOREIGN = re.compile(
+    r"(segment_anything|mobile_sam|micro_sam)/|MedSAM_Inference\.py|scripts/amg\.py|(client|tool)\.py"
+)
+
+
+def test_files_that_are_named_exist():
+    """In documents, and in the package's docstrings and comments."""
+    documents = [*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")]
+    texts = written("examples") | {path: path.read_text() for path in documents}
+    there = [
+        f"/{path.relative_to(ROOT).as_posix()}"
+        for folder in ("sam_mlx", "convert", "tests", "examples", "docs", ".")
+        for path in (ROOT / folder).glob("*.*" if folder == "." else "**/*.*")
+    ]
+    missing = [
+        (path.relative_to(ROOT).as_posix(), name)
+        for path, text in texts.items()
+        for name in re.findall(r"(?<!\w)\w[\w/]*\.(?:py|js|css|swift)\b", text.replace("\\", ""))
+        if not FOREIGN.match(name) and not any(file.endswith(f"/{name}") for file in there)
+    ]
+    assert missing == []
+
+
+def test_links_lead_somewhere():
+    broken = [
+        (path.relative_to(ROOT).as_posix(), link)
+        for folder in (".", "docs", "examples")
+        for path in (ROOT / folder).rglob("*.md" if folder != "." else "[A-Z]*.md")
+        for link in re.findall(r"\]\((?!https?:|#)([^)#\s]+)", path.read_text())
+        if not (path.parent / link).exists()
+    ]
+    assert broken == []
+
+
+def test_contributing_points_at_what_is_there():
+    """Names said to be in a file: `NAME` in [file.py](path/file.py)."""
+    text = (ROOT / "CONTRIBUTING.md").read_text()
+    said = re.findall(r"((?:`[\w.]+`(?:, | and )?)+) (?:in|of) \[[^\]]+\]\(([^)]+)\)", text)
+    pairs = [
+        (name, path) for names, path in said for name in re.findall(r"`(?:\w+\.)?(\w+)`", names)
+    ]
+    assert len(pairs) > 20
+    assert [
+        (name, path) for name, path in pairs if not re.search(rf"\b{name}\b", code_of(ROOT / path))
+    ] == []
+
+
+def code_of(path: Path) -> str:
+    files = path.rglob("*.py") if path.is_dir() else [path]
+    return "\n".join(file.read_text() for file in files)
 
 
 def test_lengths_of_functions():
