@@ -1,5 +1,9 @@
 """Find what a model's name stands for: a folder of the package, a path, or a hub repository."""
 
+import io
+import os
+import re
+from contextlib import redirect_stdout
 from pathlib import Path
 
 from ..files import user_path
@@ -8,6 +12,8 @@ from .files.pytorch import SUFFIXES
 ASSETS = Path(__file__).parents[1] / "assets"
 SAFETENSORS = ["*.json", "*.safetensors"]
 PYTORCH = ["*.json", "pytorch_model*.bin"]  # if there is nothing else
+# Of the environment, what decides how the hub is reached.
+SETTINGS = "HF_ENDPOINT", "HF_TOKEN", "HTTPS_PROXY", "HTTP_PROXY", "ALL_PROXY"
 RELEASED = "such as facebook/sam-vit-base, -large and -huge; 'nano' ships with the package"
 
 
@@ -32,26 +38,45 @@ def resolve(path_or_repo: str | Path, revision: str | None = None) -> Path:
 
 def download(repo: str, revision: str | None) -> Path:
     """A snapshot of a hub repository, from the hub's cache if it is there."""
-    from huggingface_hub import errors, snapshot_download
-
     where = f"{repo} at revision {revision}" if revision else repo
     try:
-        folder = snapshot_download(repo, revision=revision, allow_patterns=SAFETENSORS)
-        if not any(Path(folder).glob("*.safetensors")):
-            folder = snapshot_download(repo, revision=revision, allow_patterns=PYTORCH)
-    except errors.GatedRepoError as error:
-        raise FileNotFoundError(
-            f"{where} asks you to accept its terms on huggingface.co; do that, then: hf auth login"
-        ) from error
-    except (errors.RepositoryNotFoundError, errors.RevisionNotFoundError) as error:
-        raise FileNotFoundError(
-            f"no folder {repo}, and no repository {where} on the Hugging Face hub ({RELEASED})"
-        ) from error
-    except (errors.LocalEntryNotFoundError, errors.OfflineModeIsEnabled) as error:
-        raise FileNotFoundError(
-            f"{where} is not in the hub's cache and the hub cannot be reached; connect once, or "
-            "give a local folder"
-        ) from error
-    except (errors.HfHubHTTPError, errors.HFValidationError, OSError) as error:
-        raise FileNotFoundError(f"cannot fetch {where} from the hub: {error}") from error
+        return fetch(repo, revision)
+    except MemoryError:
+        raise
+    except Exception as error:  # of the HTTP client's there is no common class
+        raise FileNotFoundError(why_not(error, repo, where)) from error
+
+
+def fetch(repo: str, revision: str | None) -> Path:
+    with redirect_stdout(io.StringIO()):  # to which it prints what else it raises
+        from huggingface_hub import snapshot_download
+
+    folder = snapshot_download(repo, revision=revision, allow_patterns=SAFETENSORS)
+    if not any(Path(folder).glob("*.safetensors")):
+        folder = snapshot_download(repo, revision=revision, allow_patterns=PYTORCH)
     return Path(folder)
+
+
+def why_not(error: Exception, repo: str, where: str) -> str:
+    from huggingface_hub import errors
+
+    if isinstance(error, errors.GatedRepoError):
+        return (
+            f"{where} asks you to accept its terms on huggingface.co; do that, then: hf auth login"
+        )
+    if isinstance(error, (errors.RepositoryNotFoundError, errors.RevisionNotFoundError)):
+        return f"no folder {repo}, and no repository {where} on the Hugging Face hub ({RELEASED})"
+    if isinstance(error, (errors.LocalEntryNotFoundError, errors.OfflineModeIsEnabled)):
+        cause = f" ({reason(error.__cause__)})" if error.__cause__ else ""
+        return (
+            f"{where} is not in the hub's cache and the hub cannot be reached{cause}; connect "
+            "once, or give a local folder"
+        )
+    return f"cannot fetch {where} from the hub: {reason(error)}"
+
+
+def reason(error: BaseException) -> str:
+    """What an error says, without the token, and the settings that it may be about."""
+    text = re.sub(r"Bearer .*", "Bearer ...", f"{type(error).__name__}: {error}", flags=re.DOTALL)
+    given = [name for name in SETTINGS if name in os.environ or name.lower() in os.environ]
+    return f"{text}; see the settings {', '.join(given)}" if given else text

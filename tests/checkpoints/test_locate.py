@@ -1,0 +1,86 @@
+"""Where a model's name leads, and what is said where the hub cannot be asked."""
+
+import os
+import subprocess
+import sys
+
+import pytest
+
+from sam_mlx.checkpoints.locate import SETTINGS, resolve
+from sam_mlx.messages import one_line
+
+
+class OfNobody(Exception):
+    """The HTTP client's have no class in common."""
+
+
+@pytest.fixture
+def hub(monkeypatch):
+    """A function that has the hub raise an error, and gives what is said of it."""
+    for name in SETTINGS:
+        monkeypatch.delenv(name, raising=False)
+        monkeypatch.delenv(name.lower(), raising=False)
+
+    def said(error):
+        def fail(*_, **__):
+            raise error
+
+        monkeypatch.setattr("huggingface_hub.snapshot_download", fail)
+        with pytest.raises(FileNotFoundError) as raised:
+            resolve("owner/name")
+        text = str(raised.value)
+        assert one_line(raised.value) == text.replace("\n", " ")
+        return text
+
+    return said
+
+
+ERRORS = [
+    OfNobody("Request URL is missing a protocol"),
+    ValueError("Unknown scheme for proxy URL URL('foo://x')"),
+    UnicodeEncodeError("ascii", "ö", 0, 1, "ordinal not in range(128)"),
+    ImportError("Using SOCKS proxy, but the 'socksio' package is not installed"),
+    RuntimeError("the client has been closed"),
+    AttributeError("x"),
+]
+
+
+@pytest.mark.parametrize("error", ERRORS, ids=lambda error: type(error).__name__)
+def test_whatever_the_client_raises_is_one_line(hub, error, monkeypatch):
+    said = hub(error)
+    assert said == f"cannot fetch owner/name from the hub: {type(error).__name__}: {error}"
+    monkeypatch.setenv("https_proxy", "foo://x")
+    monkeypatch.setenv("HF_ENDPOINT", "hub.local")
+    assert hub(error) == f"{said}; see the settings HF_ENDPOINT, HTTPS_PROXY"
+
+
+def test_why_the_hub_cannot_be_reached_is_said_without_the_token(hub):
+    from huggingface_hub import errors
+
+    error = errors.LocalEntryNotFoundError("not there")
+    assert "cannot be reached; connect once" in hub(error)
+    error.__cause__ = OfNobody("Illegal header value b'Bearer hf_secret\\n'")
+    said = hub(error)
+    assert "reached (OfNobody: Illegal header value b'Bearer ...); connect" in said
+    assert "secret" not in said
+
+
+def test_memory_is_not_the_hubs_matter(monkeypatch):
+    def fail(*_, **__):
+        raise MemoryError
+
+    monkeypatch.setattr("huggingface_hub.snapshot_download", fail)
+    with pytest.raises(MemoryError):
+        resolve("owner/name")
+
+
+@pytest.mark.parametrize("endpoint", ["hub.local", "http://[::1"])
+def test_an_endpoint_that_is_no_address(endpoint, tmp_path):
+    """The hub's package reads it where it is imported, and prints its error beside raising it."""
+    environment = {**os.environ, "HF_ENDPOINT": endpoint, "HF_HOME": str(tmp_path)}
+    command = [sys.executable, "-m", "sam_mlx", "info", "owner/name"]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=300)
+    assert done.returncode == 2 and done.stdout == ""
+    (line,) = done.stderr.splitlines()
+    assert line.startswith("sam-mlx info: cannot fetch owner/name from the hub: ")
+    assert "see the settings HF_ENDPOINT" in line
