@@ -65,7 +65,10 @@ class Worker:
         self._running: list[Lane] = []  # the lanes of running tasks, each begun within the last
         self._ended = self._stop = False
         self._thread = threading.Thread(target=self._run, name="sam_mlx", daemon=True)
-        self._thread.start()
+        try:
+            self._thread.start()
+        except RuntimeError:  # since Python 3.12 no thread begins while the process exits
+            self._thread = threading.main_thread()
 
     def submit(self, task: Callable[[], T], lane: Lane = Lane.INTERACTIVE) -> Future[T]:
         """The future result of ``task``, which the worker runs in its turn.
@@ -92,7 +95,7 @@ class Worker:
         if self.is_current:
             return task()
         if self._accepts():  # a thread that is in MLX when the interpreter ends aborts the process
-            mx.eval(list(arrays_in(given)))
+            evaluate(given)
         future = self.submit(partial(copy_context().run, task))
         try:
             return future.result()
@@ -116,7 +119,7 @@ class Worker:
 
         Raises CancelledError for a task that is left at the end.
         """
-        if not self.is_current:
+        if not (self.is_current and self._running):
             return
         while self._run_one([lane for lane in Lane if lane < self._running[-1]]):
             pass
@@ -197,9 +200,9 @@ def worker() -> Worker:
 
 
 def submit(task: Callable[[], T], lane: Lane = Lane.INTERACTIVE) -> Future[T]:
-    """``Worker.submit`` of the package's worker."""
+    """``Worker.submit`` of the package's worker; arrays in the result are evaluated."""
     enter()
-    return worker().submit(task, lane)
+    return worker().submit(partial(evaluated, task), lane)
 
 
 def checkpoint(cancel: Cancel | None = None) -> None:
@@ -255,8 +258,22 @@ def where_held(compute: Callable[P, T], array: object) -> Callable[P, T]:
 
 def evaluated(compute: Callable[[], T]) -> T:
     result = compute()
-    mx.eval(list(arrays_in(result)))
+    evaluate(result)
     return result
+
+
+def evaluate(value: Any) -> None:
+    """Evaluate the arrays in arguments or results, which only the thread that built them can."""
+    try:
+        mx.eval(list(arrays_in(value)))
+    except RuntimeError as error:
+        if "There is no Stream" not in str(error):
+            raise
+        raise RuntimeError(
+            "an array or a model was built in another thread and not evaluated there, where MLX "
+            "keeps what it takes: call mx.eval(array), or mx.eval(model.parameters()), in the "
+            "thread that builds it"
+        ) from error
 
 
 def arrays_in(value: Any, seen: set[int] | None = None) -> Iterator[mx.array | nn.Module]:

@@ -10,6 +10,7 @@ from concurrent.futures import CancelledError, ThreadPoolExecutor
 from contextlib import suppress
 from functools import partial
 
+import mlx.core as mx
 import numpy as np
 import pytest
 
@@ -173,6 +174,30 @@ def test_after_the_end_nobody_waits_for_work_that_was_left(worker, busy, monkeyp
     with pytest.raises(RuntimeError, match="is exiting"):
         worker.call(int)
     busy.set()
+
+
+def test_where_no_thread_can_be_started_the_main_thread_computes(monkeypatch):
+    """As in functions of atexit, since Python 3.12."""
+
+    def refuse(self):
+        raise RuntimeError("can't create new thread at interpreter shutdown")
+
+    monkeypatch.setattr(threading.Thread, "start", refuse)
+    worker = Worker()
+    assert worker.call(threading.current_thread) is threading.main_thread()
+    worker.call(worker.checkpoint)
+
+
+def test_arrays_that_another_thread_has_not_evaluated():
+    x = in_another_thread(lambda: mx.ones(3) + 1)
+    with pytest.raises(RuntimeError, match=r"call mx\.eval\(array\)"):
+        at_work(lambda x: x)(x)
+
+
+def test_what_comes_back_is_evaluated():
+    built = in_another_thread(lambda: at_work(lambda x: {"more": [x + 1]})(mx.ones(3) * 1))
+    assert built["more"][0].tolist() == [2, 2, 2]
+    assert W.submit(lambda: mx.ones(3) + 1).result(SECONDS).tolist() == [2, 2, 2]
 
 
 class Large:
