@@ -110,10 +110,10 @@ def tune() -> bool:
 
 
 def leave_threads() -> None:
-    """Called where the process exits and another thread is left within MLX.
+    """To be called when the process exits while another thread is within MLX.
 
-    Until Python 3.14 such a thread is unwound when it returns to the interpreter, which C++
-    answers with std::terminate, for the whole process: it is made to wait instead.
+    Before Python 3.14, such a thread is unwound once it returns to the interpreter; C++ answers
+    with std::terminate, which aborts the process. Here the thread waits instead.
     """
     if sys.platform != "linux" or sys.version_info >= (3, 14):
         return

@@ -21,7 +21,7 @@ T = TypeVar("T")
 _thread = threading.local()
 _one_only = False
 _begun = False  # whether the package has computed in this process
-_without_threads = False  # a forked child's: MLX's threads are its parent's
+_without_threads = False  # whether this is a forked child that MLX's threads are missing in
 _begins = threading.Lock()
 
 
@@ -49,10 +49,10 @@ def spread(tasks: Sequence[Callable[[], T]], *, evaluate: bool = False) -> list[
 
 
 def enter() -> None:
-    """Called where the package makes MLX compute.
+    """To be called before the package has MLX compute.
 
     Raises RuntimeError in a child that was forked after MLX had computed, for the package or for
-    others: its threads are not in the child, and waiting for them would never end.
+    other code: MLX's threads are not in the child, and waiting for them would never end.
     """
     global _begun
     if _without_threads:
@@ -69,31 +69,30 @@ def enter() -> None:
 
 
 def begin() -> None:
+    """Prepare this process: done once, before its first computation."""
     if on_cpu() and (reason := why_not_compile()):
         mx.disable_compile()
         warnings.warn(
             f"MLX cannot compile, and takes about twice the time: {reason}. "
             "Install g++, or set TMPDIR to a folder where programs run",
-            stacklevel=5,
+            stacklevel=4,
         )
-    # Functions of exported files compute on the first stream of the process.
-    is_first_stream(mx.default_device())
+    # An exported function computes on the first stream of the process, from whatever thread.
+    add_shared_stream(mx.default_device())
 
 
-def is_first_stream(device: mx.Device) -> bool:
-    """Make a stream that all threads may use; whether it is the first of the process."""
+def add_shared_stream(device: mx.Device) -> bool:
+    """Make a stream that every thread may use; returns whether it is the first of the process."""
     if not hasattr(mx, "new_thread_unsafe_stream"):  # before MLX 0.32
         return False
     return repr(mx.new_thread_unsafe_stream(device)).endswith(" 0)")  # its number
 
 
 def _after_fork() -> None:
-    """In a child: MLX had computed before where it had a stream, and may have where that is not
-    known.
-    """
+    """In a child. MLX has computed before if it has a stream, or may have if that is not known."""
     global _without_threads, _begins
     _begins = threading.Lock()
-    _without_threads = _without_threads or _begun or not is_first_stream(mx.Device(mx.cpu))
+    _without_threads = _without_threads or _begun or not add_shared_stream(mx.Device(mx.cpu))
 
 
 def clear_cache() -> None:

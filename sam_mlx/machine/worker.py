@@ -1,20 +1,20 @@
-"""One thread that computes for the whole package, and the queue before it.
+"""One worker thread computes for the whole package, from one queue.
 
-MLX keeps streams and compiled functions for each thread, also when it has ended: memory and the
-system's threads grow with every one. So whatever thread calls the package, one worker computes:
+MLX keeps streams and compiled functions for every thread that uses it, even after the thread has
+ended, so memory and system threads would grow with each. Therefore one worker computes, whichever
+thread calls:
 
-* ``at_work`` decorates functions that evaluate arrays: callable from any thread;
+* ``at_work`` is the decorator for functions that evaluate arrays: callable from any thread;
 * ``submit(task, lane)`` queues a task and returns a ``concurrent.futures.Future``. Cancelling the
-  future drops the task while it waits. Within a task, calls of the package compute at once;
-* ``checkpoint(cancel)``, which long work calls between its parts, does what waits in earlier lanes
-  where the worker calls it, and raises CancelledError once ``cancel`` is set.
+  future drops the task if it is still waiting. Calls of the package within a task run at once;
+* ``checkpoint(cancel)`` is called by long work between its parts. In the worker it runs the tasks
+  that wait in earlier lanes; in every thread it raises CancelledError once ``cancel`` is set.
 
-Lanes are served in the order of ``Lane``, each first come, first served. Work of other threads
-than the worker's needs no checkpoints where every part of it is a call of its own: between two
-calls the others get their turn, and what is done there, as calling a progress function, holds up
-nobody.
+Lanes are served in the order of ``Lane``, each first come, first served. Long work in another
+thread, as ``generate``, queues each of its parts: others get their turn in between, and a progress
+function, which is called in that thread, holds up nobody.
 
-At exit what waits is cancelled, and running work is left after ``END_SECONDS``.
+At exit waiting tasks are cancelled, and running work is abandoned after ``END_SECONDS``.
 """
 
 import atexit
@@ -38,11 +38,11 @@ from .streams import enter
 T = TypeVar("T")
 P = ParamSpec("P")
 
-END_SECONDS = 1.0  # that the exit of the process waits for running work
+END_SECONDS = 1.0  # for which the exit of the process waits for running work
 
 
 class Cancel(Protocol):
-    """What long work asks between its parts whether it is to stop, as a ``threading.Event``."""
+    """A ``threading.Event``, or another object with its ``is_set``: whether work is to stop."""
 
     def is_set(self) -> bool: ...
 
@@ -52,7 +52,7 @@ class Lane(IntEnum):
 
     INTERACTIVE = 0  # somebody waits for the answer
     ENCODE = 1  # pictures that will be asked about
-    AUTOMATIC = 2  # everything in a picture: minutes, with checkpoints
+    AUTOMATIC = 2  # automatic masks: up to minutes, with checkpoints
 
 
 class Worker:
@@ -71,9 +71,10 @@ class Worker:
             self._thread = threading.main_thread()
 
     def submit(self, task: Callable[[], T], lane: Lane = Lane.INTERACTIVE) -> Future[T]:
-        """The future result of ``task``, which the worker runs in its turn.
+        """Queue a task; returns the future of its result.
 
-        ``future.cancel()`` drops it while it waits. After the end the future is cancelled at once.
+        ``future.cancel()`` drops the task if it is still waiting. After the end of the worker the
+        future is cancelled from the start.
         """
         future: Future[T] = Future()
         with self._changed:
@@ -86,11 +87,11 @@ class Worker:
         return future
 
     def call(self, task: Callable[[], T], given: Sequence[Any] = ()) -> T:
-        """The result of ``task``, run in its turn, or at once within another task.
+        """The result of a task that is run in its turn, or at once within another task.
 
-        given: what the task was given; arrays in it are evaluated by the caller, whose streams
-        they need. After the end this raises SystemExit, which ends a daemon thread quietly; in
-        the main thread RuntimeError, where work was left running.
+        given: the task's arguments. Arrays in them are evaluated by the calling thread, whose
+        streams they need. After the end of the worker this raises SystemExit, which ends a daemon
+        thread quietly, and in the main thread RuntimeError if abandoned work is still running.
         """
         if self.is_current:
             return task()
@@ -103,11 +104,11 @@ class Worker:
             if not future.cancelled():
                 raise
         finally:
-            future.cancel()  # nobody waits where the wait was interrupted
-            del future  # which holds the exception, and that this frame
+            future.cancel()  # after KeyboardInterrupt nobody waits for it
+            del future  # it holds the exception, whose traceback holds this frame
         if threading.current_thread() is threading.main_thread():
-            raise RuntimeError("the process is exiting, and other work of sam_mlx is under way")
-        sys.exit("sam_mlx computes no more: the process is exiting")
+            raise RuntimeError("the process is exiting while other work of sam_mlx is under way")
+        sys.exit("the process is exiting")
 
     @property
     def is_current(self) -> bool:
@@ -115,9 +116,9 @@ class Worker:
         return threading.current_thread() is self._thread
 
     def checkpoint(self) -> None:
-        """Run what waits in lanes before that of the running task; nothing in other threads.
+        """Run the tasks that wait in earlier lanes than the running one's; elsewhere do nothing.
 
-        Raises CancelledError for a task that is left at the end.
+        Raises CancelledError if the process is exiting.
         """
         if not (self.is_current and self._running):
             return
@@ -127,8 +128,9 @@ class Worker:
             raise CancelledError("the process is exiting")
 
     def end(self) -> None:
-        """Cancel what waits, and wait ``END_SECONDS`` for what runs. Only the main thread, which
-        runs functions that were registered with atexit, may call the worker afterwards.
+        """Cancel waiting tasks, and wait up to ``END_SECONDS`` for the running one.
+
+        Afterwards only the main thread is served: it runs the functions registered with atexit.
         """
         with self._changed:
             self._ended = True
@@ -151,9 +153,7 @@ class Worker:
             self._run_one(list(Lane))
 
     def _run_one(self, lanes: list[Lane]) -> bool:
-        """Run the first task that waits in these lanes, if any. Nothing of it stays with the
-        thread.
-        """
+        """Run the first task that waits in these lanes, if any; the thread keeps nothing of it."""
         with self._changed:
             lane = next((lane for lane in lanes if self._lanes[lane]), None)
             if lane is None:
@@ -164,7 +164,7 @@ class Worker:
             if future.set_running_or_notify_cancel():
                 run(task, future)
         finally:
-            del task, future  # the traceback of an exception holds this frame, as ``run``'s
+            del task, future  # the future's exception holds this frame, through its traceback
             with self._changed:
                 self._running.pop()
                 self._stop = self._stop and bool(self._running)
@@ -172,7 +172,7 @@ class Worker:
         return True
 
     def _forget(self, lane: Lane, future: Future[Any]) -> None:
-        """Let go of a task that was cancelled while it waited."""
+        """Drop a task that was cancelled while it waited."""
         with self._changed:
             self._lanes[lane].pop(future, None)
 
@@ -200,15 +200,15 @@ def worker() -> Worker:
 
 
 def submit(task: Callable[[], T], lane: Lane = Lane.INTERACTIVE) -> Future[T]:
-    """``Worker.submit`` of the package's worker; arrays in the result are evaluated."""
+    """Queue a task for the package's worker; arrays in its result are evaluated."""
     enter()
     return worker().submit(partial(evaluated, task), lane)
 
 
 def checkpoint(cancel: Cancel | None = None) -> None:
-    """For long work, between its parts: ``Worker.checkpoint`` of the package's worker.
+    """To be called by long work between its parts: ``Worker.checkpoint`` of the package's worker.
 
-    Raises CancelledError where ``cancel`` is set.
+    Raises CancelledError once ``cancel`` is set.
     """
     if _worker is not None:
         _worker.checkpoint()
@@ -217,9 +217,10 @@ def checkpoint(cancel: Cancel | None = None) -> None:
 
 
 def apart(build: Callable[[], T]) -> T:
-    """What ``build`` makes, without spending the caller's random numbers: the worker has its own.
+    """Build a model in the worker, without spending the caller's random numbers.
 
-    The numbers that it draws wait for their predecessors until one is computed.
+    The state of the worker's own generator is evaluated: it would otherwise keep every step since
+    the first.
     """
     enter()
 
@@ -234,8 +235,8 @@ def apart(build: Callable[[], T]) -> T:
 def at_work(compute: Callable[P, T]) -> Callable[P, T]:
     """Decorator for functions that evaluate arrays; callable from any thread.
 
-    The worker computes. Lazy arrays among the arguments, and in the models among them, are
-    evaluated by the caller, whose streams they need; those in the result by the worker.
+    The worker computes. Lazy arrays in the arguments, and in models among them, are evaluated by
+    the calling thread, whose streams they need; those in the result by the worker.
     """
 
     compute = linux.own_memory()(compute)
@@ -252,7 +253,7 @@ def at_work(compute: Callable[P, T]) -> Callable[P, T]:
 
 
 def where_held(compute: Callable[P, T], array: object) -> Callable[P, T]:
-    """``compute`` for one of MLX's arrays, at work, or for one of numpy's, where it is called."""
+    """``compute`` at work if ``array`` is MLX's, and as it is if it is numpy's."""
     return at_work(compute) if isinstance(array, mx.array) else compute
 
 
@@ -263,21 +264,20 @@ def evaluated(compute: Callable[[], T]) -> T:
 
 
 def evaluate(value: Any) -> None:
-    """Evaluate the arrays in arguments or results, which only the thread that built them can."""
+    """Evaluate the arrays in a value. Only the thread that built them can do so."""
     try:
         mx.eval(list(arrays_in(value)))
     except RuntimeError as error:
         if "There is no Stream" not in str(error):
             raise
         raise RuntimeError(
-            "an array or a model was built in another thread and not evaluated there, where MLX "
-            "keeps what it takes: call mx.eval(array), or mx.eval(model.parameters()), in the "
-            "thread that builds it"
+            "an array or a model was built in another thread and not evaluated, which MLX can do "
+            "in that thread only: call mx.eval(array) or mx.eval(model.parameters()) there"
         ) from error
 
 
 def arrays_in(value: Any, seen: set[int] | None = None) -> Iterator[mx.array | nn.Module]:
-    """Arrays and models in arguments of the package: in collections, and in its own objects."""
+    """The arrays and models in a value, its collections, and the package's objects in it."""
     if isinstance(value, (mx.array, nn.Module)):
         yield value
         return
@@ -296,7 +296,7 @@ def _end() -> None:
 
 
 def _after_fork() -> None:
-    """A child has no threads but the one that forked it."""
+    """A child has only the thread that forked it."""
     global _worker, _begins
     _worker, _begins = None, threading.Lock()
 
