@@ -2,20 +2,24 @@
 
 Logits (n, n) become the H x W pixels of a picture as in the original (``Sam.postprocess_masks``):
 enlarged to the padded square, its padding cropped, resized, each bilinear. That is linear and
-separable, so it is one matrix along each axis. A pixel depends on three or four logits of a line,
-so 128 pixels on about 20: the matrices are cut into bands, whose zeros would be most of the work.
+separable, so it is one matrix along each axis. A pixel depends on three or four logits of an axis,
+so 128 pixels depend on about 20: nearly all of the matrix is zeros, and it is kept as bands.
 
-        0      n                    0     128     256    W
-      0 +------+                  0 +------+-------+-----+  <- a band: 128 rows of pixels, and the
-        |      |   rows             |      |       |     |     slice of the logits that they are
-        |======|   ---->        128 +------+-------+-----+     made of, with a matrix
-        |======|                    |      |///////|/////|
-      n +------+                256 +------+-------+-----+  <- a strip: one band of rows, of the
-                   columns          |      |       |     |     bands of columns that are asked for
-                   ---->          H +------+-------+-----+
+       logits (n, n)               pixels (H, W)
+      0           n               0     128     256    W
+    0 +-----------+             0 +------+-------+-----+
+      |           |               |      |       |     |
+      |===========|   rows    128 +------+-------+-----+
+      |===========|   ---->       |      |///////|/////|   a strip (/) is where one band of rows
+      |           |           256 +------+-------+-----+   crosses the bands of columns that are
+      |           |  columns      |      |       |     |   asked for
+    n +-----------+   ---->     H +------+-------+-----+
 
-``upscale_masks`` makes all of it. Automatic masks are many, and each is set in a small part of the
-picture: they are measured and cut strip by strip, in the bands that they reach.
+A band of rows stands for 128 rows of pixels: it is the slice of the logits (=) that they depend on,
+and the matrix that makes them. A band of columns is the same across.
+
+``upscale_masks`` makes all pixels. Automatic masks are many, each in a small part of the picture:
+they are measured and cut strip by strip, where they reach.
 """
 
 from __future__ import annotations
@@ -34,11 +38,11 @@ from .machine.worker import at_work
 from .masks import profile_boxes, stability_counts, stability_ratio
 from .modeling.layers import interpolate_rows
 
-THIN = 16  # times as much memory as in the other order
+THIN = 16  # times the memory of the other order
 ROUNDING = 1e-3  # of logits; more than float32 has of any that are drawn
 PARTS_A_CALL = 16  # that the worker measures at a time: about a tenth of a second on a CPU
 
-Band = tuple[slice, mx.array]  # the logits that some pixels of a line are made of, and how
+Band = tuple[slice, mx.array]  # logits of a line, and the matrix that makes pixels of them
 
 
 @dataclass(frozen=True)
@@ -59,8 +63,8 @@ class Grid:
         return cls(n, original_size, *bands)
 
     def columns_first(self, whole: bool) -> bool:
-        """Rows go first, but where that would take many times the memory: whole masks H x n
-        instead of n x W, and a strip h x n for h x W pixels.
+        """Whether columns go first. Rows do, except where they would take THIN times the memory:
+        for whole masks H x n values instead of n x W, for a strip h x n for its h x W pixels.
         """
         H, W = self.size
         return (H if whole else self.n) > THIN * W
@@ -70,8 +74,8 @@ class Grid:
 def bands_of(n: int, image_size: int, inner: int, outer: int) -> list[Band]:
     """Along one axis, n -> image_size, cropped to inner, -> outer, as bands of one matrix.
 
-    Shorter bands are more, smaller products. There are at most 256: along a line of a million
-    pixels a logit has thousands of them.
+    Shorter bands would be more, smaller products. There are at most 256 bands: along a line of a
+    million pixels, each logit has thousands of them.
     """
     cropped = interpolate_rows(np.eye(n), image_size)[:inner]
     length = max(128, -(-outer // 256))
@@ -96,7 +100,7 @@ def block(
     columns: Sequence[Band],
     columns_first: bool,
     threshold: float | None,
-    run: Callable[[list[Callable[[], mx.array]]], list[mx.array]],
+    run: Callable[[Sequence[Callable[[], mx.array]]], list[mx.array]],
 ) -> mx.array:
     """Masks (..., n, n) at full size where the bands cross: (..., h, w), float32, or whether they
     are above ``threshold``. run: ``spread``, or ``in_turn`` for what is spread already.
@@ -104,27 +108,29 @@ def block(
     start = rows[0][0].start
     x = masks[..., start : rows[-1][0].stop, :].astype(mx.float32)
     rows = [(slice(band.start - start, band.stop - start), matrix) for band, matrix in rows]
-    steps = [(_down, rows, -2), (_across, columns, -1)]
-    (first, bands, axis), (last, others, other_axis) = steps[::-1] if columns_first else steps
-    x = mx.concatenate([first(x, *band) for band in bands], axis=axis)
-
-    def finished(band: slice, matrix: mx.array) -> mx.array:
-        part = last(x, band, matrix)
-        return part if threshold is None else part > threshold
-
-    return mx.concatenate(run([partial(finished, *b) for b in others]), axis=other_axis)
+    if columns_first:
+        x = mx.concatenate([_across(x, *band) for band in columns], axis=-1)
+        parts, axis = [partial(_down, x, *band, threshold) for band in rows], -2
+    else:
+        x = mx.concatenate([_down(x, *band) for band in rows], axis=-2)
+        parts, axis = [partial(_across, x, *band, threshold) for band in columns], -1
+    return mx.concatenate(run(parts), axis=axis)
 
 
-def in_turn(tasks: list[Callable[[], mx.array]]) -> list[mx.array]:
+def in_turn(tasks: Sequence[Callable[[], mx.array]]) -> list[mx.array]:
     return [task() for task in tasks]
 
 
-def _down(x: mx.array, band: slice, matrix: mx.array) -> mx.array:
-    return matrix @ x[..., band, :]
+def _down(x: mx.array, band: slice, matrix: mx.array, threshold: float | None = None) -> mx.array:
+    return _above(matrix @ x[..., band, :], threshold)
 
 
-def _across(x: mx.array, band: slice, matrix: mx.array) -> mx.array:
-    return x[..., band] @ matrix.T
+def _across(x: mx.array, band: slice, matrix: mx.array, threshold: float | None = None) -> mx.array:
+    return _above(x[..., band] @ matrix.T, threshold)
+
+
+def _above(x: mx.array, threshold: float | None) -> mx.array:
+    return x if threshold is None else x > threshold
 
 
 def upscale_masks(
