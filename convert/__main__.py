@@ -1,7 +1,6 @@
 """python -m convert CHECKPOINT OUTPUT: any SAM checkpoint to sam_mlx's own format."""
 
 import argparse
-import json
 import pickle
 import sys
 import zipfile
@@ -28,7 +27,7 @@ from sam_mlx.checkpoints.locate import resolve
 from sam_mlx.checkpoints.options import LoadOptions
 from sam_mlx.checkpoints.save import write_card, write_checkpoint
 from sam_mlx.checkpoints.unwrap import unwrap
-from sam_mlx.files import refuse_existing, sha256, whole_folder
+from sam_mlx.files import refuse_existing, sha256, whole_folder, write_json
 from sam_mlx.messages import naming, one_line, shown
 from sam_mlx.modeling.layers import as_float32
 from sam_mlx.options import Help, add_flags
@@ -139,7 +138,7 @@ def convert(
             if not all(row.passed for row in rows):
                 raise BoundExceeded(f"{output} was not written: a parity bound is exceeded")
             report = {"image": Path(image).name, "stages": parity.as_json(rows)}
-            (temporary / "parity.json").write_text(json.dumps(report, indent=2) + "\n")
+            write_json(temporary / "parity.json", report, indent=2)
             measured = parity.markdown(rows)
         origin = origin_of(checkpoint, options, origin or Origin())
         write_card(temporary, name, model, model.config, origin, measured)

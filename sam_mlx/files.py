@@ -4,6 +4,7 @@ import errno
 import fcntl
 import hashlib
 import json
+import math
 import os
 import re
 import shutil
@@ -173,6 +174,29 @@ def refuse_existing(path: str | Path) -> Path:
     if path.exists():
         raise FileExistsError(f"{path} already exists; delete it or choose another name")
     return path
+
+
+def write_json(path: str | Path, values: Any, indent: int | None = None) -> None:
+    """Write JSON; with ``indent``, for people: lines, and an end of the last one."""
+    Path(path).write_text(to_json(values, indent) + ("" if indent is None else "\n"))
+
+
+def to_json(values: Any, indent: int | None = None) -> str:
+    """JSON that every reader takes: NaN and infinities, which JSON lacks, are null."""
+    try:
+        return json.dumps(values, indent=indent, allow_nan=False)
+    except ValueError:
+        return json.dumps(_finite(values), indent=indent, allow_nan=False)
+
+
+def _finite(value: Any) -> Any:
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if isinstance(value, Mapping):
+        return {_finite(key): _finite(entry) for key, entry in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_finite(entry) for entry in value]
+    return value
 
 
 def read_json(path: Path) -> Any:

@@ -1,5 +1,7 @@
 """Files and folders that appear whole: names, permissions, what errors leave, locks."""
 
+import json
+import math
 import os
 import shutil
 import stat
@@ -13,7 +15,7 @@ import numpy as np
 import pytest
 from safetensors.numpy import save_file
 
-from sam_mlx.files import held, whole_folder, write_whole
+from sam_mlx.files import held, to_json, whole_folder, write_json, write_whole
 
 
 def mode(path: Path) -> int:
@@ -184,3 +186,23 @@ def test_a_full_disk(tmp_path):
     )
     assert done.returncode == 0, done.stderr
     assert list(tmp_path.iterdir()) == []
+
+
+def strictly(text):
+    """As other languages read it."""
+    return json.loads(text, parse_constant=lambda name: pytest.fail(f"{name} is not JSON"))
+
+
+@pytest.mark.parametrize("indent", [None, 2])
+def test_json_has_numbers_alone(indent, tmp_path):
+    values = {"a": [1.5, math.nan, (math.inf, "NaN")], "b": {"c": -math.inf, "d": None}, "e": True}
+    write_json(tmp_path / "x.json", values, indent)
+    text = (tmp_path / "x.json").read_text()
+    assert text.endswith("\n") == (indent is not None)
+    found = strictly(text)
+    assert found == {"a": [1.5, None, [None, "NaN"]], "b": {"c": None, "d": None}, "e": True}
+    usual = {"a": [1.5, "é"], "b": None}
+    assert to_json(usual, indent) == json.dumps(usual, indent=indent)
+    assert strictly(to_json({math.nan: 1, np.inf: [np.float64("nan")]})) == {"null": [None]}
+    with pytest.raises(TypeError):
+        to_json({"a": object()})

@@ -7,7 +7,6 @@ picture's content, not to its name.
 from __future__ import annotations
 
 import hashlib
-import json
 import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -16,7 +15,7 @@ from typing import Any
 
 import mlx.core as mx
 
-from ..files import read_json, sha256, write_whole
+from ..files import read_json, sha256, write_json, write_whole
 from ..formats import FORMATS, Format
 
 NOTES = ".pictures"
@@ -41,8 +40,7 @@ class Plan:
         write_whole(path, write, self.workspace)
 
     def write_json(self, path: Path, values: dict[str, Any]) -> None:
-        text = json.dumps(values, indent=2) + "\n"
-        self.write(path, lambda new: Path(new).write_text(text))
+        self.write(path, lambda new: write_json(new, values, indent=2))
 
     def has(self, format: Format, name: str, note: Note | None) -> bool:
         """Whether a result is there, of the content that the note tells of."""

@@ -1,6 +1,5 @@
 """Write a model as a folder that ``load`` takes, and check that such a folder is undamaged."""
 
-import json
 from pathlib import Path
 from typing import Any
 
@@ -8,7 +7,7 @@ import mlx.core as mx
 import mlx.nn as nn
 
 from ..config import SamConfig
-from ..files import read_json, sha256, writing
+from ..files import read_json, sha256, write_json, writing
 from ..machine.worker import at_work
 from ..modeling.layers import QuantizedLinear, is_quantized, weights_of
 from .card import Origin, card
@@ -26,8 +25,7 @@ def write_checkpoint(folder: Path, model: nn.Module, config: SamConfig) -> None:
     values = config.to_dict() | {"sha256": {WEIGHTS: sha256(folder / WEIGHTS)}}
     if is_quantized(model):
         values["quantization"] = quantization(model)
-    text = json.dumps(values, indent=2)
-    (folder / "config.json").write_text(text + "\n")
+    write_json(folder / "config.json", values, indent=2)
 
 
 def write_card(

@@ -7,7 +7,6 @@ shape; a file holds one trace for each combination of shapes and types that it a
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -17,7 +16,7 @@ import mlx.core as mx
 from ..checkpoints.load import Checkpoint
 from ..checkpoints.options import LoadOptions
 from ..config import CHOICES, SamConfig
-from ..files import refuse_existing, whole_folder
+from ..files import refuse_existing, whole_folder, write_json
 from ..machine.worker import at_work
 from ..modeling.layers import weights_of
 from ..sam import Sam
@@ -79,7 +78,7 @@ def export(
         files = write_files(temporary, model, points, sizes, step)
         differences = check(temporary, model, points, sizes, step)
         description = describe(temporary, model, source, points, files, differences)
-        (temporary / "export.json").write_text(json.dumps(description, indent=2) + "\n")
+        write_json(temporary / "export.json", description, indent=2)
     return description
 
 

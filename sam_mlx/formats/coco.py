@@ -1,11 +1,10 @@
 """One COCO dataset for all pictures."""
 
-import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from ..files import read_json
+from ..files import read_json, write_json
 from ..masks import coco_annotations
 from .base import Format, Result
 
@@ -20,7 +19,7 @@ class Coco(Format):
         """One picture's part of the dataset, with the ids that it would have alone."""
         image = {"id": 1, **result.describe()}
         annotations = coco_annotations(result.records, image_id=1)
-        Path(path).write_text(json.dumps({"image": image, "annotations": annotations}))
+        write_json(path, {"image": image, "annotations": annotations})
 
     def finish(self, parts: Mapping[str, Path], path: str) -> None:
         """Join the parts; ids count through."""
@@ -49,4 +48,4 @@ class Coco(Format):
             "images": images,
             "annotations": annotations,
         }
-        Path(path).write_text(json.dumps(dataset))
+        write_json(path, dataset)

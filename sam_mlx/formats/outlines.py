@@ -3,13 +3,13 @@
 Coordinates are pixels of the picture: the first covers 0 to 1 in both, y goes down.
 """
 
-import json
 from html import escape
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from ..files import write_json
 from ..masks import outlines
 from ..overlay import hex_colour
 from .base import Format, Result
@@ -54,7 +54,7 @@ class GeoJson(Format):
     def write(self, result: Result, path: str) -> None:
         features = [feature(result, i, mask) for i, mask in enumerate(result.masks)]
         collection = {"type": "FeatureCollection", **result.describe(), "features": features}
-        Path(path).write_text(json.dumps(collection))
+        write_json(path, collection)
 
 
 def feature(result: Result, i: int, mask: np.ndarray) -> dict[str, Any]:

@@ -1,8 +1,6 @@
 """JSON files, one a picture: the generator's records, and as the SA-1B dataset has them."""
 
-import json
-from pathlib import Path
-
+from ..files import write_json
 from .base import Format, Result
 
 
@@ -12,7 +10,7 @@ class Records(Format):
     pattern = "{}.json"
 
     def write(self, result: Result, path: str) -> None:
-        Path(path).write_text(json.dumps(result.records))
+        write_json(path, result.records)
 
 
 class Sa1b(Format):
@@ -23,4 +21,4 @@ class Sa1b(Format):
     def write(self, result: Result, path: str) -> None:
         image = {"image_id": result.number, **result.describe()}
         annotations = [{"id": i, **record} for i, record in enumerate(result.records, 1)]
-        Path(path).write_text(json.dumps({"image": image, "annotations": annotations}))
+        write_json(path, {"image": image, "annotations": annotations})

@@ -7,13 +7,13 @@ names that a client sees are in the JSON, and no name in an archive becomes a pa
 from __future__ import annotations
 
 import io
-import json
 import zipfile
 from collections.abc import Iterator
 from itertools import count
 from pathlib import Path
 from typing import Any
 
+from ..files import to_json
 from ..masks import decode_rle, record_of
 from .automatic import parts_of
 from .errors import Refusal
@@ -38,7 +38,7 @@ def save(session: Session) -> bytes:
     with zipfile.ZipFile(target, "w", zipfile.ZIP_DEFLATED) as archive:
         pictures = list(session.pictures.values())
         saved = {"format": FORMATS[-1], "pictures": [saved_picture(p) for p in pictures]}
-        archive.writestr("session.json", json.dumps(saved))
+        archive.writestr("session.json", to_json(saved))
         for i, picture in enumerate(pictures):
             archive.writestr(f"pictures/{i}", picture.content.read(), zipfile.ZIP_STORED)
     return target.getvalue()

@@ -57,6 +57,24 @@ def test_every_format_writes_what_it_is_given(format: Format, count: int, tmp_pa
         assert not path.exists()
 
 
+@pytest.mark.parametrize("name", ["coco", "sa1b", "rle", "geojson"])
+def test_scores_that_are_none_are_null(name: str, tmp_path: Path):
+    """NaN, as of a mask without pixels, which no other language reads."""
+    format, found = FORMATS[name], result(2)
+    found.records[0] |= {"predicted_iou": np.nan, "stability_score": np.nan}
+    found.records[1] |= {"predicted_iou": np.inf}
+    path = tmp_path / "part.json"
+    format.write(found, str(path))
+    texts = [path.read_text()]
+    if format.joined:
+        path.write_text(texts[0].replace("null", "NaN"))  # as an earlier version has left it
+        format.finish({"picture": path}, str(tmp_path / "joined.json"))
+        texts.append((tmp_path / "joined.json").read_text())
+    for text in texts:
+        json.loads(text, parse_constant=lambda name: pytest.fail(f"{name} is not JSON"))
+        assert text.count("null") == 3
+
+
 @pytest.mark.parametrize("format", ALL, ids=lambda format: format.name)
 def test_one_picture_has_its_whole_result(format: Format, tmp_path: Path):
     path = format.path_of_one(tmp_path, "picture")
