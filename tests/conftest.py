@@ -16,6 +16,7 @@ from sam_mlx.modeling import ops
 
 def pytest_addoption(parser):
     parser.addoption("--plain", action="store_true", help="the forms that GPUs run, on any machine")
+    parser.addoption("--slow", action="store_true", help="the slow tests, and no others")
 
 
 def pytest_configure(config):
@@ -23,13 +24,18 @@ def pytest_configure(config):
         ops.use_plain_forms()
 
 
-def pytest_collection_modifyitems(items):
+def pytest_collection_modifyitems(config, items):
     without = pytest.mark.skip(reason="the originals are missing: install the extra test")
     for item in items:
         if "originals" in getattr(item, "fixturenames", ()):
             item.add_marker(pytest.mark.original)
         if find_spec("torch") is None and item.get_closest_marker("original"):
             item.add_marker(without)
+    wanted = config.getoption("--slow")
+    left_out = [item for item in items if bool(item.get_closest_marker("slow")) != wanted]
+    if left_out:
+        config.hook.pytest_deselected(items=left_out)
+        items[:] = [item for item in items if item not in set(left_out)]
 
 
 @pytest.fixture(autouse=True)

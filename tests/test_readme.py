@@ -69,6 +69,7 @@ def folder(request, tmp_path):
     return tmp_path
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("text", PYTHON, ids=range(len(PYTHON)))
 def test_python(text, folder, monkeypatch):
     monkeypatch.chdir(folder)
@@ -80,6 +81,7 @@ def test_python(text, folder, monkeypatch):
         assert isinstance(names["records"], list)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("command", COMMANDS)
 def test_command(command, folder, same_forms):
     command = command.split("  #")[0].replace("facebook/sam-vit-base", "nano")

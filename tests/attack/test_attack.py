@@ -14,6 +14,7 @@ def test_damaged_pictures(tmp_path):
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="forks, which Metal does not survive")
+@pytest.mark.slow
 def test_kills(originals):
     """In a process of its own, where MLX has not computed before the forks."""
     command = [sys.executable, "-m", "tests.attack.kills", "5"]
@@ -23,6 +24,7 @@ def test_kills(originals):
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="address space is counted on Linux alone")
+@pytest.mark.slow
 def test_values(originals):
     """In a process of its own, whose address space is bounded."""
     command = [sys.executable, "-m", "tests.attack.values", "20"]

@@ -363,6 +363,7 @@ def sure_nano(originals):
     return original_of(ours), ours
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("arguments", [{}, {"min_mask_region_area": 100}, {"crop_n_layers": 1}])
 def test_the_defaults_on_pictures(sure_nano, wide_photograph, opencv, arguments):
     drawn, _ = scenes.scene(8)

@@ -17,7 +17,7 @@ from PIL import Image
 
 from tests.support.source import ROOT
 
-pytestmark = [pytest.mark.original, pytest.mark.usefixtures("same_forms")]
+pytestmark = [pytest.mark.original, pytest.mark.slow, pytest.mark.usefixtures("same_forms")]
 CLIENTS = Path(__file__).parent / "clients"
 PICTURE = ROOT / "examples" / "images" / "coins.png"
 # What each needs.

@@ -53,6 +53,7 @@ def measure(name: str, measurement: str, model: str) -> dict:
     return json.loads(output(name, measurement, *flags).splitlines()[-1])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("measurement", ["set_image", "automatic", "upscale", "load", "import"])
 def test_measurements_with_nano(measurement):
     figures = measure("bench_sam_mlx", measurement, "nano")
@@ -77,6 +78,7 @@ def test_table():
     ]
 
 
+@pytest.mark.slow
 def test_precision():
     lines = output("precision", "nano", PLATE, "--dtypes", "float32").splitlines()
     rows = [line.split("|")[1:-1] for line in lines[2:]]
@@ -89,6 +91,7 @@ def test_precision():
     assert worst[0] == 1 and worst[1] >= 0.95  # measured: 0.956
 
 
+@pytest.mark.slow
 def test_scale(tmp_path):
     pytest.importorskip("matplotlib")
     lines = output("scale", str(tmp_path / "scale.png"), "--largest", "1").splitlines()
@@ -97,6 +100,7 @@ def test_scale(tmp_path):
 
 
 @pytest.mark.original
+@pytest.mark.slow
 def test_compat():
     lines = output("compat", "--rounds", "1").splitlines()
     names = [line.split("  ")[0] for line in lines[1:]]
@@ -104,6 +108,7 @@ def test_compat():
 
 
 @pytest.mark.original
+@pytest.mark.slow
 def test_automatic_masks_of_both_sides():
     """The benchmark runs, and both sides find the same masks."""
     thresholds = ["--pred-iou-thresh", "0.3", "--stability-score-thresh", "0.3"]

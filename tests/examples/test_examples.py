@@ -214,6 +214,7 @@ def test_every_script_has_a_check():
     assert [script.stem for script in SCRIPTS] == sorted(CHECKS)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("script", SCRIPTS, ids=lambda script: script.stem)
 def test_result(script, tmp_path, request, same_forms):
     run(script, tmp_path)

@@ -29,6 +29,7 @@ def run(*command, **variables) -> str:
     return done.stdout
 
 
+@pytest.mark.slow
 def test_plain_part_equals_python(tmp_path):
     predictor = SamPredictor.from_pretrained("nano")
     predictor.set_image(ROOT / "examples" / "images" / "plate.png")
@@ -74,6 +75,7 @@ print(Layer.cutOut(of: picture, mask: mask)?.rgba ?? [])
 """
 
 
+@pytest.mark.slow
 def test_an_app_adds_the_repository_by_its_url(tmp_path):
     """The README's two lines, with a copy of the repository and a product that needs no MLX."""
     package, product = re.findall(r"^\.(?:package|product)\(.*\)$", README, re.M)
