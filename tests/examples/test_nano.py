@@ -61,6 +61,7 @@ MIN_FIGURES = {
 }
 
 
+@pytest.mark.slow
 def test_quality_on_held_out_scenes(nano):
     """The first 12 of the scenes of ``examples/nano/evaluate.py``, and the coins photograph."""
     figures = evaluate.measure(SamPredictor(nano), range(scenes.HELD_OUT, scenes.HELD_OUT + 12))

@@ -11,12 +11,14 @@ from sam_mlx.machine import worker
 
 # A step of work that would take minutes, and what a program begins with.
 BEGIN = """
-import atexit, sys, threading, time
+import atexit, signal, sys, threading, time
 import mlx.core as mx
 import numpy as np
 from sam_mlx import SamAutomaticMaskGenerator, SamPredictor
 from sam_mlx.machine.worker import at_work
 
+# As in a terminal: a shell starts what runs in the background with the signal ignored.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 begun = threading.Event()
 
 @at_work

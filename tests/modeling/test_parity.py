@@ -30,6 +30,7 @@ def close(ours: mx.array, original: torch.Tensor, bound: float) -> None:
     assert np.abs(ours - original).max() <= bound
 
 
+@pytest.mark.slow
 def test_vit_b_converted_from_meta(tmp_path, photograph):
     torch.manual_seed(0)
     torch.save(build_meta(VARIANTS["vit_b"]).state_dict(), tmp_path / "vit_b.pth")
@@ -51,6 +52,7 @@ def test_vit_b_converted_from_meta(tmp_path, photograph):
     assert all(row["passed"] for row in report["stages"])
 
 
+@pytest.mark.slow
 def test_vit_b_converted_from_hugging_face(tmp_path, photograph):
     Image.fromarray(photograph).save(tmp_path / "photograph.png")
     models.hugging_face(vision={}).save_pretrained(tmp_path / "hf")
