@@ -12,6 +12,7 @@ import stat
 import tempfile
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
+from importlib import resources
 from pathlib import Path
 from typing import Any, TypeVar, cast
 
@@ -162,6 +163,20 @@ def held(path: Path) -> Iterator[bool]:
     finally:
         path.unlink(missing_ok=True)
         file.close()
+
+
+def packaged(name: str) -> Path:
+    """A file or folder that ships with the package.
+
+    Raises FileNotFoundError if it was left out, as by tools that pack an app.
+    """
+    path = Path(str(resources.files(__package__) / "assets" / name))
+    if not path.exists():
+        raise FileNotFoundError(
+            f"{path} is missing, a part of sam_mlx: install it again, or pack the app with its "
+            "data, with PyInstaller by --collect-data sam_mlx --collect-all mlx"
+        )
+    return path
 
 
 def user_path(path: str | os.PathLike[str]) -> Path:

@@ -11,6 +11,7 @@ from PIL import Image
 
 from sam_mlx import SamPredictor
 from sam_mlx.cli import COMMANDS, main
+from sam_mlx.files import packaged
 from sam_mlx.masks import decode_rle
 
 
@@ -133,11 +134,11 @@ def test_web_needs_its_extra():
 
 
 def test_web_opens_files_and_folders_and_else_the_coins(tmp_path):
-    from sam_mlx.commands.web import COINS, find
+    from sam_mlx.commands.web import find
 
     for name in ("b.png", "a.JPG", "text.txt"):
         (tmp_path / name).touch()
-    assert find([]) == [COINS] and COINS.is_file()
+    assert find([]) == [packaged("coins.png")]
     assert [p.name for p in find([str(tmp_path)])] == ["a.JPG", "b.png"]
     assert find([str(tmp_path / "text.txt")]) == [tmp_path / "text.txt"]
     (tmp_path / "none").mkdir()

@@ -15,7 +15,8 @@ import numpy as np
 import pytest
 from safetensors.numpy import save_file
 
-from sam_mlx.files import held, to_json, whole_folder, write_json, write_whole
+from sam_mlx.checkpoints.locate import resolve
+from sam_mlx.files import held, packaged, to_json, whole_folder, write_json, write_whole
 
 
 def mode(path: Path) -> int:
@@ -206,3 +207,12 @@ def test_json_has_numbers_alone(indent, tmp_path):
     assert strictly(to_json({math.nan: 1, np.inf: [np.float64("nan")]})) == {"null": [None]}
     with pytest.raises(TypeError):
         to_json({"a": object()})
+
+
+def test_the_packages_own_files_are_found_as_resources(tmp_path, monkeypatch):
+    """An app that PyInstaller made has them elsewhere, or not at all."""
+    shutil.copytree(packaged("nano"), tmp_path / "assets" / "nano")
+    monkeypatch.setattr("importlib.resources.files", lambda package: tmp_path)
+    assert resolve("nano") == tmp_path / "assets" / "nano"
+    with pytest.raises(FileNotFoundError, match=r"coins.png is missing.*--collect-data sam_mlx"):
+        packaged("coins.png")

@@ -6,10 +6,9 @@ import re
 from contextlib import redirect_stdout
 from pathlib import Path
 
-from ..files import user_path
+from ..files import packaged, user_path
 from .files.pytorch import SUFFIXES
 
-ASSETS = Path(__file__).parents[1] / "assets"
 SAFETENSORS = ["*.json", "*.safetensors"]
 PYTORCH = ["*.json", "pytorch_model*.bin"]  # if there is nothing else
 # Of the environment, what decides how the hub is reached.
@@ -24,7 +23,7 @@ def resolve(path_or_repo: str | Path, revision: str | None = None) -> Path:
     """
     name = str(path_or_repo)
     if name == "nano":
-        return ASSETS / "nano"
+        return packaged("nano")
     path = user_path(name)
     if path.is_file() or path.is_dir():
         return path

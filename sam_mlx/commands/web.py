@@ -6,7 +6,7 @@ import argparse
 from pathlib import Path
 
 from ..checkpoints.options import LoadOptions
-from ..files import user_path
+from ..files import packaged, user_path
 from ..images import allow_pixels, picture_endings
 from ..options import from_flags
 from ..terminal import say
@@ -19,7 +19,6 @@ DESCRIPTION = (
     "that others can reach, the printed address contains a token, and requests without it are "
     "refused; the connection is not encrypted."
 )
-COINS = Path(__file__).parents[1] / "assets" / "coins.png"
 
 
 def add(parser: argparse.ArgumentParser) -> None:
@@ -79,4 +78,4 @@ def find(given: list[str]) -> list[Path]:
             found.append(path)
         else:
             raise FileNotFoundError(f"no such picture or folder: {path}")
-    return found or [COINS]
+    return found or [packaged("coins.png")]
