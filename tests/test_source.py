@@ -209,8 +209,8 @@ TYPES_ONLY = {"_typeshed"}
     [
         ("sam_mlx", ["dependencies", "regions", "heic", "web", "compat"]),
         ("convert", ["dependencies", "convert"]),
-        ("tests", ["dependencies", "test"]),
-        ("examples", ["dependencies", "test"]),
+        ("tests", ["dependencies", "test", "test-light"]),
+        ("examples", ["dependencies", "test", "test-light"]),
     ],
 )
 def test_every_imported_package_is_declared(folder, sections):
