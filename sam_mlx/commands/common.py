@@ -23,13 +23,11 @@ def add_model_flags(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--verbose", action="store_true", help="print times and peak memory")
 
 
-def add_image_flags(parser: argparse.ArgumentParser, value_range: bool = True) -> None:
+def add_image_flags(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--max-pixels", type=int, metavar="N",
         help="read pictures of up to N pixels (default: 178956970)",
     )  # fmt: skip
-    if not value_range:
-        return
     parser.add_argument(
         "--value-range", nargs=2, type=float, metavar=("LOW", "HIGH"),
         help="in pictures of more than 8 bits, the sample values that become black and white, such "
@@ -40,7 +38,7 @@ def add_image_flags(parser: argparse.ArgumentParser, value_range: bool = True) -
 def apply_image_flags(args: argparse.Namespace) -> None:
     if args.max_pixels is not None:
         allow_pixels(args.max_pixels)
-    check_range(getattr(args, "value_range", None))
+    check_range(args.value_range)
 
 
 def load_model(args: argparse.Namespace) -> Sam:

@@ -9,6 +9,7 @@ from ..checkpoints.options import LoadOptions
 from ..files import packaged, user_path
 from ..images import allow_pixels, picture_endings
 from ..options import from_flags
+from ..samples import check_range
 from ..terminal import say
 from .common import add_image_flags, add_model_flags, load_model
 
@@ -28,7 +29,7 @@ def add(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--host", default="127.0.0.1", help="address to listen on")
     parser.add_argument("--port", type=port_number, default=8000, help="0 chooses a free port")
     parser.add_argument("--no-open", action="store_true", help="do not open a browser")
-    add_image_flags(parser, value_range=False)
+    add_image_flags(parser)
     add_model_flags(parser)
 
 
@@ -54,7 +55,11 @@ def run(args: argparse.Namespace) -> int:
     allow_pixels(pixels)
     pictures = find(args.picture)
     options = vars(from_flags(args, LoadOptions))
-    backend = Backend(load_model(args), args.model, pictures, max_pixels=pixels, options=options)
+    value_range = check_range(args.value_range)
+    backend = Backend(
+        load_model(args), args.model, pictures,
+        max_pixels=pixels, value_range=value_range, options=options,
+    )  # fmt: skip
     for line in backend.left_out:
         say(f"left out: {line}", error=True)
     if not backend.sessions.first_pictures:

@@ -10,6 +10,7 @@ from typing import Any
 
 from ..machine.worker import Lane
 from ..sam import Sam
+from ..samples import Range
 from .automatic import Run
 from .errors import Refusal, Stopped, reported
 from .model import Encoded, Model
@@ -32,9 +33,10 @@ class Backend:
         *,
         max_pixels: int = MAX_PIXELS,
         max_bytes: int = MAX_BYTES,
+        value_range: Range | None = None,
         options: dict[str, Any] | None = None,
     ):
-        self.store = Store(max_pixels, max_bytes)
+        self.store = Store(max_pixels, max_bytes, value_range)
         self.model = Model(model, name, options or {})
         self.queue = Queue()
         self.threads = ThreadPoolExecutor(FILE_THREADS, "sam_mlx.web.files")

@@ -136,6 +136,12 @@ def python(model: str, picture: Picture, found: MaskObject) -> str:
     return "\n".join([first, *imported, *lines]) + "\n"
 
 
+def read(picture: Picture) -> str:
+    """The arguments that have a picture read as it was here, as Python."""
+    value_range = picture.content.value_range
+    return repr(picture.name) + (f", value_range={value_range}" if value_range else "")
+
+
 def of_prompt(model: str, picture: Picture, found: MaskObject) -> list[str]:
     arguments = [f"{k}={v!r}" for k, v in found.prompt.items()]
     arguments.append(f"multimask_output={found.asks_for_three}")
@@ -145,7 +151,7 @@ def of_prompt(model: str, picture: Picture, found: MaskObject) -> list[str]:
         "from sam_mlx import SamPredictor",
         "",
         f"predictor = SamPredictor.from_pretrained({model})",
-        f"predictor.set_image({picture.name!r})",
+        f"predictor.set_image({read(picture)})",
         f"masks, scores, _ = predictor.predict({', '.join(arguments)})",
         f"mask = masks[{chosen}]",
     ]
@@ -161,6 +167,6 @@ def of_automatic(model: str, picture: Picture, name: str) -> list[str]:
         "generator = SamAutomaticMaskGenerator.from_pretrained(",
         f"    {model}, {listed}",
         ")",
-        f"records = generator.generate({picture.name!r})",
+        f"records = generator.generate({read(picture)})",
         f'mask = records[{index}]["segmentation"]',
     ]

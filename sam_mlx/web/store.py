@@ -17,6 +17,7 @@ import numpy as np
 from PIL import Image
 
 from ..images import load_image, look
+from ..samples import Range
 from .errors import Refusal
 
 # By content. What else Pillow opens is rare, or starts other programs.
@@ -31,9 +32,12 @@ MAX_PNG_PIXELS = 2_000_000  # larger pictures are shown as JPEG
 class Content:
     """A picture's file, shared by the sessions that show it."""
 
-    def __init__(self, key: str, path: Path, size: tuple[int, int], room: int):
+    def __init__(
+        self, key: str, path: Path, size: tuple[int, int], room: int, value_range: Range | None
+    ):
         self.key, self.path, self.size = key, path, size  # the key is its embedding's
         self.room = room  # bytes of the store's folder
+        self.value_range = value_range
         self.encoding: float | None = None  # the time at which it began, while it is encoded
         self.error: str | None = None  # why it could not be encoded
         self._thumbnail: bytes | None = None
@@ -48,7 +52,7 @@ class Content:
         """(H, W, 3) uint8, as ``load_image`` gives it. The key becomes that of the content."""
         data = self.read()
         self.key = digest(data)
-        return decode(data)
+        return decode(data, self.value_range)
 
     def shown(self) -> tuple[bytes, str]:
         """The picture as browsers can show it, and its type."""
@@ -77,9 +81,9 @@ def digest(data: bytes) -> str:
     return hashlib.sha256(data).hexdigest()
 
 
-def decode(data: bytes) -> np.ndarray:
+def decode(data: bytes, value_range: Range | None = None) -> np.ndarray:
     try:
-        return load_image(data)
+        return load_image(data, value_range=value_range)
     except ValueError as error:
         raise Refusal(415, str(error)) from None
 
@@ -87,8 +91,14 @@ def decode(data: bytes) -> np.ndarray:
 class Store:
     """All pictures; those that were uploaded lie in a folder that is deleted with the server."""
 
-    def __init__(self, max_pixels: int = MAX_PIXELS, max_bytes: int = MAX_BYTES):
+    def __init__(
+        self,
+        max_pixels: int = MAX_PIXELS,
+        max_bytes: int = MAX_BYTES,
+        value_range: Range | None = None,
+    ):
         self.max_pixels, self.max_bytes = max_pixels, max_bytes
+        self.value_range = value_range  # of all pictures, as ``load_image`` takes it
         self.room = MAX_STORE_BYTES  # bytes of all uploaded pictures
         self._folder = tempfile.TemporaryDirectory(
             prefix="sam_mlx-web-", ignore_cleanup_errors=True
@@ -113,7 +123,7 @@ class Store:
     def of_file(self, path: Path) -> Content:
         """A picture of the command line: it stays where it is, and is read when it is needed."""
         with path.open("rb") as file:
-            return Content(str(path), path, self.check(file), 0)
+            return Content(str(path), path, self.check(file), 0, self.value_range)
 
     def of_upload(self, path: Path) -> Content:
         """An uploaded picture in the folder. Raises Refusal for anything else."""
@@ -135,7 +145,7 @@ class Store:
         if known is not None:
             path.unlink()
             return known
-        content = Content(key, path, self.check(data), len(data))
+        content = Content(key, path, self.check(data), len(data), self.value_range)
         with self._lock:
             if sum(c.room for c in self._contents.values()) + len(data) > self.room:
                 raise Refusal(413, "the server has no room for more pictures: remove some first")

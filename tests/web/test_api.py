@@ -15,6 +15,7 @@ from tests.support.web import COINS, Page, png  # isort: skip  first: it skips a
 
 from sam_mlx import Sam, SamAutomaticMaskGenerator, SamPredictor
 from sam_mlx import masks as M
+from sam_mlx.images import load_image
 from sam_mlx.web.automatic import SEARCHED, defaults
 from sam_mlx.web.endpoints import ENDPOINTS, document
 from sam_mlx.web.model import POINTS_AT_ONCE
@@ -229,6 +230,28 @@ def test_the_python_lines_load_the_model_as_the_server_did(nano, tmp_path, monke
         np.testing.assert_array_equal(lines, M.decode_rle([added["mask"]])[0])
     server.close()
     assert [line.partition(":")[0] for line in server.left_out] == [str(tmp_path), __file__]
+
+
+def test_the_range_of_samples_is_the_servers(nano, tmp_path, monkeypatch):
+    from starlette.testclient import TestClient
+
+    from sam_mlx.web.application import application
+    from sam_mlx.web.backend import Backend
+
+    deep = np.asarray(Image.open(COINS).convert("L")).astype(np.uint16) * 30
+    Image.fromarray(deep).save(tmp_path / "deep.png")
+    server = Backend(nano, "nano", [tmp_path / "deep.png"], value_range=(0.0, 7650.0))
+    with TestClient(application(server), base_url="http://localhost") as client:
+        page = Page(client)
+        added = page.ready().click()
+        lines = client.get(f"{page.picture}/python?object=o1").text
+        assert "set_image('deep.png', value_range=(0.0, 7650.0))" in lines
+        mask = run_lines(page, "o1", tmp_path, monkeypatch)
+        np.testing.assert_array_equal(mask, M.decode_rle([added["mask"]])[0])
+        shown = Image.open(io.BytesIO(client.get(f"{page.picture}/image").content))
+        expected = load_image(deep, value_range=(0, 7650))
+        np.testing.assert_array_equal(np.asarray(shown.convert("RGB")), expected)
+    server.close()
 
 
 def test_an_object_of_the_brush_alone(page, tmp_path, monkeypatch):
