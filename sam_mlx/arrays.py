@@ -7,7 +7,7 @@ from typing import Any
 import mlx.core as mx
 import numpy as np
 
-WIDENED = ("bfloat16", "float8")  # how the names of types begin that numpy lacks
+WIDENED = ("bfloat16", "float8")  # how the names of types that numpy lacks begin
 
 
 def to_numpy(values: Any, name: str) -> np.ndarray:
@@ -15,7 +15,7 @@ def to_numpy(values: Any, name: str) -> np.ndarray:
 
     Takes what numpy takes, MLX's arrays, and tensors of PyTorch, JAX, TensorFlow, CuPy and others
     by the methods that they have: on any device, with a gradient, of types that numpy lacks, which
-    become float32. Raises ValueError, with the type, for what is none of these.
+    become float32. Raises ValueError, with the type, for anything else.
     """
     if isinstance(values, np.ndarray):
         return values
@@ -35,7 +35,7 @@ def to_numpy(values: Any, name: str) -> np.ndarray:
 
 
 def _on_host(values: Any) -> Any:
-    """A tensor in the memory of the CPU, of a type that numpy has."""
+    """A tensor in the CPU's memory, of a type that numpy has."""
     if isinstance(values, mx.array):
         return values.astype(mx.float32) if values.dtype == mx.bfloat16 else values
     if hasattr(values, "detach") and hasattr(values, "cpu"):  # PyTorch's

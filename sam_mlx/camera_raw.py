@@ -30,21 +30,21 @@ HINT = "convert it, in Python with rawpy: load_image(rawpy.imread(path).postproc
 
 
 def refuse_ending(name: str | bytes) -> None:
-    """Raise ValueError for a file that is called as raw files are."""
+    """Raise ValueError for a file with a raw file's name."""
     if os.path.splitext(os.fsdecode(name))[1].lower() in ENDINGS:
         raise ValueError(f"its name is that of a camera's raw file; {HINT}")
 
 
 def refuse(head: bytes) -> None:
-    """Raise ValueError for a file that begins as raw files do, of which these are 16 bytes."""
+    """Raise ValueError for a file whose first 16 bytes, these, are a raw file's."""
     if head.startswith(STARTS) or any(head.startswith(mark, at) for at, mark in CANON):
         raise ValueError(f"it is a camera's raw file; {HINT}")
 
 
 def refuse_tiff(tags: Mapping[int, Any], file: BinaryIO | None) -> None:
-    """Raise ValueError for a TIFF with the values of a sensor, in any of its directories.
+    """Raise ValueError for a TIFF with a sensor's values in any of its directories.
 
-    file: None where it is closed already.
+    file: None if it is closed already.
     """
     if DNG_VERSION in tags or any(t.get(PHOTOMETRIC) in SENSOR for t in _directories(tags, file)):
         raise ValueError(f"it is a camera's raw file, with a preview beside it; {HINT}")
@@ -65,5 +65,5 @@ def _directories(tags: Mapping[int, Any], file: BinaryIO | None) -> Iterator[Map
             yield directory
         except MemoryError:
             raise
-        except Exception:  # damage there says nothing of the picture
+        except Exception:  # damage there does not mean a damaged picture
             return

@@ -1,4 +1,4 @@
-"""Prompts through the model's decoder, as many at a time as memory is meant to hold.
+"""Prompts through the model's decoder, as many at a time as the budget of memory allows.
 
 Prompts of one kind are put together, each kind goes to the decoder in parts, and the answers come
 back in the prompts' order.
@@ -43,7 +43,7 @@ def decode_prompts(
 
 
 def no_answers(config: SamConfig, M: int) -> Answers:
-    """The answers to no prompts, to each of which M masks would have been given."""
+    """The answers to no prompts, with M masks each."""
     n = config.mask_size
     return mx.zeros((0, M, n, n)), mx.zeros((0, M))
 
@@ -82,7 +82,7 @@ def decode_in_parts(
 def in_parts(decode: Callable[[slice], Answers], B: int, bytes_each: int) -> Answers:
     """Answers to B prompts, evaluated as many at a time as fit the budget of the decoder.
 
-    decode: gives those to a part of the prompts. bytes_each: what a prompt takes of memory.
+    decode: answers a part of the prompts. bytes_each: memory that a prompt takes.
     """
     at_once = budget().decoder_bytes // width() // bytes_each
     at_once = max(1, min(at_once, -(-B // width())))

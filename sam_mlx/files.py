@@ -31,7 +31,7 @@ def write_whole(
 
     The temporary name has the same ending, by which Pillow and numpy choose the format. It is in
     ``workspace``, a folder on the same disk, or else beside ``path``. Nothing is left after an
-    error, and what killed writers left beside it is removed. Raises FileNotFoundError if the
+    error, and leftovers of killed writers beside it are removed. Raises FileNotFoundError if the
     folder of ``path`` is missing.
     """
     path = Path(path)
@@ -49,7 +49,7 @@ def write_whole(
 def whole_folder(folder: str | Path) -> Iterator[Path]:
     """A folder to fill, renamed to ``folder`` at the end and removed after any error.
 
-    What killed writers left beside it is removed. Raises FileExistsError if something is there
+    Leftovers of killed writers beside it are removed. Raises FileExistsError if something is there
     already, OSError if it cannot be written.
     """
     folder = refuse_existing(folder)
@@ -141,7 +141,7 @@ def give_usual_permissions(temporary: Path, path: Path) -> None:
 def held(path: Path) -> Iterator[bool]:
     """Hold the lock file ``path`` until the end; False if another process holds it.
 
-    The lock ends with its process, however that ends; the file alone means nothing.
+    The lock ends with its process, however it ends; the file alone means nothing.
     """
     while True:
         file = path.open("w")
@@ -180,7 +180,7 @@ def packaged(name: str) -> Path:
 
 
 def user_path(path: str | os.PathLike[str]) -> Path:
-    """A path from a user: ``~`` and ``~name`` are home folders, where there are such."""
+    """A path from a user: ``~`` and ``~name`` are home folders, where they exist."""
     return Path(os.path.expanduser(path))  # Path.expanduser fails for other names
 
 
@@ -255,7 +255,7 @@ def sha256(path: Path) -> str:
 
 @contextmanager
 def writing(path: str | Path) -> Iterator[None]:
-    """Raise OSError if MLX or safetensors cannot write everything, say to a full disk."""
+    """Raise OSError if MLX or safetensors cannot write everything, for instance to a full disk."""
     try:
         yield
     except (RuntimeError, SafetensorError) as error:
@@ -280,7 +280,7 @@ def load_tagged(
 ) -> tuple[Tensors, dict[str, str]]:
     """Read a file that ``save_tagged`` wrote as ``kind``: what ``read`` returns, and its metadata.
 
-    Raises FileNotFoundError, "no such ``meaning``", or ValueError that says why it is not one.
+    Raises FileNotFoundError, "no such ``meaning``", or ValueError that explains why it is not one.
     """
     path = user_path(path)
     if not path.exists():

@@ -1,4 +1,4 @@
-"""Masks at full size: out of the model, as ``transforms`` is into it.
+"""Masks at full size: the way out of the model, as ``transforms`` is the way in.
 
 Logits (n, n) become the H x W pixels of a picture as in the original (``Sam.postprocess_masks``):
 enlarged to the padded square, its padding cropped, resized, each bilinear. That is linear and
@@ -90,7 +90,7 @@ def bands_of(n: int, image_size: int, inner: int, outer: int) -> list[Band]:
 
 
 def edges(bands: Sequence[Band]) -> np.ndarray:
-    """Where bands begin, in pixels, and at last where they end."""
+    """Where bands begin, in pixels, and finally where the last one ends."""
     return np.cumsum([0, *(len(matrix) for _, matrix in bands)])
 
 
@@ -161,7 +161,7 @@ def enlarge(
 ) -> np.ndarray:
     """``upscale_masks`` of (B, C, n, n), a prompt at a time: at full size logits are large."""
     sizes = input_size, original_size, image_size
-    if len(masks) == 1:  # without a second copy
+    if len(masks) == 1:  # avoids a second copy
         return np.array(upscale_masks(masks, *sizes, threshold))
     full = np.empty((*masks.shape[:2], *original_size), np.float32 if threshold is None else bool)
     for i, logits in enumerate(masks):
@@ -186,10 +186,10 @@ def measure(
     logits: mx.array, index: np.ndarray, grid: Grid, threshold: float, offset: float
 ) -> tuple[np.ndarray, np.ndarray]:
     """Stability scores (N,) and boxes (N, 4) of N masks at full size (``masks.stability_scores``,
-    ``masks.mask_boxes``), those that ``index`` (N,) names of logits (M, n, n).
+    ``masks.mask_boxes``), those at ``index`` (N,) of logits (M, n, n).
     """
     H, W = grid.size
-    # Of each a band of rows is alive, and in the end the sums along both sides.
+    # Each has one band of rows in memory, and in the end the sums along both sides.
     at_once = masks_at_once(max(len(grid.rows[0][1]) * W, 4 * H))
     parts = [index[i : i + at_once] for i in range(0, len(index), at_once)]
     scores, boxes = [np.zeros(0, np.float32)], [np.zeros((0, 4), int)]
@@ -218,8 +218,8 @@ def _measured(
 def _counted(
     logits: mx.array, grid: Grid, threshold: float, offset: float
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-    """Pixels above the threshold in each column (N, W) and row (N, H) of masks (N, n, n); all that
-    are above ``threshold + offset`` and above ``threshold - offset`` (N,).
+    """Counts of pixels above the threshold in each column (N, W) and row (N, H) of masks (N, n, n),
+    and of all those above ``threshold + offset`` and ``threshold - offset`` (N,).
     """
     # A pixel is a mean of logits, up to rounding.
     work = reached(logits > threshold - abs(offset) - ROUNDING, grid)
@@ -243,8 +243,8 @@ def _counted(
 
 
 def reached(is_set: mx.array, grid: Grid) -> list[tuple[int, np.ndarray, slice]]:
-    """Of each band of rows that a mask (N, n, n) is set in: its number, which masks these are, and
-    the bands of columns from the first to the last that one of them is set in.
+    """For each band of rows in which a mask (N, n, n) is set: its number, which masks those are,
+    and the bands of columns from the first to the last in which one of them is set.
     """
     down, across = (np.array(is_set.any(axis=axis)) for axis in (2, 1))  # (N, n) each
     in_rows = [down[:, band].any(axis=1) for band, _ in grid.rows]
@@ -261,15 +261,15 @@ def reached(is_set: mx.array, grid: Grid) -> list[tuple[int, np.ndarray, slice]]
 def cut(
     logits: mx.array, index: np.ndarray, boxes: np.ndarray, grid: Grid, threshold: float
 ) -> Iterator[np.ndarray]:
-    """N masks, each within its box (N, 4), inclusive, at full size: those that ``index`` (N,) names
-    of logits (M, n, n).
+    """N masks, each within its box (N, 4), inclusive, at full size: those at ``index`` (N,) of
+    logits (M, n, n).
     """
     for some in in_memory(boxes):
         yield from _cut(logits, index[some], boxes[some], grid, threshold)
 
 
 def in_memory(boxes: np.ndarray) -> list[np.ndarray]:
-    """Indices of boxes, in parts of few pixels."""
+    """Indices of boxes, in parts with few pixels."""
     before = np.cumsum((boxes[:, 2:] - boxes[:, :2] + 1).prod(axis=1)) // budget().cut_pixels
     return np.split(np.arange(len(boxes)), np.flatnonzero(np.diff(before)) + 1)
 

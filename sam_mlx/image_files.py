@@ -1,4 +1,4 @@
-"""Picture files as Pillow decodes them, with what it leaves to do: turns, colours of 16 bits."""
+"""Picture files as Pillow decodes them, and what it leaves to do: turns, 16-bit colours."""
 
 from __future__ import annotations
 
@@ -28,8 +28,8 @@ TURNS = {
 }
 ACROSS = {TURNS[i] for i in (5, 6, 7, 8)}  # those that exchange the sides
 WIDTH, HEIGHT, BITS_PER_SAMPLE, SAMPLES_PER_PIXEL, PLANES = 256, 257, 258, 277, 284  # TIFF tags
-# Of colours in 16 bits Pillow gives the high bytes: the names of such samples, and of those with
-# their bytes exchanged. There is none for gray with alpha, whose 4 bytes are named as 4 samples.
+# Of 16-bit colours Pillow gives the high bytes: the names of such samples, and of those with
+# their bytes exchanged. Gray with alpha has none: its 4 bytes are named as 4 samples.
 OTHER = {"B": "L", "L": "B", "N": "B" if sys.byteorder == "little" else "L"}
 LOW_BYTES = {"LA;16B": "RGBA"} | {
     f"{mode};16{order}": f"{mode};16{other}"
@@ -60,10 +60,10 @@ def as_value_error(name: str) -> Iterator[None]:
 
 
 def look(file: bytes | BinaryIO) -> tuple[str, tuple[int, int]]:
-    """What a file, or its bytes, are without decoding pixels: the format, as Pillow names it, and
+    """What a file, or its bytes, is, without decoding pixels: the format, as Pillow names it, and
     the height and width that ``load_image`` gives.
 
-    Raises ValueError for what is no picture, or has more pixels than Pillow is allowed.
+    Raises ValueError for what is not a picture, or has more pixels than Pillow is allowed.
     """
     name = f"the {len(file)} bytes" if isinstance(file, bytes) else "the file"
     file = io.BytesIO(file) if isinstance(file, bytes) else file
@@ -142,7 +142,7 @@ def _unknown(file: BinaryIO, head: bytes) -> str:
 
 
 def _warn_of_more(image: Image.Image, name: str) -> None:
-    """Name what of a file is not read."""
+    """Name the parts of a file that are not read."""
     samples = getattr(image, "tag_v2", {}).get(SAMPLES_PER_PIXEL, 1)
     if samples > 4:
         warnings.warn(
@@ -150,7 +150,7 @@ def _warn_of_more(image: Image.Image, name: str) -> None:
         )
     try:
         frames = getattr(image, "n_frames", 1)
-    except Exception:  # damage after the first is no matter
+    except Exception:  # damage after the first does not matter
         return
     if frames > 1 and image.format != "MPO":
         warnings.warn(
@@ -176,9 +176,9 @@ def from_pil(image: Image.Image, value_range: Range | None) -> np.ndarray:
 
 
 def _has_deep_colours(image: Image.Image) -> bool:
-    """Whether a file that is not loaded yet has colours of 16 bits, of which Pillow gives 8.
+    """Whether a file that is not loaded yet has 16-bit colours, of which Pillow gives 8 bits.
 
-    Raises ValueError where they lie in planes, which it takes for planes of 8 bits.
+    Raises ValueError if they are stored in planes, which Pillow takes for 8-bit planes.
     """
     tags, tiles = getattr(image, "tag_v2", {}), str(getattr(image, "tile", ""))
     if tags.get(PLANES) == 2 and 16 in tags.get(BITS_PER_SAMPLE, ()) and "'raw'" in tiles:
@@ -187,7 +187,7 @@ def _has_deep_colours(image: Image.Image) -> bool:
 
 
 def _from_deep_colours(image: Any, value_range: Range | None) -> np.ndarray:
-    """The caller's image stays as it is: once it is loaded, it has lost half of each sample."""
+    """The caller's image is not touched: once loaded, it has lost half of each sample."""
     high = _decoded(image, lambda tile: tile)[..., :3]
     if value_range is None and found_bits(high.astype(np.uint16) * 257) == 16:
         return to_rgb(high)
@@ -219,7 +219,7 @@ def _exchanged(tile: Any) -> Any:
 
 
 def turned(image: Image.Image) -> Image.Image:
-    """An image as its EXIF orientation says.
+    """An image turned as its EXIF orientation says.
 
     ``ImageOps.exif_transpose`` writes all tags anew, and fails where one has an odd type.
     """
@@ -233,6 +233,6 @@ def orientation(image: Image.Image) -> int:
         orientation = image.getexif().get(ORIENTATION)
     except MemoryError:
         raise
-    except Exception:  # tags that cannot be read say nothing of the pixels
+    except Exception:  # unreadable tags do not mean unreadable pixels
         return 1
     return orientation if isinstance(orientation, int) else 1

@@ -32,7 +32,7 @@ KINDS = [  # of what is not a file
     (stat.S_ISSOCK, "a socket"),
 ]
 
-# What Pillow lists among pictures but only writes, or reads no pixels of.
+# What Pillow lists among pictures but only writes, or from which it reads no pixels.
 NO_PICTURES = {"PDF", "MPEG", "FLI", "BUFR", "GRIB", "HDF5", "WMF"}
 HEIC_ENDINGS = {".heic", ".heif", ".hif"}
 
@@ -43,32 +43,32 @@ def load_image(
     """Any picture as an (H, W, 3) uint8 array in RGB.
 
     Takes a path (``~`` is the home folder), a file or data URL, a file's bytes, a binary file
-    object or upload (read from its start), a PIL image, or an array as ``image_format`` ("RGB" or
-    "BGR") says: (H, W), (H, W, 1), (H, W, 2) gray and alpha, (H, W, 3) or (H, W, 4); uint8, uint16
-    or bool. Arrays may be of numpy, MLX, PyTorch, JAX, TensorFlow or CuPy, on any device. HEIC
+    object or upload (read from its start), a PIL image, or an array in ``image_format`` ("RGB" or
+    "BGR"): (H, W), (H, W, 1), (H, W, 2) gray and alpha, (H, W, 3) or (H, W, 4); uint8, uint16 or
+    bool. Arrays may be from numpy, MLX, PyTorch, JAX, TensorFlow or CuPy, on any device. HEIC
     needs the package pillow-heif, the extra ``heic``.
 
     Gray is repeated over the channels, alpha is dropped (colours stay as stored). Of a file with
-    several frames or pages the first is read, and a warning says so (not for MPO, whose others
-    are a camera's previews).
+    several frames or pages the first is read, with a warning (not for MPO, whose other frames are
+    a camera's previews).
 
     Files and PIL images are turned as their EXIF orientation says: a picture gives the same masks
     either way, in the frame that viewers show. Arrays have no orientation; where a PIL image was
     turned by hand and kept its tag, pass ``np.asarray(image)``.
 
-    8-bit samples are taken as they are. Samples of 16 bits are taken for n-bit ones, and keep the
-    high 8 of their n bits: n is the smallest number from 8 to 16 whose range, 0 to 2^n - 1, holds
-    the brightest channel of all pixels but one in 1000 (hot pixels, glints) and those of 65535,
-    which marks missing values; what is brighter becomes white. Of fewer than 100 pixels all count.
-    A warning says so where n is not 16. Pillow's mode I counts as 16 bits where its values fit.
+    8-bit samples are taken as they are. 16-bit samples are taken for n-bit ones, and keep the high
+    8 of their n bits: n is the smallest number from 8 to 16 whose range, 0 to 2^n - 1, holds the
+    brightest channel of all pixels except one in 1000 (hot pixels, glints) and those of 65535,
+    which marks missing values; brighter ones become white. With fewer than 100 pixels all count.
+    There is a warning if n is not 16. Pillow's mode I counts as 16 bits if its values fit.
 
     ``value_range``, two numbers, decides instead: the value that becomes black and the one that
-    becomes white, with 256 equal steps between; what lies outside is black or white, NaN is
-    black. It is for samples of more than 8 bits, of integers or floats of any size; without it,
-    floats and integers that are not of 16 bits are refused.
+    becomes white, with 256 equal steps between; values outside are black or white, NaN is black.
+    It is for samples of more than 8 bits, integers or floats of any size; without it, floats and
+    integers that are not 16-bit are refused.
 
-    Raises ValueError for arrays of other shapes and types, with the line that converts them, empty
-    ones, and files that are not readable pictures; FileNotFoundError for missing files.
+    Raises ValueError for arrays of other shapes and types, with the line that converts them, for
+    empty ones, and for files that are not readable pictures; FileNotFoundError for missing files.
     """
     if image_format not in ("RGB", "BGR"):
         raise ValueError(f"image_format is {image_format!r}; expected 'RGB' or 'BGR'")
@@ -94,7 +94,7 @@ def load_image(
 def of_url(text: str) -> str | bytes:
     """The path of a file URL, the bytes of a data URL, and any other text as it is: a path.
 
-    Raises ValueError for data that is damaged, and for URLs of what is elsewhere.
+    Raises ValueError for damaged data, and for URLs that lead elsewhere.
     """
     scheme, rest = text.partition(":")[::2]
     if scheme.lower() == "data":
@@ -137,7 +137,7 @@ def _from_path(path: str, value_range: Range | None) -> np.ndarray:
 
 
 def check_is_file(path: str) -> None:
-    """Raise OSError where a path leads to what is no file: to open a pipe is to wait for it."""
+    """Raise OSError for a path to something that is not a file: opening a pipe would wait."""
     try:
         mode = os.stat(path).st_mode
     except ValueError as error:  # a null character
@@ -148,7 +148,7 @@ def check_is_file(path: str) -> None:
 
 
 def _from_object(file: Any, value_range: Range | None) -> np.ndarray:
-    """A picture of what has ``read``: an open file, or what a web framework makes of an upload."""
+    """A picture from an object with ``read``: an open file, or a web framework's upload."""
     name = getattr(file, "name", None)
     name = name if isinstance(name, str) else "the file object"
     if inspect.iscoroutinefunction(file.read):
@@ -159,7 +159,7 @@ def _from_object(file: Any, value_range: Range | None) -> np.ndarray:
 
 
 def picture_endings() -> set[str]:
-    """The endings of the files that ``load_image`` reads, as ".jpg"."""
+    """The endings of the files that ``load_image`` reads, such as ".jpg"."""
     endings = Image.registered_extensions()
     known = {e for e, form in endings.items() if form in Image.OPEN and form not in NO_PICTURES}
     return known | HEIC_ENDINGS

@@ -1,7 +1,7 @@
 """Options that are declared once: name, type, default, help and bounds in one dataclass field.
 
-From a declaration derive the check of its value, its flag in the shell, and the settings that the
-results of a run depend on.
+The check of its value, its flag in the shell, and the settings that the results of a run depend on
+derive from the declaration.
 """
 
 from __future__ import annotations
@@ -98,7 +98,7 @@ def check(options: DataclassInstance) -> None:
 def add_flags(
     parser: ArgumentParser, declared: type[DataclassInstance], only: Container[str] | None = None
 ) -> None:
-    """Add flags for all options or ``only`` these: ``points_per_side`` is ``--points-per-side``."""
+    """Add flags for all options, or ``only`` these: ``a_b`` becomes ``--a-b``."""
     for f in _flags(declared):
         if only is not None and f.name not in only:
             continue

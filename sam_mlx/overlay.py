@@ -16,7 +16,7 @@ MARKERS = {1: (40, 200, 80), 0: (230, 50, 50)}  # foreground, background points
 
 
 def palette(count: int) -> np.ndarray:
-    """(count, 3) uint8 colours; neighbours in the list differ much in hue."""
+    """(count, 3) uint8 colours; neighbours in the list differ widely in hue."""
     hues = (0.58 + 0.618034 * np.arange(count)) % 1  # the golden ratio spreads any number of them
     colours = [colorsys.hsv_to_rgb(h, 0.75 - 0.2 * (i % 2), 1) for i, h in enumerate(hues)]
     return (np.array(colours).reshape(-1, 3) * 255).round().astype(np.uint8)
@@ -37,8 +37,8 @@ def draw_overlay(
     """Draw masks (N, H, W) bool over an image (H, W, 3) uint8, later ones on top.
 
     Prompts, in pixels of the image, are drawn as dots (green foreground, red background) and a
-    frame. The picture is tinted in strips, in the boxes of the masks only; a mask is asked for
-    once, and once more in each strip that it reaches, so ``masks`` may make it on demand.
+    frame. The picture is tinted in strips, only within the masks' boxes; a mask is requested once,
+    and once more in each strip that it reaches, so ``masks`` may make it on demand.
     """
     if image.ndim != 3 or image.shape[2] != 3 or image.dtype != np.uint8:
         raise ValueError(
@@ -61,7 +61,7 @@ def draw_overlay(
 
 
 def _rows_and_columns(mask: np.ndarray, size: tuple[int, int]) -> Box:
-    """From the first to the last that a mask is set in; the first ones of an empty mask."""
+    """Rows and columns from the first to the last in which a mask is set; the first if empty."""
     if mask.shape != size:
         raise ValueError(f"masks has a mask of size {mask.shape}; the image has {size}")
     x0, y0, x1, y1 = mask_boxes(mask[None])[0].tolist()
@@ -83,7 +83,7 @@ def _tinted(
     for i in here:
         rows, columns = boxes[i]
         top, bottom = max(rows.start, strip.start), min(rows.stop, strip.stop)
-        # What is next to the strip decides where contours are.
+        # The rows next to the strip decide where contours are.
         first, last = max(rows.start, top - line), min(rows.stop, bottom + line)
         mask = np.ascontiguousarray(check_mask(masks[i])[first:last, columns])
         part = canvas[:, top - strip.start : bottom - strip.start, columns]
@@ -103,7 +103,7 @@ def _tint(canvas: np.ndarray, mask: np.ndarray, edge: np.ndarray, colour: np.nda
 
 
 def _erode(mask: np.ndarray, steps: int) -> np.ndarray:
-    """Pixels whose four neighbours are in the mask, ``steps`` times; outside of it none is."""
+    """Pixels whose four neighbours are in the mask, ``steps`` times; beyond the edge none are."""
     for _ in range(steps):
         before, mask = mask, mask.copy()
         mask[1:] &= before[:-1]

@@ -80,7 +80,7 @@ class SamPredictor:
         self, image: Source, image_format: str = "RGB", value_range: Range | None = None
     ) -> ImageEmbedding:
         """The embedding that ``set_image`` would make current; the current one stays."""
-        enter()  # the image may be an array of MLX's
+        enter()  # the image may be an MLX array
         value_range = check_range(value_range)
         return self._embed(transforms.load_image(image, image_format, value_range), value_range)
 
@@ -89,7 +89,7 @@ class SamPredictor:
         size, config = image.shape[:2], self.model.config
         features = self.model.encode_features(transforms.preprocess(image, config))
         mx.eval(features)
-        # The encoder's large temporaries would otherwise stay with the process.
+        # The process would otherwise keep the encoder's large temporaries.
         clear_cache()
         input_size = transforms.input_size(size, config)
         return ImageEmbedding.of(features, size, input_size, self.fingerprint, value_range)
@@ -131,7 +131,7 @@ class SamPredictor:
         self._embedding = embedding
 
     def check_embedding(self, embedding: ImageEmbedding) -> None:
-        """Raise ValueError for an embedding of another encoder's, or one that was altered."""
+        """Raise ValueError for an embedding from another encoder, or one that was altered."""
         if embedding.fingerprint != self.fingerprint:
             raise ValueError(
                 f"the embedding was made by encoder {shown(embedding.fingerprint)}, this model's "
@@ -162,14 +162,14 @@ class SamPredictor:
     ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Masks for one prompt on the current image; any combination of prompts.
 
-        point_coords: (N, 2) as x, y in pixels of the image, also outside it; point_labels:
+        point_coords: (N, 2) as x, y in pixels of the image, even outside it; point_labels:
         (N,), 1 foreground, 0 background, -1 not a point. box: (4,) as x0, y0, x1, y1 in pixels.
         mask_input: (1, 4G, 4G) logits of an earlier prediction (256x256 in released models).
         multimask_output: three masks for an ambiguous prompt, or the single best-defined one.
 
         Returns masks (C, H, W), bool, or float32 logits with ``return_logits``; predicted IoU
         (C,); low-resolution logits (C, 4G, 4G), which can be the next ``mask_input``.
-        Raises RuntimeError without an image, ValueError for prompts of another form.
+        Raises RuntimeError without an image, ValueError for prompts in any other form.
 
         >>> from importlib.resources import files
         >>> from sam_mlx import SamPredictor
@@ -205,7 +205,7 @@ class SamPredictor:
 
         Each argument is an array with a leading axis of B, or a sequence of B entries in the
         forms that ``predict`` takes: point lists may differ in length, and None stands for a
-        prompt without that part. No prompts, as of a detector that found nothing, give no masks.
+        prompt without that part. No prompts, as from a detector that found nothing, give no masks.
 
         Returns masks (B, C, H, W), predicted IoU (B, C), low-resolution logits (B, C, 4G, 4G).
         Raises as ``predict`` does, and ValueError for parts that differ in B.
@@ -236,10 +236,9 @@ class SamPredictor:
         """What ``predict`` gives for each of B prompts on the image that is current now.
 
         The arguments are those of ``predict_batch``, whose answer for thousands of prompts would
-        not fit into memory: this holds those of 16 (``machine.budget``). Bad prompts raise before
+        not fit into memory: this holds 16 answers (``machine.budget``). Bad prompts raise before
         the first answer. cancel: a ``threading.Event``, or another object with ``is_set``: once it
-        is set, ``concurrent.futures.CancelledError`` comes instead of further answers, after those
-        that are held.
+        is set, ``concurrent.futures.CancelledError`` is raised after the answers already held.
         """
         embedding = self.get_image_embedding()
         prompts = self._check(embedding, point_coords, point_labels, boxes, mask_inputs)

@@ -1,8 +1,8 @@
-"""Prompts in pixels of the picture: checked, brought to the input frame, and put together.
+"""Prompts in pixels of the picture: checked, scaled to the input frame, and put together.
 
-Two borders give the label -1 a meaning. Here, as in Meta's ``predict``, it is NOT_A_POINT, which
-has a learned embedding. In exported files, as in Meta's ONNX export, it is an empty slot
-(``export.graphs``). What is empty in the model itself is labelled EMPTY, -2.
+The label -1 has two meanings. Here, as in Meta's ``predict``, it is NOT_A_POINT, which has a
+learned embedding. In exported files, as in Meta's ONNX export, it is an empty slot
+(``export.graphs``). In the model itself, empty slots are labelled EMPTY, -2.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from .machine.streams import enter
 from .messages import short
 from .modeling.prompt_encoder import BACKGROUND, EMPTY, FOREGROUND, NOT_A_POINT
 
-MAX_POINTS = 1024  # of one prompt; may be raised
+MAX_POINTS = 1024  # of one prompt; may be increased
 Column = ArrayLike | Sequence[ArrayLike | None] | None  # one part of B prompts
 # Point coordinates (B, N, 2) and labels (B, N), boxes (B, 4), masks (B, 1, n, n): what
 # ``Sam.predict_masks`` takes.
@@ -38,8 +38,8 @@ class Prompt:
 
     @property
     def kind(self) -> tuple[int, bool, bool]:
-        """Which parts it has, and how long. Prompts of one kind can be stacked, with at most as
-        many empty slots as points.
+        """Which parts it has, and their lengths. Prompts of one kind can be stacked, with at most
+        as many empty slots as points.
         """
         length = 0 if self.points is None else len(self.points[1]).bit_length()
         return length, self.box is not None, self.mask is not None
@@ -51,9 +51,9 @@ def is_ambiguous(
     box: ArrayLike | None = None,
     mask_input: ArrayLike | None = None,
 ) -> bool:
-    """Whether ``SamPredictor.predict`` should be asked for three masks of a prompt: of one point
-    and nothing else, which may mean a part, an object or several. The original's advice is to
-    choose among them by score.
+    """Whether ``SamPredictor.predict`` should be asked for three masks: for a single point and
+    nothing else, which may mean a part, an object or several. The original's advice is to choose
+    among them by score.
     """
     alone = box is None and mask_input is None
     return alone and point_labels is not None and np.size(point_labels) == 1
@@ -69,7 +69,7 @@ def check_prompt(
     config: SamConfig,
 ) -> Prompt:
     """One prompt on a picture of ``size``; ValueError says what is wrong."""
-    enter()  # its parts may be arrays of MLX's
+    enter()  # its parts may be MLX arrays
     points, frame = None, transforms.input_size(size, config)
     if (coords is None) != (labels is None):
         raise ValueError("point_coords and point_labels go together: one of them is None")
@@ -93,8 +93,8 @@ def check_prompts(
     size: tuple[int, int],
     config: SamConfig,
 ) -> list[Prompt]:
-    """B prompts: each part has B entries or is None; an entry that is None stands for a prompt
-    without that part.
+    """B prompts: each part has B entries or is None; an entry of None means a prompt without that
+    part.
     """
     if (point_coords is None) != (point_labels is None):
         raise ValueError("point_coords and point_labels go together: one of them is None")
@@ -166,8 +166,8 @@ def check_mask(mask: ArrayLike, size: int) -> np.ndarray:
 
 
 def _numbers(values: ArrayLike, name: str) -> np.ndarray:
-    """As float64. Raises ValueError for anything but numbers that are finite in float32, as which
-    the model takes them.
+    """As float64. Raises ValueError for anything but numbers that are finite in float32, the type
+    that the model takes.
     """
     try:
         array = np.asarray(values)
@@ -177,7 +177,7 @@ def _numbers(values: ArrayLike, name: str) -> np.ndarray:
     if numbers is None:
         raise ValueError(f"{name} is {short(values)}; expected numbers, in lists of one length")
     with np.errstate(over="ignore"):
-        # With room for the factors of the positional encoding, which would overflow.
+        # Leaves room for the factors of the positional encoding, or it would overflow.
         finite = np.isfinite((numbers * 1e6).astype(np.float32)).all()
     if not finite:
         raise ValueError(f"{name} holds NaN or infinite values, or some beyond 1e32")

@@ -73,7 +73,7 @@ class Decoder:
     # Computes what it takes beyond the encoder's, once per picture: (module, features) -> features
     prepare: Callable[[Any, Features], Features] | None = None
     masks: Callable[[SamConfig, bool], int] = masks_of_sam  # per prompt; (config, multimask)
-    # A prompt's activations take these for each value of the image embedding: 42 MB in ViT-B.
+    # Bytes of a prompt's activations for each value of the image embedding: 42 MB in ViT-B.
     bytes_per_value: int = 40
     clean: Callable[[Weights], Weights] = unchanged  # drop and fold; kernels in PyTorch's layout
 

@@ -12,9 +12,9 @@ from .messages import short
 
 Range = tuple[float, float]
 
-NODATA = 65535  # how rasters of 16 bits mark pixels without a value
-OUTLIERS = 1000  # one pixel in so many may be brighter than the others: hot pixels, glints
-MIN_PIXELS = 100  # of fewer, each counts
+NODATA = 65535  # how 16-bit rasters mark pixels without a value
+OUTLIERS = 1000  # one pixel in this many may be brighter than the rest: hot pixels, glints
+MIN_PIXELS = 100  # with fewer, each counts
 
 
 def check_range(value_range: Any) -> Range | None:
@@ -38,7 +38,7 @@ def to_rgb(
 ) -> np.ndarray:
     """An array that ``load_image`` takes as (H, W, 3) uint8 in RGB."""
     array = check_array(array)
-    colours = 1 if array.shape[2] <= 2 else 3  # alpha would take part in what 16 bits mean
+    colours = 1 if array.shape[2] <= 2 else 3  # alpha must not affect what 16 bits mean
     array = to_8_bits(array[..., :colours], value_range)
     if colours == 1:
         return np.repeat(array, 3, axis=2)
@@ -83,9 +83,9 @@ def to_8_bits(array: np.ndarray, value_range: Range | None = None) -> np.ndarray
 
 
 def stretch(array: np.ndarray, low: float, high: float) -> np.ndarray:
-    """Samples as uint8: 256 equal steps from low to high; what lies outside is 0 or 255.
+    """Samples as uint8: 256 equal steps from low to high; values outside become 0 or 255.
 
-    Of 0 to 2^n - 1 these are the highest 8 of n bits. NaN becomes 0.
+    From 0 to 2^n - 1 these are the highest 8 of n bits. NaN becomes 0.
     """
     levels = np.empty(array.shape, np.uint8)
     for row, out in zip(array, levels):  # a row at a time: float64 is eight times as large
@@ -95,7 +95,7 @@ def stretch(array: np.ndarray, low: float, high: float) -> np.ndarray:
 
 
 def found_bits(array: np.ndarray) -> int:
-    """How many bits, 8 to 16, the samples (H, W, C) of 16 bits use, by ``load_image``'s rule."""
+    """How many bits, 8 to 16, the 16-bit samples (H, W, C) use, by ``load_image``'s rule."""
     brightest, outliers = array.max(axis=2), 0
     if brightest.size >= MIN_PIXELS:
         brightest = brightest[brightest != NODATA]
@@ -111,8 +111,8 @@ def _from_16_bits(array: np.ndarray) -> np.ndarray:
     highest = (1 << bits) - 1
     if bits == 16:
         return (array >> 8).astype(np.uint8)
-    if bits > 8 or ((array > 0) & (array < NODATA)).any():  # not black and white alone
-        # One text for all pictures of so many bits: Python shows it once.
+    if bits > 8 or ((array > 0) & (array < NODATA)).any():  # not only black and white
+        # The same text for all pictures with this many bits: Python shows it once.
         warnings.warn(
             f"an image has 16-bit samples, nearly all up to {highest}: they are taken for "
             f"{bits}-bit ones. Where they are not, give value_range=(0, 65535), or the range that "
@@ -123,7 +123,7 @@ def _from_16_bits(array: np.ndarray) -> np.ndarray:
 
 
 def _conversion(is_float: bool, low: Any, high: Any) -> str:
-    """Code that makes such an array one that ``to_8_bits`` takes."""
+    """Code that turns such an array into one that ``to_8_bits`` takes."""
     if is_float and low >= 0 and high <= 1:
         return "(image * 255).round().astype(np.uint8)"
     if low >= 0 and high <= 255:

@@ -1,4 +1,4 @@
-"""How commands print: a line at a time, which any terminal can show and nobody need read."""
+"""How commands print: a line at a time, for any terminal, whether or not anything reads it."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ from .messages import one_line, printable
 def say(text: object, *, error: bool = False) -> None:
     """Print a line to stdout, or with ``error`` to stderr.
 
-    What steers a terminal is shown escaped, and so is what its encoding lacks: the names of files
-    may hold both. Where nobody reads any more, as after ``| head``, nothing is printed.
+    Characters that control a terminal are escaped, and so are those that its encoding lacks: names
+    of files may hold both. Once nothing reads, as after ``| head``, nothing is printed.
     """
     stream = sys.stderr if error else sys.stdout
     if stream is None:  # closed before Python started
@@ -28,7 +28,7 @@ def say(text: object, *, error: bool = False) -> None:
 
 @contextmanager
 def as_lines(command: str) -> Iterator[None]:
-    """Have a command's warnings printed as lines, and its end silent where nobody reads."""
+    """Have a command's warnings printed as lines, and end it silently if nothing reads them."""
     with warnings.catch_warnings():
         warnings.showwarning = lambda message, *_, **__: say(
             f"{command}: warning: {one_line(message)}", error=True
@@ -45,6 +45,6 @@ def _unless_closed(stream: TextIO, write: Callable[[], object] = lambda: None) -
         write()
         stream.flush()
     except BrokenPipeError:
-        # What the stream still holds goes there too, or Python complains in the end.
+        # What the stream still holds goes there too, or Python complains at exit.
         with suppress(OSError, ValueError):
             os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())

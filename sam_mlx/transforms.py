@@ -10,7 +10,7 @@ from PIL import Image
 
 from .config import SamConfig
 from .full_size import upscale_masks as upscale_masks  # the way back, for users of both
-from .images import load_image as load_image  # beside what takes its arrays
+from .images import load_image as load_image  # beside the functions that take its arrays
 from .machine.worker import at_work
 
 

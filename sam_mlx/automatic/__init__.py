@@ -1,6 +1,6 @@
 """Everything in an image (original: ``segment_anything/automatic_mask_generator.py``).
 
-A grid of points is put to the model (``crops``), and of its answers (``predictions``) those are
-kept that the model thinks good, that hardly depend on the threshold, and that no better one
-repeats (``selection``). ``generator`` does both; its arguments are declared in ``options``.
+The model is asked about a grid of points (``crops``). Of its answers (``predictions``), those stay
+that it scores highly, that hardly depend on the threshold, and that do not repeat a better one
+(``selection``). ``generator`` does both; its arguments are declared in ``options``.
 """

@@ -8,7 +8,7 @@ from itertools import product
 
 import numpy as np
 
-CROP_EDGE = 20  # pixels; a box this near to a crop's edge was probably cut by it
+CROP_EDGE = 20  # pixels; a box this close to a crop's edge was probably cut by it
 
 
 def build_point_grid(n_per_side: int) -> np.ndarray:
@@ -52,7 +52,7 @@ def generate_crop_boxes(
 ) -> tuple[list[list[int]], list[int]]:
     """Crops as x0, y0, x1, y1 (exclusive) and their layers: the image, then 2^i x 2^i for i >= 1.
 
-    Crops that would be empty, as a very small image has, are left out; the original fails.
+    Empty crops, which a very small image would have, are left out; the original fails.
     """
     height, width = image_size
     boxes, layers = [[0, 0, width, height]], [0]

@@ -40,16 +40,16 @@ class SamAutomaticMaskGenerator(HasOptions):
     original:
 
     points_per_side: points along each side of the image, or None with ``point_grids``, one array
-    (N, 2) of x, y in [0, 1] for each crop layer. points_per_batch: points put to the model at
+    (N, 2) of x, y in [0, 1] for each crop layer. points_per_batch: points given to the model at
     once. pred_iou_thresh, stability_score_thresh, stability_score_offset, box_nms_thresh: which
     masks stay (``masks.stability_scores``, ``masks.nms``). crop_n_layers: layer i repeats the
     search on 2^i x 2^i crops, overlapping by crop_overlap_ratio of the shorter side in the first,
     with crop_n_points_downscale_factor^i times fewer points a side; crop_nms_thresh drops what
-    crops find again. min_mask_region_area: islands and holes of fewer pixels go (needs scipy).
+    crops find again. min_mask_region_area: removes islands and holes of fewer pixels (needs scipy).
     output_mode: "binary_mask", "uncompressed_rle" or "coco_rle".
 
     Each is an attribute that may be assigned; together they are ``options``. Raises ValueError for
-    arguments that do not fit, also when they are assigned.
+    invalid arguments, also when they are assigned.
 
     >>> from importlib.resources import files
     >>> from sam_mlx import SamAutomaticMaskGenerator
@@ -146,7 +146,7 @@ class SamAutomaticMaskGenerator(HasOptions):
         value_range: Range | None = None,
         cancel: Cancel | None = None,
     ) -> MaskPredictions:
-        """All that needs the model: its answers, for ``select`` to choose from.
+        """The part that needs the model: its answers, for ``select`` to choose from.
 
         keep_iou: answers with a predicted IoU up to this are dropped; by default the generator's
         ``pred_iou_thresh``. Lower it to try lower thresholds, at 262 KB an answer (a 32x32 grid
@@ -160,10 +160,10 @@ class SamAutomaticMaskGenerator(HasOptions):
 
     @own_memory()
     def select(self, predictions: MaskPredictions, **given: Any) -> list[dict[str, Any]]:
-        """All that only filters: records as ``generate`` gives them, without the model.
+        """The part that only filters: records as ``generate`` gives them, without the model.
 
         given: pred_iou_thresh, stability_score_thresh, stability_score_offset, box_nms_thresh,
-        crop_nms_thresh, min_mask_region_area or output_mode; what is not given, or None, is the
+        crop_nms_thresh, min_mask_region_area or output_mode; one that is missing, or None, is the
         generator's own. Raises ValueError when ``predictions`` lack masks that
         ``pred_iou_thresh`` asks for, TypeError for other arguments.
         """
@@ -223,7 +223,7 @@ class SamAutomaticMaskGenerator(HasOptions):
     def _embed_crop(
         self, image: np.ndarray | ImageEmbedding, crop_box: list[int]
     ) -> ImageEmbedding:
-        """Nothing of a call is kept in the object: several threads may use one generator."""
+        """A call leaves nothing in the object: several threads may use one generator."""
         if isinstance(image, ImageEmbedding):
             self.predictor.check_embedding(image)
             return image
@@ -234,7 +234,7 @@ class SamAutomaticMaskGenerator(HasOptions):
     def _answers(
         self, embedding: ImageEmbedding, points: np.ndarray, keep_iou: float
     ) -> tuple[mx.array, np.ndarray, np.ndarray]:
-        """Logits (N, n, n), predicted IoU (N,) and index of the point (N,) of what is kept."""
+        """Logits (N, n, n), predicted IoU (N,) and index of the point (N,) of the answers kept."""
         model = self.predictor.model
         coords = transforms.scale_coords(points, embedding.original_size, embedding.input_size)
         logits, iou = decode_in_parts(
@@ -255,7 +255,7 @@ def opened(
     image: Picture, crop_n_layers: int, value_range: Range | None
 ) -> tuple[np.ndarray | ImageEmbedding, tuple[int, int]]:
     """The pixels or the embedding, and the size of the picture."""
-    enter()  # the image may be an array of MLX's
+    enter()  # the image may be an MLX array
     if not isinstance(image, ImageEmbedding):
         image = transforms.load_image(image, value_range=value_range)
         return image, image.shape[:2]

@@ -1,7 +1,7 @@
 """The arguments of automatic masks, declared once.
 
-Derived from here: the signature's defaults and checks of ``SamAutomaticMaskGenerator``, what
-``select`` can override, the flags of ``sam-mlx auto``, and the settings its results depend on.
+Derived from here: the defaults and checks of ``SamAutomaticMaskGenerator``, what ``select`` can
+override, the flags of ``sam-mlx auto``, and the settings its results depend on.
 """
 
 from __future__ import annotations
@@ -19,13 +19,13 @@ from .crops import check_point_grids, layered_point_grids
 
 OUTPUT_MODES = ("binary_mask", "uncompressed_rle", "coco_rle")
 NUMBER = number("a number")
-# A million points, and 5461 crops: more would be a slip, and run for weeks.
+# A million points, and 5461 crops: more would be a mistake, and run for weeks.
 MAX_POINTS, MAX_LAYERS = 1024, 6
 
 
 @dataclass(frozen=True, eq=False, repr=False)
 class GeneratorOptions:
-    """Meta's arguments, in Meta's order. Those with ``selects`` judge answers that are there."""
+    """Meta's arguments, in Meta's order. Those with ``selects`` judge answers already made."""
 
     points_per_side: int | None = option(
         32, "points along each side of the image", whole_number(1, MAX_POINTS), or_none=True
@@ -100,8 +100,8 @@ class GeneratorOptions:
         )
 
     def with_one(self, name: str, value: Any) -> GeneratorOptions:
-        """The options with another value of one. Of points_per_side and point_grids, the one that
-        is given takes the other's place. Raises ValueError for a value that does not fit.
+        """The options with one value changed. Of points_per_side and point_grids, the one that
+        is given replaces the other. Raises ValueError for an invalid value.
         """
         pair = ("points_per_side", "point_grids")
         changes: dict[str, Any] = dict.fromkeys(pair) if name in pair else {}
@@ -109,8 +109,8 @@ class GeneratorOptions:
 
 
 class HasOptions:
-    """An object with ``options``, each of them an attribute that may be assigned: ValueError is
-    raised for a value that does not fit. ``point_grids`` are also those of points_per_side.
+    """An object with ``options``, each of them an attribute that may be assigned: an invalid value
+    raises ValueError. ``point_grids`` also holds the grids that points_per_side gives.
     """
 
     options: GeneratorOptions
@@ -129,11 +129,11 @@ class HasOptions:
 DEFAULTS = GeneratorOptions()
 NAMES = tuple(f.name for f in fields(GeneratorOptions))
 SELECTING = tuple(f.name for f in fields(GeneratorOptions) if f.metadata.get("selects"))
-# Thresholds of variants that are less sure of their masks than Meta's models.
+# Thresholds of variants that give their masks lower scores than Meta's models.
 THRESHOLDS = {"nano": {"pred_iou_thresh": 0.85, "stability_score_thresh": 0.9}}
 
 
 def thresholds_of(config: SamConfig) -> dict[str, float]:
-    """pred_iou_thresh and stability_score_thresh that suit a model: Meta's, or its own."""
+    """pred_iou_thresh and stability_score_thresh for a model: Meta's, or its own."""
     meta = {name: getattr(DEFAULTS, name) for name in ("pred_iou_thresh", "stability_score_thresh")}
     return meta | THRESHOLDS.get(config.variant, {})

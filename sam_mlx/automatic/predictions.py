@@ -21,7 +21,7 @@ MAX_SIDE = 1 << 16  # of a model's input, pixels
 
 @dataclass(frozen=True, repr=False)
 class MaskPredictions:
-    """The model's answers for one image, before any is judged: N masks, each of one point.
+    """The model's answers for one image, before any is judged: N masks, each for one point.
 
     Answers whose predicted IoU is not above ``keep_iou`` are missing.
     """
@@ -30,7 +30,7 @@ class MaskPredictions:
     model_size: np.ndarray  # () the side of the model's input frame, pixels
     keep_iou: np.ndarray  # ()
     crop_boxes: np.ndarray  # (K, 4) x0, y0, x1, y1 in the image, x1 and y1 exclusive
-    stretched: np.ndarray  # () bool, whether crops fill the input frame, whatever their form
+    stretched: np.ndarray  # () bool, whether crops fill the input frame, whatever their shape
     crop: np.ndarray  # (N,) index into crop_boxes
     points: np.ndarray  # (N, 2) x, y in the image, float64
     predicted_iou: np.ndarray  # (N,) float32
@@ -46,14 +46,14 @@ class MaskPredictions:
 
     @property
     def nbytes(self) -> int:
-        """What ``save`` will write, but for a header of some hundred bytes.
+        """What ``save`` will write, except for a header of a few hundred bytes.
 
-        Nearly all is logits in float32, whose low bits are noise: deflate saves a quarter of it.
+        Nearly all is logits in float32, whose low bits are noise: deflate would save a quarter.
         """
         return sum(getattr(self, f.name).nbytes for f in fields(self))
 
     def grid(self, crop_box: np.ndarray) -> Grid:
-        """What brings the masks of a crop to its pixels."""
+        """What scales the masks of a crop to its pixels."""
         x0, y0, x1, y1 = crop_box.tolist()
         size, side = (y1 - y0, x1 - x0), self.model_size.item()
         frame = (side, side) if self.stretched else preprocess_shape(size, side)
@@ -118,8 +118,8 @@ FORMS: dict[str, tuple[str, tuple[int | str, ...]]] = {
 
 
 def check(arrays: dict[str, np.ndarray]) -> None:
-    """Raise ValueError where a file's arrays do not fit each other: they become indices, and sizes
-    of what is allocated.
+    """Raise ValueError where a file's arrays do not fit each other: they become indices, and the
+    sizes of allocations.
     """
     sides: dict[int | str, int] = {}
     for name, (kinds, shape) in FORMS.items():

@@ -1,7 +1,7 @@
 """The choice among the model's answers: which of them become records. The model is not asked.
 
-Answers of one image come in parts, crop after crop. In each crop a mask stays that passes the
-filters of a mask alone and does not repeat a better one; then the same between crops.
+Answers of one image come in parts, crop after crop. In each crop, masks stay that pass the filters
+for a single mask and do not repeat a better one; then the same between crops.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ Pause = Callable[[], None]
 
 @dataclass(frozen=True)
 class Candidates:
-    """Masks that passed the thresholds, all arrays of one length N."""
+    """Masks that passed the thresholds, all arrays of the same length N."""
 
     logits: mx.array  # (N, n, n) low-resolution masks of the crop
     points: np.ndarray  # (N, 2) x, y in the image
@@ -63,7 +63,7 @@ class Candidates:
 
 @at_work
 def some_of(logits: mx.array, index: np.ndarray) -> mx.array:
-    """Evaluated, or it would keep all the others alive."""
+    """Evaluated, or the result would keep all the others alive."""
     some = logits[mx.array(index)]
     mx.eval(some)
     return some
@@ -79,7 +79,7 @@ def select(
 ) -> list[Record]:
     """Records from answers of one image that come in parts, crop after crop.
 
-    pause: called between the steps of the work, which what it raises ends.
+    pause: called between the steps of the work; an exception from it ends the work.
     """
     finished: list[Candidates] = []
     found: list[Candidates] = []
@@ -95,7 +95,7 @@ def select(
         return []
     kept = Candidates.join(finished)
     if len(part.crop_boxes) > 1:
-        # What a smaller crop found is preferred.
+        # Masks from smaller crops are preferred.
         scores = np.float32(1) / box_area(kept.crop_boxes).astype(np.float32)
         kept = kept.take(nms(kept.boxes, scores, options.crop_nms_thresh))
     return records(kept, part, options, pause)
@@ -104,7 +104,7 @@ def select(
 def choose(
     found: Sequence[Record], options: GeneratorOptions
 ) -> tuple[list[int], dict[int, Record]]:
-    """The indices of the records ``found`` that stricter options keep, and those records, by index,
+    """The indices of the records ``found`` that stricter options keep, and the records, by index,
     that cleaning of small regions changed.
 
     found: what ``select`` gives, as RLE, of one crop, with ``box_nms_thresh=1`` and lower
@@ -132,7 +132,7 @@ def choose(
 
 
 def best_of(parts: list[Candidates], nms_thresh: float) -> list[Candidates]:
-    """The candidates of one crop without duplicates, best first; none of no parts."""
+    """The candidates of one crop without duplicates, best first; none if there are no parts."""
     if not parts:
         return []
     found = Candidates.join(parts)
@@ -140,7 +140,7 @@ def best_of(parts: list[Candidates], nms_thresh: float) -> list[Candidates]:
 
 
 def judge(part: MaskPredictions, index: np.ndarray, options: GeneratorOptions) -> Candidates:
-    """Those of the answers ``index``, all of one crop, that pass the filters of a mask alone."""
+    """Those of the answers ``index``, all of one crop, that pass the filters for a single mask."""
     crop_box = part.crop_boxes[part.crop[index[0]]]
     index = index[above(part.predicted_iou[index], options.pred_iou_thresh)]
     grid, offset = part.grid(crop_box), options.stability_score_offset
@@ -162,7 +162,7 @@ def judge(part: MaskPredictions, index: np.ndarray, options: GeneratorOptions) -
 
 
 def above(predicted_iou: np.ndarray, threshold: float) -> np.ndarray:
-    """Indices of scores above the threshold; as in the original, 0 and less let all pass."""
+    """Indices of scores above the threshold; as in the original, 0 or less lets all pass."""
     if threshold <= 0:
         return np.arange(len(predicted_iou))
     return np.flatnonzero(predicted_iou > np.float32(threshold))
@@ -171,7 +171,7 @@ def above(predicted_iou: np.ndarray, threshold: float) -> np.ndarray:
 def records(
     kept: Candidates, part: MaskPredictions, options: GeneratorOptions, pause: Pause
 ) -> list[Record]:
-    """The records of candidates: of all but those that repeat others once they are cleaned."""
+    """The records of all candidates except those that repeat others once cleaned."""
     rles, boxes = encode(kept, part, pause)
     order = clean(rles, boxes, options, pause)
     rles = [rles[i] for i in order]
@@ -215,8 +215,8 @@ def encode(kept: Candidates, part: MaskPredictions, pause: Pause) -> tuple[list[
 def runs_of_equal_rows(table: np.ndarray) -> list[np.ndarray]:
     """Indices of a table's rows, split where a row differs from the one before.
 
-    Masks of one crop stand together where there is only one suppression; the one between crops
-    mixes them, and runs get short.
+    Masks of one crop stay together as long as there is only one suppression; the one between crops
+    mixes them, and runs become short.
     """
     if len(table) == 0:
         return []
@@ -244,7 +244,7 @@ def clean_regions(
     """Clean masks (``masks.clean_rle``), with their boxes (N, 4), in place; returns the indices of
     those to keep, in order.
 
-    A cleaned mask can repeat another: of two the untouched one is preferred
+    A cleaned mask can repeat another: the untouched one of the two is preferred
     (``postprocess_small_regions``).
     """
     untouched = np.ones(len(rles), np.float32)

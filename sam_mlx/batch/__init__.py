@@ -1,10 +1,10 @@
 """Automatic masks of many files: ``sam-mlx auto``.
 
-Results appear whole or not at all, and what is there is not made again, so that a run that was
+Results appear whole or not at all, and existing ones are not made again, so that a run that was
 stopped continues. Beside each picture's results lies a note of what they were made from: a result
 belongs to a picture's content, not to its name. Under ``mlx.launch`` every process takes its share
-of the files: the i-th picture is always the same process's, whatever is done already, so that no
-two make one result.
+of the files: the i-th picture always goes to the same process, whatever is done already, so that no
+two make the same result.
 """
 
 from __future__ import annotations
@@ -39,9 +39,9 @@ def run(
     """Segment every picture of ``sources`` into the folder ``output``; returns the exit code.
 
     generator: called when there is work. settings: what the results depend on; a folder with
-    results of other settings is refused. Its "value_range", where there is one, is what
-    ``load_image`` takes. recursive: pictures of subfolders too. verbose: count the masks of every
-    picture. Returns 0, or 1 when some pictures have no results or something could not be read.
+    results of other settings is refused. Its "value_range", if any, goes to ``load_image``.
+    recursive: pictures of subfolders too. verbose: count the masks of every picture. Returns 0, or
+    1 when some pictures have no results or something could not be read.
     Raises ValueError or OSError before any work, OSError for a full disk.
     """
     output = user_path(output)

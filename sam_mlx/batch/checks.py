@@ -20,7 +20,7 @@ OWN = (".", "..", SETTINGS, NOTES, LOCK, Path(FORMATS["coco"].pattern).parts[0])
 
 
 def check_formats(formats: Sequence[Format]) -> None:
-    """Raise ValueError where two formats would have one name for any picture."""
+    """Raise ValueError where two formats would use the same name for any picture."""
     for a, b in combinations(formats, 2):
         if a.pattern == b.pattern:
             raise ValueError(
@@ -29,7 +29,7 @@ def check_formats(formats: Sequence[Format]) -> None:
 
 
 def check_names(pictures: dict[str, Path], output: Path, formats: Sequence[Format]) -> None:
-    """Raise ValueError where two results would have one name, or one the command's own."""
+    """Raise ValueError where two results would share a name, or one would use the command's own."""
     paths = Counter(format.path(output, name) for name in pictures for format in formats)
     own = {output / name for name in OWN}
     for path in paths:
@@ -56,7 +56,7 @@ def check_strangers(pictures: dict[str, Path], output: Path, formats: Sequence[F
 
 
 def check_settings(path: Path, settings: dict[str, Any]) -> None:
-    """Raise ValueError where results of other settings are."""
+    """Raise ValueError for a folder with results of other settings."""
     if not path.exists():
         return
     try:

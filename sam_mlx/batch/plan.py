@@ -1,4 +1,4 @@
-"""What a run has to do, and the notes that tell what is done.
+"""What a run has to do, and the notes that record what is done.
 
 Beside each picture's results lies a note of what they were made from: a result belongs to a
 picture's content, not to its name.
@@ -27,14 +27,14 @@ Note = dict[str, Any]
 class Plan:
     """What a run has to do."""
 
-    pictures: dict[str, Path]  # by the name of their results
+    pictures: dict[str, Path]  # by the names of their results
     output: Path
     formats: Sequence[Format]
     settings: dict[str, Any]
     group: mx.distributed.Group
-    workspace: Path  # where this process writes what is not whole yet
+    workspace: Path  # where this process writes unfinished results
     todo: list[str] = field(default_factory=list)  # this process's pictures without results
-    changed: set[str] = field(default_factory=set)  # those whose results are of another content
+    changed: set[str] = field(default_factory=set)  # those whose results are from other content
 
     def write(self, path: Path, write: Callable[[str], object]) -> None:
         write_whole(path, write, self.workspace)
@@ -43,7 +43,7 @@ class Plan:
         self.write(path, lambda new: write_json(new, values, indent=2))
 
     def has(self, format: Format, name: str, note: Note | None) -> bool:
-        """Whether a result is there, of the content that the note tells of."""
+        """Whether a result is there, made from the content that the note records."""
         return (
             note is not None
             and format.name in note["formats"]
@@ -51,7 +51,7 @@ class Plan:
         )
 
     def current(self, name: str) -> Note | None:
-        """The note of a picture's results, unless they are of another content."""
+        """The note of a picture's results, unless they are from other content."""
         note = read_note(self.output, name)
         return note if note and is_of(note, self.pictures[name]) else None
 
@@ -70,9 +70,9 @@ def see_what_is_done(plan: Plan) -> None:
 
 
 def discard(plan: Plan, name: str) -> None:
-    """Remove what is there of another content, in any format."""
+    """Remove results from other content, in any format."""
     note = read_note(plan.output, name)
-    # The note first: results without one are made again, wherever this is stopped.
+    # The note first: results without one are made again, wherever this stops.
     note_path(plan.output, name).unlink(missing_ok=True)
     for format_name in note["formats"] if note else ():
         FORMATS[format_name].remove(FORMATS[format_name].path(plan.output, name))
@@ -84,7 +84,7 @@ def note_path(output: Path, name: str) -> Path:
 
 
 def number_of(name: str) -> int:
-    """A picture's number, in whichever run it is made; JSON's readers keep 53 bits."""
+    """A picture's number, the same in every run; readers of JSON keep 53 bits."""
     return int(_digest(name)[:12], 16)
 
 
@@ -97,7 +97,7 @@ def read_note(output: Path, name: str) -> Note | None:
 
 
 def load_note(path: Path) -> Note | None:
-    """None where there is none, and where it is none of ours."""
+    """None if there is none, or if it is not ours."""
     try:
         note = read_json(path)
     except (OSError, ValueError):
@@ -114,7 +114,7 @@ def write_note(plan: Plan, name: str, note: Note) -> None:
 
 
 def traits(path: Path) -> Note:
-    """What tells of a change without reading the file."""
+    """What shows a change without reading the file."""
     found = path.stat()
     return {
         "path": str(path.resolve()),
@@ -129,7 +129,7 @@ def is_unmoved(note: Note, path: Path) -> bool:
 
 
 def is_of(note: Note, path: Path) -> bool:
-    """Whether results are of this content; formats name the file too, so that counts."""
+    """Whether results are from this content; formats name the file too, so its name counts."""
     try:
         if is_unmoved(note, path):
             return True

@@ -22,7 +22,7 @@ def only_run(output: Path, group: mx.distributed.Group) -> Iterator[None]:
     first = group.rank() == 0  # holds the lock for all processes of this run
     with held(output / LOCK) if first else nullcontext(True) as mine:
         if sum_over_processes(not mine)[0]:
-            if not first:  # which says it for all
+            if not first:  # the first reports it for all
                 raise SystemExit(2)
             raise ValueError(
                 f"another run writes to {output} now; wait for its end or use another folder"
@@ -48,5 +48,5 @@ def sum_over_processes(*counts: int) -> list[int]:
 
 
 def wait_for_all_processes() -> None:
-    """``mlx.launch`` ends them all when one exits with another code than 0, done or not."""
+    """``mlx.launch`` ends them all when one exits with a code other than 0, done or not."""
     sum_over_processes(0)

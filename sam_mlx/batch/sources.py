@@ -17,17 +17,17 @@ from ..files import user_path
 from ..images import picture_endings
 from .checks import SETTINGS
 
-MAX_LISTED = 10  # of what cannot be read, named in an error
+MAX_LISTED = 10  # unreadable files named in an error
 
 
 @dataclass
 class Found:
     """What sources stand for."""
 
-    output: Path  # nothing below it is input
+    output: Path  # nothing below it is an input
     recursive: bool = False
     files: list[Path] = field(default_factory=list)
-    skipped: Counter[str] = field(default_factory=Counter)  # what is not a picture, by its ending
+    skipped: Counter[str] = field(default_factory=Counter)  # files that are not pictures, by ending
     subfolders: int = 0  # that were left out
     unread: dict[Path, str] = field(default_factory=dict)  # files and folders, and why
     visited: set[str] = field(default_factory=set)  # folders that were given, by their real paths
@@ -60,7 +60,7 @@ class Found:
         """A folder and those below it, each with the files and the folders in it.
 
         Folders that links lead to come after the others, and each comes once: links may lead in a
-        circle. What is hidden is left out: Macs put a ._ file beside each on a stick.
+        circle. Hidden ones are left out: Macs put a ._ file beside each on a USB stick.
         """
         folders, links = [folder], list[Path]()
         while folders or links:
@@ -75,7 +75,7 @@ class Found:
             links += [path for path in inner if path.is_symlink()]
 
     def contents(self, folder: Path) -> tuple[list[Path], list[Path]]:
-        """The files and the folders in a folder, without what is hidden or of the output."""
+        """The files and the folders in a folder, without hidden ones and those of the output."""
         files, folders = list[Path](), list[Path]()
         for name in self.names(folder):
             if not name.startswith("."):
@@ -94,7 +94,7 @@ class Found:
             return False
 
     def names(self, folder: Path) -> list[str]:
-        """What is in a folder; nothing, and a note of it, where it cannot be read."""
+        """What is in a folder; if it cannot be read, nothing, and that is noted."""
         try:
             return sorted(os.listdir(folder))
         except NotADirectoryError:
@@ -104,9 +104,9 @@ class Found:
             return []
 
     def add_glob(self, path: Path) -> None:
-        """The pictures of a glob, whose leading folders, as far as they exist, have no magic.
+        """The pictures of a glob, whose leading folders, as far as they exist, are taken literally.
 
-        Of names that links give to one file, one is taken, if possible without a link.
+        Of several names that links give to a file, one is taken, if possible without a link.
         """
         start = next(parent for parent in path.parents if os.path.isdir(parent))
         parts = path.relative_to(start).parts
@@ -148,7 +148,7 @@ class Found:
 def find(sources: Sequence[str], output: Path, recursive: bool) -> Found:
     """The pictures that file names, folders and globs stand for, but none below ``output``.
 
-    Raises OSError where there is none, or an input is not there.
+    Raises OSError if there are none, or an input does not exist.
     """
     found = Found(output, recursive)
     for source in sources:
@@ -157,7 +157,7 @@ def find(sources: Sequence[str], output: Path, recursive: bool) -> Found:
             found.add_folder(path)
         elif os.path.lexists(path) and len(sources) == 1:
             found.take(path)
-        elif os.path.lexists(path):  # a shell's glob has clips among the pictures
+        elif os.path.lexists(path):  # a shell's glob matches video clips too
             found.add([path], picture_endings() | {""})
         elif has_magic(source):
             found.add_glob(path)
@@ -173,7 +173,7 @@ def find(sources: Sequence[str], output: Path, recursive: bool) -> Found:
 
 
 def nothing_there(source: str) -> OSError:
-    """The error that says why a path leads nowhere."""
+    """The error that explains why a path leads nowhere."""
     try:
         os.stat(user_path(source))
     except PermissionError as error:
@@ -194,7 +194,7 @@ def why_unreadable(file: Path) -> str | None:
 
 
 def nothing_to_do(found: Found, sources: Sequence[str]) -> OSError:
-    """The error that says why there are no pictures."""
+    """The error that explains why there are no pictures."""
     if found.unread:
         unread = [f"{path}: {why}" for path, why in found.unread.items()]
         more = f" and {len(unread) - MAX_LISTED} more" if len(unread) > MAX_LISTED else ""
@@ -209,10 +209,10 @@ def is_below(path: Path, folder: Path) -> bool:
 
 
 def named(files: Iterable[Path]) -> dict[str, Path]:
-    """Pictures by the name of their results.
+    """Pictures by the names of their results.
 
-    That is the path below the folder they share, without its ending where that is unambiguous,
-    also on disks that do not tell capitals.
+    A name is the path below the folder they share, without its ending if that is unambiguous even
+    on disks that ignore case.
     """
     places = {Path(os.path.abspath(file)): file for file in files}
     root = commonpath([place.parent for place in places])

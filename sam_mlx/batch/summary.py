@@ -1,4 +1,4 @@
-"""The files for all pictures, and what is said at the end."""
+"""The files for all pictures, and what is reported at the end."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ MAX_LISTED = 10  # pictures whose masks are counted one by one
 
 
 def finish(plan: Plan, failures: Sequence[Failure], verbose: bool) -> int:
-    """Join what is made for all pictures, say what was done; returns how many failed."""
+    """Join what is made for all pictures, and report what was done; returns how many failed."""
     tell_of_failures(plan, failures)
     failed = {failure.name for failure in failures}
     counts = sum_over_processes(
@@ -34,7 +34,7 @@ def finish(plan: Plan, failures: Sequence[Failure], verbose: bool) -> int:
 
 
 def tell(plan: Plan, counts: Sequence[int], notes: dict[str, Note], verbose: bool) -> None:
-    """Say what was done, what was found, and what to do where nothing was."""
+    """Report what was done, what was found, and what to do if nothing was."""
     made, again, unread, unwritten, too_large = counts
     there = len(plan.pictures) - made - unread - unwritten - too_large
     say(
@@ -57,7 +57,7 @@ def tell(plan: Plan, counts: Sequence[int], notes: dict[str, Note], verbose: boo
 
 
 def tell_of_sources(left_out: Sequence[str], unread: Mapping[Path, str]) -> None:
-    """Say which files and folders were no input, and why."""
+    """Report which files and folders were left out, and why."""
     if left_out:
         say(f"left out: {', '.join(left_out)}")
     for path, why in unread.items():
@@ -87,7 +87,7 @@ def listed(names: Sequence[str], most: int = MAX_LISTED) -> str:
 
 
 def join(plan: Plan, notes: dict[str, Note]) -> None:
-    """Have every format that has one make its file for all pictures."""
+    """Have every format that has a file for all pictures make it."""
     for format in plan.formats:
         if format.joined:
             parts = {

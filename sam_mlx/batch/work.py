@@ -24,25 +24,25 @@ from .plan import Note, Plan, discard, number_of, traits, write_note
 @dataclass(frozen=True)
 class Failure:
     name: str
-    what: str  # "read", "written", or "segmented" where memory was lacking
+    what: str  # "read", "written", or "segmented" where memory ran out
     error: Exception
 
 
 def make_results(plan: Plan, generator: Callable[[], SamAutomaticMaskGenerator]) -> list[Failure]:
-    """Make the results that are missing; returns why those are missing still that are."""
+    """Make the missing results; returns why some are still missing."""
     model = generator()
-    # The same name may stand for other weights by now.
+    # The same name may mean other weights by now.
     sam = model.predictor.model
     settings = {**plan.settings, "weights": fingerprint(sam.config, weights_of(sam))}
     check_settings(plan.output / SETTINGS, settings)
-    # Noted once all is known to fit, or a slip in the options would bar their correction.
+    # Noted once everything is known to fit, or a slip in the options would prevent correcting it.
     plan.write_json(plan.output / SETTINGS, settings)
     failures: list[Failure] = []
     with Bars(len(plan.todo), shown=plan.group.rank() == 0) as bars:
         for name in plan.todo:
             try:
                 failure = segment(plan, model, name, bars)
-            except OSError:  # no other picture would fare better
+            except OSError:  # other pictures would fail too
                 tell_of_failures(plan, failures)
                 raise
             if failure:
@@ -76,7 +76,7 @@ def _segment(plan: Plan, model: SamAutomaticMaskGenerator, name: str, bars: Bars
     except OSError as error:
         return Failure(name, "written", error)
     try:
-        # Before it is read: what changes from here on is seen by the next run.
+        # Before it is read: the next run sees any change from here on.
         note = note or {"name": name, "formats": [], **traits(path), "sha256": sha256(path)}
         image = load_image(path, value_range=plan.settings.get("value_range"))
     except (ValueError, OSError) as error:
@@ -92,7 +92,7 @@ def _segment(plan: Plan, model: SamAutomaticMaskGenerator, name: str, bars: Bars
 
 
 def refuse_full_disk(plan: Plan, error: Exception) -> None:
-    """Raise OSError where no other picture would fare better."""
+    """Raise OSError where other pictures would fail too."""
     if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
         raise OSError(
             f"no space is left for {plan.output}; with space, the same command continues"
@@ -108,14 +108,14 @@ def write_missing(plan: Plan, name: str, result: Result, note: Note) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
         format.remove(path)
         plan.write(path, partial(format.write, result))
-        # Two formats may have one path: then the other's result is no more.
+        # Two formats may share a path: then the other's result is gone.
         others = [n for n in note["formats"] if format.pattern != FORMATS[n].pattern]
         note["formats"] = sorted([*others, format.name])
         write_note(plan, name, note)
 
 
 class Bars:
-    """Progress of pictures and of one picture's points; nothing where nobody looks."""
+    """Progress of pictures and of one picture's points; shown only on a terminal."""
 
     def __init__(self, total: int, shown: bool):
         disable = None if shown else True  # None: only on a terminal

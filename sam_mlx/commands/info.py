@@ -39,7 +39,7 @@ def run(args: argparse.Namespace) -> int:
     options = from_flags(args, LoadOptions)
     path = resolve(args.model, args.revision)
     files = [path] if path.is_file() else weight_files(path)
-    digest = verify(path) if args.verify else None  # before damaged weights are loaded
+    digest = verify(path) if args.verify else None  # before loading, as the weights may be damaged
     model = Sam.load(path, options)
     config = model.config
     parts = {

@@ -33,8 +33,8 @@ DESCRIPTION = (
 MORE = {name: f for name, f in FORMATS.items() if name not in ("masks", "overlay")}
 MASKS = ("mask.png", "mask_0.png", "mask_1.png", "mask_2.png")
 WRITTEN = (*MASKS, "overlay.png", "logits.npy")
-NAME = "object"  # of what --format writes
-# nano gives a coin or a plate that it finds 0.8 and more, nine of ten clicks on photographs less
+NAME = "object"  # of the files that --format writes
+# nano scores a coin or a plate that it finds 0.8 or more, nine of ten clicks on photographs less
 # than 0.75.
 LOW_SCORE = 0.75
 
@@ -117,7 +117,7 @@ def check_output(args: argparse.Namespace) -> Path:
 
 
 def check_inside(prompt: dict[str, Any], size: tuple[int, ...]) -> None:
-    """Raise ValueError for a prompt outside the picture; say so of a box that reaches beyond it."""
+    """Raise ValueError for a prompt outside the picture; warn of a box that reaches beyond it."""
     height, width = size
     for x, y in prompt.get("point_coords", ()):
         if not (0 <= x < width and 0 <= y < height):
@@ -134,7 +134,7 @@ def check_inside(prompt: dict[str, Any], size: tuple[int, ...]) -> None:
 
 
 def write_masks(output: Path, masks: dict[str, np.ndarray], scores: np.ndarray) -> None:
-    """Masks by the names of their files; those that an earlier prediction left go."""
+    """Masks by the names of their files; those of an earlier prediction are removed."""
     output.mkdir(parents=True, exist_ok=True)
     for name in set(MASKS) - set(masks):
         (output / name).unlink(missing_ok=True)

@@ -70,7 +70,7 @@ def run(args: argparse.Namespace) -> int:
 
 
 def find(given: list[str]) -> list[Path]:
-    """The given files, and the pictures of given folders sorted by name; else the coins."""
+    """The given files, and the pictures in given folders sorted by name; by default the coins."""
     found: list[Path] = []
     for name in given:
         path = user_path(name)

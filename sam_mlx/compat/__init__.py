@@ -1,10 +1,10 @@
-"""Clients of ``segment_anything`` on this package, without a change to them.
+"""Run clients of ``segment_anything`` on this package, unchanged.
 
 ``python -m sam_mlx.compat client.py ...`` runs one; ``install()`` does the same inside a process.
 ``Sam`` gives a ``sam_mlx.Sam`` the names and tensors that clients expect.
 
-Files are named as Meta's and hold Meta's names; ``tensors`` brings arrays across, ``missing`` says
-what is not here.
+Files are named as Meta's and hold Meta's names; ``tensors`` converts arrays, ``missing`` says what
+is not here.
 """
 
 import sys

@@ -1,8 +1,8 @@
 """``python -m sam_mlx.compat client.py ...``: Python, with our ``segment_anything``.
 
-What runs the client is Python itself, started anew with ``hook/`` on its path, which Python
-imports at its start (``sitecustomize``). So arguments, ``-m``, exit codes and tracebacks are its
-own, and children inherit the environment.
+Python itself runs the client, started anew with ``hook/`` on its path, from which it imports
+``sitecustomize``. So arguments, ``-m``, exit codes and tracebacks are Python's own, and children
+inherit the environment.
 """
 
 import os

@@ -72,7 +72,7 @@ class SamAutomaticMaskGenerator(HasOptions):
     def postprocess_small_regions(
         mask_data: MaskData, min_area: int, nms_thresh: float
     ) -> MaskData:
-        """Clean ``rles`` and ``boxes`` in place, and drop masks that repeat others by then."""
+        """Clean ``rles`` and ``boxes`` in place, and drop masks that then repeat others."""
         if len(mask_data["rles"]):
             boxes = to_numpy(mask_data["boxes"])
             mask_data.filter(clean_regions(mask_data["rles"], boxes, min_area, nms_thresh))

@@ -12,9 +12,9 @@ from .modeling.sam import Sam
 
 
 def _build(variant: str, checkpoint: str | Path | None) -> Sam:
-    """The model of a checkpoint, or with random weights of the variant's sizes.
+    """The model of a checkpoint, or one of the variant's sizes with random weights.
 
-    A checkpoint of other sizes is loaded as what it is, with a warning; the original refuses it.
+    A checkpoint of other sizes is loaded as it is, with a warning; the original refuses it.
     """
     if checkpoint is None:
         return Sam(sam.build_sam(variant))

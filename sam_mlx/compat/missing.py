@@ -7,7 +7,7 @@ from typing import Any
 
 
 def stand_in(name: str, instead: str) -> type:
-    """A class to import, and to name in annotations; using it raises NotImplementedError."""
+    """A class to import and to use in annotations; calling it raises NotImplementedError."""
 
     def __init__(self: object, *args: object, **kwargs: object) -> None:
         raise NotImplementedError(f"{name} is a torch module of the original; {instead}")
@@ -16,7 +16,7 @@ def stand_in(name: str, instead: str) -> type:
 
 
 def unknown(module: str) -> Callable[[str], Any]:
-    """``__getattr__`` of a module: AttributeError that says segment_anything has no such name.
+    """``__getattr__`` of a module: an AttributeError says that segment_anything has no such name.
 
     ``from ... import`` drops that message: its ImportError names the file in this package.
     """

@@ -22,5 +22,5 @@ __all__ = [
     "build_sam_vit_t",
     "sam_model_registry",
 ]
-__path__: list[str] = []  # a package, whose modules ``install`` puts into sys.modules
+__path__: list[str] = []  # a package; ``install`` puts its modules into sys.modules
 __getattr__ = unknown(__name__)

@@ -1,7 +1,6 @@
 """MLX's arrays as PyTorch's tensors, and back.
 
-PyTorch is imported where a client expects a tensor, and not before: what takes and gives numpy
-arrays works without it.
+PyTorch is imported only once a client expects a tensor: functions on numpy arrays work without it.
 """
 
 from __future__ import annotations
@@ -28,7 +27,7 @@ TRAINING = (
 
 
 def import_torch() -> Any:
-    """PyTorch; ImportError says what goes without."""
+    """PyTorch; ImportError says what works without it."""
     try:
         import torch
     except ImportError:
@@ -64,7 +63,7 @@ def is_tensor(value: object) -> bool:
 def to_numpy(values: Any) -> np.ndarray:
     """The values of a tensor on any device, or of what numpy takes.
 
-    Raises NotImplementedError for a tensor whose gradients would get lost.
+    Raises NotImplementedError for a tensor whose gradients would be lost.
     """
     if not is_tensor(values):
         return np.asarray(values)
@@ -85,13 +84,13 @@ def to_mlx(values: Any, dtype: mx.Dtype = mx.float32) -> mx.array:
 
 
 def unexpanded(tensor: Any) -> Any:
-    """The values that a tensor repeats once only, along axes of length 1: see ``Tensor.expand``."""
+    """Repeated values once only, along axes of length 1: see ``Tensor.expand``."""
     repeats = (size > 1 and stride == 0 for size, stride in zip(tensor.shape, tensor.stride()))
     return tensor[tuple(slice(0, 1) if repeated else slice(None) for repeated in repeats)]
 
 
 def to_tensor(values: mx.array | np.ndarray, device: Any = "cpu") -> Any:
-    """A contiguous tensor: of a copy of MLX's array, of the memory of numpy's."""
+    """A contiguous tensor: a copy of an MLX array, or a numpy array's own memory."""
     torch = import_torch()
     is_bfloat16 = isinstance(values, mx.array) and values.dtype == mx.bfloat16
     if isinstance(values, mx.array):
@@ -117,9 +116,9 @@ def as_size(size: Sequence[Any]) -> tuple[int, int]:
 
 @lru_cache(maxsize=8)
 def usable_device(wanted: Any) -> Any:
-    """The device that a client asked for, or the CPU where this PyTorch lacks it.
+    """The device that a client asked for, or the CPU if this PyTorch lacks it.
 
-    The model computes where MLX does, whatever the device: it says where tensors are handed over.
+    The model computes where MLX does: the device only says where tensors are handed over.
     """
     torch = import_torch()
     try:
@@ -157,7 +156,7 @@ def frozen() -> type:
 
         @property
         def is_leaf(self) -> bool:
-            """Asked by optimisers alone, before anything else."""
+            """Only optimisers ask this, before anything else."""
             raise NotImplementedError(f"an optimiser was given the model's parameters; {TRAINING}")
 
     return Frozen

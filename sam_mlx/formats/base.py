@@ -19,7 +19,7 @@ class Result:
     """What one picture gave."""
 
     file_name: str
-    number: int  # of the picture, in files of one picture that name it by a number
+    number: int  # of the picture, in files that hold one picture and number it
     image: np.ndarray  # (H, W, 3)
     records: Sequence[dict[str, Any]]  # of the generator; segmentations are compressed RLE
     prompt: dict[str, Any] = field(default_factory=dict)  # to be drawn: ``overlay.draw_overlay``
@@ -48,7 +48,7 @@ class Masks(Sequence[np.ndarray]):
 
 
 class Format(ABC):
-    """A form of results. Of each there is one object, in ``formats.FORMATS``."""
+    """A form of results. Each has one object, in ``formats.FORMATS``."""
 
     name: str  # in the shell, after --format
     help: str
@@ -61,7 +61,7 @@ class Format(ABC):
 
     @abstractmethod
     def write(self, result: Result, path: str) -> None:
-        """Make a file, or a folder, of that name."""
+        """Make a file or folder of that name."""
 
     def remove(self, path: Path) -> None:
         """Take away what ``write`` made, if anything."""
@@ -72,7 +72,7 @@ class Format(ABC):
         return folder / self.joined if self.joined else self.path(folder, name)
 
     def write_one(self, result: Result, path: str) -> None:
-        """The whole result of one picture, also where all pictures share a file."""
+        """The whole result of one picture, even if all pictures share a file."""
         if not self.joined:
             self.write(result, path)
             return
@@ -82,5 +82,5 @@ class Format(ABC):
             self.finish({result.file_name: part}, path)
 
     def finish(self, parts: Mapping[str, Path], path: str) -> None:
-        """Make the file for all pictures of the results that are there, by the pictures' names."""
+        """Make the file for all pictures from the results that exist, by the pictures' names."""
         raise NotImplementedError(f"{self.name} has a file for all pictures, and no way to make it")

@@ -16,13 +16,13 @@ class Coco(Format):
     joined = "annotations.json"
 
     def write(self, result: Result, path: str) -> None:
-        """One picture's part of the dataset, with the ids that it would have alone."""
+        """One picture's part of the dataset, with ids as if it were alone."""
         image = {"id": 1, **result.describe()}
         annotations = coco_annotations(result.records, image_id=1)
         write_json(path, {"image": image, "annotations": annotations})
 
     def finish(self, parts: Mapping[str, Path], path: str) -> None:
-        """Join the parts; ids count through."""
+        """Join the parts; ids are numbered across all of them."""
         images: list[dict[str, Any]] = []
         annotations: list[dict[str, Any]] = []
         for name, part in parts.items():
@@ -34,7 +34,7 @@ class Coco(Format):
                     f"{part} is damaged; delete it, and the same command makes it again"
                 ) from error
             number = len(images) + 1
-            # The dataset names files as they lie below the folder that was segmented.
+            # The dataset names files by their paths below the folder that was segmented.
             file_name = str(Path(name).with_name(found["image"]["file_name"]))
             images.append({**found["image"], "id": number, "file_name": file_name})
             annotations += [

@@ -1,4 +1,4 @@
-"""Exact outlines, one file a picture: for drawing programs, and for those that know polygons.
+"""Exact outlines, one file a picture: for drawing programs, and for those that read polygons.
 
 Coordinates are pixels of the picture: the first covers 0 to 1 in both, y goes down.
 """
@@ -16,7 +16,7 @@ from .base import Format, Result
 
 
 def named(result: Result, i: int) -> tuple[str, str]:
-    """A mask's name and colour: its own, or its number and one of the palette."""
+    """A mask's name and colour: its own, or its number and one from the palette."""
     record = result.records[i]
     return record.get("name", f"mask {i}"), record.get("colour", hex_colour(i))
 
@@ -40,7 +40,7 @@ class Svg(Format):
 
 
 def drawing(ring: np.ndarray) -> str:
-    """A ring as a path: edges go across and down by turns."""
+    """A ring as a path: horizontal and vertical edges alternate."""
     x, y = ring[0].tolist()
     steps = np.diff(ring, axis=0).tolist()
     return f"M{x} {y}" + "".join(f"h{dx}" if dx else f"v{dy}" for dx, dy in steps) + "z"
@@ -71,6 +71,6 @@ def feature(result: Result, i: int, mask: np.ndarray) -> dict[str, Any]:
 
 
 def closed(ring: np.ndarray) -> list[list[int]]:
-    """A ring that ends where it begins, as GeoJSON has it."""
+    """A ring that ends where it begins, as GeoJSON requires."""
     corners: list[list[int]] = ring.tolist()
     return [*corners, corners[0]]

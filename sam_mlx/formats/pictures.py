@@ -1,4 +1,4 @@
-"""Pictures, one for each: a map of labels, masks as tints, and what is in them alone."""
+"""Pictures, one for each: a map of labels, masks as tints, and only the pixels within masks."""
 
 import numpy as np
 from PIL import Image

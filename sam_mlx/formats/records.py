@@ -1,4 +1,4 @@
-"""JSON files, one a picture: the generator's records, and as the SA-1B dataset has them."""
+"""JSON files, one a picture: the generator's records, and the SA-1B dataset's form of them."""
 
 from ..files import write_json
 from .base import Format, Result

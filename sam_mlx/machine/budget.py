@@ -11,7 +11,7 @@ MIB = 1 << 20
 
 @dataclass(frozen=True)
 class Budget:
-    """Bounds that everything asks which works in parts. More is not faster beyond some point.
+    """Bounds for everything that works in parts. Beyond some point more is not faster.
 
     On a CPU parts stay near the caches; on a GPU larger ones mean fewer launches.
     """
@@ -22,7 +22,7 @@ class Budget:
     cut_pixels: int = 8 * MIB  # pixels of masks at full size, as bool
     drawn_pixels: int = 1 * MIB  # pixels of a picture in float32
     prompts: int = 16  # whose masks at full size ``predict_each`` holds
-    boxes: int = 1024  # each compared with as many others
+    boxes: int = 1024  # each compared with the same number of others
     embedding_bytes: int = 1024 * MIB  # image embeddings that a server keeps
     answer_bytes: int = 32 * MIB  # low-resolution masks that it keeps
 
@@ -39,7 +39,7 @@ class Budget:
 
 
 def working_set(device: mx.Device) -> int:
-    """Bytes of memory that a GPU can use; 0 where MLX does not tell."""
+    """Bytes of memory that a GPU can use; 0 where MLX does not report it."""
     info = mx.device_info(device)
     for name in ("max_recommended_working_set_size", "free_memory", "total_memory", "memory_size"):
         if isinstance(found := info.get(name), int):
@@ -52,7 +52,7 @@ _found: dict[mx.DeviceType, Budget] = {}
 
 
 def budget(kind: mx.DeviceType | None = None) -> Budget:
-    """The budget of the device that computes, or of a kind; the one that ``use`` has set."""
+    """The budget that ``use`` has set, or that of a kind of device or of the one that computes."""
     if _chosen is not None:
         return _chosen
     device = mx.default_device() if kind is None else mx.Device(kind)

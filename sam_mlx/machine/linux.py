@@ -6,14 +6,14 @@ which ``SAM_MLX_LINUX_TUNING=0`` leaves alone:
 * MLX's wheel links the reference BLAS (3 GFLOP/s on two cores). Its ``cblas_sgemm`` is an ordinary
   global symbol, so an MKL loaded first, with global visibility, takes its place (210 GFLOP/s).
   MKL comes with the ``cpu`` extra.
-* In MLX's threads MKL takes half of the cores, for the package works on two streams at a time
+* In MLX's threads MKL takes half of the cores, because the package works on two streams at a time
   (``streams``); in the thread that imports the package, where PyTorch's products use it, all.
 * MKL's threads spin for 0.2 s after each product, in case another follows. 2 ms are enough to keep
-  its speed, where 0 would cost half of it, and leave the cores to others.
-* glibc returns every large buffer to the system, and pays a page fault per 4 KB when it comes back:
-  a LayerNorm of eight decoder states takes 3 ms a prompt instead of 12. So during the package's own
-  calls freed memory is kept (``own_memory``), and afterwards returned.
-* That holds for malloc's main arena alone, so other threads use it as well.
+  its speed (0 would cost half of it) and leave the cores to others.
+* glibc returns every large buffer to the system, and pays a page fault per 4 KB when it comes back.
+  So freed memory is kept during the package's own calls (``own_memory``) and returned afterwards: a
+  LayerNorm of eight decoder states takes 3 ms a prompt instead of 12.
+* That applies only to malloc's main arena, so other threads use it as well.
 """
 
 import ctypes
@@ -45,7 +45,7 @@ def wanted() -> bool:
 
 
 def glibc() -> ctypes.CDLL | None:
-    """Unless its user has settings of malloc's own."""
+    """Unless the user has set malloc's own settings."""
     if not wanted() or any(n.startswith(("MALLOC_", "GLIBC_TUNABLES")) for n in os.environ):
         return None
     libc = ctypes.CDLL(None)
@@ -103,8 +103,8 @@ def tune() -> bool:
     if "MKL_NUM_THREADS" not in os.environ:
         cores = len(os.sched_getaffinity(0))
         mkl.MKL_Domain_Set_Num_Threads(max(1, cores // 2), MKL_DOMAIN_BLAS)
-        # MLX's products run in threads of its own. In this one PyTorch's do, which the library
-        # above reaches as well.
+        # MLX's products run in its own threads. PyTorch's run in this one, and the library above
+        # affects them as well.
         mkl.MKL_Set_Num_Threads_Local(cores)
     return True
 
@@ -125,13 +125,13 @@ def leave_threads() -> None:
 def why_not_compile() -> str | None:
     """What keeps MLX's CPU backend from compiling functions, if anything.
 
-    It runs g++ and loads what that writes to the folder for temporary files.
+    It runs g++ and loads what g++ writes to the folder for temporary files.
     """
     if sys.platform != "linux":
         return None
     if shutil.which("g++") is None:
         return "there is no g++"
-    variables = ("TMPDIR", "TMP", "TEMP", "TEMPDIR")  # as C++ looks for it
+    variables = ("TMPDIR", "TMP", "TEMP", "TEMPDIR")  # in the order C++ tries
     folder = next(filter(None, map(os.environ.get, variables)), "/tmp")
     try:
         with tempfile.TemporaryFile(dir=folder) as file:
@@ -145,7 +145,7 @@ def why_not_compile() -> str | None:
 
 @contextmanager
 def _environment(**values: str) -> Iterator[None]:
-    """Variables that are not set yet, for as long as it takes; children do not inherit them."""
+    """Set variables that are not set yet, for a while; children do not inherit them."""
     added = {name: value for name, value in values.items() if name not in os.environ}
     os.environ.update(added)
     try:

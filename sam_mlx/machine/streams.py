@@ -1,7 +1,7 @@
 """Independent work, spread over the streams of the device; and whether this process may compute.
 
-On the CPU a stream is one thread, and of its operations only matrix products use more, so there
-are two. A GPU needs one.
+On the CPU a stream is one thread, and only its matrix products use more, so there are two. A GPU
+needs one.
 """
 
 import os
@@ -26,12 +26,12 @@ _begins = threading.Lock()
 
 
 def spread(tasks: Sequence[Callable[[], T]], *, evaluate: bool = False) -> list[T]:
-    """The results of tasks that do not depend on each other, begun on one stream after another.
+    """The results of independent tasks, begun on one stream after another.
 
     ``evaluate`` computes them a round at a time, one on each stream, so that no more of their
-    temporaries live at once; on one stream two rounds do, for the next is put together while one
-    is computed. Without it they are arrays like others, computed when needed. A task that spreads
-    work in turn keeps it on its own stream.
+    temporaries live at once; on one stream two rounds do, because the next is put together while
+    one is computed. Without it the results are ordinary arrays, computed when needed. A task that
+    itself spreads work keeps it on its own stream.
     """
     streams = _streams()
     done: list[T] = []
@@ -111,7 +111,7 @@ def on_cpu() -> bool:
 
 
 def is_slow(dtype: mx.Dtype) -> bool:
-    """Whether the device computes in this type far slower than in float32."""
+    """Whether the device computes far more slowly in this type than in float32."""
     return dtype != mx.float32 and on_cpu()
 
 

@@ -26,7 +26,7 @@ TYPES = {".html": "text/html", ".js": "text/javascript", ".css": "text/css",
 def application(backend: Backend, host: str = "127.0.0.1", token: str | None = None) -> App:
     """The ASGI application of a server that listens on ``host``.
 
-    token: what requests must carry; None where only this machine can reach the server.
+    token: what requests must carry; None if only this machine can reach the server.
     """
     errors: dict[Any, Any] = {
         Refusal: refused, HTTPException: unrouted, Exception: failed, ClientDisconnect: left,
@@ -54,7 +54,7 @@ def route(backend: Backend, endpoint: Endpoint) -> Callable[[Request], Any]:
 
 
 async def page(request: Request) -> Response:
-    """A file of the page, looked up among those that exist: no path is made from a request."""
+    """A file of the page, looked up among those that exist: a request never becomes a path."""
     files = {path.name: path for path in PAGE.iterdir()} if PAGE.is_dir() else {}
     path = files.get(request.path_params.get("name", "index.html"))
     if path is None or path.suffix not in TYPES:
@@ -77,7 +77,7 @@ async def unrouted(request: Request, error: HTTPException) -> Response:
 
 
 async def left(request: Request, error: ClientDisconnect) -> Response:
-    """Nobody reads this answer, unless the body came too slowly."""
+    """This answer is not read, unless the body came too slowly."""
     return JSONResponse({"error": "the request's body did not arrive"}, 408)
 
 

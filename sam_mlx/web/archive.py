@@ -22,9 +22,9 @@ from .sessions import MAX_OBJECTS, MAX_PICTURES, Picture, Session
 from .store import Content, Store, clean_name
 from .validate import NAME, TEXT, check, form, many, parse, short
 
-FORMATS = "sam_mlx.web 1", "sam_mlx.web 2"  # that are read; the last one is written
-RENAMED = {"everything": "automatic"}  # fields of objects, since the first format
-MAX_BYTES = 1 << 30  # of a file, and of the pictures in it
+FORMATS = "sam_mlx.web 1", "sam_mlx.web 2"  # all are read; the last is written
+RENAMED = {"everything": "automatic"}  # fields of objects, from the first format
+MAX_BYTES = 1 << 30  # of a file, and of the pictures inside
 MAX_JSON_BYTES = 64 << 20
 
 OBJECT = schemas("saved")
@@ -49,7 +49,7 @@ def saved_picture(picture: Picture) -> dict[str, Any]:
 
 
 def load(path: Path, store: Store) -> Session:
-    """Raises Refusal for a file that ``save`` has not written."""
+    """Raises Refusal for a file that ``save`` did not write."""
     try:
         with zipfile.ZipFile(path) as archive:
             saved = parse(read(archive, "session.json", MAX_JSON_BYTES), "session.json")
@@ -61,7 +61,7 @@ def load(path: Path, store: Store) -> Session:
 
 
 def check_format(saved: Any) -> None:
-    """Raise Refusal, 400, for a session of a format that is not known, before its schema is."""
+    """Raise Refusal, 400, for a session of an unknown format, before its schema is checked."""
     found = saved.get("format") if isinstance(saved, dict) else None
     if found not in FORMATS:
         raise Refusal(
@@ -88,7 +88,7 @@ def read(archive: zipfile.ZipFile, name: str, max_bytes: int) -> bytes:
 
 
 def pictures_of(archive: zipfile.ZipFile, store: Store) -> Iterator[Content]:
-    """The pictures one after another, each read when it is asked for."""
+    """The pictures one after another, each read when it is requested."""
     total = 0
     for i in count():
         data = read(archive, f"pictures/{i}", store.max_bytes)
@@ -125,7 +125,7 @@ def opened_object(picture: Picture, state: dict[str, Any]) -> MaskObject:
 
 
 def keep_automatic(picture: Picture, found: MaskObject, name: str) -> None:
-    """Keep the automatic mask of an object under its id, and that id out of later searches."""
+    """Keep an object's automatic mask under its id, and reserve that id from later searches."""
     _, run, _ = parts_of(name)
     picture.runs = max(picture.runs, run)
     if found.base is not None and found.min_mask_region_area == 0:

@@ -60,7 +60,7 @@ class Run:
 
 
 def parts_of(name: str) -> tuple[int, int, int]:
-    """Points per side, run and index of a mask's id. Raises Refusal, 400, for another text."""
+    """Points per side, run and index from a mask's id. Raises Refusal, 400, for other text."""
     match = re.fullmatch(r"(\d{1,6})-(\d{1,9})-(\d{1,6})", name, re.ASCII)
     if not match:
         raise Refusal(400, f"automatic is {name[:40]!r}; expected the id of an automatic mask")
@@ -68,7 +68,7 @@ def parts_of(name: str) -> tuple[int, int, int]:
 
 
 def defaults(config: SamConfig) -> dict[str, Any]:
-    """The values that a page's controls begin with, and the bounds that they keep."""
+    """The initial values and the bounds of a page's controls."""
     return {
         "points_per_side": POINTS_PER_SIDE,
         "max_points_per_side": MAX_POINTS_PER_SIDE,

@@ -19,7 +19,7 @@ from .sessions import Picture, Sessions
 from .store import MAX_BYTES, MAX_PIXELS, Content, Store, clean_name
 
 FILE_THREADS = 2  # that decode and compress pictures
-FIRST_ENCODING_SECONDS = 1.0  # a guess, until a picture was encoded
+FIRST_ENCODING_SECONDS = 1.0  # a guess, until a picture has been encoded
 
 
 class Backend:
@@ -40,12 +40,12 @@ class Backend:
         self.model = Model(model, name, options or {})
         self.queue = Queue()
         self.threads = ThreadPoolExecutor(FILE_THREADS, "sam_mlx.web.files")
-        self.left_out: list[str] = []  # pictures of the command line, and why
+        self.left_out: list[str] = []  # pictures from the command line, and why
         self.sessions = Sessions([one for path in pictures for one in self.first_picture(path)])
         self.encoding_seconds = FIRST_ENCODING_SECONDS  # of the last picture
 
     def first_picture(self, path: Path) -> list[tuple[str, Content]]:
-        """A picture of the command line; a file that is not one is left out."""
+        """A picture from the command line; a file that is not one is left out."""
         try:
             return [(clean_name(path.name), self.store.of_file(path))]
         except (Refusal, OSError) as error:
@@ -76,7 +76,7 @@ class Backend:
         self.encoding_seconds = max(time.monotonic() - start, 0.01)
 
     def encoding_share(self, content: Content) -> float | None:
-        """How much of a picture's encoding is done, estimated; None where none is going on."""
+        """How much of a picture's encoding is done, estimated; None if it is not being encoded."""
         if (since := content.encoding) is None:
             return None
         return min((time.monotonic() - since) / self.encoding_seconds, 0.95)

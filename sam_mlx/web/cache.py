@@ -1,4 +1,4 @@
-"""Values that are kept while there is room for them."""
+"""Values kept while there is room for them."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ V = TypeVar("V")
 
 
 class Cache(Generic[V]):
-    """Values by key, up to a number of bytes: the least recently used go.
+    """Values by key, up to a number of bytes: the least recently used go first.
 
     All methods may be called from any thread.
     """
@@ -36,7 +36,7 @@ class Cache(Generic[V]):
             return self._kept[key][0]
 
     def put(self, key: Hashable, value: V, nbytes: int) -> None:
-        """Keep a value of that size; the newest one stays, however large it is."""
+        """Keep a value of that size; the newest stays, however large."""
         with self._lock:
             self._kept.pop(key, None)
             self._kept[key] = value, nbytes

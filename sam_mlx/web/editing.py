@@ -13,11 +13,11 @@ from .model import Encoded, Model
 from .objects import PROMPT, MaskObject, Size, prompt_of
 from .sessions import Picture
 
-MAX_STROKE_PIXELS = 1e9  # that the strokes of one change may cover, each segment counted by itself
+MAX_STROKE_PIXELS = 1e9  # covered by the strokes of one change, each segment counted separately
 
 
 def change(before: MaskObject, given: dict[str, Any], size: Size) -> tuple[MaskObject, set[str]]:
-    """An object with the changes given, and which parts of its mask are stale: "base", "edits"."""
+    """An object with the given changes, and the stale parts of its mask: "base", "edits"."""
     given = {k: v for k, v in given.items() if k != "name" or v}
     after = replace(before, **given)
     if given.get("automatic") is None and (given.get("points") or given.get("box")):
@@ -70,7 +70,7 @@ def apply(
 
 
 def taken(picture: Picture, name: str) -> dict[str, Any]:
-    """The record of an automatic mask. It is kept, for an undo may need it after another search."""
+    """The record of an automatic mask, kept because an undo may need it after another search."""
     if name not in picture.taken:
         run = picture.automatic
         if run is None:

@@ -31,7 +31,7 @@ from .validate import TEXT, Schema, ref
 
 @dataclass(frozen=True)
 class Endpoint:
-    """An address, the function that answers there, and the forms of request and answer."""
+    """An address, the function that answers it, and the forms of request and answer."""
 
     method: str
     path: str

@@ -8,7 +8,7 @@ from ..messages import one_line
 
 
 class Refusal(Exception):
-    """One sentence for the client, with HTTP's status."""
+    """One sentence for the client, with an HTTP status."""
 
     def __init__(self, status: int, sentence: str):
         super().__init__(sentence)
@@ -16,25 +16,25 @@ class Refusal(Exception):
 
 
 class Replaced(Refusal):
-    """A newer request of the same session has taken the place of this one."""
+    """A newer request of the same session has replaced this one."""
 
     def __init__(self) -> None:
         super().__init__(409, "replaced by a newer request")
 
 
 class Stopped(Exception):
-    """Raised within work in the background whose result is not wanted any more."""
+    """Raised within background work whose result is no longer wanted."""
 
 
 def sentence(error: BaseException) -> str:
-    """What a client is told of an error. Of an unexpected one the details stay on the server."""
+    """What a client learns of an error. Details of an unexpected one stay on the server."""
     if isinstance(error, Stopped):
         return "it was stopped"
     return one_line(error) if is_expected(error) else "the server failed; its terminal says why"
 
 
 def reported(error: BaseException) -> str:
-    """The sentence for an error of work in the background, which is logged, too."""
+    """The sentence for an error in background work, which is also logged."""
     if not is_expected(error):
         logging.getLogger(__name__).error("work in the background failed", exc_info=error)
     return sentence(error)

@@ -25,7 +25,7 @@ WITH_PICTURE = {"cutout"}  # formats that need its pixels
 
 
 def export(picture: Picture, name: str, chosen: str | None) -> tuple[bytes, str, str]:
-    """A file, its type and its name, of all objects of a picture or of one."""
+    """A file, its type and its name, for all objects of a picture or for one."""
     if name not in NAMES:
         raise Refusal(404, f"there is no such format; there are {', '.join(NAMES)}")
     objects = list(picture.objects.values()) if chosen is None else [picture.object(chosen)]
@@ -81,7 +81,7 @@ def export_all(session: Session) -> bytes:
                 format.write(result, str(path))
         coco = FORMATS["coco"]
         parts = {p.name: coco.path(folder, stem) for stem, p in zip(names, pictures)}
-        if len(parts) < len(pictures):  # two pictures of one name
+        if len(parts) < len(pictures):  # two pictures with the same name
             parts = {stem: coco.path(folder, stem) for stem in names}
         coco.finish(parts, str(folder / coco.joined))
         files = [p for p in sorted(folder.rglob("*")) if ".coco" not in p.parts]
@@ -89,7 +89,7 @@ def export_all(session: Session) -> bytes:
 
 
 def unique(names: list[str]) -> list[str]:
-    """The names made different from each other, upper and lower case counting as the same."""
+    """The names made distinct, with upper and lower case counting as the same."""
     taken: set[str] = set()
     found = []
     for name in names:
@@ -111,7 +111,7 @@ def zipped(files: list[Path], folder: Path) -> bytes:
 
 
 def python(model: str, picture: Picture, found: MaskObject) -> str:
-    """Lines which, run beside the picture, give the object's mask as ``mask``.
+    """Lines that, run beside the picture, give the object's mask as ``mask``.
 
     model: the arguments of ``from_pretrained``.
     """

@@ -1,8 +1,8 @@
 """Layers before the application: who may ask, headers of every answer, and slow clients.
 
 A page of another site can make a browser send requests here. So the Host of a request must be the
-server's own, or a name that was made to point here would do (DNS rebinding); its Origin too; and
-where other machines can reach the server, a token is needed.
+server's own, or any name made to point here would work (DNS rebinding); so must its Origin; and if
+other machines can reach the server, a token is needed.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ HEADERS = {
 }
 LOOPBACK = {"127.0.0.1", "localhost", "::1"}
 ANY_ADDRESS = {"", "0.0.0.0", "::"}
-CHUNK_SECONDS = 20.0  # for a client to send or take the next part
+CHUNK_SECONDS = 20.0  # for a client to send or receive the next part
 CHUNK = 256 << 10  # bytes that are sent at a time
 
 
@@ -99,7 +99,7 @@ class Origins(Check):
 class Token(Check):
     """A request must carry the token: in its query, as a bearer, or in the page's cookie.
 
-    The page's address with the token answers with the cookie, and leads to itself without it.
+    The page's address with the token sets the cookie, and redirects to itself without the token.
     """
 
     def __init__(self, app: App, token: str):
@@ -151,7 +151,7 @@ class Left(Exception):
 
 
 class Pace:
-    """A time for each part of a body to come, and of an answer to be taken."""
+    """A time limit for each part of a body to arrive, and of an answer to be received."""
 
     def __init__(self, app: App):
         self.app = app
@@ -167,7 +167,7 @@ class Pace:
 
 
 def awaited(receive: Receive) -> Receive:
-    """The body must keep coming; after it, waiting for the client to go away has no limit."""
+    """The body must keep coming; after that, waiting for the client to leave has no limit."""
     body_ended = False
 
     async def bounded() -> Message:
@@ -185,7 +185,7 @@ def awaited(receive: Receive) -> Receive:
 
 
 def paced(send: Send) -> Send:
-    """Answers are sent in parts. Raises Left when a client takes none for too long."""
+    """Answers are sent in parts. Raises Left when a client receives none for too long."""
 
     async def bounded(message: Message) -> None:
         try:

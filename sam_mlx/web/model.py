@@ -26,11 +26,11 @@ from .automatic import SEARCHED
 from .cache import Cache
 from .errors import Refusal
 
-# Steps of a search for automatic masks. They bound how long a click waits for the step before it,
-# not memory: that the package's own budget bounds.
-POINTS_AT_ONCE = 16  # put to the model
+# Steps of a search for automatic masks. They bound how long a click waits for the step before it;
+# the package's own budget bounds memory.
+POINTS_AT_ONCE = 16  # given to the model
 PIXELS_AT_ONCE = 4 << 20  # of masks that are measured
-PER_LOGIT = 4  # steps, in the bytes that a page gets
+PER_LOGIT = 4  # steps, in the bytes sent to a page
 
 Progress = Callable[[float], None]  # takes the share that is done, 0 to 1
 
@@ -47,10 +47,10 @@ Answer = tuple[mx.array, np.ndarray]  # low-resolution logits (C, n, n) and scor
 
 
 class Model:
-    """A model, and what is asked of it."""
+    """A model, and the work asked of it."""
 
     def __init__(self, model: Sam, name: str, options: dict[str, Any]):
-        mx.eval(model.parameters())  # here, for lazy weights need this thread's streams
+        mx.eval(model.parameters())  # here, because lazy weights need this thread's streams
         self.name, self.options = name, options
         self.predictor = SamPredictor(model)
         self.embeddings: Cache[ImageEmbedding] = Cache(budget().embedding_bytes)
@@ -75,7 +75,7 @@ class Model:
         self.embeddings.put(key, embedding, embedding.nbytes)
 
     def encoded(self, key: str) -> Encoded:
-        """Raises Refusal, 409, for a picture that is not encoded, or not any longer."""
+        """Raises Refusal, 409, for a picture that is not encoded, or no longer."""
         embedding = self.embeddings.get(key)
         if embedding is None:
             raise Refusal(409, "the picture is not ready: encode it first")
@@ -103,7 +103,7 @@ class Model:
     def mask(
         self, picture: Encoded, prompt: dict[str, Any], three: bool, choice: int | None
     ) -> dict[str, Any]:
-        """The record of a prompt's exact mask: that which ``SamPredictor.predict`` gives."""
+        """The record of a prompt's exact mask, the one that ``SamPredictor.predict`` gives."""
         logits, scores = self._decode(picture, prompt, three)
         i = int(scores.argmax()) if choice is None or choice >= len(scores) else choice
         chosen, embedding = logits[i : i + 1], picture.embedding
@@ -118,7 +118,7 @@ class Model:
         return record_of(compress_rle(encode_rle(masks[0]))[0], scores[i], stability[0])
 
     def _decode(self, picture: Encoded, prompt: dict[str, Any], three: bool) -> Answer:
-        """The model's answer to a prompt. It is kept, for a page asks twice: for masks to draw, and
+        """The model's answer to a prompt, kept because a page asks twice: for masks to draw, and
         for the exact one.
         """
         question = picture.key, repr(prompt), three
@@ -168,7 +168,7 @@ def over_the_picture(logits: np.ndarray, embedding: ImageEmbedding, scale: float
     """The part of low-resolution logits (C, n, n) that the picture covers: (C, h, w), in the
     picture's proportions.
 
-    The picture's edge seldom falls between two cells, so the shorter side is sampled anew.
+    The picture's edge seldom falls between two cells, so the shorter side is resampled.
     """
     for axis, frame in ((1, embedding.input_size[0]), (2, embedding.input_size[1])):
         n, cells = logits.shape[axis], frame * scale

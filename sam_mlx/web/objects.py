@@ -57,7 +57,7 @@ COMPRESSED = form(
 
 
 def told(schema: Schema, prompt: bool = False, exported: bool = False) -> dict[str, Any]:
-    """Of a field that clients set: its schema in requests, answers and session files.
+    """For a field that clients set: its schema in requests, answers and session files.
 
     prompt: the mask before the edits depends on it. exported: records for formats have it.
     """
@@ -66,7 +66,7 @@ def told(schema: Schema, prompt: bool = False, exported: bool = False) -> dict[s
 
 
 def made(shown: Schema | None = None, saved: Schema | None = None) -> dict[str, Any]:
-    """Of a field that the server makes: its schema in answers, and in session files, if any."""
+    """For a field that the server makes: its schema in answers, and in session files, if any."""
     return {"told": None, "shown": shown, "saved": saved, "prompt": False, "exported": False}
 
 
@@ -81,12 +81,12 @@ class MaskObject:
     points: list[list[float]] = field(default_factory=list, metadata=told(POINTS, prompt=True))
     labels: list[int] = field(default_factory=list, metadata=told(LABELS, prompt=True))
     box: list[float] | None = field(default=None, metadata=told(BOX, prompt=True))
-    # Whether the model is asked for three masks; None: where the prompt is ambiguous.
+    # Whether the model is asked for three masks; None: if the prompt is ambiguous.
     multimask: bool | None = field(default=None, metadata=told(MULTIMASK, prompt=True))
     # Which of three masks; None: the one with the highest score.
     choice: int | None = field(default=None, metadata=told(CHOICE, prompt=True))
     edits: list[dict[str, Any]] = field(default_factory=list, metadata=told(EDITS))
-    # The id of the automatic mask that it was taken from.
+    # The id of the automatic mask it was taken from.
     automatic: str | None = field(default=None, metadata=told(or_null(ID), prompt=True))
     min_mask_region_area: float = field(default=0, metadata=told(PIXELS, prompt=True))
     # Masks are compressed RLE. The base is the mask before the edits; None: empty.
@@ -98,7 +98,7 @@ class MaskObject:
 
     @property
     def prompt(self) -> dict[str, Any]:
-        """The arguments of ``SamPredictor.predict``; none where no prompt is given."""
+        """The arguments of ``SamPredictor.predict``; none if no prompt is given."""
         return prompt_of(self.points, self.labels, self.box)
 
     @property
@@ -110,7 +110,7 @@ class MaskObject:
         return rle_area(self.mask)
 
     def set_base(self, record: dict[str, Any] | None, size: Size) -> None:
-        """The mask of a record, with the edits on it."""
+        """The mask of a record, with the edits applied."""
         self.base = record and record["segmentation"]
         self.score = record["predicted_iou"] if record else 0.0
         self.stability = record["stability_score"] if record else 0.0
@@ -118,7 +118,7 @@ class MaskObject:
         self.paint(size)
 
     def paint(self, size: Size) -> None:
-        """Bring the mask up to date: the newest strokes go on top of the mask that is there."""
+        """Bring the mask up to date: the newest strokes go on top of the existing mask."""
         start = self.mask if self.painted else self.base
         new = self.edits[self.painted :]
         self.painted = len(self.edits)
@@ -160,7 +160,7 @@ SHOWN = form(" ".join([*schemas("shown"), "area"]), **schemas("shown"), area=INT
 def prompt_of(
     points: list[list[float]] | None, labels: list[int] | None, box: list[float] | None
 ) -> dict[str, Any]:
-    """The arguments of ``SamPredictor.predict``. Raises Refusal, 400, where they do not fit."""
+    """The arguments of ``SamPredictor.predict``. Raises Refusal, 400, if they are invalid."""
     points, labels = points or [], labels or []
     if len(points) != len(labels):
         raise Refusal(

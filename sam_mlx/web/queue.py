@@ -1,4 +1,4 @@
-"""The server's rules for the queue before the model: bounds, and requests that nobody waits for.
+"""The server's rules for the queue before the model: bounds, and requests no longer wanted.
 
 The package's worker computes (``machine/worker.py``), and its lanes order the work: interactive
 requests (predictions, masks of objects), pictures to be encoded, and searches for automatic masks.
@@ -37,7 +37,7 @@ class Job(Generic[T]):
         return not (self.future.running() or self.future.done())
 
     def drop(self) -> None:
-        """Nobody waits for the result any longer: do not compute it, unless that has begun."""
+        """The result is no longer wanted: do not compute it, unless that has begun."""
         self.future.cancel()
 
     def why_cancelled(self) -> Refusal:
@@ -59,7 +59,7 @@ class Queue:
         lane: Lane = Lane.INTERACTIVE,
         hover: bool = False,
     ) -> Job[T]:
-        """Have a task computed. A newer hover request of a session replaces one that waits.
+        """Have a task computed. A session's newer hover request replaces one that waits.
 
         Raises Refusal, 503, when too many wait.
         """
@@ -92,7 +92,7 @@ class Queue:
             return sum(job.waits for job in self._jobs)
 
     def between(self) -> None:
-        """Called by long work between its steps: does the quicker jobs that have come meanwhile.
+        """Called by long work between its steps: runs quicker jobs that have come meanwhile.
 
         Raises Stopped when the server ends.
         """
@@ -103,7 +103,7 @@ class Queue:
         raise Stopped
 
     def close(self) -> None:
-        """Cancel the jobs that wait, and give those that run a moment to stop."""
+        """Cancel waiting jobs, and give running ones a moment to stop."""
         with self._lock:
             self._ended = True
             left = list(self._jobs)

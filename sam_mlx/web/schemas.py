@@ -10,7 +10,7 @@ from .validate import FLAG, INTEGER, NUMBER, SHARE, TEXT, Schema, form, many, or
 MAX_REQUEST = 2**53  # a number that JavaScript holds exactly
 THRESHOLD = {"type": "number", "minimum": -1, "maximum": 2}
 
-# Of requests.
+# For requests.
 PREDICT = form(
     points=POINTS, labels=LABELS, box=BOX, multimask=MULTIMASK, hover=FLAG,
     request={"type": "integer", "minimum": 0, "maximum": MAX_REQUEST},
@@ -22,7 +22,7 @@ SELECT = form(
     min_mask_region_area=PIXELS,
 )  # fmt: skip
 
-# Of answers, by the names that the document gives them.
+# For answers, by the names that the document gives them.
 ANSWERS: dict[str, Schema] = {
     "Error": form("error", error=TEXT),
     "Rle": form("size counts", size=many(INTEGER), counts=many(INTEGER)),

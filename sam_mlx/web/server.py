@@ -21,7 +21,7 @@ MAX_CONNECTIONS = 512
 
 
 class Protocol(H11Protocol):
-    """uvicorn's, but it does not wait for ever for a client that sends nothing, or slowly."""
+    """uvicorn's, but it does not wait forever for a client that sends nothing, or slowly."""
 
     head_seconds = HEAD_SECONDS
 
@@ -47,8 +47,8 @@ class Protocol(H11Protocol):
 def bind(host: str, port: int) -> socket.socket:
     """A bound socket. Raises OSError that says what to do."""
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    # asyncio switches Nagle's algorithm off, which delays small answers by 40 ms, only for sockets
-    # that say that they are TCP.
+    # Nagle's algorithm delays small answers by 40 ms; asyncio switches it off only for sockets that
+    # say they are TCP.
     found = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
     found.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:

@@ -86,7 +86,7 @@ class Session:
 
 
 class Sessions:
-    """All sessions, by their ids, which nobody can guess."""
+    """All sessions, by their ids, which cannot be guessed."""
 
     def __init__(self, pictures: Sequence[tuple[str, Content]] = ()):
         self.first_pictures = pictures  # in every new session
@@ -96,7 +96,7 @@ class Sessions:
         return len(self._kept)
 
     def create(self, session: Session | None = None) -> Session:
-        """Keep a new session, or the one given. Raises Refusal, 503, where there is no room."""
+        """Keep a new session, or the one given. Raises Refusal, 503, if there is no room."""
         if len(self._kept) >= MAX_SESSIONS:
             oldest = min(self._kept.values(), key=lambda s: s.used)
             if time.monotonic() - oldest.used < IDLE_SECONDS:

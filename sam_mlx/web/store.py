@@ -20,7 +20,7 @@ from ..images import load_image, look
 from ..samples import Range
 from .errors import Refusal
 
-# By content. What else Pillow opens is rare, or starts other programs.
+# By content. Other formats that Pillow opens are rare, or start other programs.
 FORMATS = {"JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "MPO", "HEIF", "AVIF", "PPM", "JPEG2000"}
 MAX_BYTES = 100 << 20  # of one picture
 MAX_PIXELS = 50_000_000  # of one picture: phones have 48 million
@@ -49,7 +49,7 @@ class Content:
             raise Refusal(404, "the picture's file is gone") from None
 
     def pixels(self) -> np.ndarray:
-        """(H, W, 3) uint8, as ``load_image`` gives it. The key becomes that of the content."""
+        """(H, W, 3) uint8, as ``load_image`` gives it. The key becomes the content's."""
         data = self.read()
         self.key = digest(data)
         return decode(data, self.value_range)
@@ -89,7 +89,7 @@ def decode(data: bytes, value_range: Range | None = None) -> np.ndarray:
 
 
 class Store:
-    """All pictures; those that were uploaded lie in a folder that is deleted with the server."""
+    """All pictures; uploaded ones are in a folder that is deleted when the server ends."""
 
     def __init__(
         self,
@@ -115,13 +115,13 @@ class Store:
         self._folder.cleanup()
 
     def new_file(self) -> Path:
-        """A name that no client has chosen."""
+        """A name not chosen by any client."""
         with self._lock:
             self._count += 1
             return self.folder / f"{self._count}"
 
     def of_file(self, path: Path) -> Content:
-        """A picture of the command line: it stays where it is, and is read when it is needed."""
+        """A picture from the command line: it stays where it is, and is read when needed."""
         with path.open("rb") as file:
             return Content(str(path), path, self.check(file), 0, self.value_range)
 
@@ -154,7 +154,7 @@ class Store:
         return content
 
     def check(self, data: bytes | BinaryIO) -> tuple[int, int]:
-        """Height and width of a picture. Raises Refusal where it is not one, or is too large."""
+        """Height and width of a picture. Raises Refusal if it is not one, or is too large."""
         try:
             form, (height, width) = look(data)
         except ValueError as error:
@@ -177,7 +177,7 @@ def _remove(path: Path) -> None:
 async def receive(
     chunks: AsyncIterator[bytes], store: Store, declared: str | None, max_bytes: int
 ) -> Path:
-    """An upload as a file in the store's folder, given up as soon as it is too long.
+    """An upload as a file in the store's folder, abandoned as soon as it is too long.
 
     declared: the length that the request's head claims.
     """

@@ -114,9 +114,9 @@ def wrong(value: Any, name: str, rule: str) -> Refusal:
 
 
 def short(value: Any) -> str:
-    """A client's value within a sentence."""
+    """A client's value, for a sentence."""
     try:
         text = json.dumps(value, ensure_ascii=True)
-    except ValueError:  # a number of thousands of digits
+    except ValueError:  # a number with thousands of digits
         text = "a number of too many digits"
     return text if len(text) <= 60 else f"{text[:57]}..."
