@@ -36,7 +36,7 @@ def refuse_ending(name: str | bytes) -> None:
 
 
 def refuse(head: bytes) -> None:
-    """Raise ValueError for a file whose first 16 bytes, these, are a raw file's."""
+    """Raise ValueError if these first 16 bytes of a file are those of a raw file."""
     if head.startswith(STARTS) or any(head.startswith(mark, at) for at, mark in CANON):
         raise ValueError(f"it is a camera's raw file; {HINT}")
 
