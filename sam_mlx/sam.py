@@ -87,12 +87,13 @@ class Sam(nn.Module):
                 "prepare them with transforms.preprocess"
             )
         kinds = decoders_of(self.config)
-        needed = {name for kind in kinds for name in kind.needs}
+        needed = {IMAGE_EMBEDDING, *(name for kind in kinds for name in kind.needs)}
         features = self.image_encoder(images.astype(self.dtype), needed)
         for kind in kinds:
             if kind.prepare is not None:
                 features = {**features, **kind.prepare(getattr(self, kind.part), features)}
-        return {name: features[name] for kind in kinds for name in kind.takes}
+        taken = [IMAGE_EMBEDDING, *(name for kind in kinds for name in kind.takes)]
+        return {name: features[name] for name in taken}
 
     def predict_masks(
         self,
