@@ -7,6 +7,7 @@ import sys
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from typing import Any, BinaryIO
 
 import numpy as np
@@ -183,19 +184,20 @@ def _has_deep_colours(image: Image.Image) -> bool:
     tags, tiles = getattr(image, "tag_v2", {}), str(getattr(image, "tile", ""))
     if tags.get(PLANES) == 2 and 16 in tags.get(BITS_PER_SAMPLE, ()) and "'raw'" in tiles:
         raise ValueError(f"Pillow reads no TIFF with colours in planes of 16 bits; {PASS_AN_ARRAY}")
-    return image.mode in ("L", "RGB", "RGBA") and (";16" in tiles or "SGI16" in tiles)
+    return image.mode in ("L", "RGB", "RGBA", "RGBX") and (";16" in tiles or "SGI16" in tiles)
 
 
 def _from_deep_colours(image: Any, value_range: Range | None) -> np.ndarray:
     """The caller's image is not touched: once loaded, it has lost half of each sample."""
-    high = _decoded(image, lambda tile: tile)[..., :3]
+    decoded = partial(_decoded, _content(image.fp), image.tell())
+    high = decoded(lambda tile: tile)[..., :3]
     if value_range is None and found_bits(high.astype(np.uint16) * 257) == 16:
         return to_rgb(high)
     try:
         if getattr(image, "tag_v2", {}).get(PLANES) == 2:  # libtiff chooses the order itself
             raise KeyError(PLANES)
-        low = _decoded(image, _exchanged)
-    except (KeyError, AttributeError) as error:
+        low = decoded(_exchanged)
+    except KeyError as error:
         raise ValueError(
             f"its samples have 16 bits, of which Pillow gives the high 8; {PASS_AN_ARRAY}"
         ) from error
@@ -203,12 +205,20 @@ def _from_deep_colours(image: Any, value_range: Range | None) -> np.ndarray:
     return to_rgb(high.astype(np.uint16) << 8 | low, value_range)
 
 
-def _decoded(image: Any, change: Callable[[Any], Any]) -> np.ndarray:
+def _content(file: BinaryIO) -> bytes:
+    place = file.tell()
+    file.seek(0)
+    content = file.read()
+    file.seek(place)
+    return content
+
+
+def _decoded(content: bytes, frame: int, change: Callable[[Any], Any]) -> np.ndarray:
     """The pixels (H, W, C) of a file opened anew, with changed descriptions of its tiles."""
-    with Image.open(image.fp) as again:
-        again.seek(image.tell())
-        again.tile = [change(tile) for tile in again.tile]
-        return np.atleast_3d(np.asarray(turned(again)))
+    image: Any = Image.open(io.BytesIO(content))
+    image.seek(frame)
+    image.tile = [change(tile) for tile in image.tile]
+    return np.atleast_3d(np.asarray(turned(image)))
 
 
 def _exchanged(tile: Any) -> Any:
@@ -224,7 +234,8 @@ def turned(image: Image.Image) -> Image.Image:
     ``ImageOps.exif_transpose`` writes all tags anew, and fails where one has an odd type.
     """
     turn = TURNS.get(orientation(image))
-    return image if turn is None else image.transpose(turn)
+    is_turned = isinstance(image, TiffImagePlugin.TiffImageFile)  # where Pillow loads it
+    return image if turn is None or is_turned else image.transpose(turn)
 
 
 def orientation(image: Image.Image) -> int:
