@@ -227,9 +227,10 @@ def test_every_imported_package_is_declared(folder, sections):
     } == set()
 
 
-def test_the_package_imports_nothing_beside_it():
+def test_the_package_needs_nothing_beside_it():
     for path in source.modules().values():
         assert source.top_level_packages(path) & OURS <= {"sam_mlx"}, path
+    assert not [path for path in (ROOT / "sam_mlx").rglob("*") if path.is_symlink()]
 
 
 def test_examples_use_public_names_only():

@@ -54,6 +54,6 @@ extension Trait where Self == ConditionTrait {
     static var withVectors: Self {
         .enabled(
             if: Vectors.folder != nil,
-            "SAM_VECTORS names no folder: pytest tests/examples/test_swift.py writes it")
+            "SAM_VECTORS is not set: pytest --slow tests/examples/test_swift.py sets it")
     }
 }
