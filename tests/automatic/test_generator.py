@@ -330,8 +330,11 @@ NANO = dict(points_per_side=10, pred_iou_thresh=0.4, stability_score_thresh=0.5)
     [
         {},
         {"min_mask_region_area": 100},
-        {"crop_n_layers": 1, "points_per_side": 6},
-        {"crop_n_layers": 2, "crop_n_points_downscale_factor": 2, "points_per_side": 6},
+        pytest.param({"crop_n_layers": 1, "points_per_side": 6}, marks=pytest.mark.slow),
+        pytest.param(
+            {"crop_n_layers": 2, "crop_n_points_downscale_factor": 2, "points_per_side": 6},
+            marks=pytest.mark.slow,
+        ),
     ],
 )
 def test_nano_on_a_drawn_scene(nano, opencv, arguments):

@@ -14,7 +14,10 @@ from sam_mlx.export import export
 
 SOURCE = Path(__file__).parents[2] / "examples" / "cpp"
 MISSING = [tool for tool in ("cmake", "c++") if shutil.which(tool) is None]
-pytestmark = pytest.mark.skipif(bool(MISSING), reason=f"not installed: {', '.join(MISSING)}")
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(bool(MISSING), reason=f"not installed: {', '.join(MISSING)}"),
+]
 
 
 @pytest.fixture(scope="module")

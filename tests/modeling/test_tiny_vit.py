@@ -227,6 +227,7 @@ def test_config_survives_json():
         config_of(values)
 
 
+@pytest.mark.slow
 def test_a_whole_checkpoint_converts_and_passes_its_parity_report(
     state, model, photograph, tmp_path
 ):
