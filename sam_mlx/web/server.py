@@ -45,7 +45,10 @@ class Protocol(H11Protocol):
 
 
 def bind(host: str, port: int) -> socket.socket:
-    """A bound socket. Raises OSError that says what to do."""
+    """A listening socket, so that clients may come once the address is printed.
+
+    Raises OSError that says what to do.
+    """
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     # Nagle's algorithm delays small answers by 40 ms; asyncio switches it off only for sockets that
     # say they are TCP.
@@ -53,6 +56,7 @@ def bind(host: str, port: int) -> socket.socket:
     found.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
         found.bind((host, port))
+        found.listen(MAX_CONNECTIONS)
     except (OSError, OverflowError) as error:
         found.close()
         why = getattr(error, "strerror", None) or str(error)

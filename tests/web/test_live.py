@@ -144,10 +144,10 @@ def test_the_command_says_where_it_is_and_answers(tmp_path):
     try:
         address = process.stdout.readline().strip()
         assert address.startswith("http://127.0.0.1:")
-        assert httpx.post(f"{address}api/sessions").status_code == 201
+        assert httpx.post(f"{address}api/sessions", timeout=60).status_code == 201
     finally:
         process.terminate()
-        process.wait(20)
+        process.wait(60)
 
 
 def test_a_port_that_is_taken(live):
@@ -155,6 +155,11 @@ def test_a_port_that_is_taken(live):
         bind("127.0.0.1", live)
     with pytest.raises(OSError, match="cannot listen on 203.0.113.1 port 0"):
         bind("203.0.113.1", 0)
+
+
+def test_clients_may_come_as_soon_as_the_address_is_known():
+    with bind("127.0.0.1", 0) as listening:
+        connected(listening.getsockname()[1]).close()
 
 
 def test_small_answers_do_not_wait_for_others():
