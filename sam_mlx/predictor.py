@@ -18,7 +18,7 @@ from .full_size import enlarge
 from .images import Source
 from .machine.budget import budget
 from .machine.streams import clear_cache, enter
-from .machine.worker import Cancel, at_work, checkpoint
+from .machine.worker import Cancel, at_work, checkpoint, long_work
 from .messages import shown
 from .prompts import Column, Prompt, Stacked, check_prompt, check_prompts, stack
 from .sam import Sam
@@ -84,7 +84,7 @@ class SamPredictor:
         value_range = check_range(value_range)
         return self._embed(transforms.load_image(image, image_format, value_range), value_range)
 
-    @at_work
+    @long_work
     def _embed(self, image: np.ndarray, value_range: Range | None) -> ImageEmbedding:
         size, config = image.shape[:2], self.model.config
         features = self.model.encode_features(transforms.preprocess(image, config))

@@ -13,7 +13,7 @@ import mlx.core as mx
 import mlx.nn as nn
 
 from ..config import SamConfig, check
-from ..machine.worker import apart, at_work
+from ..machine.worker import apart, long_work
 from ..messages import naming, shown
 from ..modeling.layers import quantize_linears, weights_of
 from ..registry import Weights, encoder_of
@@ -38,7 +38,7 @@ class Checkpoint:
     source: str = "the checkpoint"  # for messages
 
 
-@at_work
+@long_work
 def load(
     build: Callable[[SamConfig], Model],
     where: Path | Checkpoint,

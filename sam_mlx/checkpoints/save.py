@@ -8,7 +8,7 @@ import mlx.nn as nn
 
 from ..config import SamConfig
 from ..files import read_json, sha256, write_json, writing
-from ..machine.worker import at_work
+from ..machine.worker import long_work
 from ..modeling.layers import QuantizedLinear, is_quantized, weights_of
 from .card import Origin, card
 
@@ -21,7 +21,7 @@ def write_checkpoint(folder: Path, model: nn.Module, config: SamConfig) -> None:
     """
     weights = weights_of(model)
     with writing(WEIGHTS):
-        at_work(mx.save_safetensors)(str(folder / WEIGHTS), weights, {"format": "mlx"})
+        long_work(mx.save_safetensors)(str(folder / WEIGHTS), weights, {"format": "mlx"})
     values = config.to_dict() | {"sha256": {WEIGHTS: sha256(folder / WEIGHTS)}}
     if is_quantized(model):
         values["quantization"] = quantization(model)

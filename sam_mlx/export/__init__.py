@@ -17,7 +17,7 @@ from ..checkpoints.load import Checkpoint
 from ..checkpoints.options import LoadOptions
 from ..config import CHOICES, SamConfig
 from ..files import refuse_existing, whole_folder, write_json
-from ..machine.worker import at_work
+from ..machine.worker import long_work
 from ..modeling.layers import weights_of
 from ..sam import Sam
 from . import graphs, schema
@@ -128,7 +128,7 @@ def prepare(model: Sam | str | Path, options: LoadOptions) -> Sam:
     return model
 
 
-@at_work
+@long_work
 def lay_out(model: Sam) -> None:
     """Make a model's arrays contiguous and evaluated. MLX 0.32.4 exports transposed views in the
     wrong order, and unevaluated arrays as the graphs that compute them.

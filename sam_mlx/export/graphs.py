@@ -14,7 +14,7 @@ import mlx.core as mx
 from .. import transforms
 from ..config import SamConfig
 from ..files import writing
-from ..machine.worker import at_work
+from ..machine.worker import long_work
 from ..masks import stability_counts, stability_ratio
 from ..modeling.prompt_encoder import BOTTOM_RIGHT, EMPTY, NOT_A_POINT, TOP_LEFT
 from ..registry import IMAGE_EMBEDDING
@@ -108,7 +108,7 @@ def mask_upscaler(config: SamConfig, size: tuple[int, int]) -> Callable[..., tup
     return upscale
 
 
-@at_work
+@long_work
 def write_function(
     path: Path, function: Callable[..., tuple[mx.array, ...]], traces: list[Trace]
 ) -> None:

@@ -16,7 +16,7 @@ from typing import Any
 
 import mlx.core as mx
 
-from ..machine.worker import at_work
+from ..machine.worker import long_work
 
 Outputs = list[mx.array]
 Run = Callable[..., Outputs]
@@ -36,11 +36,11 @@ def load(path: Path) -> Run:
 
     Raises RuntimeError or ValueError if it cannot be read or run.
     """
-    function = at_work(import_function)(path)
+    function = long_work(import_function)(path)
 
     def run(*inputs: mx.array) -> Outputs:
         with suppress_no_stream():
-            return at_work(evaluated)(function, *inputs)
+            return long_work(evaluated)(function, *inputs)
         with suppress_no_stream():
             return evaluated(function, *inputs)
         return in_another_process(path, *inputs)
@@ -81,12 +81,12 @@ def in_another_process(path: Path, *inputs: mx.array) -> Outputs:
         return read(names[1])
 
 
-@at_work
+@long_work
 def write(path: str, arrays: Outputs) -> None:
     mx.save_safetensors(path, {str(i): x for i, x in enumerate(arrays)})
 
 
-@at_work
+@long_work
 def read(path: str) -> Outputs:
     arrays = mx.load(path)
     assert isinstance(arrays, dict)

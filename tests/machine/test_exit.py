@@ -15,13 +15,13 @@ import atexit, signal, sys, threading, time
 import mlx.core as mx
 import numpy as np
 from sam_mlx import SamAutomaticMaskGenerator, SamPredictor
-from sam_mlx.machine.worker import at_work
+from sam_mlx.machine.worker import at_work, long_work
 
 # As in a terminal: a shell starts what runs in the background with the signal ignored.
 signal.signal(signal.SIGINT, signal.default_int_handler)
 begun = threading.Event()
 
-@at_work
+@long_work
 def long():
     begun.set()
     x = mx.random.normal((2000, 2000))

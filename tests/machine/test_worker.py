@@ -16,7 +16,7 @@ import pytest
 
 from sam_mlx import SamPredictor
 from sam_mlx.machine import worker as W
-from sam_mlx.machine.worker import Lane, Worker, at_work
+from sam_mlx.machine.worker import Lane, Worker, at_work, long_work
 
 SECONDS = 60  # that a test waits for what must come
 
@@ -243,11 +243,13 @@ def inner(x: int) -> int:
     return x + 1
 
 
-def test_every_thread_is_computed_for_in_the_same():
-    there = at_work(threading.current_thread)
+def test_which_thread_computes():
+    here, long = (f(threading.current_thread) for f in (at_work, long_work))
+    assert here() is threading.main_thread() and long().name == "sam_mlx"
     with ThreadPoolExecutor(1) as pool:
-        found = {there(), pool.submit(there).result(SECONDS), W.submit(there).result(SECONDS)}
-    assert [thread.name for thread in found] == ["sam_mlx"]
+        found = {pool.submit(here).result(SECONDS), pool.submit(long).result(SECONDS)}
+    found |= {W.submit(here).result(SECONDS), W.submit(long).result(SECONDS)}
+    assert found == {long()}
 
 
 def test_settings_of_the_calling_context_hold():

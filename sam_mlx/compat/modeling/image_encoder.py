@@ -7,6 +7,7 @@ from typing import Any
 import mlx.core as mx
 
 from ...machine.streams import clear_cache
+from ...machine.worker import long_work
 from ..missing import stand_in, unknown
 from ..tensors import channels_first, channels_last
 from .part import Part
@@ -24,6 +25,7 @@ class ImageEncoderViT(Part):
         """Prepared images (B, 3, S, S) to embeddings (B, C, G, G)."""
         return channels_first(self.encode(channels_last(x)), self.device)
 
+    @long_work
     def encode(self, images: mx.array) -> mx.array:
         """(B, S, S, 3) to (B, G, G, C), evaluated."""
         features = self.sam.mlx.encode_image(images)
