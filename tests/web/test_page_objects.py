@@ -55,6 +55,12 @@ def test_opacity_is_set(two):
     assert two.ink(138, 53)[3] == 255
 
 
+@pytest.fixture
+def few_points(monkeypatch):
+    """The page searches with 16 points a side: a search of 32 takes eight seconds."""
+    monkeypatch.setattr("sam_mlx.web.routes.automatic.POINTS_PER_SIDE", 16)
+
+
 SLIDERS = "pred_iou_thresh", "stability_score_thresh", "box_nms_thresh", "min_mask_region_area"
 
 
@@ -71,7 +77,7 @@ def kept(tab, slider: str, value: float) -> int:
     return count
 
 
-def test_everything_is_filtered_by_sliders_and_taken_over(tab):
+def test_everything_is_filtered_by_sliders_and_taken_over(few_points, tab):
     tab.page.evaluate("""() => {
       const ask = window.fetch;
       window.paths = [];
@@ -106,7 +112,7 @@ def test_everything_is_filtered_by_sliders_and_taken_over(tab):
     assert len(tab.objects) == 1
 
 
-def test_sliders_begin_where_the_server_says(tab):
+def test_sliders_begin_where_the_server_says(few_points, tab):
     def other(route):
         welcome = route.fetch().json()
         welcome["automatic"] |= {"pred_iou_thresh": 0.88, "min_pred_iou_thresh": 0.6}
@@ -297,7 +303,7 @@ def test_the_page_sends_the_fields_that_the_server_has(two):
     assert len(objects) == 3 and objects[2]["edits"]
 
 
-def test_automatic_masks_are_of_one_session_only(two):
+def test_automatic_masks_are_of_one_session_only(few_points, two):
     two.page.click("#automatic-find")
     two.page.wait_for_selector("#automatic-count", timeout=120_000)
     two.press("Escape")
@@ -310,7 +316,7 @@ def test_automatic_masks_are_of_one_session_only(two):
     assert two.ready().text("#automatic-find") == "Find everything"
 
 
-def test_a_hover_goes_when_automatic_masks_are_shown(tab):
+def test_a_hover_goes_when_automatic_masks_are_shown(few_points, tab):
     tab.page.click("#automatic-find")
     tab.page.wait_for_selector("text=/^[1-9]\\d* of/", timeout=120_000)
     tab.set("pred_iou_thresh", 1)
