@@ -33,10 +33,6 @@ class Found:
     errors: Counter[str] = field(default_factory=Counter)
     sessions: int = 0
 
-    @property
-    def answers(self) -> int:
-        return sum(map(len, self.seconds.values()))
-
 
 class Client:
     def __init__(self, address: str, number: int, found: Found):
@@ -61,7 +57,7 @@ class Client:
         while not (await self.ask("picture", "GET", picture)).json()["ready"]:
             await asyncio.sleep(0.05)
         number = 0
-        while time.monotonic() < end:
+        while number == 0 or time.monotonic() < end:
             number += 1
             start = time.monotonic()
             await self.move(picture, number)

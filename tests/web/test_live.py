@@ -134,8 +134,8 @@ def test_fifty_clients(live):
     from examples.benchmarks.web_clients import run
 
     found = run(f"http://127.0.0.1:{live}", clients=50, seconds=4)
-    assert found.errors == {} and found.answers > 200
-    assert found.sessions == 50
+    assert found.errors == {} and found.sessions == 50
+    assert len(found.seconds["hover"]) >= 50
 
 
 def test_the_command_says_where_it_is_and_answers(tmp_path):
