@@ -11,7 +11,7 @@ PIXELS = np.arange(4 * 5 * 3, dtype=np.uint8).reshape(4, 5, 3)
 
 
 class Array:
-    """As of JAX and TensorFlow."""
+    """Like the arrays of JAX and TensorFlow."""
 
     def __init__(self, values):
         self.values = values
@@ -31,7 +31,7 @@ class CuPy:
 
 
 class Tensor:
-    """As of PyTorch, on a GPU."""
+    """Like PyTorch's tensors on a GPU."""
 
     dtype = "torch.bfloat16"
 
@@ -49,7 +49,7 @@ class Tensor:
 
 
 class Capsule:
-    """What has no other way than DLPack."""
+    """An array that offers nothing but DLPack."""
 
     def __dlpack__(self, **options):
         return PIXELS.copy().__dlpack__()

@@ -211,7 +211,7 @@ def test_other_errors_of_a_picture_end_the_run(many, tmp_path, monkeypatch):
 
 
 def test_a_name_of_no_user_is_a_name(many, tmp_path, monkeypatch):
-    """It was an error about a home folder."""
+    """``~name`` of nobody ended in an error about a home folder."""
     monkeypatch.chdir(tmp_path)
     paint(tmp_path / "~no_user" / "a.png", 1)
     assert many("~no_user", out="~none")[0] == 0

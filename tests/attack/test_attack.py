@@ -1,4 +1,4 @@
-"""A few of what can be run by hand in thousands: see the modules."""
+"""A small sample of the attacks, which the modules run by the thousand."""
 
 import subprocess
 import sys

@@ -163,7 +163,7 @@ def test_mask_data(keep):
 
 
 def test_tensors_stay_on_their_device():
-    """Where there are two."""
+    """Where there is more than one device."""
     boxes = torch.zeros(2, 4, device="meta")
     assert ours.uncrop_boxes_xyxy(boxes, [1, 2, 3, 4]).device.type == "meta"
     assert ours.uncrop_masks(boxes, [1, 2, 3, 4], 9, 9).device.type == "meta"

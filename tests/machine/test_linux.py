@@ -80,7 +80,7 @@ def test_torch_in_the_same_process_keeps_its_threads_and_children_their_environm
     ],
 )
 def test_where_mlx_cannot_compile_it_computes_and_says_so(name, value, reason):
-    """MLX's own errors were of a C++ library, or of a shell, in the midst of a prediction."""
+    """MLX's own errors came from a C++ library or a shell, in the middle of a prediction."""
     program = "from sam_mlx import SamPredictor as P; import numpy; p = P.from_pretrained('nano')"
     program += (
         "; p.set_image(numpy.zeros((20, 20, 3), 'uint8')); print(p.predict([[9, 9]], [1])[1])"
@@ -151,7 +151,7 @@ PREDICT = (
     ids=["numpy alone", "beside sam_mlx", "after set_image"],
 )
 def test_freed_memory_is_returned(first, then):
-    """None of 800 MB was, once the package was imported."""
+    """Of 800 MB, none was returned once the package had been imported."""
     program = MEMORY.format(first=first, then=then)
     done = subprocess.run(
         [sys.executable, "-c", program], capture_output=True, text=True, check=True

@@ -1,4 +1,4 @@
-"""Who may ask: attacks of other pages, and of others than this machine's."""
+"""Who may ask: attacks by other pages, and by other machines."""
 
 import pytest
 

@@ -52,7 +52,7 @@ def test_a_long_press_marks_a_point_outside_the_object(window):
 
 
 def touch(tab, moves, hold=0):
-    """Fingers that go through places of the picture."""
+    """Fingers that move through points of the picture."""
     devtools = tab.page.context.new_cdp_session(tab.page)
     places = [[tab.at(*place) for place in step] for step in moves]
 
