@@ -1,7 +1,7 @@
 """``kill -9`` at a random moment of auto, export, convert and save.
 
-``python -m tests.attack.kills 200`` kills each of them 200 times. After every kill, whatever has its
-final name is whole; after the next run there is nothing else.
+``python -m tests.attack.kills 200`` kills each of them 200 times. After every kill, whatever has
+its final name is whole; after the next run there is nothing else.
 """
 
 from __future__ import annotations
