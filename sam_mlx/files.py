@@ -20,6 +20,15 @@ import mlx.core as mx
 from safetensors import SafetensorError, safe_open
 
 PARTIAL = ".partial-"  # begins the names of unfinished folders
+MAX_JSON = 1 << 20  # bytes of a config, settings or notes
+MAX_TAGGED = 16 << 30  # bytes of a file that ``save_tagged`` wrote
+KINDS = [  # of what is not a file
+    (stat.S_ISDIR, "a folder"),
+    (stat.S_ISFIFO, "a pipe"),
+    (stat.S_ISCHR, "a device"),
+    (stat.S_ISBLK, "a device"),
+    (stat.S_ISSOCK, "a socket"),
+]
 
 Tensors = TypeVar("Tensors")
 
@@ -191,6 +200,40 @@ def refuse_existing(path: str | Path) -> Path:
     return path
 
 
+def unfit(path: str | os.PathLike[str], most: int) -> str | None:
+    """Why something must not be opened: it is not a file, or has more than ``most`` bytes.
+
+    To open a pipe is to wait for who writes to it, and to read a device may never end. Raises
+    OSError if nothing is there, or it cannot be seen.
+    """
+    try:
+        found = os.stat(path)
+    except ValueError as error:  # a null character
+        raise OSError(str(error)) from error
+    if not stat.S_ISREG(found.st_mode):
+        kind = next((kind for test, kind in KINDS if test(found.st_mode)), "something else")
+        return f"it is {kind}, not a file"
+    if found.st_size > most:
+        return f"it has {found.st_size:,} bytes; expected at most {most:,}"
+    return None
+
+
+def check_file(path: str | os.PathLike[str], most: int) -> None:
+    """Raise ValueError for what is not a file of at most ``most`` bytes, before it is opened."""
+    if why := unfit(path, most):
+        raise ValueError(f"{path}: {why}")
+
+
+def read_file(path: str | os.PathLike[str], most: int) -> bytes:
+    """The bytes of a file. Raises ValueError as ``check_file``."""
+    check_file(path, most)
+    with open(path, "rb") as file:
+        content = file.read(most + 1)
+    if len(content) > most:  # some files have no size, as those of Linux below /proc
+        raise ValueError(f"{path}: it has more than {most:,} bytes")
+    return content
+
+
 def write_json(path: str | Path, values: Any, indent: int | None = None) -> None:
     """Write JSON; with ``indent``, for people: lines, and an end of the last one."""
     Path(path).write_text(to_json(values, indent) + ("" if indent is None else "\n"))
@@ -214,10 +257,14 @@ def _finite(value: Any) -> Any:
     return value
 
 
-def read_json(path: Path) -> Any:
-    """The JSON in a file. Raises ValueError, with the file's name, if it is not JSON."""
+def read_json(path: Path, most: int = MAX_JSON) -> Any:
+    """The JSON in a file of at most ``most`` bytes.
+
+    Raises ValueError, with the file's name, if it is not JSON.
+    """
+    content = read_file(path, most)
     try:
-        return parse_json(path.read_text())
+        return parse_json(content.decode())
     except ValueError as error:
         raise ValueError(f"{path}: {error}") from error
 
@@ -285,6 +332,8 @@ def load_tagged(
     path = user_path(path)
     if not path.exists():
         raise FileNotFoundError(f"no such {meaning}: {path}")
+    if why := unfit(path, MAX_TAGGED):
+        raise ValueError(why)
     try:
         with safe_open(path, "np") as file:
             texts = file.metadata() or {}

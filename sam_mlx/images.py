@@ -5,7 +5,6 @@ import inspect
 import io
 import os
 import re
-import stat
 import warnings
 from typing import Any, BinaryIO
 from urllib.parse import unquote, unquote_to_bytes, urlsplit
@@ -16,6 +15,7 @@ from numpy.typing import ArrayLike
 from PIL import Image
 
 from .arrays import to_numpy
+from .files import unfit
 from .image_files import as_value_error, from_file, from_pil
 from .image_files import look as look
 from .messages import printable, shown
@@ -24,13 +24,7 @@ from .samples import Range, check_range, to_rgb
 Source = str | os.PathLike[str] | bytes | BinaryIO | Image.Image | ArrayLike | mx.array
 
 MAX_PATH = 150  # characters of a path that errors show whole
-KINDS = [  # of what is not a file
-    (stat.S_ISDIR, "a folder"),
-    (stat.S_ISFIFO, "a pipe"),
-    (stat.S_ISCHR, "a device"),
-    (stat.S_ISBLK, "a device"),
-    (stat.S_ISSOCK, "a socket"),
-]
+MAX_BYTES = 4 << 30  # of a picture's file: what TIFF can address
 
 # What Pillow lists among pictures but only writes, or from which it reads no pixels.
 NO_PICTURES = {"PDF", "MPEG", "FLI", "BUFR", "GRIB", "HDF5", "WMF"}
@@ -127,24 +121,14 @@ def _from_path(path: str, value_range: Range | None) -> np.ndarray:
     shortened = path if len(path) <= MAX_PATH else f"{path[:60]} ... {path[-60:]}"
     name = printable(shortened)
     try:
-        check_is_file(path)
+        if why := unfit(path, MAX_BYTES):
+            raise OSError(why)
         with open(path, "rb") as file:
             return from_file(file, path, value_range)
     except FileNotFoundError:
         raise FileNotFoundError(f"no such image file: {name}") from None
     except OSError as error:
         raise ValueError(f"cannot read {name} as a picture: {error.strerror or error}") from error
-
-
-def check_is_file(path: str) -> None:
-    """Raise OSError for a path to something that is not a file: opening a pipe would wait."""
-    try:
-        mode = os.stat(path).st_mode
-    except ValueError as error:  # a null character
-        raise OSError(str(error)) from error
-    if not stat.S_ISREG(mode):
-        kind = next((kind for test, kind in KINDS if test(mode)), "something else")
-        raise OSError(f"it is {kind}, not a file")
 
 
 def _from_object(file: Any, value_range: Range | None) -> np.ndarray:

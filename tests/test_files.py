@@ -15,8 +15,20 @@ import numpy as np
 import pytest
 from safetensors.numpy import save_file
 
+from sam_mlx import ImageEmbedding, MaskPredictions
 from sam_mlx.checkpoints.locate import resolve
-from sam_mlx.files import held, packaged, to_json, whole_folder, write_json, write_whole
+from sam_mlx.files import (
+    MAX_JSON,
+    check_file,
+    held,
+    packaged,
+    read_file,
+    read_json,
+    to_json,
+    whole_folder,
+    write_json,
+    write_whole,
+)
 
 
 def mode(path: Path) -> int:
@@ -216,3 +228,49 @@ def test_the_packages_own_files_are_found_as_resources(tmp_path, monkeypatch):
     assert resolve("nano") == tmp_path / "assets" / "nano"
     with pytest.raises(FileNotFoundError, match=r"coins.png is missing.*--collect-data sam_mlx"):
         packaged("coins.png")
+
+
+SPECIAL = {
+    "pipe": "a pipe",
+    "/dev/zero": "a device",
+    "folder": "a folder",
+    "large": "1,048,577 bytes",
+}
+
+
+@pytest.fixture(params=SPECIAL)
+def special(request, tmp_path):
+    """Something that must not be opened, or not read whole; with what errors call it."""
+    os.mkfifo(tmp_path / "pipe")
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "large").touch()
+    os.truncate(tmp_path / "large", MAX_JSON + 1)
+    return tmp_path / request.param, SPECIAL[request.param]
+
+
+def test_what_is_not_a_file_of_bounded_size_is_not_opened(special):
+    path, kind = special
+    for read in (check_file, read_file, read_json):
+        with pytest.raises(ValueError, match=rf"^{path}: it (is|has) {kind}"):
+            read(path, MAX_JSON)
+
+
+def test_files_below_proc_have_no_size_but_a_bound(tmp_path):
+    """As any file that grows after it was looked at."""
+    path = Path("/proc/self/maps")
+    if not path.exists():
+        pytest.skip("no /proc here")
+    assert path.stat().st_size == 0
+    with pytest.raises(ValueError, match="/proc/self/maps: it has more than 100 bytes"):
+        read_file(path, 100)
+
+
+@pytest.mark.parametrize("kind", [ImageEmbedding, MaskPredictions])
+def test_saved_values_are_read_from_files_alone(tmp_path, kind):
+    os.mkfifo(tmp_path / "pipe")
+    (tmp_path / "sparse").touch()
+    os.truncate(tmp_path / "sparse", 1 << 40)
+    found = {"pipe": "is a pipe", "/dev/zero": "is a device", "sparse": "has 1,099,511,627,776"}
+    for name, why in found.items():
+        with pytest.raises(ValueError, match=f"it {why}"):
+            kind.load(tmp_path / name)

@@ -600,6 +600,15 @@ def test_pipes_and_devices_are_refused_at_once(tmp_path):
             load_image(path)
 
 
+def test_files_that_are_too_large_are_not_opened(tmp_path):
+    """A sparse file takes no room on disk, and all there is once it is read."""
+    path = tmp_path / "sparse.png"
+    path.touch()
+    os.truncate(path, (4 << 30) + 1)
+    with pytest.raises(ValueError, match="it has 4,294,967,297 bytes; expected at most 4,294,967,"):
+        load_image(path)
+
+
 def test_none_says_what_happened():
     with pytest.raises(ValueError, match="image is None, which cv2.imread returns for a file"):
         load_image(None)

@@ -8,6 +8,8 @@ from ..files import read_json, write_json
 from ..masks import coco_annotations
 from .base import Format, Result
 
+MAX_PART = 1 << 30  # bytes of one picture's part
+
 
 class Coco(Format):
     name = "coco"
@@ -27,7 +29,7 @@ class Coco(Format):
         annotations: list[dict[str, Any]] = []
         for name, part in parts.items():
             try:
-                found = read_json(part)
+                found = read_json(part, MAX_PART)
                 found["image"]["file_name"], found["annotations"]
             except (ValueError, KeyError, TypeError) as error:
                 raise ValueError(
