@@ -1,15 +1,14 @@
 """Files and folders that appear whole or not at all."""
 
-import errno
-import fcntl
 import hashlib
 import json
 import math
 import os
 import re
+import secrets
 import shutil
 import stat
-import tempfile
+import sys
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from importlib import resources
@@ -18,6 +17,8 @@ from typing import Any, TypeVar, cast
 
 import mlx.core as mx
 from safetensors import SafetensorError, safe_open
+
+from .locks import locked
 
 PARTIAL = ".partial-"  # begins the names of unfinished folders
 MAX_JSON = 1 << 20  # bytes of a config, settings or notes
@@ -39,19 +40,32 @@ def write_whole(
     """Call ``write`` with a temporary name, then rename what it wrote to ``path``.
 
     The temporary name has the same ending, by which Pillow and numpy choose the format. It is in
-    ``workspace``, a folder on the same disk, or else beside ``path``. Nothing is left after an
-    error, and leftovers of killed writers beside it are removed. Raises FileNotFoundError if the
-    folder of ``path`` is missing.
+    the folder ``workspace``, if that is on the same disk, or else beside ``path``. Nothing is left
+    after an error, and leftovers of killed writers beside it are removed. Raises FileNotFoundError
+    if the folder of ``path`` is missing, OSError if ``path`` is a folder, a pipe or a device.
     """
-    path = Path(path)
+    path = place_of(Path(path))
     if not path.parent.is_dir():
         raise FileNotFoundError(f"no such folder: {path.parent}")
+    if workspace is None or workspace.stat().st_dev != path.parent.stat().st_dev:
+        workspace = path.parent
     # A folder of its own: numpy and others may add to a name, or leave a second file.
-    with temporary_folder(workspace or path.parent) as folder:
+    with temporary_folder(workspace) as folder:
         temporary = folder / f"new{path.suffix}"
         write(str(temporary))
         give_usual_permissions(temporary, path)
         os.replace(temporary, path)
+
+
+def place_of(path: Path) -> Path:
+    """Where a file that is written to ``path`` goes: to what a link points at.
+
+    Raises OSError if something that is not a file is there, which would be replaced.
+    """
+    place = Path(os.path.realpath(path)) if path.is_symlink() else path
+    if os.path.lexists(place) and (why := unfit(place, sys.maxsize)):
+        raise OSError(f"cannot write {path}: {why}; choose another name")
+    return place
 
 
 @contextmanager
@@ -88,8 +102,9 @@ def temporary_folder(parent: Path) -> Iterator[Path]:
     """A new folder in ``parent``, locked; removed at the end if it is still there."""
     remove_leftovers(parent)
     while True:
+        folder = parent / _unfinished(secrets.token_hex(8))
         try:
-            folder = Path(tempfile.mkdtemp(prefix=PARTIAL, dir=parent))
+            folder.mkdir(0o700)
         except OSError as error:
             raise OSError(f"cannot write into {parent}: {error.strerror}") from error
         with locked(folder, wait=True):
@@ -105,30 +120,22 @@ def temporary_folder(parent: Path) -> Iterator[Path]:
 def remove_leftovers(parent: Path) -> None:
     """Remove the folders of killed writers: those that are not locked."""
     with suppress(OSError):  # a folder that may be written to but not listed
-        for name in os.listdir(parent):
-            if re.fullmatch(rf"{re.escape(PARTIAL)}[a-z0-9_]{{8}}", name):
-                with locked(parent / name, wait=False) as unused:
-                    if unused:
-                        shutil.rmtree(parent / name, ignore_errors=True)
+        for name in filter(_is_unfinished, os.listdir(parent)):
+            with locked(parent / name, wait=False) as unused:
+                if unused:
+                    shutil.rmtree(parent / name, ignore_errors=True)
 
 
-@contextmanager
-def locked(folder: Path, wait: bool) -> Iterator[bool]:
-    """Hold a folder's lock, which ends with its process; False if it cannot be taken."""
-    try:
-        descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-    except OSError:
-        yield False
-        return
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX if wait else fcntl.LOCK_EX | fcntl.LOCK_NB)
-        mine = True
-    except OSError:  # held by another, or a disk without locks
-        mine = False
-    try:
-        yield mine
-    finally:
-        os.close(descriptor)
+def _unfinished(number: str) -> str:
+    """A name for an unfinished folder. Its end follows from its number, so that nobody's own
+    folder has such a name.
+    """
+    return f"{PARTIAL}{number}-{hashlib.sha256(f'sam_mlx {number}'.encode()).hexdigest()[:16]}"
+
+
+def _is_unfinished(name: str) -> bool:
+    found = re.fullmatch(rf"{re.escape(PARTIAL)}([0-9a-f]{{16}})-[0-9a-f]{{16}}", name)
+    return found is not None and name == _unfinished(found[1])
 
 
 def give_usual_permissions(temporary: Path, path: Path) -> None:
@@ -144,34 +151,6 @@ def give_usual_permissions(temporary: Path, path: Path) -> None:
     for entry in [temporary, *temporary.rglob("*")]:
         if not entry.is_symlink():
             entry.chmod((0o777 if entry.is_dir() else 0o666) & ~mask)
-
-
-@contextmanager
-def held(path: Path) -> Iterator[bool]:
-    """Hold the lock file ``path`` until the end; False if another process holds it.
-
-    The lock ends with its process, however it ends; the file alone means nothing.
-    """
-    while True:
-        file = path.open("w")
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            file.close()
-            yield False
-            return
-        except OSError as error:  # a disk without locks
-            if error.errno not in (errno.ENOLCK, errno.ENOTSUP, errno.ENOSYS):
-                raise
-        # Its last holder may have removed the file after it was opened here.
-        if path.exists() and os.path.samestat(path.stat(), os.fstat(file.fileno())):
-            break
-        file.close()
-    try:
-        yield True
-    finally:
-        path.unlink(missing_ok=True)
-        file.close()
 
 
 def packaged(name: str) -> Path:
@@ -195,7 +174,7 @@ def user_path(path: str | os.PathLike[str]) -> Path:
 
 def refuse_existing(path: str | Path) -> Path:
     path = user_path(path)
-    if path.exists():
+    if os.path.lexists(path):
         raise FileExistsError(f"{path} already exists; delete it or choose another name")
     return path
 

@@ -15,12 +15,13 @@ import pytest
 from PIL import Image
 from pycocotools.coco import COCO
 
-from sam_mlx import SamAutomaticMaskGenerator
+from sam_mlx import SamAutomaticMaskGenerator, batch
 from sam_mlx.batch import processes, sources, work
 from sam_mlx.cli import main
-from sam_mlx.files import held
+from sam_mlx.files import temporary_folder
 from sam_mlx.formats.masks import COLUMNS
 from sam_mlx.formats.pictures import Overlay
+from sam_mlx.locks import held
 from sam_mlx.masks import label_map
 from tests.support.automatic import SMALL, calibrated_sam, squares
 
@@ -130,8 +131,10 @@ def test_a_stopped_run_continues(files, whole, tmp_path, monkeypatch, capsys):
     assert "continues" in capsys.readouterr().err
     assert not (tmp_path / "out" / "annotations.json").exists()
     # What a killed process leaves behind.
-    (tmp_path / "out" / ".partial-1").mkdir()
-    (tmp_path / "out" / ".partial-1" / "left.png").write_bytes(b"half a picture")
+    with temporary_folder(tmp_path / "out") as left:
+        pass
+    left.mkdir()
+    (left / "left.png").write_bytes(b"half a picture")
 
     monkeypatch.undo()
     assert main(command(files, tmp_path / "out", *EVERY_FORMAT)) == 1
@@ -530,6 +533,91 @@ def test_what_is_not_of_the_command_is_not_replaced(many, tmp_path):
     code, said, error = many(tmp_path / "in", more=["--format", "masks"])
     assert code == 1 and "mine.jpg" in error and "1 could not be written" in said
     assert (tmp_path / "out" / "a" / "mine.jpg").exists()
+
+
+def test_only_the_commands_own_leftovers_are_removed(many, tmp_path):
+    paint(tmp_path / "in" / "a.png", 1)
+    for name in (".partial-0", ".partial-1", ".partial-backup_1"):
+        (tmp_path / "out" / name).mkdir(parents=True)
+        (tmp_path / "out" / name / "mine.txt").write_text("a user's")
+    with temporary_folder(tmp_path / "out") as left:
+        pass
+    left.mkdir()
+    assert many(tmp_path / "in")[0] == 0
+    assert len(list((tmp_path / "out").glob(".partial-*/mine.txt"))) == 3
+    assert not left.exists() and len(list((tmp_path / "out").glob(".partial-*"))) == 3
+
+
+def test_results_are_written_through_links_and_replace_files_alone(many, tmp_path):
+    """Also once the picture has changed, and its results of other content are removed."""
+    paint(tmp_path / "in" / "a.png", 1)
+    formats = ["masks", "rle", "overlay"]
+    more = ["--format", *formats]
+    many(tmp_path / "in", more=more)
+    results, disk = ("a", "a.json", "a_overlay.png"), tmp_path / "disk"
+    disk.mkdir()
+    for name in results:
+        (tmp_path / "out" / name).rename(disk / name)
+        (tmp_path / "out" / name).symlink_to(disk / name)
+    assert "1 were there already" in many(tmp_path / "in", more=more)[1]
+    before = contents(disk)
+    paint(tmp_path / "in" / "a.png", 7, (44, 55))
+    assert many(tmp_path / "in", more=more)[0] == 0
+    assert all((tmp_path / "out" / name).is_symlink() for name in results)
+    after = contents(disk)
+    assert all(after[name] != before[name] for name in ("a.json", "a_overlay.png"))
+    assert Image.open(disk / "a" / "0.png").size == (55, 44)
+
+    (tmp_path / "out" / "a.json").unlink()
+    os.mkfifo(tmp_path / "out" / "a.json")
+    (tmp_path / "out" / "a_overlay.png").unlink()
+    (tmp_path / "out" / "a_overlay.png").mkdir()
+    paint(tmp_path / "in" / "a.png", 8)
+    for form, kind in (("rle", "a pipe"), ("overlay", "a folder")):
+        code, _, error = many(tmp_path / "in", more=["--format", form])
+        assert code == 1 and error.count("\n") == 1 and f"it is {kind}, not a file" in error
+    assert (tmp_path / "out" / "a.json").is_fifo() and (tmp_path / "out" / "a_overlay.png").is_dir()
+
+
+@pytest.mark.parametrize("kind", ["link", "pipe"])
+def test_the_commands_own_files_are_files(many, tmp_path, kind):
+    """A lock that is a link was followed, and what it pointed at was emptied."""
+    paint(tmp_path / "in" / "a.png", 1)
+    (tmp_path / "out").mkdir()
+    (tmp_path / "mine.txt").write_text("a user's")
+    for name, message in (
+        (".lock", "is not a lock of sam_mlx's own"),
+        (".settings.json", "damaged"),
+    ):
+        path = tmp_path / "out" / name
+        path.symlink_to(tmp_path / "mine.txt") if kind == "link" else os.mkfifo(path)
+        code, _, error = many(tmp_path / "in")
+        assert code == 2 and message in error and error.count("\n") == 1
+        path.unlink()
+    assert (tmp_path / "mine.txt").read_text() == "a user's"
+
+
+@pytest.mark.parametrize("place", ["generate", "Result", "finish"])
+def test_a_run_ends_when_its_output_folder_is_gone(many, tmp_path, monkeypatch, place):
+    """Every picture was segmented for nothing, and the folder was made again, half filled."""
+    for i, name in enumerate("abc"):
+        paint(tmp_path / "in" / f"{name}.png", i)
+    module = {"generate": SamAutomaticMaskGenerator, "Result": work, "finish": batch}[place]
+    usual, calls = getattr(module, place), []
+
+    def vanish(*given, **named):
+        calls.append(given)
+        if len(calls) == (1 if place == "finish" else 2):
+            shutil.rmtree(tmp_path / "out")
+        return usual(*given, **named)
+
+    monkeypatch.setattr(module, place, vanish)
+    code, _, error = many(tmp_path / "in")
+    assert code == 2 and error.count("\n") == 1
+    assert f"{tmp_path / 'out'} is gone" in error
+    assert not (tmp_path / "out").exists() and len(calls) == (1 if place == "finish" else 2)
+    monkeypatch.undo()
+    assert many(tmp_path / "in")[0] == 0
 
 
 @pytest.mark.parametrize("form", ["masks", "overlay"])

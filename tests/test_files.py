@@ -4,6 +4,7 @@ import json
 import math
 import os
 import shutil
+import socket
 import stat
 import subprocess
 import sys
@@ -20,15 +21,16 @@ from sam_mlx.checkpoints.locate import resolve
 from sam_mlx.files import (
     MAX_JSON,
     check_file,
-    held,
     packaged,
     read_file,
     read_json,
+    temporary_folder,
     to_json,
     whole_folder,
     write_json,
     write_whole,
 )
+from sam_mlx.locks import held
 
 
 def mode(path: Path) -> int:
@@ -99,7 +101,7 @@ def test_errors_leave_nothing(tmp_path):
 HOLD = """
 import sys
 from pathlib import Path
-from sam_mlx.files import held
+from sam_mlx.locks import held
 with held(Path(sys.argv[1])) as mine:
     print(mine, flush=True)
     sys.stdin.readline()
@@ -154,6 +156,105 @@ def test_the_next_write_removes_what_killed_writers_left(tmp_path):
         write_whole(tmp_path / "y.txt", lambda name: Path(name).touch())
         assert sorted(p.name for p in tmp_path.iterdir()) == ["other", "y.txt"]
         shutil.rmtree(tmp_path / "other")
+
+
+def kept(folder: Path) -> dict[str, str]:
+    return {p.name: p.read_text() for p in folder.rglob("*") if p.is_file()}
+
+
+def test_only_our_own_leftovers_are_removed(tmp_path):
+    """A save beside users' folders deleted them."""
+    names = ["backup_1", "abcdefgh", "", "0", "0123456789abcdef-0123456789abcdef", "\udcff\udcfe"]
+    for i, name in enumerate(names):
+        (tmp_path / f".partial-{name}").mkdir()
+        (tmp_path / f".partial-{name}" / f"{i}.txt").write_text("a user's")
+    (tmp_path / "elsewhere").mkdir()
+    (tmp_path / "elsewhere" / "more.txt").write_text("a user's")
+    with temporary_folder(tmp_path) as folder:
+        pass
+    folder.symlink_to("elsewhere")
+    before = kept(tmp_path)
+    assert len(before) == len(names) + 1
+    write_whole(tmp_path / "x.txt", lambda name: Path(name).touch())
+    with whole_folder(tmp_path / "new"):
+        pass
+    assert kept(tmp_path) == {**before, "x.txt": ""} and folder.is_symlink()
+
+
+def never(name: str) -> None:
+    pytest.fail("the work was done before the name was refused")
+
+
+@pytest.mark.parametrize("name", ["pipe", "folder", "socket", "loop", "to_pipe", "/dev/null"])
+def test_nothing_but_files_is_replaced(tmp_path, name):
+    os.mkfifo(tmp_path / "pipe")
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "loop").symlink_to("loop")
+    (tmp_path / "to_pipe").symlink_to("pipe")
+    with socket.socket(socket.AF_UNIX) as server:
+        server.bind(str(tmp_path / "socket"))
+    path = tmp_path / name
+    before = os.lstat(path)
+    with pytest.raises(OSError, match=r"cannot write .*: it is a |symbolic links"):
+        write_whole(path, never)
+    after = os.lstat(path)
+    assert os.path.samestat(before, after) and before.st_mode == after.st_mode
+
+
+def test_a_link_stays_and_what_it_points_at_is_written(tmp_path):
+    (tmp_path / "disk").mkdir()
+    (tmp_path / "here").mkdir()
+    (tmp_path / "disk" / "old.txt").write_text("old")
+    (tmp_path / "disk" / "old.txt").chmod(0o640)
+    for name in ("old", "new"):  # the second leads nowhere yet
+        link = tmp_path / "here" / f"{name}.txt"
+        link.symlink_to(f"../disk/{name}.txt")
+        write_whole(link, lambda name: Path(name).write_text("whole"))
+        assert link.is_symlink() and link.read_text() == "whole"
+    assert kept(tmp_path / "disk") == {"old.txt": "whole", "new.txt": "whole"}
+    assert mode(tmp_path / "disk" / "old.txt") == 0o640
+    assert len(list((tmp_path / "here").iterdir())) == 2
+    with pytest.raises(FileExistsError), whole_folder(link):
+        never("folder")
+    (tmp_path / "nowhere").symlink_to("gone")
+    with pytest.raises(FileExistsError), whole_folder(tmp_path / "nowhere"):
+        never("folder")
+
+
+def test_a_workspace_on_another_disk_is_not_used(tmp_path):
+    """A result's folder may be a link to another disk, to which nothing can be renamed."""
+    other = Path("/dev/shm")
+    if not other.is_dir() or other.stat().st_dev == tmp_path.stat().st_dev:
+        pytest.skip("no other disk here")
+    with temporary_folder(other) as workspace:
+        write_whole(tmp_path / "x.txt", lambda name: Path(name).write_text("whole"), workspace)
+        assert kept(tmp_path) == {"x.txt": "whole"}
+
+
+@pytest.mark.parametrize("kind", ["link", "dangling", "pipe", "folder", "content", "loop"])
+def test_a_lock_is_neither_followed_nor_taken_for_ours(tmp_path, kind):
+    path = tmp_path / "lock"
+    (tmp_path / "file.txt").write_text("a user's")
+    match kind:
+        case "link":
+            path.symlink_to("file.txt")
+        case "dangling":
+            path.symlink_to("gone.txt")
+        case "loop":
+            path.symlink_to("lock")
+        case "pipe":
+            os.mkfifo(path)
+        case "folder":
+            path.mkdir()
+        case "content":
+            path.write_text("a user's")
+    before = os.lstat(path)
+    with pytest.raises(OSError, match="lock is not a lock of sam_mlx's own; delete it"), held(path):
+        pytest.fail("it was taken")
+    assert os.path.samestat(before, os.lstat(path))
+    assert (tmp_path / "file.txt").read_text() == "a user's" and not (
+        tmp_path / "gone.txt"
+    ).exists()
 
 
 def test_two_threads_may_write_one_name(tmp_path):

@@ -16,7 +16,7 @@ from typing import Any
 import mlx.core as mx
 
 from ..automatic.generator import SamAutomaticMaskGenerator
-from ..files import PARTIAL, user_path
+from ..files import user_path
 from ..formats import Format
 from .checks import SETTINGS, check_formats, check_names, check_settings, check_strangers
 from .plan import Plan, see_what_is_done
@@ -54,9 +54,8 @@ def run(
     check_settings(output / SETTINGS, settings)
     group = mx.distributed.init()
     with only_run(output, group):
-        workspace = output / f"{PARTIAL}{group.rank()}"
-        plan = Plan(pictures, output, formats, settings, group, workspace)
-        with workspace_of(plan):
+        with workspace_of(output) as workspace:
+            plan = Plan(pictures, output, formats, settings, group, workspace)
             see_what_is_done(plan)
             failures = make_results(plan, generator) if plan.todo else []
             failed = finish(plan, failures, verbose)

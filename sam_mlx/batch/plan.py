@@ -74,8 +74,10 @@ def discard(plan: Plan, name: str) -> None:
     note = read_note(plan.output, name)
     # The note first: results without one are made again, wherever this stops.
     note_path(plan.output, name).unlink(missing_ok=True)
-    for format_name in note["formats"] if note else ():
-        FORMATS[format_name].remove(FORMATS[format_name].path(plan.output, name))
+    for format in [FORMATS[each] for each in note["formats"]] if note else ():
+        path = format.path(plan.output, name)
+        if not path.is_symlink():  # what a link points at is written over
+            format.remove(path)
 
 
 def note_path(output: Path, name: str) -> Path:

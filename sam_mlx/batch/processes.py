@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import shutil
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
@@ -10,15 +10,15 @@ from typing import cast
 
 import mlx.core as mx
 
-from ..files import PARTIAL, held
-from .plan import Plan
+from ..files import temporary_folder
+from ..locks import held
 
 LOCK = ".lock"
 
 
 @contextmanager
 def only_run(output: Path, group: mx.distributed.Group) -> Iterator[None]:
-    """Raise ValueError where another run writes to the folder; remove what killed ones left."""
+    """Raise ValueError where another run writes to the folder."""
     first = group.rank() == 0  # holds the lock for all processes of this run
     with held(output / LOCK) if first else nullcontext(True) as mine:
         if sum_over_processes(not mine)[0]:
@@ -27,19 +27,22 @@ def only_run(output: Path, group: mx.distributed.Group) -> Iterator[None]:
             raise ValueError(
                 f"another run writes to {output} now; wait for its end or use another folder"
             )
-        for leftover in output.glob(f"{PARTIAL}*") if first else ():
-            shutil.rmtree(leftover, ignore_errors=True)
         wait_for_all_processes()
         yield
 
 
 @contextmanager
-def workspace_of(plan: Plan) -> Iterator[None]:
-    plan.workspace.mkdir()
-    try:
-        yield
-    finally:
-        shutil.rmtree(plan.workspace, ignore_errors=True)
+def workspace_of(output: Path) -> Iterator[Path]:
+    """A folder for unfinished results. Raises OSError once the output folder is gone."""
+    with temporary_folder(output) as workspace:
+        try:
+            yield workspace
+        except OSError as error:
+            if os.path.isdir(workspace):
+                raise
+            raise OSError(
+                f"{output} is gone, and with it what was made; the same command makes it again"
+            ) from error
 
 
 def sum_over_processes(*counts: int) -> list[int]:

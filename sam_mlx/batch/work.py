@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import errno
+import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
+from pathlib import Path
 
 from tqdm import tqdm
 
@@ -86,13 +88,15 @@ def _segment(plan: Plan, model: SamAutomaticMaskGenerator, name: str, bars: Bars
     try:
         write_missing(plan, name, Result(path.name, number_of(name), image, records), note)
     except (ValueError, OSError) as error:
-        refuse_full_disk(plan, error)
+        refuse_lost_disk(plan, error)
         return Failure(name, "written", error)
     return None
 
 
-def refuse_full_disk(plan: Plan, error: Exception) -> None:
+def refuse_lost_disk(plan: Plan, error: Exception) -> None:
     """Raise OSError where other pictures would fail too."""
+    if not os.path.isdir(plan.workspace):
+        raise error
     if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
         raise OSError(
             f"no space is left for {plan.output}; with space, the same command continues"
@@ -105,13 +109,21 @@ def write_missing(plan: Plan, name: str, result: Result, note: Note) -> None:
         if plan.has(format, name, note):
             continue
         path = format.path(plan.output, name)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        format.remove(path)
+        make_folders(plan, path)
+        if path.is_dir():  # files are replaced once the new ones are whole
+            format.remove(Path(os.path.realpath(path)))
         plan.write(path, partial(format.write, result))
         # Two formats may share a path: then the other's result is gone.
         others = [n for n in note["formats"] if format.pattern != FORMATS[n].pattern]
         note["formats"] = sorted([*others, format.name])
         write_note(plan, name, note)
+
+
+def make_folders(plan: Plan, path: Path) -> None:
+    """Make the folders of a result. Raises OSError if the output folder is gone: it stays gone."""
+    if not os.path.isdir(plan.workspace):
+        raise FileNotFoundError(f"{plan.output} is gone")
+    path.parent.mkdir(parents=True, exist_ok=True)
 
 
 class Bars:

@@ -137,7 +137,8 @@ def write_masks(output: Path, masks: dict[str, np.ndarray], scores: np.ndarray) 
     """Masks by the names of their files; those of an earlier prediction are removed."""
     output.mkdir(parents=True, exist_ok=True)
     for name in set(MASKS) - set(masks):
-        (output / name).unlink(missing_ok=True)
+        if (output / name).is_file():
+            (output / name).unlink()
     for (name, mask), score in zip(masks.items(), scores):
         write_whole(output / name, partial(save_mask, mask))
         say(f"{output / name}  predicted IoU {score:.3f}  area {int(mask.sum())} px")

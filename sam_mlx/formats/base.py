@@ -65,7 +65,8 @@ class Format(ABC):
 
     def remove(self, path: Path) -> None:
         """Take away what ``write`` made, if anything."""
-        path.unlink(missing_ok=True)
+        if path.is_file():  # and not a pipe, or another thing of somebody else's
+            path.unlink()
 
     def path_of_one(self, folder: Path, name: str) -> Path:
         """Where ``write_one`` puts the result of a picture."""
