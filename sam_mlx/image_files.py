@@ -38,6 +38,7 @@ LOW_BYTES = {"LA;16B": "RGBA"} | {
     for order, other in OTHER.items()
 }
 PASS_AN_ARRAY = "pass an array: cv2.imread(path, cv2.IMREAD_UNCHANGED), with image_format='BGR'"
+MAX_BYTES = 4 << 30  # of a picture's file: what TIFF can address
 HEIC = {b"heic", b"heix", b"hevc", b"hevx", b"heim", b"heis", b"mif1", b"msf1"}  # file types
 
 
@@ -92,7 +93,7 @@ def _seekable(file: Any) -> BinaryIO:
     try:
         file.seek(0)
     except (AttributeError, OSError):
-        return io.BytesIO(file.read())
+        return io.BytesIO(_content(file))
     return file
 
 
@@ -189,9 +190,13 @@ def _has_deep_colours(image: Image.Image) -> bool:
 
 def _from_deep_colours(image: Any, value_range: Range | None) -> np.ndarray:
     """The caller's image is not touched: once loaded, it has lost half of each sample."""
+    place = image.fp.tell()
+    image.fp.seek(0)
     decoded = partial(_decoded, _content(image.fp), image.tell())
+    image.fp.seek(place)
     high = decoded(lambda tile: tile)[..., :3]
-    if value_range is None and found_bits(high.astype(np.uint16) * 257) == 16:
+    # With the fewest levels that mark missing values: the high bytes alone have few.
+    if value_range is None and found_bits(high.astype(np.uint16) * 257, min_levels=0) == 16:
         return to_rgb(high)
     try:
         if getattr(image, "tag_v2", {}).get(PLANES) == 2:  # libtiff chooses the order itself
@@ -206,11 +211,12 @@ def _from_deep_colours(image: Any, value_range: Range | None) -> np.ndarray:
 
 
 def _content(file: BinaryIO) -> bytes:
-    place = file.tell()
-    file.seek(0)
-    content = file.read()
-    file.seek(place)
-    return content
+    """What is left in a file, which may be a pipe without end."""
+    content = io.BytesIO()
+    while part := file.read(1 << 20):
+        if content.write(part) and content.tell() > MAX_BYTES:
+            raise ValueError(f"it has more than {MAX_BYTES:,} bytes")
+    return content.getvalue()
 
 
 def _decoded(content: bytes, frame: int, change: Callable[[Any], Any]) -> np.ndarray:

@@ -16,7 +16,7 @@ from PIL import Image
 
 from .arrays import to_numpy
 from .files import unfit
-from .image_files import as_value_error, from_file, from_pil
+from .image_files import MAX_BYTES, as_value_error, from_file, from_pil
 from .image_files import look as look
 from .messages import printable, shown
 from .samples import Range, check_range, to_rgb
@@ -24,7 +24,6 @@ from .samples import Range, check_range, to_rgb
 Source = str | os.PathLike[str] | bytes | BinaryIO | Image.Image | ArrayLike | mx.array
 
 MAX_PATH = 150  # characters of a path that errors show whole
-MAX_BYTES = 4 << 30  # of a picture's file: what TIFF can address
 
 # What Pillow lists among pictures but only writes, or from which it reads no pixels.
 NO_PICTURES = {"PDF", "MPEG", "FLI", "BUFR", "GRIB", "HDF5", "WMF"}
@@ -52,9 +51,11 @@ def load_image(
 
     8-bit samples are taken as they are. 16-bit samples are taken for n-bit ones, and keep the high
     8 of their n bits: n is the smallest number from 8 to 16 whose range, 0 to 2^n - 1, holds the
-    brightest channel of all pixels except one in 1000 (hot pixels, glints) and those of 65535,
-    which marks missing values; brighter ones become white. With fewer than 100 pixels all count.
-    There is a warning if n is not 16. Pillow's mode I counts as 16 bits if its values fit.
+    brightest channel of all pixels except one in 1000 (hot pixels, glints) and those that mark
+    missing values; brighter ones become white. Such marks are 65535, and the highest value, if more
+    than one pixel in 1000 has exactly that and the others have 64 levels or more. With fewer than
+    100 pixels all count. There is a warning if n is not 16. Pillow's mode I counts as 16 bits if
+    its values fit.
 
     ``value_range``, two numbers, decides instead: the value that becomes black and the one that
     becomes white, with 256 equal steps between; values outside are black or white, NaN is black.

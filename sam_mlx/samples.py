@@ -16,6 +16,7 @@ Range = tuple[float, float]
 NODATA = 65535  # how 16-bit rasters mark pixels without a value
 OUTLIERS = 1000  # one pixel in this many may be brighter than the rest: hot pixels, glints
 MIN_PIXELS = 100  # with fewer, each counts
+MIN_LEVELS = 64  # of the other pixels, for the highest value to be a mark
 
 
 def check_range(value_range: Any) -> Range | None:
@@ -95,17 +96,29 @@ def stretch(array: np.ndarray, low: float, high: float) -> np.ndarray:
     return levels
 
 
-def found_bits(array: np.ndarray) -> int:
+def found_bits(array: np.ndarray, min_levels: int = MIN_LEVELS) -> int:
     """How many bits, 8 to 16, the 16-bit samples (H, W, C) use, by ``load_image``'s rule."""
     # array.max(axis=2) would take 20 times as long.
     brightest, outliers = reduce(np.maximum, np.moveaxis(array, 2, 0)), 0
     if brightest.size >= MIN_PIXELS:
-        brightest = brightest[brightest != NODATA]
+        brightest = _without_marks(brightest, min_levels)
         outliers = max(1, brightest.size // OUTLIERS)
     bits = 16
     while bits > 8 and np.count_nonzero(brightest >> (bits - 1)) <= outliers:
         bits -= 1
     return bits
+
+
+def _without_marks(brightest: np.ndarray, min_levels: int) -> np.ndarray:
+    """The pixels that have a value: the highest is a mark if more than outliers have exactly it."""
+    found = brightest[brightest != NODATA]
+    if found.size < MIN_PIXELS:
+        return found
+    rest = found[found != found.max()]
+    if found.size - rest.size <= max(1, found.size // OUTLIERS):
+        return found
+    levels = np.unique(rest[:: max(1, rest.size // 100_000)]).size
+    return rest if levels >= min_levels else found
 
 
 def _from_16_bits(array: np.ndarray) -> np.ndarray:

@@ -270,6 +270,44 @@ def test_links_to_folders_are_followed_once(tmp_path):
     assert found.subfolders == 4
 
 
+def test_a_picture_is_taken_once_whichever_inputs_lead_to_it(tmp_path):
+    data, link = tmp_path / "in", tmp_path / "a_link"
+    touch(data / "a.png", data / "deep" / "b.png")
+    link.symlink_to(data)
+    (data / "deep" / "round").symlink_to(data)
+    inputs = (data, link, data / "**" / "*.png", link / "**", link / "*.png", link / "a.png",
+              data / "deep" / "round" / "deep" / "b.png", data / "deep" / "**")  # fmt: skip
+    for first in inputs:
+        for second in (*inputs, ""):
+            found = sources.find([str(first), str(second or first)], Path("none"), True)
+            names = [path.name for path in found.files]
+            assert len(names) == len(set(names)), (first, second)
+    found = sources.find([str(link / "**"), str(data)], Path("none"), True)
+    assert sorted(found.files) == [data / "a.png", data / "deep" / "b.png"]
+
+
+def test_many_stars_look_through_the_folders_once(tmp_path, monkeypatch):
+    """Twenty in a row took longer than the age of the world."""
+    touch(*(tmp_path / "in" / f"{i}" / f"{j}" / "a.png" for i in range(4) for j in range(4)))
+    for i in range(4):
+        (tmp_path / "in" / f"{i}" / "up").symlink_to(tmp_path / "in")
+    listdir, looked = os.listdir, []
+    monkeypatch.setattr(os, "listdir", lambda path: looked.append(path) or listdir(path))
+    stars = Path(*["**"] * 20)
+    assert len(pictures(tmp_path / "in" / stars / "*.png")) == 16
+    assert len(looked) < 100
+
+
+def test_sparse_files_are_not_read(many, tmp_path):
+    """To find out whether it had changed, a picture of a terabyte was read whole."""
+    paint(tmp_path / "in" / "a.png", 1)
+    (tmp_path / "in" / "b.png").touch()
+    os.truncate(tmp_path / "in" / "b.png", 1 << 40)
+    code, said, error = many(tmp_path / "in")
+    assert code == 1 and "1 of 1 pictures" in said
+    assert "b.png: it has 1,099,511,627,776 bytes; expected at most" in error
+
+
 def test_globs_are_those_of_the_standard_library(tmp_path):
     touch(*(tmp_path / name for name in ("a.png", "b.jpg", "x/a.png", "x/y/c.png", "x/y/d.txt")))
     touch(tmp_path / ".hidden" / "e.png", tmp_path / "x[1]" / "f.png", tmp_path / ".g.png")
@@ -306,7 +344,7 @@ def test_what_cannot_be_read_is_counted_and_named(many, tmp_path, locked):
         "secret": "Permission denied",
         "gone.png": "the link leads nowhere",
         "self": "Too many levels of symbolic links",
-        "pipe.png": "it is not a file",
+        "pipe.png": "it is a pipe, not a file",
     }
     assert found_in(tmp_path / "in") == (["a"], expected)
     code, said, error = many(tmp_path / "in", more=["--format", "coco", "--recursive"])
@@ -320,7 +358,7 @@ def test_what_cannot_be_read_is_counted_and_named(many, tmp_path, locked):
         with pytest.raises(OSError, match="cannot read .*secret: Permission denied"):
             found_in(tmp_path / given)
     for given in ("in/pipe.png", "in/gone.png"):
-        with pytest.raises(OSError, match=r"cannot read .*: (it is not a file|the link leads now)"):
+        with pytest.raises(OSError, match=r"cannot read .*: (it is a pipe|the link leads nowhere)"):
             found_in(tmp_path / given)
 
 
@@ -762,6 +800,26 @@ def test_several_inputs(many, tmp_path, monkeypatch):
     assert list(pictures(*paths, "in/a.png")) == ["a", "b/c", "b.png"]
     assert many(*paths, more=["--format", "masks", "coco"])[0] == 0
     assert list(dataset(tmp_path / "out")) == ["a.png", "b/c.png", "b.png"]
+
+
+def test_pictures_of_one_name_are_two_in_every_format(many, tmp_path):
+    for day in ("dayA", "dayB"):
+        paint(tmp_path / day / "IMG_1.png", ord(day[-1]))
+    for form in ("coco", "sa1b", "geojson"):
+        assert many(tmp_path / "dayA", tmp_path / "dayB", more=["--format", form])[0] == 0
+    assert len(dataset(tmp_path / "out")) == 2
+    sa1b = [json.loads((tmp_path / "out" / day / "IMG_1.json").read_text())["image"]
+            for day in ("dayA", "dayB")]  # fmt: skip
+    assert len({image["image_id"] for image in sa1b}) == 2
+    geojson = [json.loads((tmp_path / "out" / day / "IMG_1.geojson").read_text())
+               for day in ("dayA", "dayB")]  # fmt: skip
+    for images in (sa1b, geojson):
+        assert [image["file_name"] for image in images] == ["dayA/IMG_1.png", "dayB/IMG_1.png"]
+
+
+def test_an_input_that_is_missing_among_several(many, tmp_path, monkeypatch):
+    paths = [paint(tmp_path / "in" / "a.png", 1)]
+    monkeypatch.chdir(tmp_path)
     assert main(["auto", str(paths[0]), str(tmp_path / "none.png"), "-o", "out"]) == 2
 
 

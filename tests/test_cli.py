@@ -1,6 +1,7 @@
 """The shell command, run as a user runs it but within this process."""
 
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -136,15 +137,56 @@ def test_web_needs_its_extra():
 def test_web_opens_files_and_folders_and_else_the_coins(tmp_path):
     from sam_mlx.commands.web import find
 
-    for name in ("b.png", "a.JPG", "text.txt"):
+    for name in ("b.png", "a.JPG", "text.txt", "._b.png"):
         (tmp_path / name).touch()
     assert find([]) == [packaged("coins.png")]
     assert [p.name for p in find([str(tmp_path)])] == ["a.JPG", "b.png"]
     assert find([str(tmp_path / "text.txt")]) == [tmp_path / "text.txt"]
     (tmp_path / "none").mkdir()
-    for given, words in [("none", "no pictures in"), ("nothing", "no such picture or folder")]:
+    for given, words in [
+        ("none", "no pictures: .*none"),
+        ("nothing", "no such picture, folder or"),
+    ]:
         with pytest.raises(FileNotFoundError, match=words):
             find([str(tmp_path / given)])
+
+
+def test_web_names_what_it_leaves_out_of_folders(tmp_path, capsys):
+    from sam_mlx.commands.web import find
+
+    for name in ("a.png", "b.NEF", "c.dng", "d.dng", "e\x1b[31m.x\x1by"):
+        (tmp_path / name).touch()
+    os.mkfifo(tmp_path / "pipe.png")
+    assert [p.name for p in find([str(tmp_path)])] == ["a.png"]
+    raw = "(camera raw, which rawpy converts)"
+    assert capsys.readouterr().err.splitlines() == [
+        f"left out: 2 .dng {raw}, 1 .nef {raw}, 1 .x\\x1by",
+        f"left out: {tmp_path / 'pipe.png'}: it is a pipe, not a file",
+    ]
+    (tmp_path / "a.png").unlink()
+    with pytest.raises(OSError, match="pipe.png: it is a pipe"):
+        find([str(tmp_path)])
+    (tmp_path / "pipe.png").unlink()
+    with pytest.raises(FileNotFoundError, match="no pictures: .*; only 2 .dng"):
+        find([str(tmp_path)])
+
+
+@pytest.mark.parametrize("content", ["pipe", "sparse", "claims"])
+def test_a_mask_input_is_a_file_of_bounded_size(tmp_path, capsys, content):
+    path = tmp_path / "logits.npy"
+    if content == "pipe":
+        os.mkfifo(path)
+    else:
+        np.save(path, np.zeros((1, 8, 8), np.float32))
+    if content == "sparse":
+        os.truncate(path, 1 << 40)
+    elif content == "claims":
+        path.write_bytes(path.read_bytes().replace(b"(1, 8, 8), ", b"(99999999999, 99999999), "))
+    flags = ["--mask-input", str(path), "-o", str(tmp_path / "out")]
+    assert main(["predict", str(packaged("coins.png")), *flags]) == 2
+    error = capsys.readouterr().err
+    words = {"pipe": "it is a pipe", "sparse": "it has 1,099,511,627,776", "claims": "not a .npy"}
+    assert error.count("\n") == 1 and words[content] in error
 
 
 @pytest.mark.parametrize("port", ["-1", "65536", "x"])

@@ -206,9 +206,26 @@ def test_nodata_and_a_few_outliers_do_not_count(bits, tmp_path, photograph):
             marked[place], whitened[place] = value, 255
             for source in sources_of(marked, tmp_path):
                 np.testing.assert_array_equal(load_image(source)[..., 0], whitened[..., 0])
-    marked[place] = 50000
-    marked[20, :12] = 50000  # more than one in 1000
+    marked[20, :12] = 50000 + np.arange(12)  # more than one in 1000
     np.testing.assert_array_equal(load_image(marked), np.dstack([marked >> 8] * 3))
+
+
+@pytest.mark.filterwarnings("ignore:an image has 16-bit samples")
+@pytest.mark.parametrize("mark", [65535, 65534, 65000, 55537, 32768, 32767, 9999])
+def test_any_mark_above_the_values_counts_as_nodata(mark, tmp_path, photograph):
+    """-9999 and -32768 are 55537 and 32768 without a sign."""
+    array = photograph[:100, :100, 1].astype(np.uint16) << 4
+    expected = load_image(array)
+    array[:, 40:], expected[:, 40:] = mark, 255
+    for source in sources_of(array, tmp_path):
+        np.testing.assert_array_equal(load_image(source)[..., 0], expected[..., 0])
+
+
+def test_the_highest_value_of_few_levels_is_one_of_them():
+    """As in drawings, and maps of labels."""
+    array = np.zeros((100, 100), np.uint16)
+    array[20:40], array[60:80] = 300, 40000
+    np.testing.assert_array_equal(load_image(array)[..., 0], array >> 8)
 
 
 def test_reflectance_is_not_dark():
@@ -598,6 +615,13 @@ def test_pipes_and_devices_are_refused_at_once(tmp_path):
     for path, kind in kinds:
         with pytest.raises(ValueError, match=f"cannot read {path} as a picture: it is {kind}, not"):
             load_image(path)
+
+
+def test_streams_without_end_are_not_read_to_it(monkeypatch):
+    monkeypatch.setattr("sam_mlx.image_files.MAX_BYTES", 5 << 20)
+    endless = SimpleNamespace(read=bytes)
+    with pytest.raises(ValueError, match="it has more than 5,242,880 bytes"):
+        load_image(endless)
 
 
 def test_files_that_are_too_large_are_not_opened(tmp_path):

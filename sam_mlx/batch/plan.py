@@ -42,6 +42,10 @@ class Plan:
     def write_json(self, path: Path, values: dict[str, Any]) -> None:
         self.write(path, lambda new: write_json(new, values, indent=2))
 
+    def file_name(self, name: str) -> str:
+        """A picture's path below the folder that all share: two may have files of one name."""
+        return str(Path(name).with_name(self.pictures[name].name))
+
     def has(self, format: Format, name: str, note: Note | None) -> bool:
         """Whether a result is there, made from the content that the note records."""
         return (

@@ -13,18 +13,21 @@ from os.path import commonpath
 from pathlib import Path
 
 from ..camera_raw import ENDINGS as RAW
-from ..files import user_path
+from ..files import unfit, user_path
+from ..image_files import MAX_BYTES
 from ..images import picture_endings
+from ..messages import printable
 from .checks import SETTINGS
 
 MAX_LISTED = 10  # unreadable files named in an error
+RAW_HINT = "camera raw, which rawpy converts"
 
 
 @dataclass
 class Found:
     """What sources stand for."""
 
-    output: Path  # nothing below it is an input
+    output: Path | None = None  # nothing below it is an input
     recursive: bool = False
     files: list[Path] = field(default_factory=list)
     skipped: Counter[str] = field(default_factory=Counter)  # files that are not pictures, by ending
@@ -104,19 +107,13 @@ class Found:
             return []
 
     def add_glob(self, path: Path) -> None:
-        """The pictures of a glob, whose leading folders, as far as they exist, are taken literally.
-
-        Of several names that links give to a file, one is taken, if possible without a link.
-        """
+        """The pictures of a glob; its leading folders, if they exist, are taken literally."""
         start = next(parent for parent in path.parents if os.path.isdir(parent))
         parts = path.relative_to(start).parts
-        places: dict[tuple[str, str], Path] = {}
-        for file in sorted(self.expand(start, parts)):
-            folder = os.path.realpath(file.parent)
-            if folder == os.path.abspath(file.parent):
-                places[folder, file.name] = file
-            places.setdefault((folder, file.name), file)
-        files = (f for f in places.values() if not f.name.startswith("._") and not os.path.isdir(f))
+        # Of "**" that follow each other, each but the first would look through all folders again.
+        parts = tuple(p for i, p in enumerate(parts) if p != "**" or parts[i - 1 : i] != ("**",))
+        found = each_once(sorted(self.expand(start, parts)))
+        files = (f for f in found if not f.name.startswith("._") and not os.path.isdir(f))
         self.add(sorted(files), picture_endings() | {""})
 
     def expand(self, folder: Path, parts: Sequence[str]) -> Iterator[Path]:
@@ -135,20 +132,24 @@ class Found:
                 yield from self.expand(folder / name, rest) if rest else [folder / name]
 
     @property
-    def left_out(self) -> list[str]:
-        kinds = ", ".join(
-            f"{count} {ending}" + (" (camera raw, which rawpy converts)" if ending in RAW else "")
+    def other_kinds(self) -> str:
+        """How many files are not pictures, by their endings."""
+        return ", ".join(
+            f"{count} {printable(ending)}" + (f" ({RAW_HINT})" if ending in RAW else "")
             for ending, count in sorted(self.skipped.items())
         )
+
+    @property
+    def left_out(self) -> list[str]:
         plural = "s" if self.subfolders > 1 else ""
         folders = f"{self.subfolders} subfolder{plural} (--recursive takes them)"
-        return [*([kinds] if kinds else []), *([folders] if self.subfolders else [])]
+        return list(filter(None, [self.other_kinds, folders if self.subfolders else ""]))
 
 
-def find(sources: Sequence[str], output: Path, recursive: bool) -> Found:
-    """The pictures that file names, folders and globs stand for, but none below ``output``.
+def gather(sources: Sequence[str], output: Path | None = None, recursive: bool = False) -> Found:
+    """What file names, folders and globs stand for, each picture once.
 
-    Raises OSError if there are none, or an input does not exist.
+    Raises OSError if an input does not exist.
     """
     found = Found(output, recursive)
     for source in sources:
@@ -163,6 +164,27 @@ def find(sources: Sequence[str], output: Path, recursive: bool) -> Found:
             found.add_glob(path)
         else:
             raise nothing_there(source)
+    found.files = each_once(found.files)
+    return found
+
+
+def each_once(files: Iterable[Path]) -> list[Path]:
+    """Of several names that links to folders give to a file, one, if possible without a link."""
+    places: dict[tuple[str, str], Path] = {}
+    for file in files:
+        folder = os.path.realpath(file.parent)
+        if folder == os.path.abspath(file.parent):
+            places[folder, file.name] = file
+        places.setdefault((folder, file.name), file)
+    return list(places.values())
+
+
+def find(sources: Sequence[str], output: Path, recursive: bool) -> Found:
+    """The pictures that file names, folders and globs stand for, but none below ``output``.
+
+    Raises OSError if there are none, or an input does not exist.
+    """
+    found = gather(sources, output, recursive)
     outside = [file for file in found.files if not is_below(file, output)]
     if len(outside) < len(found.files) and not (output / SETTINGS).exists():
         raise ValueError(f"{output} holds the pictures themselves; write to another folder")
@@ -185,12 +207,11 @@ def nothing_there(source: str) -> OSError:
 
 def why_unreadable(file: Path) -> str | None:
     try:
-        mode = os.stat(file).st_mode
+        return unfit(file, MAX_BYTES)
     except FileNotFoundError:
         return "the link leads nowhere"
     except OSError as error:
         return str(error.strerror)
-    return None if stat.S_ISREG(mode) else "it is not a file"
 
 
 def nothing_to_do(found: Found, sources: Sequence[str]) -> OSError:
@@ -204,8 +225,8 @@ def nothing_to_do(found: Found, sources: Sequence[str]) -> OSError:
     return FileNotFoundError(f"no pictures: {' '.join(sources)}" + (why and f"; only {why}"))
 
 
-def is_below(path: Path, folder: Path) -> bool:
-    return path.resolve().is_relative_to(folder.resolve())
+def is_below(path: Path, folder: Path | None) -> bool:
+    return folder is not None and path.resolve().is_relative_to(folder.resolve())
 
 
 def named(files: Iterable[Path]) -> dict[str, Path]:

@@ -86,7 +86,8 @@ def _segment(plan: Plan, model: SamAutomaticMaskGenerator, name: str, bars: Bars
     records = model.generate(image, progress=bars.points)
     note["masks"] = len(records)
     try:
-        write_missing(plan, name, Result(path.name, number_of(name), image, records), note)
+        result = Result(plan.file_name(name), number_of(name), image, records)
+        write_missing(plan, name, result, note)
     except (ValueError, OSError) as error:
         refuse_lost_disk(plan, error)
         return Failure(name, "written", error)

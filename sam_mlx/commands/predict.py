@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import io
 import time
 from collections.abc import Sequence
 from functools import partial
@@ -13,7 +14,7 @@ import mlx.core as mx
 import numpy as np
 
 from ..batch.checks import check_formats
-from ..files import user_path, write_whole
+from ..files import read_file, user_path, write_whole
 from ..formats import FORMATS, Format, Result
 from ..formats.masks import save_mask
 from ..images import load_image
@@ -33,6 +34,7 @@ DESCRIPTION = (
 MORE = {name: f for name, f in FORMATS.items() if name not in ("masks", "overlay")}
 MASKS = ("mask.png", "mask_0.png", "mask_1.png", "mask_2.png")
 WRITTEN = (*MASKS, "overlay.png", "logits.npy")
+MAX_LOGITS = 64 << 20  # bytes of a mask input: 256 x 256 float32 take 256 KB
 NAME = "object"  # of the files that --format writes
 # nano scores a coin or a plate that it finds 0.8 or more, nine of ten clicks on photographs less
 # than 0.75.
@@ -167,11 +169,13 @@ def read_prompt(args: argparse.Namespace) -> dict[str, Any]:
 
 def read_logits(path: str) -> np.ndarray:
     try:
-        logits: np.ndarray = np.load(user_path(path), allow_pickle=False)
-        return logits
+        content = io.BytesIO(read_file(user_path(path), MAX_LOGITS))
     except FileNotFoundError:
         raise FileNotFoundError(f"no such mask input: {path}") from None
-    except (ValueError, EOFError, OSError) as error:
+    try:
+        logits: np.ndarray = np.load(content, allow_pickle=False)
+        return logits
+    except (ValueError, EOFError, OSError, MemoryError, OverflowError) as error:
         raise ValueError(f"{path} is not a .npy array, as predict writes in logits.npy") from error
 
 

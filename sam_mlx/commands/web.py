@@ -5,9 +5,10 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
+from ..batch.sources import gather, nothing_to_do
 from ..checkpoints.options import LoadOptions
-from ..files import packaged, user_path
-from ..images import allow_pixels, picture_endings
+from ..files import packaged
+from ..images import allow_pixels
 from ..options import from_flags
 from ..samples import check_range
 from ..terminal import say
@@ -70,17 +71,15 @@ def run(args: argparse.Namespace) -> int:
 
 
 def find(given: list[str]) -> list[Path]:
-    """The given files, and the pictures in given folders sorted by name; by default the coins."""
-    found: list[Path] = []
-    for name in given:
-        path = user_path(name)
-        if path.is_dir():
-            inside = sorted(p for p in path.iterdir() if p.suffix.lower() in picture_endings())
-            if not inside:
-                raise FileNotFoundError(f"no pictures in {path}; give another folder, or files")
-            found += inside
-        elif path.is_file():
-            found.append(path)
-        else:
-            raise FileNotFoundError(f"no such picture or folder: {path}")
-    return found or [packaged("coins.png")]
+    """The pictures of files, folders and globs, by default the coins; the rest is named.
+
+    Raises OSError if there are none, or an input does not exist.
+    """
+    found = gather(given or [str(packaged("coins.png"))])
+    if not found.files:
+        raise nothing_to_do(found, given)
+    if found.other_kinds:
+        say(f"left out: {found.other_kinds}", error=True)
+    for path, why in found.unread.items():
+        say(f"left out: {path}: {why}", error=True)
+    return found.files

@@ -18,7 +18,7 @@ from ..masks import decode_rle
 class Result:
     """What one picture gave."""
 
-    file_name: str
+    file_name: str  # below the folder that all pictures share
     number: int  # of the picture, in files that hold one picture and number it
     image: np.ndarray  # (H, W, 3)
     records: Sequence[dict[str, Any]]  # of the generator; segmentations are compressed RLE

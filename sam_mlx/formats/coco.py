@@ -37,7 +37,7 @@ class Coco(Format):
                 ) from error
             number = len(images) + 1
             # The dataset names files by their paths below the folder that was segmented.
-            file_name = str(Path(name).with_name(found["image"]["file_name"]))
+            file_name = str(Path(name).with_name(Path(found["image"]["file_name"]).name))
             images.append({**found["image"], "id": number, "file_name": file_name})
             annotations += [
                 {**a, "id": len(annotations) + i, "image_id": number}

@@ -15,21 +15,25 @@ from typing import Any
 
 from ..files import to_json
 from ..masks import decode_rle, record_of
+from ..samples import check_range
 from .automatic import parts_of
 from .errors import Refusal
 from .objects import MaskObject, prompt_of, schemas
 from .sessions import MAX_OBJECTS, MAX_PICTURES, Picture, Session
-from .store import Content, Store, clean_name
-from .validate import NAME, TEXT, check, form, many, parse, short
+from .store import Store, clean_name
+from .validate import NAME, NUMBER, TEXT, check, form, many, or_null, parse, short
 
-FORMATS = "sam_mlx.web 1", "sam_mlx.web 2"  # all are read; the last is written
+FORMATS = "sam_mlx.web 1", "sam_mlx.web 2", "sam_mlx.web 3"  # all are read; the last is written
 RENAMED = {"everything": "automatic"}  # fields of objects, from the first format
 MAX_BYTES = 1 << 30  # of a file, and of the pictures inside
 MAX_JSON_BYTES = 64 << 20
 
 OBJECT = schemas("saved")
 SAVED_OBJECT = form("mask", **OBJECT, **{old: OBJECT[new] for old, new in RENAMED.items()})
-SAVED_PICTURE = form("name objects", name=NAME, objects=many(SAVED_OBJECT, MAX_OBJECTS))
+SAVED_PICTURE = form(
+    "name objects", name=NAME, objects=many(SAVED_OBJECT, MAX_OBJECTS),
+    value_range=or_null(many(NUMBER, 2, 2)),  # since the third format
+)  # fmt: skip
 SAVED = form("format pictures", format=TEXT, pictures=many(SAVED_PICTURE, MAX_PICTURES))
 
 
@@ -45,7 +49,11 @@ def save(session: Session) -> bytes:
 
 
 def saved_picture(picture: Picture) -> dict[str, Any]:
-    return {"name": picture.name, "objects": [found.save() for found in picture.objects.values()]}
+    return {
+        "name": picture.name,
+        "objects": [found.save() for found in picture.objects.values()],
+        "value_range": picture.content.value_range,
+    }
 
 
 def load(path: Path, store: Store) -> Session:
@@ -55,7 +63,7 @@ def load(path: Path, store: Store) -> Session:
             saved = parse(read(archive, "session.json", MAX_JSON_BYTES), "session.json")
             check_format(saved)
             check(saved, SAVED, "session.json")
-            return opened(saved, pictures_of(archive, store))
+            return opened(saved, pictures_of(archive, store.max_bytes), store)
     except (zipfile.BadZipFile, NotImplementedError, RuntimeError, OSError, EOFError, ValueError):
         raise Refusal(400, "the file is not a session file, or is damaged") from None
 
@@ -87,21 +95,23 @@ def read(archive: zipfile.ZipFile, name: str, max_bytes: int) -> bytes:
     return data
 
 
-def pictures_of(archive: zipfile.ZipFile, store: Store) -> Iterator[Content]:
+def pictures_of(archive: zipfile.ZipFile, max_bytes: int) -> Iterator[bytes]:
     """The pictures one after another, each read when it is requested."""
     total = 0
     for i in count():
-        data = read(archive, f"pictures/{i}", store.max_bytes)
+        data = read(archive, f"pictures/{i}", max_bytes)
         total += len(data)
         if total > MAX_BYTES:
             raise Refusal(413, f"the session file's pictures have more than {MAX_BYTES} bytes")
-        yield store.of_bytes(data)
+        yield data
 
 
-def opened(saved: dict[str, Any], contents: Iterator[Content]) -> Session:
+def opened(saved: dict[str, Any], pictures: Iterator[bytes], store: Store) -> Session:
     session = Session()
     for given in saved["pictures"]:
-        picture = session.add(clean_name(given["name"]), next(contents))
+        value_range = check_range(given.get("value_range", store.value_range))
+        content = store.of_bytes(next(pictures), value_range)
+        picture = session.add(clean_name(given["name"]), content)
         for state in given["objects"]:
             found = opened_object(picture, state)
             picture.objects[found.id] = found

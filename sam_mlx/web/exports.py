@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import io
 import tempfile
+import unicodedata
 import zipfile
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -50,10 +52,12 @@ def mask_png(found: MaskObject) -> bytes:
         return path.read_bytes()
 
 
-def result_of(picture: Picture, objects: list[MaskObject], with_picture: bool) -> Result:
+def result_of(
+    picture: Picture, objects: list[MaskObject], with_picture: bool, name: str = "", number: int = 1
+) -> Result:
     size = picture.size
     image = picture.content.pixels() if with_picture else np.empty((*size, 3), np.uint8)
-    return Result(picture.name, 1, image, [found.record() for found in objects])
+    return Result(name or picture.name, number, image, [found.record() for found in objects])
 
 
 def write(folder: Path, picture: Picture, objects: list[MaskObject], format: Format) -> Path:
@@ -65,40 +69,51 @@ def write(folder: Path, picture: Picture, objects: list[MaskObject], format: For
 
 
 def export_all(session: Session) -> bytes:
-    """A zip of all pictures' objects in every format."""
+    """A zip of all pictures' objects in every format; of one name, pictures are numbered."""
     pictures = [p for p in session.pictures.values() if p.objects]
     if not pictures:
         raise Refusal(404, "no picture has objects: click on one first")
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        names = unique([Path(p.name).stem for p in pictures])
-        for stem, picture in zip(names, pictures):
+        names = unique([Path(p.name) for p in pictures], lambda path: [str(path)])
+        stems = unique([Path(Path(p.name).stem) for p in pictures], paths_of)
+        for number, (name, stem, picture) in enumerate(zip(names, stems, pictures), 1):
             objects = list(picture.objects.values())
-            result = result_of(picture, objects, with_picture=True)
+            result = result_of(picture, objects, True, name, number)
             for format in (FORMATS[n] for n in NAMES):
                 path = format.path(folder, stem)
                 path.parent.mkdir(parents=True, exist_ok=True)
                 format.write(result, str(path))
         coco = FORMATS["coco"]
-        parts = {p.name: coco.path(folder, stem) for stem, p in zip(names, pictures)}
-        if len(parts) < len(pictures):  # two pictures with the same name
-            parts = {stem: coco.path(folder, stem) for stem in names}
+        parts = {name: coco.path(folder, stem) for name, stem in zip(names, stems)}
         coco.finish(parts, str(folder / coco.joined))
         files = [p for p in sorted(folder.rglob("*")) if ".coco" not in p.parts]
         return zipped(files, folder)
 
 
-def unique(names: list[str]) -> list[str]:
-    """The names made distinct, with upper and lower case counting as the same."""
-    taken: set[str] = set()
+def paths_of(stem: Path) -> list[str]:
+    """Where the results of a picture go."""
+    return [str(FORMATS[name].path(Path(), str(stem))) for name in NAMES]
+
+
+def unique(names: list[Path], uses: Callable[[Path], list[str]]) -> list[str]:
+    """Names made distinct by numbers before their endings, so that no two use the same paths.
+
+    Paths count as the same that some disks hold for the same: in other cases or accents.
+    """
+    taken = {FORMATS["coco"].joined}
     found = []
     for name in names:
         new, i = name, 2
-        while new.lower() in taken:
-            new, i = f"{name} {i}", i + 1
-        taken.add(new.lower())
-        found.append(new)
+        while taken & (used := {alike(path) for path in uses(new)}):
+            new, i = name.with_stem(f"{name.stem} {i}"), i + 1
+        taken |= used
+        found.append(str(new))
     return found
+
+
+def alike(path: str) -> str:
+    return unicodedata.normalize("NFC", path).casefold()
 
 
 def zipped(files: list[Path], folder: Path) -> bytes:

@@ -16,6 +16,8 @@ from typing import BinaryIO
 import numpy as np
 from PIL import Image
 
+from ..files import read_file, unfit
+from ..image_files import MAX_BYTES as MAX_FILE
 from ..images import load_image, look
 from ..samples import Range
 from .errors import Refusal
@@ -44,14 +46,16 @@ class Content:
 
     def read(self) -> bytes:
         try:
-            return self.path.read_bytes()
+            return read_file(self.path, MAX_FILE)
         except OSError:
             raise Refusal(404, "the picture's file is gone") from None
+        except ValueError as error:
+            raise Refusal(415, str(error)) from None
 
     def pixels(self) -> np.ndarray:
         """(H, W, 3) uint8, as ``load_image`` gives it. The key becomes the content's."""
         data = self.read()
-        self.key = digest(data)
+        self.key = key_of(data, self.value_range)
         return decode(data, self.value_range)
 
     def shown(self) -> tuple[bytes, str]:
@@ -77,8 +81,9 @@ def compressed(picture: Image.Image, png: bool) -> bytes:
     return file.getvalue()
 
 
-def digest(data: bytes) -> str:
-    return hashlib.sha256(data).hexdigest()
+def key_of(data: bytes, value_range: Range | None) -> str:
+    """What an embedding depends on: a picture's content, and how its samples are read."""
+    return hashlib.sha256(data).hexdigest() + (f" {value_range}" if value_range else "")
 
 
 def decode(data: bytes, value_range: Range | None = None) -> np.ndarray:
@@ -98,7 +103,7 @@ class Store:
         value_range: Range | None = None,
     ):
         self.max_pixels, self.max_bytes = max_pixels, max_bytes
-        self.value_range = value_range  # of all pictures, as ``load_image`` takes it
+        self.value_range = value_range  # of new pictures, as ``load_image`` takes it
         self.room = MAX_STORE_BYTES  # bytes of all uploaded pictures
         self._folder = tempfile.TemporaryDirectory(
             prefix="sam_mlx-web-", ignore_cleanup_errors=True
@@ -122,30 +127,32 @@ class Store:
 
     def of_file(self, path: Path) -> Content:
         """A picture from the command line: it stays where it is, and is read when needed."""
+        if why := unfit(path, MAX_FILE):
+            raise Refusal(415, why)
         with path.open("rb") as file:
             return Content(str(path), path, self.check(file), 0, self.value_range)
 
-    def of_upload(self, path: Path) -> Content:
+    def of_upload(self, path: Path, value_range: Range | None) -> Content:
         """An uploaded picture in the folder. Raises Refusal for anything else."""
         try:
-            return self._keep(path.read_bytes(), path)
+            return self._keep(path.read_bytes(), path, value_range)
         except BaseException:
             path.unlink(missing_ok=True)
             raise
 
-    def of_bytes(self, data: bytes) -> Content:
+    def of_bytes(self, data: bytes, value_range: Range | None) -> Content:
         path = self.new_file()
         path.write_bytes(data)
-        return self.of_upload(path)
+        return self.of_upload(path, value_range)
 
-    def _keep(self, data: bytes, path: Path) -> Content:
-        key = digest(data)
+    def _keep(self, data: bytes, path: Path, value_range: Range | None) -> Content:
+        key = key_of(data, value_range)
         with self._lock:
             known = self._contents.get(key)
         if known is not None:
             path.unlink()
             return known
-        content = Content(key, path, self.check(data), len(data), self.value_range)
+        content = Content(key, path, self.check(data), len(data), value_range)
         with self._lock:
             if sum(c.room for c in self._contents.values()) + len(data) > self.room:
                 raise Refusal(413, "the server has no room for more pictures: remove some first")

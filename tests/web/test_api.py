@@ -251,7 +251,28 @@ def test_the_range_of_samples_is_the_servers(nano, tmp_path, monkeypatch):
         shown = Image.open(io.BytesIO(client.get(f"{page.picture}/image").content))
         expected = load_image(deep, value_range=(0, 7650))
         np.testing.assert_array_equal(np.asarray(shown.convert("RGB")), expected)
+        saved = client.get(f"{page.session}/file").content
     server.close()
+    # A session goes on as it was, whatever the server is that opens it.
+    for other in (None, (0.0, 255.0)):
+        server = Backend(nano, "nano", [tmp_path / "deep.png"], value_range=other)
+        with TestClient(application(server), base_url="http://localhost") as client:
+            at = client.post("/api/sessions/file", content=saved).json()["session"]
+            page = Page(client)
+            page.picture = f"/api/sessions/{at}/pictures/p1"
+            shown = Image.open(io.BytesIO(client.get(f"{page.picture}/image").content))
+            np.testing.assert_array_equal(np.asarray(shown.convert("RGB")), expected)
+            again = page.ready().click()
+            assert again["mask"] == added["mask"]
+            again = client.get(f"/api/sessions/{at}/file").content
+            with zipfile.ZipFile(io.BytesIO(again)) as archive:
+                (picture,) = json.loads(archive.read("session.json"))["pictures"]
+            assert picture["value_range"] == [0.0, 7650.0]
+            # The same file without the range is another picture.
+            added_now = page.add((tmp_path / "deep.png").read_bytes(), "deep.png").json()
+            at = f"/api/sessions/{page.session.rpartition('/')[2]}/pictures/{added_now['id']}"
+            assert client.get(f"{at}/image").content != client.get(f"{page.picture}/image").content
+        server.close()
 
 
 def test_an_object_of_the_brush_alone(page, tmp_path, monkeypatch):
@@ -409,7 +430,11 @@ def test_two_pictures_of_one_name_are_apart_in_the_zip(page):
     with zipfile.ZipFile(io.BytesIO(page.client.get(f"{page.session}/export").content)) as archive:
         assert {"coins/0.png", "coins 2/0.png"} <= set(archive.namelist())
         dataset = json.loads(archive.read("annotations.json"))
-        assert len(dataset["images"]) == 2 and len(dataset["annotations"]) == 2
+        assert len(dataset["annotations"]) == 2
+        names = ["coins.png", "coins 2.png"]
+        assert [image["file_name"] for image in dataset["images"]] == names
+        found = [json.loads(archive.read(f"{Path(name).stem}.geojson")) for name in names]
+        assert [collection["file_name"] for collection in found] == names
 
 
 def test_names_of_files_are_no_headers(page):

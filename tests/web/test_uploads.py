@@ -213,7 +213,7 @@ def of_object(**values):
 @pytest.mark.parametrize(
     ("change", "status", "words"),
     [
-        (lambda s: s.update(format="sam_mlx.web 3"), 400, "a newer sam_mlx may have written it"),
+        (lambda s: s.update(format="sam_mlx.web 4"), 400, "a newer sam_mlx may have written it"),
         (lambda s: s.pop("format"), 400, "has format null"),
         (lambda s: s.update(pictures=1), 400, "expected array"),
         (lambda s: s.pop("pictures"), 400, "lacks pictures"),
@@ -227,6 +227,8 @@ def of_object(**values):
         (of_object(labels=[]), 400, "labels"),
         (of_object(box=[3, 3, 1, 1]), 400, "box"),
         (of_object(automatic="../x"), 400, "automatic mask"),
+        (lambda s: s["pictures"][0].update(value_range=[1]), 400, "has 1 entries"),
+        (lambda s: s["pictures"][0].update(value_range=[5, 5]), 400, "not a session file"),
         (of_object(path="/etc/passwd"), 400, "has \"path\""),
         (of_object(edits=[{"erase": True, "radius": -1, "path": [[1, 1]]}]), 400, "radius"),
     ],

@@ -32,7 +32,7 @@ def shown(backend: Backend, picture: Picture) -> dict[str, Any]:
 async def add_picture(call: Call) -> dict[str, Any]:
     session, store = call.session(), call.backend.store
     path = await call.upload(store.max_bytes)
-    content = await call.in_thread(store.of_upload, path)
+    content = await call.in_thread(store.of_upload, path, store.value_range)
     return shown(call.backend, session.add(clean_name(call.query("name")), content))
 
 
