@@ -128,7 +128,7 @@ def test_web_needs_its_extra():
     """In a process of its own, into which no other test has imported it."""
     code = "import sys; sys.modules['starlette'] = None; import sam_mlx.cli as cli; "
     command = [sys.executable, "-c", code + "sys.exit(cli.main(['web', '--no-open']))"]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=60)
+    done = subprocess.run(command, capture_output=True, text=True, timeout=300)
     (line,) = done.stderr.splitlines()
     assert done.returncode == 2
     assert line.endswith('starlette, which is not installed: pip install "sam-mlx[web]"')

@@ -15,7 +15,7 @@ import pytest
 from sam_mlx import SamAutomaticMaskGenerator
 from tests.support import public
 
-SECONDS = 30  # that a test waits for what must come
+SECONDS = 300  # that a test waits for what must come
 
 
 def in_thread(task: Callable[[], Any]) -> Any:

@@ -18,7 +18,7 @@ from sam_mlx import SamPredictor
 from sam_mlx.machine import worker as W
 from sam_mlx.machine.worker import Lane, Worker, at_work, long_work
 
-SECONDS = 60  # that a test waits for what must come
+SECONDS = 300  # that a test waits for what must come
 
 
 @pytest.fixture

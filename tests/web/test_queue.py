@@ -11,7 +11,7 @@ from sam_mlx.machine.worker import Lane
 from sam_mlx.web import queue as Q
 from sam_mlx.web.errors import Refusal, Replaced, Stopped
 
-SECONDS = 60  # that a test waits for what must come
+SECONDS = 300  # that a test waits for what must come
 
 
 @pytest.fixture
