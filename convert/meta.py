@@ -1,4 +1,4 @@
-"""Meta's ``Sam`` of any sizes, built from the original code."""
+"""Meta's ``Sam`` of any sizes, and SAM-HQ's, built from the original code."""
 
 from __future__ import annotations
 
@@ -9,31 +9,44 @@ import torch
 
 from sam_mlx.checkpoints.families import micro_sam
 from sam_mlx.config import SamConfig
+from sam_mlx.modeling.hq_decoder import HQDecoderConfig
 
 from . import tiny_vit, vit
 from .adapters import wrap_as_micro_sam
-from .reference import import_segment_anything
+from .reference import import_segment_anything, import_segment_anything_hq
 
 # The original of every image encoder, by the encoder's name in config.json.
 ORIGINALS = {"vit": vit, "tiny_vit": tiny_vit}
 
 
+def is_hq(config: SamConfig) -> bool:
+    return HQDecoderConfig() in config.decoders
+
+
+def package_of(config: SamConfig) -> Any:
+    """The package with the original: Meta's, or SAM-HQ's, which has copies of Meta's files."""
+    return import_segment_anything_hq() if is_hq(config) else import_segment_anything()
+
+
 def build_meta(config: SamConfig, state: Mapping[str, torch.Tensor] | None = None) -> Any:
     """Meta's ``Sam`` of these sizes, in eval mode; with random weights unless given some.
 
-    ``state`` has Meta's names, MobileSAM's if the encoder is MobileSAM's, or micro-sam's.
+    ``state`` has Meta's names, MobileSAM's if the encoder is MobileSAM's, SAM-HQ's, or micro-sam's.
     """
-    modeling = import_segment_anything().modeling
+    modeling = package_of(config).modeling
+    decoder, more = modeling.MaskDecoder, {}
+    if is_hq(config):
+        decoder, more = modeling.MaskDecoderHQ, {"vit_dim": config.encoder.early_dim}
     original = ORIGINALS[config.encoder.type]
     sam = modeling.Sam(
-        original.build(config),
+        original.build(config, modeling),
         modeling.PromptEncoder(
             embed_dim=config.prompt_dim,
             image_embedding_size=(config.grid, config.grid),
             input_image_size=(config.image_size, config.image_size),
             mask_in_chans=config.mask_channels,
         ),
-        modeling.MaskDecoder(
+        decoder(
             transformer_dim=config.prompt_dim,
             transformer=modeling.TwoWayTransformer(
                 depth=config.decoder_depth,
@@ -44,13 +57,14 @@ def build_meta(config: SamConfig, state: Mapping[str, torch.Tensor] | None = Non
             num_multimask_outputs=config.multimask_outputs,
             iou_head_depth=config.iou_head_depth,
             iou_head_hidden_dim=config.iou_head_dim,
+            **more,
         ),
         pixel_mean=list(config.pixel_mean),
         pixel_std=list(config.pixel_std),
     ).eval()
     if state is None:
         return fill_zeros(sam)
-    state = original.renamed(state)
+    state = original.renamed(state, sam.image_encoder)
     if micro_sam.recognises(state):
         wrap_as_micro_sam(sam.image_encoder, state)
     for name, tensor in state.items():

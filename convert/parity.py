@@ -16,7 +16,7 @@ from sam_mlx.sam import Sam
 
 from . import vit
 from .adapters import adapted
-from .meta import ORIGINALS, build_meta
+from .meta import ORIGINALS, build_meta, is_hq, package_of
 from .reference import import_segment_anything, import_transformers
 
 Stages = dict[str, np.ndarray]
@@ -161,7 +161,7 @@ def meta_stages(
     tap = Taps()
     ORIGINALS[config.encoder.type].tap_original(model.image_encoder, config, tap)
     tap(model.image_encoder, "embedding", (0, 2, 3, 1))
-    predictor = import_segment_anything().SamPredictor(model)
+    predictor = package_of(config).SamPredictor(model)
     predictor.transform.target_length = config.image_size
     predictor.set_image(image)
     tap.remove()
@@ -180,9 +180,12 @@ def meta_stages(
 def hugging_face_stages(
     config: SamConfig, folder: str, image: np.ndarray, adapter: str | None = None
 ) -> Stages:
-    """Run transformers' ``SamModel`` with its checkpoint and a folder's adapter."""
-    model = import_transformers().SamModel.from_pretrained(folder, attn_implementation="eager")
-    model = adapted(model.eval(), adapter)
+    """Run transformers' ``SamModel`` or ``SamHQModel`` with its checkpoint and an adapter."""
+    transformers = import_transformers()
+    kind = transformers.SamHQModel if is_hq(config) else transformers.SamModel
+    model = adapted(kind.from_pretrained(folder, attn_implementation="eager").eval(), adapter)
+    if is_hq(config):
+        repair(model)
     # transformers normalises with 1e-6 everywhere; the original's transformer has 1e-5.
     for module in model.mask_decoder.transformer.modules():
         if isinstance(module, torch.nn.LayerNorm):
@@ -195,7 +198,7 @@ def hugging_face_stages(
             tap(encoder.layers[i], stage)
     resize = _resize(config)
     pixels, input_size = _preprocess(resize.apply_image(image), config)
-    embedding = model.get_image_embeddings(pixels)
+    embedding, *early = _as_tuple(model.get_image_embeddings(pixels))
     tap.remove()
     tap.stages["embedding"] = embedding.permute(0, 2, 3, 1).numpy()
 
@@ -204,13 +207,35 @@ def hugging_face_stages(
     results = []
     for prompt in prompts(image, config.mask_size):
         inputs = _hugging_face_prompt(prompt, resize, image.shape[:2])
+        inputs |= {"intermediate_embeddings": early[0]} if early else {}
         output = model(image_embeddings=embedding, **inputs)
         sparse, dense = embedded.pop()
         dense = dense.expand(1, -1, config.grid, config.grid).permute(0, 2, 3, 1)
-        logits = output.pred_masks[0]
+        logits, scores = output.pred_masks[0], output.iou_scores[0, 0]
+        if early:  # the best first, which is SAM-HQ's answer
+            logits, scores = logits[:, :1], scores[:1]
         masks = _upscaled(logits, config, input_size, image.shape[:2])
-        results.append((sparse, dense, masks, output.iou_scores[0, 0], logits[0]))
+        results.append((sparse, dense, masks, scores, logits[0]))
     return tap.stages | _decoded(results)
+
+
+def _as_tuple(value: Any) -> tuple[Any, ...]:
+    return value if isinstance(value, tuple) else (value,)
+
+
+def repair(model: Any) -> None:
+    """Make transformers' SAM-HQ upscale what its transformer made of the image.
+
+    From 5.0 on it upscales what went into the transformer, with rows and columns exchanged, unlike
+    SAM-HQ's own code and transformers 4. What it reads is overwritten with what it should read.
+    """
+
+    def overwrite(_module: Any, _inputs: Any, named: dict[str, Any], output: Any) -> None:
+        image = named["image_embeddings"]  # (B, C, G, G)
+        keys = output[1].transpose(2, 3).reshape(image.shape)
+        image.copy_(keys.transpose(2, 3))
+
+    model.mask_decoder.transformer.register_forward_hook(overwrite, with_kwargs=True)
 
 
 def _resize(config: SamConfig) -> Any:

@@ -7,6 +7,7 @@ but TinyViT calls none of them.
 
 import sys
 import types
+import warnings
 from importlib.machinery import ModuleSpec
 from typing import Any
 
@@ -25,6 +26,20 @@ def import_segment_anything() -> Any:
             "the original code is needed here: pip install segment-anything==1.0"
         ) from error
     return segment_anything
+
+
+def import_segment_anything_hq() -> Any:
+    """SysCV's package; raises ImportError with the install command when it is missing."""
+    import_tiny_vit()  # it imports timm, which must find torchvision
+    try:
+        with warnings.catch_warnings():  # it replaces timm's models by its own
+            warnings.simplefilter("ignore")
+            import segment_anything_hq
+    except ModuleNotFoundError as error:
+        raise ImportError(
+            "SAM-HQ's original is needed here: pip install --no-deps segment-anything-hq==0.3"
+        ) from error
+    return segment_anything_hq
 
 
 def import_transformers() -> Any:

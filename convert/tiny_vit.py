@@ -1,4 +1,4 @@
-"""The original of MobileSAM's image encoder: timm's TinyViT, and SAM's neck."""
+"""The original of MobileSAM's image encoder: timm's TinyViT and SAM's neck, or SAM-HQ's copy."""
 
 from __future__ import annotations
 
@@ -16,8 +16,20 @@ from .reference import import_segment_anything, import_tiny_vit
 CHANNELS_LAST = (0, 2, 3, 1)
 
 
-def build(config: SamConfig) -> Any:
-    return TinyViTEncoder(config)
+def build(config: SamConfig, modeling: Any) -> Any:
+    """SAM-HQ's package has MobileSAM's encoder, for 1024 pixels only; Meta's has none."""
+    if not hasattr(modeling, "TinyViT"):
+        return TinyViTEncoder(config)
+    vit = config.encoder
+    return modeling.TinyViT(
+        img_size=config.image_size,
+        embed_dims=vit.dims,
+        depths=vit.depths,
+        num_heads=(1, *vit.heads),
+        window_sizes=(1, *vit.windows),
+        mlp_ratio=vit.mlp_ratio,
+        mbconv_expand_ratio=vit.mbconv_expand,
+    )
 
 
 class TinyViTEncoder(torch.nn.Module):
@@ -63,8 +75,12 @@ _TO_TIMM: list[tuple[str, str | Callable[[re.Match[str]], str]]] = [
 ]
 
 
-def renamed(state: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+def renamed(
+    state: Mapping[str, torch.Tensor], encoder: torch.nn.Module
+) -> Mapping[str, torch.Tensor]:
     """MobileSAM's tensors as ``TinyViTEncoder`` names them; the unused classifier is dropped."""
+    if not isinstance(encoder, TinyViTEncoder):
+        return state
     result = {}
     for name, tensor in state.items():
         if not name.startswith(("image_encoder.head.", "image_encoder.norm_head.")):
@@ -85,6 +101,9 @@ def tap_ours(encoder: Any, x: mx.array, config: SamConfig, tap: Callable[..., No
 
 def tap_original(encoder: Any, config: SamConfig, tap: Callable[..., None]) -> None:
     """Call ``tap`` (module, stage, axes) for the modules whose outputs are the same stages."""
+    if not isinstance(encoder, TinyViTEncoder):
+        tap(encoder.patch_embed, "patch embedding", CHANNELS_LAST)
+        return
     timm = encoder.backbone
     tap(timm.patch_embed, "patch embedding", CHANNELS_LAST)
     for i, following in enumerate(timm.stages[1:], 1):

@@ -11,12 +11,10 @@ import torch
 
 from sam_mlx.config import SamConfig
 
-from .reference import import_segment_anything
 
-
-def build(config: SamConfig) -> Any:
+def build(config: SamConfig, modeling: Any) -> Any:
     vit = config.encoder
-    return import_segment_anything().modeling.ImageEncoderViT(
+    return modeling.ImageEncoderViT(
         img_size=config.image_size,
         patch_size=config.patch_size,
         embed_dim=vit.dim,
@@ -31,7 +29,7 @@ def build(config: SamConfig) -> Any:
     )
 
 
-def renamed(state: Mapping[str, torch.Tensor]) -> Mapping[str, torch.Tensor]:
+def renamed(state: Mapping[str, torch.Tensor], encoder: Any) -> Mapping[str, torch.Tensor]:
     """Meta's names, which the modules have."""
     return state
 

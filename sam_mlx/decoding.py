@@ -23,7 +23,11 @@ Answers = tuple[mx.array, mx.array]  # logits (B, M, n, n) and predicted IoU (B,
 
 
 def decode_prompts(
-    model: Sam, features: Features, prompts: Sequence[Prompt], multimask_output: bool
+    model: Sam,
+    features: Features,
+    prompts: Sequence[Prompt],
+    multimask_output: bool,
+    hq_token_only: bool = False,
 ) -> Answers:
     """Answers to B prompts of any kinds on an image with these features (1, G, G, C)."""
     if not prompts:
@@ -36,7 +40,7 @@ def decode_prompts(
     for kind, members in kinds.items():
         asked = members if any(kind) else members[:1]  # empty prompts share one answer
         stacked = stack([prompts[i] for i in asked])
-        found = zip(*decode_in_parts(model, features, *stacked, multimask_output))
+        found = zip(*decode_in_parts(model, features, *stacked, multimask_output, hq_token_only))
         answers |= zip(members, found if any(kind) else cycle(found))
     logits, scores = zip(*(answers[i] for i in range(len(prompts))))
     return mx.stack(list(logits)), mx.stack(list(scores))
@@ -55,6 +59,7 @@ def decode_in_parts(
     boxes: mx.array | None = None,
     masks: mx.array | None = None,
     multimask_output: bool = True,
+    hq_token_only: bool = False,
 ) -> Answers:
     """``Sam.decode``, evaluated a few prompts at a time."""
     B = next((len(p) for p in (points and points[0], boxes, masks) if p is not None), 1)
@@ -69,6 +74,7 @@ def decode_in_parts(
             None if masks is None else masks[part],
             multimask_output,
             image_pe,
+            hq_token_only,
         )
 
     tokens = 0 if points is None else points[1].shape[1]

@@ -159,17 +159,21 @@ class SamPredictor:
         mask_input: ArrayLike | None = None,
         multimask_output: bool = True,
         return_logits: bool = False,
+        hq_token_only: bool = False,
     ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Masks for one prompt on the current image; any combination of prompts.
 
         point_coords: (N, 2) as x, y in pixels of the image, even outside it; point_labels:
         (N,), 1 foreground, 0 background, -1 not a point. box: (4,) as x0, y0, x1, y1 in pixels.
         mask_input: (1, 4G, 4G) logits of an earlier prediction (256x256 in released models).
-        multimask_output: three masks for an ambiguous prompt, or the single best-defined one.
+        multimask_output: three masks for an ambiguous prompt, or the single best-defined one;
+        SAM-HQ gives one mask in any case, refining the best of the three or the single one.
+        hq_token_only: of SAM-HQ, its own mask without SAM's.
 
         Returns masks (C, H, W), bool, or float32 logits with ``return_logits``; predicted IoU
         (C,); low-resolution logits (C, 4G, 4G), which can be the next ``mask_input``.
-        Raises RuntimeError without an image, ValueError for prompts in any other form.
+        Raises RuntimeError without an image, ValueError for prompts in any other form, and for
+        hq_token_only with a model that is not SAM-HQ.
 
         >>> from importlib.resources import files
         >>> from sam_mlx import SamPredictor
@@ -189,7 +193,8 @@ class SamPredictor:
             size=embedding.original_size,
             config=self.model.config,
         )
-        masks, scores, logits = self._predict(embedding, [prompt], multimask_output, return_logits)
+        settings = multimask_output, return_logits, hq_token_only
+        masks, scores, logits = self._predict(embedding, [prompt], *settings)
         return masks[0], scores[0], logits[0]
 
     def predict_batch(
@@ -200,6 +205,7 @@ class SamPredictor:
         mask_inputs: Column = None,
         multimask_output: bool = True,
         return_logits: bool = False,
+        hq_token_only: bool = False,
     ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """B prompts on the current image at once, equal to B calls of ``predict``.
 
@@ -221,7 +227,8 @@ class SamPredictor:
         """
         embedding = self.get_image_embedding()
         prompts = self._check(embedding, point_coords, point_labels, boxes, mask_inputs)
-        return self._predict(embedding, prompts, multimask_output, return_logits)
+        settings = multimask_output, return_logits, hq_token_only
+        return self._predict(embedding, prompts, *settings)
 
     def predict_each(
         self,
@@ -231,6 +238,7 @@ class SamPredictor:
         mask_inputs: Column = None,
         multimask_output: bool = True,
         return_logits: bool = False,
+        hq_token_only: bool = False,
         cancel: Cancel | None = None,
     ) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray]]:
         """What ``predict`` gives for each of B prompts on the image that is current now.
@@ -243,11 +251,12 @@ class SamPredictor:
         embedding = self.get_image_embedding()
         prompts = self._check(embedding, point_coords, point_labels, boxes, mask_inputs)
         at_once = budget().prompts
+        settings = multimask_output, return_logits, hq_token_only
 
         def answers(i: int) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray]]:
             checkpoint(cancel)
             part = prompts[i : i + at_once]
-            return zip(*self._predict(embedding, part, multimask_output, return_logits))
+            return zip(*self._predict(embedding, part, *settings))
 
         return chain.from_iterable(map(answers, range(0, len(prompts), at_once)))
 
@@ -261,9 +270,11 @@ class SamPredictor:
         prompts: Sequence[Prompt],
         multimask_output: bool,
         return_logits: bool,
+        hq_token_only: bool = False,
     ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         features = embedding.named_features
-        logits, scores = decode_prompts(self.model, features, prompts, multimask_output)
+        settings = multimask_output, hq_token_only
+        logits, scores = decode_prompts(self.model, features, prompts, *settings)
         masks = enlarge(
             logits,
             embedding.input_size,

@@ -19,7 +19,13 @@ from .checkpoints.save import precision, write_card, write_checkpoint
 from .config import SamConfig
 from .files import user_path, whole_folder
 from .machine.streams import enter, is_slow
-from .modeling import image_encoder, mask_decoder, tiny_vit  # noqa: F401  they register themselves
+from .modeling import (  # noqa: F401  they register themselves
+    hq_decoder,
+    image_encoder,
+    mask_decoder,
+    tiny_vit,
+)
+from .modeling.hq_decoder import MaskDecoderHQ
 from .modeling.prompt_encoder import (
     BACKGROUND,
     EMPTY,
@@ -103,6 +109,7 @@ class Sam(nn.Module):
         masks: mx.array | None = None,
         multimask_output: bool = True,
         image_pe: mx.array | None = None,
+        hq_token_only: bool = False,
     ) -> tuple[mx.array, mx.array]:
         """Masks for B prompts on one image, given in the model's input frame.
 
@@ -110,16 +117,19 @@ class Sam(nn.Module):
         points: coordinates (B, N, 2) as x, y in pixels of the input frame, and labels (B, N): 1
         foreground, 0 background, -1 not a point, -2 an empty slot, which changes nothing. boxes:
         (B, 4) as x0, y0, x1, y1. masks: (B, 1, 4G, 4G) logits of an earlier prediction. image_pe:
-        ``prompt_encoder.get_dense_pe()``, if already computed. Without any prompt B is 1. Memory
-        grows by 40 MB a prompt in ViT-B; ``decoding.decode_in_parts`` bounds it.
+        ``prompt_encoder.get_dense_pe()``, if already computed. hq_token_only: of SAM-HQ, its own
+        mask without SAM's. Without any prompt B is 1. Memory grows by 40 MB a prompt in ViT-B;
+        ``decoding.decode_in_parts`` bounds it.
 
-        Returns logits (B, M, 4G, 4G), M = 3 or 1, and predicted IoU (B, M). Raises ValueError for
-        other labels, for parts that differ in B, and for features that are missing.
+        Returns logits (B, M, 4G, 4G), M = 3 or 1, with SAM-HQ always 1, and predicted IoU (B, M).
+        Raises ValueError for other labels, for parts that differ in B, for features that are
+        missing, and for hq_token_only with a model that is not SAM-HQ.
         """
         enter()
         if points is not None:
             check_labels(points[1])
-        return self.decode(image_embedding, points, boxes, masks, multimask_output, image_pe)
+        prompts = points, boxes, masks, multimask_output, image_pe, hq_token_only
+        return self.decode(image_embedding, *prompts)
 
     def decode(
         self,
@@ -127,11 +137,13 @@ class Sam(nn.Module):
         points: tuple[mx.array, mx.array] | None,
         boxes: mx.array | None,
         masks: mx.array | None,
-        multimask_output: bool,
+        multimask_output: bool | None,
         image_pe: mx.array | None,
+        hq_token_only: bool = False,
     ) -> tuple[mx.array, mx.array]:
         """``predict_masks`` for labels already checked: it copies none to the host."""
         features = self.features_of(image_embedding)
+        settings = {"hq_token_only": True} if self.has_hq_token(hq_token_only) else {}
         B = self._number_of_prompts(points, boxes, masks)
         sparse, valid, dense = self.prompt_encoder(points, boxes, masks)
         if len(sparse) != B:  # mask prompts alone
@@ -144,7 +156,17 @@ class Sam(nn.Module):
             valid,
             dense,
             multimask_output,
+            **settings,
         )
+
+    def has_hq_token(self, wanted: bool) -> bool:
+        """``wanted``. Raises ValueError if it is, and the model has no such token."""
+        if wanted and not isinstance(self.mask_decoder, MaskDecoderHQ):
+            raise ValueError(
+                f"hq_token_only is for SAM-HQ; decoder {mask_decoder_of(self.config).sizes.type!r} "
+                "of this model has no such token: leave it out"
+            )
+        return wanted
 
     def features_of(self, image_embedding: mx.array | Features) -> Features:
         """The features that the mask decoder takes. Raises ValueError if one is missing."""

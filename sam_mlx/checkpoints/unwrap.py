@@ -33,7 +33,6 @@ TRAINING = re.compile(r"optim|sched|lr_|scaler|amp|rng|callback|loop", re.IGNORE
 CONSTANTS = ("pixel_mean", "pixel_std")
 
 OTHERS = {
-    "SAM-HQ": r"mask_decoder\.(hf_token|hf_mlp|compress_vit_feat|embedding_(encoder|maskfeature))",
     "RobustSAM": r"mask_decoder\.(robust_|fourier_|degradation_)",
     "SAM 2": r"(^|\.)(memory_attention|memory_encoder|sam_mask_decoder|image_encoder\.trunk)(\.|$)",
     "RepViT-SAM or EdgeSAM": r"image_encoder\..*(token_mixer|channel_mixer|fuse_stage)",

@@ -57,6 +57,9 @@ def add(parser: argparse.ArgumentParser) -> None:
     )  # fmt: skip
     parser.add_argument("--mask-input", metavar="FILE", help="logits.npy of an earlier prediction")
     parser.add_argument("--multimask", action="store_true", help="write all three masks")
+    parser.add_argument(
+        "--hq-token-only", action="store_true", help="of SAM-HQ, its own mask without SAM's"
+    )
     parser.add_argument("-o", "--output", required=True, metavar="OUT", help="folder to write to")
     parser.add_argument(
         "--format", nargs="+", default=[], choices=MORE, metavar="FORMAT",
@@ -80,7 +83,9 @@ def run(args: argparse.Namespace) -> int:
     report(args, "set_image", start)
     three = args.multimask or is_ambiguous(**prompt)
     start = time.perf_counter()
-    masks, scores, logits = predictor.predict(**prompt, multimask_output=three)
+    masks, scores, logits = predictor.predict(
+        **prompt, multimask_output=three, hq_token_only=args.hq_token_only
+    )
     report(args, "predict", start)
 
     best = int(scores.argmax())

@@ -39,6 +39,11 @@ class ViTConfig:
     mlp_dim: int
     window: int = 14  # cells a side; the last windows are padded (64 -> 70)
 
+    @property
+    def early_dim(self) -> int:
+        """Channels of early features."""
+        return self.dim
+
     def misfits(self) -> list[str]:
         """Messages about sizes that do not fit together, for ``config.check``."""
         found = []

@@ -58,23 +58,43 @@ class MaskDecoder(nn.Module):
         Returns mask logits (B, M, 4G, 4G) and predicted IoU (B, M). multimask_output: True for the
         multimask outputs, False for the single one, None for all of them, the single one first.
         """
-        image_embeddings = features[IMAGE_EMBEDDING]
-        B, G = len(sparse), image_embeddings.shape[1]
-        n = len(self.output_hypernetworks_mlps)
-        tokens = mx.concatenate([self.iou_token.weight, self.mask_tokens.weight])
+        G = features[IMAGE_EMBEDDING].shape[1]
+        tokens, image = self.attend(features[IMAGE_EMBEDDING], image_pe, sparse, valid, dense)
+        return self.masks(tokens, self.upscale(image), G, multimask_output)
+
+    def output_tokens(self) -> mx.array:
+        """The learned tokens, (1 + masks, C): one for the predicted IoU, one for each mask."""
+        return mx.concatenate([self.iou_token.weight, self.mask_tokens.weight])
+
+    def attend(
+        self,
+        image_embeddings: mx.array,
+        image_pe: mx.array,
+        sparse: mx.array,
+        valid: mx.array,
+        dense: mx.array,
+    ) -> tuple[mx.array, mx.array]:
+        """The transformer's tokens (B, N, C), the learned ones first, and image (B, G*G, C)."""
+        B, tokens = len(sparse), self.output_tokens()
+        valid = mx.concatenate([mx.ones((B, len(tokens)), dtype=mx.bool_), valid], axis=1)
         tokens = mx.concatenate([mx.broadcast_to(tokens, (B, *tokens.shape)), sparse], axis=1)
-        valid = mx.concatenate([mx.ones((B, n + 1), dtype=mx.bool_), valid], axis=1)
         image = (image_embeddings + dense).flatten(1, 2)  # (B or 1, P, C)
+        return self.transformer(image, image_pe.flatten(1, 2), tokens, valid)
 
-        tokens, image = self.transformer(image, image_pe.flatten(1, 2), tokens, valid)
-
+    def masks(
+        self, tokens: mx.array, upscaled: mx.array, grid: int, multimask_output: bool | None
+    ) -> tuple[mx.array, mx.array]:
+        """SAM's masks (B, M, 4G, 4G) and their predicted IoU (B, M), from what ``attend`` and
+        ``upscale`` return.
+        """
+        n = len(self.output_hypernetworks_mlps)
         wanted = {True: range(1, n), False: range(1), None: range(n)}[multimask_output]
         filters = mx.stack(
             [self.output_hypernetworks_mlps[i](tokens[:, 1 + i]) for i in wanted], axis=1
         )  # (B, M, C/8)
-        masks = filters @ self.upscale(image).swapaxes(1, 2)
+        masks = filters @ upscaled.swapaxes(1, 2)
         iou = self.iou_prediction_head(tokens[:, 0])
-        return interleave(masks, G), iou[:, wanted.start : wanted.stop]
+        return interleave(masks, grid), iou[:, wanted.start : wanted.stop]
 
     def upscale(self, image: mx.array) -> mx.array:
         """(B, G*G, C) to (B, G*G*16, C/8): a cell's 4x4 pixels in a row, as 2x2 blocks of 2x2.
@@ -96,9 +116,15 @@ def transposed_conv(conv: nn.ConvTranspose2d, x: mx.array) -> mx.array:
 def interleave(masks: mx.array, grid: int) -> mx.array:
     """Mask values (B, M, G*G*2*2*2*2), ordered as ``upscale`` leaves them, to (B, M, 4G, 4G)."""
     B, M, _ = masks.shape
-    x = masks.reshape(B * M * grid, grid, 2, 2, 4).swapaxes(1, 2)  # (rows, 2, G, 2, 4)
-    x = x.reshape(B * M * grid * 2, grid * 2, 2, 2).swapaxes(1, 2)
-    return x.reshape(B, M, 4 * grid, 4 * grid)
+    return in_place(masks.reshape(B * M, -1, 1), grid).reshape(B, M, 4 * grid, 4 * grid)
+
+
+def in_place(x: mx.array, grid: int) -> mx.array:
+    """Pixels (B, G*G*2*2*2*2, C), ordered as ``upscale`` leaves them, to (B, 4G, 4G, C)."""
+    B, _, C = x.shape
+    x = x.reshape(B * grid, grid, 2, 2, 4 * C).swapaxes(1, 2)  # (rows, 2, G, 2, 4 * C)
+    x = x.reshape(B * grid * 2, grid * 2, 2, 2 * C).swapaxes(1, 2)
+    return x.reshape(B, 4 * grid, 4 * grid, C)
 
 
 def recognises(weights: Weights) -> bool:

@@ -38,6 +38,11 @@ class TinyViTConfig:
     mlp_ratio: int = 4  # hidden channels of an MLP, in multiples of the stage's
     mbconv_expand: int = 4  # the same for the convolutional blocks
 
+    @property
+    def early_dim(self) -> int:
+        """Channels of early features, which follow the second stage and the step after it."""
+        return self.dims[min(2, len(self.dims) - 1)]
+
     def misfits(self) -> list[str]:
         """Messages about sizes that do not fit together, for ``config.check``."""
         stages = len(self.dims)

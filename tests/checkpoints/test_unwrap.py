@@ -111,7 +111,6 @@ def test_of_two_models_the_one_that_is_not_a_copy(small, tmp_path):
 
 # One or two names that only these models have.
 OTHERS = {
-    "SAM-HQ": ["mask_decoder.hf_token.weight", "mask_decoder.compress_vit_feat.0.weight"],
     "RobustSAM": ["mask_decoder.robust_mlp.layers.0.weight"],
     "SAM 2": ["image_encoder.trunk.patch_embed.proj.weight", "sam_mask_decoder.iou_token.weight"],
     "RepViT-SAM or EdgeSAM": ["image_encoder.features.1.token_mixer.0.conv1.c.weight"],

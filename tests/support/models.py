@@ -106,14 +106,22 @@ def in_dtype(model: Sam, dtype) -> Sam:
     return copy
 
 
-def hugging_face(vision: dict, **other) -> torch.nn.Module:
-    """transformers' model with random weights."""
+def hugging_face(vision: dict, hq: bool = False, **other) -> torch.nn.Module:
+    """transformers' model with random weights, SAM's or SAM-HQ's."""
     torch, transformers = originals().torch, originals().transformers
     from convert.meta import fill_zeros
 
     torch.manual_seed(0)
-    vision = transformers.SamVisionConfig(initializer_range=0.02, **vision).to_dict()
-    model = transformers.SamModel(transformers.SamConfig(vision_config=vision, **other))
+    kind = "SamHQ" if hq else "Sam"
+    if hq:
+        other["mask_decoder_config"] = {
+            **other.get("mask_decoder_config", {}), "vit_dim": vision.get("hidden_size", 768)
+        }  # fmt: skip
+    config, whole, model = (
+        getattr(transformers, f"{kind}{part}") for part in ("VisionConfig", "Config", "Model")
+    )
+    vision = config(initializer_range=0.02, **vision).to_dict()
+    model = model(whole(vision_config=vision, **other))
     # Frequencies like Meta's. transformers draws ones that are hundreds of times larger, and the
     # rounding of such angles differs between processors by more than the bound.
     encoding = model.shared_image_embedding

@@ -48,7 +48,7 @@ def renamer(
     def last(head: str) -> int:
         return config.iou_head_depth - 1 if "iou" in head else 2
 
-    if model_class == hugging_face.MODEL or hugging_face.has_own_names(names):
+    if model_class in hugging_face.MODELS or hugging_face.has_own_names(names):
         return partial(hugging_face.to_meta_name, last=last)
     return lambda name: name
 
@@ -71,7 +71,7 @@ def read_config(folder: Path) -> tuple[SamConfig | None, bool]:
 
 
 def parse_config(values: Any, source: str = "config") -> SamConfig:
-    """The sizes in this package's ``config.json`` or Hugging Face's (``model_type: sam``).
+    """The sizes in this package's ``config.json`` or Hugging Face's (``sam``, ``sam_hq``).
 
     Raises ValueError, naming the field, if the values do not describe a SAM model.
     """
@@ -83,11 +83,12 @@ def _layout(values: Any) -> Callable[[Mapping[str, Any]], SamConfig]:
     if not isinstance(values, Mapping):
         raise ValueError(f"config is {short(values)}; expected an object")
     model_type = values.get("model_type")
-    if model_type == hugging_face.MODEL_TYPE:
+    if model_type in hugging_face.MODEL_TYPES:
         return hugging_face.config_of
     if model_type == MODEL_TYPE:
         return config_of
+    theirs = " or ".join(map(repr, hugging_face.MODEL_TYPES))
     raise ValueError(
-        f"config has model_type {short(model_type)}; expected {MODEL_TYPE!r} (this package) "
-        f"or {hugging_face.MODEL_TYPE!r} (Hugging Face). SAM 2, SAM 3 and SAM-HQ are not supported"
+        f"config has model_type {short(model_type)}; expected {MODEL_TYPE!r} (this package), or "
+        f"{theirs} (Hugging Face). SAM 2 and SAM 3 are not supported"
     )

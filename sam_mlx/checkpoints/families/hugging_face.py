@@ -1,4 +1,4 @@
-"""Hugging Face's layout of SAM: transformers' ``SamModel`` and its ``config.json``."""
+"""Hugging Face's layout: transformers' ``SamModel``, ``SamHQModel`` and their ``config.json``."""
 
 import re
 from collections.abc import Callable, Iterable, Mapping
@@ -8,12 +8,15 @@ from typing import Any
 import mlx.core as mx
 import numpy as np
 
-from ...config import SamConfig
+from ...config import MaskDecoderConfig, SamConfig
 from ...messages import short
+from ...modeling.hq_decoder import HQDecoderConfig
 from ...modeling.image_encoder import ViTConfig
 from ...registry import Weights, named
 
-MODEL, MODEL_TYPE = "SamModel", "sam"  # its class, and its name in config.json
+# Its classes, and their names in config.json.
+MODELS = ("SamModel", "SamHQModel")
+SAM, SAM_HQ = MODEL_TYPES = ("sam", "sam_hq")
 
 # The library's defaults, for fields that a config.json may leave out.
 VISION = {
@@ -63,10 +66,18 @@ RENAMES: list[tuple[str, str]] = [
     (r"\.upscale_layer_norm\.", ".output_upscaling.1."),
     (r"\.upscale_conv2\.", ".output_upscaling.3."),
     (r"\.layer_norm(\d|_final_attn)\.", r".norm\1."),
+    (r"\.hq_token\.", ".hf_token."),
+    (r"\.hq_mask_mlp\.", ".hf_mlp."),
+    (r"\.compress_vit_(conv|norm)", r".compress_vit_feat_\1"),
+    (r"^mask_decoder\.encoder_(conv|norm)", r"mask_decoder.embedding_encoder_\1"),
+    (r"^mask_decoder\.mask_(conv|norm)", r"mask_decoder.embedding_maskfeature_\1"),
+    (r"(_feat|embedding_\w+)_conv1\.", r"\1.0."),
+    (r"(_feat|embedding_\w+)_norm\.", r"\1.1."),
+    (r"(_feat|embedding_\w+)_conv2\.", r"\1.3."),
 ]
 # Only in its names; its other decoder names are the same as Meta's.
-OWN = r"vision_encoder\.|shared_|\.proj_(in|out)\.|layer_norm|upscale_conv|_embed\.conv"
-MLP_HEAD = r"mask_decoder\.(iou_prediction_head|output_hypernetworks_mlps\.\d+)\."
+OWN = r"vision_encoder\.|shared_|\.proj_(in|out)\.|layer_norm|upscale_conv|_embed\.conv|\.hq_"
+MLP_HEAD = r"mask_decoder\.(iou_prediction_head|output_hypernetworks_mlps\.\d+|hf_mlp)\."
 
 
 def recognises(names: Iterable[str]) -> bool:
@@ -79,8 +90,10 @@ def has_own_names(names: Iterable[str]) -> bool:
 
 
 def to_meta(weights: Weights) -> dict[str, mx.array]:
-    """Give the tensors of a transformers ``SamModel`` Meta's names."""
-    inner = [name for name in weights if re.match(MLP_HEAD + r"layers\..*weight", name)]
+    """Give the tensors of a transformers model Meta's names, or SAM-HQ's."""
+    inner = [
+        name for name in map(rename, weights) if re.match(MLP_HEAD + r"layers\..*weight", name)
+    ]
 
     def last(head: str) -> int:
         return 1 + sum(name.startswith(head) for name in inner)
@@ -88,10 +101,15 @@ def to_meta(weights: Weights) -> dict[str, mx.array]:
     return {to_meta_name(name, last): tensor for name, tensor in weights.items()}
 
 
-def to_meta_name(name: str, last: Callable[[str], int]) -> str:
-    """Meta's name of a tensor. last: from an MLP's name to the index of its last layer."""
+def rename(name: str) -> str:
     for pattern, replacement in RENAMES:
         name = re.sub(pattern, replacement, name)
+    return name
+
+
+def to_meta_name(name: str, last: Callable[[str], int]) -> str:
+    """Meta's name of a tensor. last: from an MLP's name to the index of its last layer."""
+    name = rename(name)
     if head := re.match(MLP_HEAD, name):
         # proj_in, layers.0, ..., proj_out become layers 0, 1, ..., last.
         name = re.sub(r"\.layers\.(\d+)\.", lambda m: f".layers.{int(m[1]) + 1}.", name)
@@ -101,7 +119,10 @@ def to_meta_name(name: str, last: Callable[[str], int]) -> str:
 
 
 def config_of(values: Mapping[str, Any]) -> SamConfig:
-    """The sizes in a transformers ``SamConfig``. Raises ValueError if they are not SAM's."""
+    """The sizes in a transformers ``SamConfig`` or ``SamHQConfig``.
+
+    Raises ValueError if they are not SAM's.
+    """
     vision = {**VISION, **(values.get("vision_config") or {})}
     prompt = {**PROMPT, **(values.get("prompt_encoder_config") or {})}
     decoder = {**DECODER, **(values.get("mask_decoder_config") or {})}
@@ -115,6 +136,10 @@ def config_of(values: Mapping[str, Any]) -> SamConfig:
         | {"hidden_size": vision["output_channels"]},
         "mask_decoder_config": {"hidden_size": vision["output_channels"]},
     }
+    is_hq = values.get("model_type") == SAM_HQ
+    if is_hq:
+        decoder = {"vit_dim": 768, **decoder}
+        same["mask_decoder_config"]["vit_dim"] = vision["hidden_size"]
     for section, fields in given.items():
         for key, value in {**EXPECTED[section], **same.get(section, {})}.items():
             if fields.get(key, value) != value:
@@ -139,6 +164,7 @@ def config_of(values: Mapping[str, Any]) -> SamConfig:
         multimask_outputs=decoder["num_multimask_outputs"],
         iou_head_depth=decoder["iou_head_depth"],
         iou_head_dim=decoder["iou_head_hidden_dim"],
+        decoders=(HQDecoderConfig() if is_hq else MaskDecoderConfig(),),
     )
     return named(config)
 
