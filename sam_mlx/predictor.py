@@ -16,6 +16,7 @@ from .decoding import decode_prompts
 from .embedding import ImageEmbedding, encoder_fingerprint
 from .full_size import enlarge
 from .images import Source
+from .large import LargeImage, WindowedPrompts, check_plain
 from .machine.budget import budget
 from .machine.streams import clear_cache, enter
 from .machine.worker import Cancel, at_work, checkpoint, long_work
@@ -41,6 +42,7 @@ class SamPredictor:
     def __init__(self, sam_model: Sam):
         self.model = sam_model
         self._embedding: ImageEmbedding | None = None
+        self._windows: WindowedPrompts | None = None
         self._fingerprint: str | None = None
 
     def __repr__(self) -> str:
@@ -67,14 +69,41 @@ class SamPredictor:
         return cls(Sam.load(path_or_repo, options))
 
     def set_image(
-        self, image: Source, image_format: str = "RGB", value_range: Range | None = None
+        self,
+        image: Source | LargeImage,
+        image_format: str = "RGB",
+        value_range: Range | None = None,
     ) -> None:
         """Embed an image: whatever ``images.load_image`` takes, with its arguments.
+
+        Of a picture from ``large.open_large`` nothing is embedded yet: each prompt is answered in
+        a window round it, and answers have their ``window``, whose masks they are.
 
         Raises ValueError or FileNotFoundError, and keeps the previous image, when it cannot be
         read.
         """
-        self._embedding = self.embed(image, image_format, value_range)
+        if isinstance(image, LargeImage):
+            check_plain(image_format, value_range)
+            self._embedding, self._windows = None, self._in_windows(image)
+        else:
+            self._embedding, self._windows = self.embed(image, image_format, value_range), None
+
+    def _in_windows(self, picture: LargeImage) -> WindowedPrompts:
+        return WindowedPrompts(
+            picture,
+            self.model.config,
+            lambda: self.fingerprint,
+            self.embed,
+            self._decode,
+            self._enlarge,
+        )
+
+    @property
+    def windows(self) -> WindowedPrompts:
+        """The windows of the current picture, one of ``large.open_large``."""
+        if self._windows is None:
+            raise RuntimeError("no large picture: call set_image(open_large(...)) before this")
+        return self._windows
 
     def embed(
         self, image: Source, image_format: str = "RGB", value_range: Range | None = None
@@ -102,11 +131,13 @@ class SamPredictor:
 
     @property
     def is_image_set(self) -> bool:
-        return self._embedding is not None
+        return self._embedding is not None or self._windows is not None
 
     @property
     def original_size(self) -> tuple[int, int]:
         """Height and width of the current image, in pixels."""
+        if self._windows is not None:
+            return self._windows.picture.size
         return self.get_image_embedding().original_size
 
     @property
@@ -121,6 +152,10 @@ class SamPredictor:
 
     def get_image_embedding(self) -> ImageEmbedding:
         """The current image as a value that can be saved and set again."""
+        if self._windows is not None:
+            raise RuntimeError(
+                "a large picture has an embedding for each window: windows.embedding(window)"
+            )
         if self._embedding is None:
             raise RuntimeError("no image: call set_image(image) before predict()")
         return self._embedding
@@ -128,7 +163,7 @@ class SamPredictor:
     def set_image_embedding(self, embedding: ImageEmbedding) -> None:
         """Continue with an image embedded earlier, by a model with the same encoder."""
         self.check_embedding(embedding)
-        self._embedding = embedding
+        self._embedding, self._windows = embedding, None
 
     def check_embedding(self, embedding: ImageEmbedding) -> None:
         """Raise ValueError for an embedding from another encoder, or one that was altered."""
@@ -149,7 +184,7 @@ class SamPredictor:
 
     def reset_image(self) -> None:
         """Forget the current image."""
-        self._embedding = None
+        self._embedding = self._windows = None
 
     def predict(
         self,
@@ -184,16 +219,12 @@ class SamPredictor:
         ((3, 256, 256), dtype('bool'), (3,), (3, 160, 160))
         >>> mask = masks[scores.argmax()]
         """
-        embedding = self.get_image_embedding()
-        prompt = check_prompt(
-            point_coords,
-            point_labels,
-            box,
-            mask_input,
-            size=embedding.original_size,
-            config=self.model.config,
-        )
+        given = point_coords, point_labels, box, mask_input
         settings = multimask_output, return_logits, hq_token_only
+        if self._windows is not None:
+            return self._windows.predict(*given, *settings)
+        embedding = self.get_image_embedding()
+        prompt = check_prompt(*given, size=embedding.original_size, config=self.model.config)
         masks, scores, logits = self._predict(embedding, [prompt], *settings)
         return masks[0], scores[0], logits[0]
 
@@ -225,10 +256,12 @@ class SamPredictor:
         >>> masks.shape, scores.shape
         ((2, 1, 256, 256), (2, 1))
         """
-        embedding = self.get_image_embedding()
-        prompts = self._check(embedding, point_coords, point_labels, boxes, mask_inputs)
+        columns = point_coords, point_labels, boxes, mask_inputs
         settings = multimask_output, return_logits, hq_token_only
-        return self._predict(embedding, prompts, *settings)
+        if self._windows is not None:
+            return self._windows.predict_batch(*columns, *settings)
+        embedding = self.get_image_embedding()
+        return self._predict(embedding, self._check(embedding, *columns), *settings)
 
     def predict_each(
         self,
@@ -248,10 +281,13 @@ class SamPredictor:
         the first answer. cancel: a ``threading.Event``, or another object with ``is_set``: once it
         is set, ``concurrent.futures.CancelledError`` is raised after the answers already held.
         """
-        embedding = self.get_image_embedding()
-        prompts = self._check(embedding, point_coords, point_labels, boxes, mask_inputs)
-        at_once = budget().prompts
+        columns = point_coords, point_labels, boxes, mask_inputs
         settings = multimask_output, return_logits, hq_token_only
+        if self._windows is not None:
+            return self._windows.predict_each(*columns, *settings, cancel)
+        embedding = self.get_image_embedding()
+        prompts = self._check(embedding, *columns)
+        at_once = budget().prompts
 
         def answers(i: int) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray]]:
             checkpoint(cancel)
@@ -272,17 +308,29 @@ class SamPredictor:
         return_logits: bool,
         hq_token_only: bool = False,
     ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        logits, scores = self._decode(embedding, prompts, multimask_output, hq_token_only)
+        return self._enlarge(embedding, logits, return_logits), scores, logits
+
+    @at_work
+    def _decode(
+        self, embedding: ImageEmbedding, prompts: Sequence[Prompt], *settings: bool
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Low-resolution logits (B, C, 4G, 4G) and predicted IoU (B, C)."""
         features = embedding.named_features
-        settings = multimask_output, hq_token_only
         logits, scores = decode_prompts(self.model, features, prompts, *settings)
-        masks = enlarge(
-            logits,
+        return np.array(logits.astype(mx.float32)), np.array(scores.astype(mx.float32))
+
+    @at_work
+    def _enlarge(
+        self, embedding: ImageEmbedding, logits: np.ndarray, return_logits: bool
+    ) -> np.ndarray:
+        return enlarge(
+            mx.array(logits),
             embedding.input_size,
             embedding.original_size,
             self.model.config.image_size,
             None if return_logits else self.model.mask_threshold,
         )
-        return masks, np.array(scores.astype(mx.float32)), np.array(logits.astype(mx.float32))
 
     def embed_prompt(
         self,

@@ -34,7 +34,7 @@ LAYERS = [
         "samples",
         "transforms",
     },
-    {"embedding", "prompts"},
+    {"embedding", "large", "prompts"},
     {"decoding", "predictor"},
     {"automatic"},
     {"formats"},
@@ -207,7 +207,10 @@ TYPES_ONLY = {"_typeshed"}
 @pytest.mark.parametrize(
     ("folder", "sections"),
     [
-        ("sam_mlx", ["dependencies", "regions", "heic", "web", "compat"]),
+        (
+            "sam_mlx",
+            ["dependencies", "regions", "heic", "web", "compat", "geo", "microscopy", "slides"],
+        ),
         ("convert", ["dependencies", "convert"]),
         ("tests", ["dependencies", "test", "test-light"]),
         ("examples", ["dependencies", "test", "test-light"]),

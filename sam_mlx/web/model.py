@@ -17,13 +17,13 @@ from ..decoding import decode_prompts
 from ..embedding import ImageEmbedding
 from ..full_size import enlarge
 from ..machine.budget import budget
+from ..machine.cache import Cache
 from ..machine.worker import at_work
 from ..masks import compress_rle, encode_rle, record_of, stability_scores
 from ..predictor import SamPredictor
 from ..prompts import check_prompt
 from ..sam import Sam
 from .automatic import SEARCHED
-from .cache import Cache
 from .errors import Refusal
 
 # Steps of a search for automatic masks. They bound how long a click waits for the step before it;

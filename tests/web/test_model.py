@@ -7,10 +7,10 @@ from PIL import Image
 from tests.support.web import COINS, png, until  # isort: skip  first: it skips all where it must
 
 from sam_mlx import Sam, SamPredictor
+from sam_mlx.machine.cache import Cache
 from sam_mlx.masks import decode_rle
 from sam_mlx.web import model as M
 from sam_mlx.web.backend import Backend
-from sam_mlx.web.cache import Cache
 
 
 @pytest.fixture
