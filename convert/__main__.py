@@ -28,6 +28,7 @@ from sam_mlx.checkpoints.options import LoadOptions
 from sam_mlx.checkpoints.save import write_card, write_checkpoint
 from sam_mlx.checkpoints.unwrap import unwrap
 from sam_mlx.files import refuse_existing, sha256, whole_folder, write_json
+from sam_mlx.machine.precision import VARIABLE, uses_tf32
 from sam_mlx.messages import naming, one_line, shown
 from sam_mlx.modeling.layers import as_float32
 from sam_mlx.options import Help, add_flags
@@ -134,6 +135,11 @@ def convert(
         measured = ""
         if image:
             rows = check(checkpoint, tensors, temporary, image, options.adapter)
+            if uses_tf32():
+                print(
+                    "Float32 products are TF32 on this device: checked with the bounds of half "
+                    f"precision. With {VARIABLE}=0 they are those of float32."
+                )
             print(parity.table(rows))
             if not all(row.passed for row in rows):
                 raise BoundExceeded(f"{output} was not written: a parity bound is exceeded")

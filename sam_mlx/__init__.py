@@ -1,6 +1,6 @@
 """Segment Anything, natively in MLX."""
 
-from .machine import linux  # noqa: F401, I001  before anything imports mlx.core
+from .machine import mac, linux  # noqa: F401, I001  before anything imports mlx.core
 
 from .automatic.generator import SamAutomaticMaskGenerator
 from .automatic.predictions import MaskPredictions

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -18,7 +17,8 @@ from .checkpoints.options import LoadOptions
 from .checkpoints.save import precision, write_card, write_checkpoint
 from .config import SamConfig
 from .files import user_path, whole_folder
-from .machine.streams import enter, is_slow
+from .machine.advice import warn_about
+from .machine.streams import enter
 from .modeling import (  # noqa: F401  they register themselves
     hq_decoder,
     image_encoder,
@@ -234,12 +234,7 @@ class Sam(nn.Module):
     def load(cls, path_or_repo: str | Path, options: LoadOptions) -> Sam:
         """``from_pretrained`` with its keyword arguments as one value."""
         model = cls.from_checkpoint(resolve(path_or_repo, options.revision), options)
-        if is_slow(model.dtype):
-            warnings.warn(
-                f"{model.dtype} on a CPU: MLX is far slower with it than with float32, and takes "
-                "more memory; use dtype='float32'",
-                stacklevel=3,
-            )
+        warn_about(model.dtype, stacklevel=3)
         return model
 
     @classmethod

@@ -88,8 +88,8 @@ def test_equations_know_of_no_device():
 
 # What asks for the device or the platform: it decides in the first, and tells users in the rest.
 ASKS_FOR_THE_DEVICE = {
-    "machine/budget.py", "machine/linux.py", "machine/streams.py", "modeling/ops.py",
-    "export/check.py", "export/manifest.py", "web/model.py",
+    "machine/budget.py", "machine/linux.py", "machine/mac.py", "machine/precision.py",
+    "machine/streams.py", "modeling/ops.py", "export/check.py", "web/model.py",
 }  # fmt: skip
 
 

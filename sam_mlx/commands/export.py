@@ -7,7 +7,9 @@ from pathlib import Path
 
 from ..checkpoints.options import LoadOptions
 from ..export import export
+from ..export.check import TF32_TOLERANCE
 from ..export.readers import READERS
+from ..machine.precision import VARIABLE
 from ..options import add_flags, from_flags
 from ..terminal import say
 from .common import MODEL
@@ -59,6 +61,11 @@ def run(args: argparse.Namespace) -> int:
         "largest differences from SamPredictor: "
         + ", ".join(f"{k} {v:.2g}" for k, v in differences)
     )
+    if written["device"]["tf32"]:
+        say(
+            f"Float32 products are TF32 on this device: compared with a bound of "
+            f"{TF32_TOLERANCE:g}. With {VARIABLE}=0 the bound is that of float32."
+        )
     say(f"Device: {written['device']['note']}.")
     say(f"MLX {written['mlx']['version']}: {written['mlx']['note']}.")
     return 0

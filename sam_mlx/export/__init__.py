@@ -14,9 +14,11 @@ from typing import Any
 import mlx.core as mx
 
 from ..checkpoints.load import Checkpoint
+from ..checkpoints.locate import resolve
 from ..checkpoints.options import LoadOptions
 from ..config import CHOICES, SamConfig
 from ..files import refuse_existing, whole_folder, write_json
+from ..machine.advice import warn_about
 from ..machine.worker import long_work
 from ..modeling.layers import weights_of
 from ..sam import Sam
@@ -120,7 +122,9 @@ def check_decoders(config: SamConfig) -> None:
 def prepare(model: Sam | str | Path, options: LoadOptions) -> Sam:
     """The model in the wanted precision, with arrays in a form that MLX exports correctly."""
     if not isinstance(model, Sam):
-        model = Sam.load(model, options)
+        model = Sam.from_checkpoint(resolve(model, options.revision), options)
+        # Apps may contain an MLX that others are warned about.
+        warn_about(model.dtype, any_version=True, stacklevel=3)
     elif options != LoadOptions():
         checkpoint = Checkpoint(weights_of(model), model.config, native=True, source="the model")
         model = Sam.from_checkpoint(checkpoint, options)

@@ -11,12 +11,12 @@ import mlx.core as mx
 import numpy as np
 
 from .. import transforms
+from ..machine.precision import uses_tf32
 from ..modeling.layers import as_float32
 from ..modeling.prompt_encoder import BOTTOM_RIGHT, TOP_LEFT
 from ..predictor import SamPredictor
 from ..sam import Sam
 from .graphs import EMPTY_SLOT
-from .manifest import device_kind
 from .running import Run, load
 from .schema import STABILITY_OFFSET, dtype_name, upscaler_name
 from .steps import Step
@@ -25,13 +25,13 @@ Functions = dict[str, Run]  # by the name of their file
 Prompt = tuple[Any, Any, Any]  # point_coords, point_labels and box of ``predict``
 
 # Largest difference from the predictor, as a share of the largest value (at least 1).
-# Measured on CPU: 2e-7, 7e-4, 6e-3. On M5 and CUDA, float32 factors are rounded to 2^-10 (TF32).
+# Measured on CPU: 2e-7, 7e-4, 6e-3.
 TOLERANCE = {mx.float32: 1e-4, mx.float16: 1e-2, mx.bfloat16: 1e-1}
-TF32_TOLERANCE = 1e-2
+TF32_TOLERANCE = 1e-2  # where float32 products keep 10 bits of mantissa
 
 
 def tolerance(dtype: mx.Dtype) -> float:
-    return max(TOLERANCE[dtype], 0 if device_kind() == "cpu" else TF32_TOLERANCE)
+    return max(TOLERANCE[dtype], TF32_TOLERANCE if uses_tf32() else 0)
 
 
 class Comparison:

@@ -6,11 +6,10 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-import mlx.core as mx
-
 from ..config import SamConfig
 from ..embedding import encoder_fingerprint
 from ..files import sha256
+from ..machine.precision import device_kind, uses_tf32
 from ..sam import Sam
 from .schema import Trace, dtype_name
 
@@ -32,7 +31,7 @@ def describe(
         "fingerprint": encoder_fingerprint(model),
         "config": config.to_dict(),
         "dtype": dtype_name(model.dtype),
-        "device": {"kind": kind, "note": device_note(kind)},
+        "device": {"kind": kind, "tf32": uses_tf32(), "note": device_note(kind)},
         "mlx": {
             "version": version("mlx"),
             "note": "load the files with this version: MLX promises no compatibility between "
@@ -88,12 +87,6 @@ def describe_file(path: Path, traces: list[Trace]) -> dict[str, Any]:
             for trace in traces
         ],
     }
-
-
-def device_kind() -> str:
-    if mx.default_device().type == mx.DeviceType.cpu:
-        return "cpu"
-    return "metal" if mx.metal.is_available() else "cuda"
 
 
 def device_note(kind: str) -> str:

@@ -55,6 +55,20 @@ def test_dtype_and_its_check(state, tmp_path, photograph, dtype):
     assert str(Sam.from_pretrained(tmp_path / "out").dtype) == f"mlx.core.{dtype}"
 
 
+@pytest.mark.parametrize("acts", [False, True])
+def test_tf32_widens_the_bounds_where_it_acts(
+    acts, state, tmp_path, photograph, monkeypatch, capsys
+):
+    for module in ("convert.__main__", "convert.parity"):
+        monkeypatch.setattr(f"{module}.uses_tf32", lambda: acts)
+    Image.fromarray(photograph).save(tmp_path / "photograph.png")
+    torch.save(state, tmp_path / "sam.pth")
+    assert run(tmp_path / "sam.pth", tmp_path / "out", "--check", tmp_path / "photograph.png") == 0
+    said = capsys.readouterr().out
+    assert ("Float32 products are TF32 on this device" in said) == acts
+    assert ("relative 1e-01" in said) == acts  # the bounds of half precision
+
+
 def test_bfloat16_checkpoint(state, tmp_path):
     torch.save({name: w.bfloat16() for name, w in state.items()}, tmp_path / "sam.pth")
     assert run(tmp_path / "sam.pth", tmp_path / "out") == 0

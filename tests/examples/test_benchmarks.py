@@ -6,9 +6,14 @@ import subprocess
 import sys
 from ast import literal_eval
 
+import numpy as np
 import pytest
 
-from examples.benchmarks import run
+from examples.benchmarks import run, tf32  # before mlx.core
+
+# isort: split
+import mlx.core as mx
+
 from tests.support.source import ROOT
 
 FOLDER = ROOT / "examples" / "benchmarks"
@@ -89,6 +94,36 @@ def test_precision():
     assert sizes[1] == pytest.approx(sizes[0] - 0.98 * (4 - 1.125), abs=0.1)
     worst = [float(row[-1]) for row in rows]
     assert worst[0] == 1 and worst[1] >= 0.95  # measured: 0.956
+
+
+def test_tf32_of_both_kinds():
+    """To the nearest, ties to even; and towards zero."""
+    bit = 2.0**-10  # the last of the mantissa that is kept
+    x = mx.array([1, 1 + 0.75 * bit, 1 + bit / 2, 1 + 1.5 * bit, -1 - 0.75 * bit])
+    assert tf32.rounded(x).tolist() == [1, 1 + bit, 1, 1 + 2 * bit, -1 - bit]
+    assert tf32.truncated(x).tolist() == [1, 1, 1, 1 + bit, -1]
+
+
+def test_tf32_of_products():
+    a, b = (mx.random.normal(shape, key=mx.random.key(0)) for shape in ((8, 32), (32, 16)))
+    q = mx.random.normal((1, 2, 8, 64))
+    exact = a @ b, mx.addmm(b[0], a, b), mx.fast.scaled_dot_product_attention(q, q, q, scale=0.1)
+    with tf32.products(tf32.truncated):
+        cut = a @ b, mx.addmm(b[0], a, b), mx.fast.scaled_dot_product_attention(q, q, q, scale=0.1)
+        one_row = a[:1] @ b
+    expected = np.array(tf32.truncated(a)) @ np.array(tf32.truncated(b))
+    np.testing.assert_allclose(np.array(cut[0]), expected, atol=1e-5)
+    for x, y in zip(exact, cut):
+        assert 1e-5 < mx.abs(x - y).max().item() < 0.1
+    assert mx.allclose(one_row, exact[0][:1], atol=1e-5)
+
+
+@pytest.mark.slow
+def test_tf32():
+    rows = [line.split(" | ") for line in output("tf32", "--points", "2").splitlines()[2:]]
+    embedding = [float(row[1]) for row in rows]
+    # Measured 1.4e-3, 8.5e-3, 3.4e-3: whatever the points.
+    assert 1e-3 < embedding[0] < 2e-3 < embedding[2] < 5e-3 < embedding[1] < 1e-2
 
 
 @pytest.mark.slow
