@@ -27,7 +27,7 @@ from sam_mlx.checkpoints.locate import resolve
 from sam_mlx.checkpoints.options import LoadOptions
 from sam_mlx.checkpoints.save import write_card, write_checkpoint
 from sam_mlx.checkpoints.unwrap import unwrap
-from sam_mlx.files import refuse_existing, sha256, whole_folder, write_json
+from sam_mlx.files import refuse_existing, sha256, user_path, whole_folder, write_json
 from sam_mlx.machine.precision import VARIABLE, uses_tf32
 from sam_mlx.messages import naming, one_line, shown
 from sam_mlx.modeling.layers import as_float32
@@ -123,11 +123,13 @@ def convert(
         )
     if options.adapter is not None:
         options = replace(options, adapter=str(resolve(options.adapter)))
-    output = refuse_existing(output)
+    checkpoint, output = user_path(checkpoint), refuse_existing(output)
     verify_digest(checkpoint)
     tensors = read(checkpoint)
     config, _ = read_config(checkpoint)
-    model = Sam.from_checkpoint(Checkpoint(tensors, config, source=str(checkpoint)), options)
+    folder = checkpoint if checkpoint.is_dir() else None
+    found = Checkpoint(tensors, config, source=str(checkpoint), folder=folder)
+    model = Sam.from_checkpoint(found, options)
 
     name = upload_repo or output.name
     with whole_folder(output) as temporary:
@@ -205,10 +207,8 @@ def read(checkpoint: Path) -> dict[str, mx.array]:
         with naming(source):
             found = unwrap(leaves(values, torch.Tensor), source)
         return as_mlx(found, source)
-    with files.opened(checkpoint) as tensors:
-        with naming(source):
-            stored = unwrap(tensors, source)
-        return {name: files.value(tensor) for name, tensor in stored.items()}
+    with files.opened(checkpoint) as tensors, naming(source):
+        return files.values(unwrap(tensors, source))
 
 
 def load_pickle(checkpoint: Path) -> Any:

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import dataclasses
-import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
-from .messages import short
+from .messages import MAX_NAME, short
 
-MAX_SIZE, MAX_BLOCKS = 1 << 16, 1 << 8  # beyond any model; they bound what a file can request
+# Beyond any model; they bound what a file can request.
+MAX_SIZE, MAX_BLOCKS, MAX_MASKS = 1 << 16, 1 << 8, 1 << 5
+MAX_PIXEL, MIN_STD = 1 << 16, 1e-4  # of means and deviations: in half precision, too, finite
 MODEL_TYPE = "sam_mlx"  # the name of this package's format in config.json
 
 # Ways of preprocessing; SAM's own come first.
@@ -119,17 +120,19 @@ def _problem(f: dataclasses.Field[Any], value: Any) -> str | None:
     """The problem with the value of a field, if any."""
     found = short(value)
     if f.name in ("pixel_mean", "pixel_std"):
+        low = -MAX_PIXEL if f.name == "pixel_mean" else MIN_STD
         fits = isinstance(value, tuple) and len(value) == 3
-        fits = fits and all(type(x) in (int, float) and math.isfinite(x) for x in value)
-        fits = fits and (f.name == "pixel_mean" or min(value) > 0)
+        fits = fits and all(type(x) in (int, float) and low <= x <= MAX_PIXEL for x in value)
         kind = "numbers" if f.name == "pixel_mean" else "positive numbers"
-        return None if fits else f"{f.name} is {found}; expected three {kind}"
-    if f.name == "variant" and not (isinstance(value, str) and len(value) <= 100):
-        return f"variant is {found}; expected a name"
+        return None if fits else f"{f.name} is {found}; expected three {kind}, {low} to {MAX_PIXEL}"
+    is_name = isinstance(value, str) and len(value) <= MAX_NAME and value.isprintable()
+    if f.name == "variant" and not is_name:
+        return f"variant is {found}; expected a name of at most {MAX_NAME} printable characters"
     if "int" not in str(f.type):
         return None
     several = str(f.type).startswith("tuple")
     low, high = int(f.name != "global_blocks"), MAX_BLOCKS if "depth" in f.name else MAX_SIZE
+    high = MAX_MASKS if f.name == "multimask_outputs" else high
     values = value if several and isinstance(value, tuple) else (value,)
     if isinstance(value, tuple) == several and all(
         type(n) is int and low <= n <= high for n in values

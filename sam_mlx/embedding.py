@@ -11,13 +11,14 @@ import mlx.core as mx
 import numpy as np
 
 from .config import SamConfig
-from .files import load_safetensors, load_tagged, parse_json, save_tagged
+from .files import parse_json
 from .machine.worker import at_work
 from .messages import short, shown
 from .modeling.layers import weights_of
 from .registry import IMAGE_EMBEDDING, Features, Weights, decoders_of
 from .sam import Sam
 from .samples import Range, check_range
+from .tensor_files import TensorFile, load_tagged, save_tagged
 
 VERSION = 2  # of files; version 1 holds the image embedding alone
 OTHER = "features."  # prefix of the names of other features in a file
@@ -157,8 +158,8 @@ def are_equal(a: Features, b: Features) -> bool:
 
 
 @at_work
-def _read(name: str) -> dict[str, mx.array]:
-    tensors = load_safetensors(name)
+def _read(file: TensorFile) -> dict[str, mx.array]:
+    tensors = {name: file.tensor(name) for name in file.places}
     mx.eval(tensors)
     return tensors
 

@@ -13,10 +13,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from importlib import resources
 from pathlib import Path
-from typing import Any, TypeVar, cast
-
-import mlx.core as mx
-from safetensors import SafetensorError, safe_open
+from typing import Any
 
 from .locks import locked
 
@@ -30,8 +27,6 @@ KINDS = [  # of what is not a file
     (stat.S_ISBLK, "a device"),
     (stat.S_ISSOCK, "a socket"),
 ]
-
-Tensors = TypeVar("Tensors")
 
 
 def write_whole(
@@ -256,68 +251,9 @@ def parse_json(text: str) -> Any:
         raise ValueError("it is nested too deeply") from None
 
 
-def read_safetensors(path: Path) -> dict[str, mx.array]:
-    """The tensors in a file. Raises ValueError if it is not whole."""
-    try:
-        # mx.load reads lazily: a truncated file would only fail when evaluated.
-        with safe_open(path, "np"):
-            pass
-        return load_safetensors(str(path))
-    except (SafetensorError, RuntimeError, OSError, ValueError) as error:
-        raise ValueError(f"{path} is not a whole safetensors file: {error}") from error
-
-
-def load_safetensors(name: str) -> dict[str, mx.array]:
-    return cast("dict[str, mx.array]", mx.load(name, format="safetensors"))
-
-
 def sha256(path: Path) -> str:
     digest = hashlib.sha256()
     with path.open("rb") as file:
         while part := file.read(1 << 20):
             digest.update(part)
     return digest.hexdigest()
-
-
-@contextmanager
-def writing(path: str | Path) -> Iterator[None]:
-    """Raise OSError if MLX or safetensors cannot write everything, for instance to a full disk."""
-    try:
-        yield
-    except (RuntimeError, SafetensorError) as error:
-        raise OSError(f"cannot write {path}: {error}") from error
-
-
-def save_tagged(
-    path: str | Path,
-    kind: str,
-    write: Callable[[str, dict[str, str]], object],
-    texts: Mapping[str, str] | None = None,
-) -> None:
-    """Have ``write`` (name, metadata) write a safetensors file that states its kind."""
-    path = user_path(path)
-    metadata = {"format": f"sam_mlx.{kind}", **(texts or {})}
-    with writing(path):
-        write_whole(path, lambda name: write(name, metadata))
-
-
-def load_tagged(
-    path: str | Path, kind: str, meaning: str, read: Callable[[str], Tensors]
-) -> tuple[Tensors, dict[str, str]]:
-    """Read a file that ``save_tagged`` wrote as ``kind``: what ``read`` returns, and its metadata.
-
-    Raises FileNotFoundError, "no such ``meaning``", or ValueError that explains why it is not one.
-    """
-    path = user_path(path)
-    if not path.exists():
-        raise FileNotFoundError(f"no such {meaning}: {path}")
-    if why := unfit(path, MAX_TAGGED):
-        raise ValueError(why)
-    try:
-        with safe_open(path, "np") as file:
-            texts = file.metadata() or {}
-        if texts.get("format") != f"sam_mlx.{kind}":
-            raise ValueError(f"it was not written by {kind}.save")
-        return read(str(path)), texts
-    except (SafetensorError, RuntimeError, OSError) as error:
-        raise ValueError(str(error)) from error

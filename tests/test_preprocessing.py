@@ -8,7 +8,7 @@ import pytest
 from skimage.transform import resize
 
 from sam_mlx import MaskPredictions, Sam, SamAutomaticMaskGenerator, SamPredictor
-from sam_mlx.checkpoints.families.hugging_face import preprocessing
+from sam_mlx.checkpoints.families.processors import preprocessing
 from sam_mlx.config import PREPROCESSING, SamConfig
 from sam_mlx.export import export
 from sam_mlx.registry import VARIANTS

@@ -9,11 +9,11 @@ from typing import Any
 
 import mlx.core as mx
 import numpy as np
-from safetensors.numpy import load_file, save_file
+from safetensors.numpy import save_file
 
-from ..files import load_tagged, save_tagged
 from ..full_size import Grid
 from ..machine.worker import at_work
+from ..tensor_files import TensorFile, load_tagged, save_tagged
 from ..transforms import preprocess_shape
 
 MAX_SIDE = 1 << 16  # of a model's input, pixels
@@ -86,7 +86,7 @@ class MaskPredictions:
     def load(cls, path: str | Path) -> MaskPredictions:
         """Raises FileNotFoundError, or ValueError when the file holds something else."""
         try:
-            arrays, _ = load_tagged(path, "MaskPredictions", "mask predictions", load_file)
+            arrays, _ = load_tagged(path, "MaskPredictions", "mask predictions", _read)
             fitting: dict[str, Any] = {f.name: arrays[f.name] for f in fields(cls)}
             check(fitting)
             return cls(**fitting | {"logits": mx.array(arrays["logits"])})
@@ -101,6 +101,10 @@ EACH = ("crop", "points", "predicted_iou", "logits")  # fields with an entry for
 def in_numpy(x: mx.array) -> np.ndarray:
     """The same values; bfloat16, which numpy lacks, as float32."""
     return np.array(x.astype(mx.float32) if x.dtype == mx.bfloat16 else x)
+
+
+def _read(file: TensorFile) -> dict[str, np.ndarray]:
+    return {name: file.array(name) for name in file.places}
 
 
 # What a file must hold: kinds of numbers (numpy's letters) and shapes, in which letters agree.

@@ -19,15 +19,20 @@ import mlx.nn as nn
 import numpy as np
 
 from ..config import SamConfig
-from ..files import read_json, read_safetensors
-from ..messages import short
+from ..files import read_json
+from ..messages import naming, short, shown
 from ..modeling.layers import as_float32
 from ..registry import Weights
+from ..tensor_files import open_safetensors
 from . import families, layouts
+from .files import MAX_TENSORS
 from .low_rank import product
+from .patterns import Patterns
 from .unwrap import roots
 
 CONFIG, TENSORS = "adapter_config.json", "adapter_model.safetensors"
+PREFIX = "base_model.model."  # that peft gives every name
+MAX_ALPHA = 1_000_000
 # Fields that are honoured, and those that do not change what the tensors mean. peft ignores
 # fan_in_fan_out for linear layers, which SAM's are. Any other field that is set is refused.
 HONOURED = {"peft_type", "r", "lora_alpha", "rank_pattern", "alpha_pattern", "use_rslora"}
@@ -104,33 +109,70 @@ def read_adapter(folder: Path, config: SamConfig) -> Adapter:
     """Read an adapter for a model of these sizes, which numbers in some names depend on."""
     values = read_config(folder)
     check_config(values, str(folder))
-    if not (folder / TENSORS).is_file():
+    scaling = Scaling(values, str(folder / CONFIG))
+    path = folder / TENSORS
+    if not path.exists():
         raise FileNotFoundError(f"{folder} holds no {TENSORS}, which peft's save_pretrained writes")
-    tensors = {
-        name.removeprefix("base_model.model."): tensor
-        for name, tensor in read(folder / TENSORS).items()
-        if not re.search(SECOND, name)
-    }
+    tensors = read(path)
     rename = renaming(tensors, values, config)
-    changes, replacements = {}, {}
+    changes: dict[str, mx.array] = {}
+    replacements: dict[str, mx.array] = {}
+    room = MAX_TENSORS
     for name, tensor in tensors.items():
         module, lora, kind = name.partition(".lora_")
-        if not lora:
-            replacements[rename(name)] = mx.array(tensor)
-        elif kind == "A.weight":
-            other = f"{module}.lora_B.weight"
-            if other not in tensors:
-                raise ValueError(f"{folder / TENSORS} holds {name} without {other}")
-            change = product(tensor, tensors[other], f"{folder / TENSORS}: {name}")
-            scale = scaling(values, module, len(tensor), str(folder))
-            changes[rename(f"{module}.weight")] = mx.array(scale * change)
-        elif kind != "B.weight":
-            raise ValueError(f"{folder} holds {name}, which is not merged here; {INSTEAD}")
+        if lora and kind not in ("A.weight", "B.weight"):
+            raise ValueError(f"{folder} holds {shown(name)}, which is not merged here; {INSTEAD}")
+        if kind == "B.weight":
+            continue
+        target = rename(f"{module}.weight" if lora else name)
+        if target in changes or target in replacements:
+            raise ValueError(f"{path} changes {shown(target)} twice, the second time by {name}")
+        if lora:
+            change = scaling.of(module, len(tensor)) * pair(tensors, name, path)
+            changes[target] = mx.array(check_finite(change, name, path))
+            room -= change.nbytes
+            if room < 0:
+                raise ValueError(f"{path} changes weights of more than {MAX_TENSORS:,} bytes")
+        else:
+            replacements[target] = mx.array(tensor)
     return Adapter(str(folder), changes, replacements)
 
 
 def read(path: Path) -> dict[str, np.ndarray]:
-    return {name: as_float32(tensor) for name, tensor in read_safetensors(path).items()}
+    """An adapter's tensors, whole pairs of them, under names without peft's prefix."""
+    tensors: dict[str, np.ndarray] = {}
+    with open_safetensors(path) as file:
+        for name in file.places:
+            tensor = file.tensor(name)
+            if not mx.issubdtype(tensor.dtype, mx.floating):
+                raise ValueError(f"{path}: {name} has type {tensor.dtype}; expected floats")
+            if not re.search(SECOND, name):
+                own = name.removeprefix(PREFIX)
+                if own in tensors:
+                    raise ValueError(f"{path} holds {own} with and without {PREFIX}")
+                tensors[own] = check_finite(as_float32(tensor), name, path)
+    if not tensors:
+        raise ValueError(f"{path} holds no tensors; save the adapter again")
+    for name in tensors:
+        for one, other in (("A", "B"), ("B", "A")):
+            half = f".lora_{one}.weight"
+            if name.endswith(half) and name.replace(half, f".lora_{other}.weight") not in tensors:
+                raise ValueError(
+                    f"{path} holds {name} without {name.replace(half, f'.lora_{other}.weight')}"
+                )
+    return tensors
+
+
+def pair(tensors: Mapping[str, np.ndarray], a: str, path: Path) -> np.ndarray:
+    """B A."""
+    b = a.replace(".lora_A.", ".lora_B.")
+    return product(tensors[a], tensors[b], f"{path}: {a}")
+
+
+def check_finite(values: np.ndarray, name: str, path: Path) -> np.ndarray:
+    if not np.isfinite(values).all():
+        raise ValueError(f"{path}: {name} holds or gives values that are NaN or infinite")
+    return values
 
 
 def read_config(folder: Path) -> dict[str, Any]:
@@ -175,29 +217,32 @@ def renaming(
     return rename
 
 
-def scaling(values: Mapping[str, Any], module: str, rank: int, source: str) -> float:
-    """The factor of a module's B A. Raises ValueError if ``adapter_config.json`` does not fit."""
-    try:
-        declared = pattern_value(values, "rank_pattern", module, values.get("r"))
-        alpha = pattern_value(values, "alpha_pattern", module, values.get("lora_alpha"))
-    except ValueError as error:
-        raise ValueError(f"{source}/{CONFIG}: {error}") from error
-    if declared != rank or not isinstance(alpha, (int, float)) or not math.isfinite(alpha):
-        raise ValueError(
-            f"{source}/{CONFIG} gives {module} rank {short(declared)} and alpha {short(alpha)}; "
-            f"its tensors have rank {rank}"
-        )
-    return alpha / (math.sqrt(rank) if values.get("use_rslora") else rank)
+class Scaling:
+    """The factors of modules' B A. Raises ValueError if the settings in ``source`` do not fit."""
 
+    def __init__(self, values: Mapping[str, Any], source: str):
+        self.values, self.source = values, source
+        self.ranks, self.alphas = (self._patterns(f"{name}_pattern") for name in ("rank", "alpha"))
+        self.stabilised = values.get("use_rslora") or False
+        if type(self.stabilised) is not bool:
+            raise ValueError(f"{source}: use_rslora is {short(self.stabilised)}; expected a bool")
 
-def pattern_value(values: Mapping[str, Any], field: str, module: str, default: Any) -> Any:
-    """The value of the first pattern that matches the module's name or its end, or the default."""
-    patterns = values.get(field) or {}
-    if not isinstance(patterns, dict):
-        raise ValueError(f"{field} is {short(patterns)}; expected an object")
-    try:
-        fitting = (v for p, v in patterns.items() if re.match(rf"(.*\.)?({p})$", module))
-        return next(fitting, default)
-    except re.error as error:
-        found = short(error.pattern)
-        raise ValueError(f"{field} has {found}, which is not a regular expression") from error
+    def _patterns(self, field: str) -> Patterns:
+        given = self.values.get(field)
+        if given is not None and not isinstance(given, dict):
+            raise ValueError(f"{self.source}: {field} is {short(given)}; expected an object")
+        return Patterns(given or {}, f"{self.source}: {field}")
+
+    def of(self, module: str, rank: int) -> float:
+        """The factor of a module, whose tensors have that rank."""
+        with naming(self.source):
+            declared = self.ranks.get(module, self.values.get("r"))
+            alpha = self.alphas.get(module, self.values.get("lora_alpha"))
+        is_alpha = type(alpha) in (int, float) and -MAX_ALPHA <= alpha <= MAX_ALPHA
+        if type(declared) is not int or declared != rank or not is_alpha:
+            raise ValueError(
+                f"{self.source} gives {shown(module)} rank {short(declared)} and alpha "
+                f"{short(alpha)}; its tensors have rank {rank}, and alpha is a number up to "
+                f"{MAX_ALPHA:,}"
+            )
+        return float(alpha / (math.sqrt(rank) if self.stabilised else rank))

@@ -13,13 +13,14 @@ import mlx.core as mx
 import mlx.nn as nn
 
 from ..config import SamConfig, check
+from ..files import user_path
 from ..machine.worker import apart, long_work
 from ..messages import naming, shown
 from ..modeling.layers import quantize_linears, weights_of
 from ..registry import Weights, encoder_of
 from . import adapters, files, layouts
 from .adjust import adjust
-from .families import read_config, rename
+from .families import prepared, read_config, rename
 from .options import LoadOptions
 from .sizes import infer
 from .unwrap import other_model, unwrap
@@ -36,6 +37,7 @@ class Checkpoint:
     config: SamConfig | None = None  # None: inferred from the tensors
     native: bool = False  # names and layout are this package's; otherwise any known ones
     source: str = "the checkpoint"  # for messages
+    folder: Path | None = None  # where other packages' files say how pictures are prepared
 
 
 @long_work
@@ -54,10 +56,12 @@ def load(
         native, source = found.native, found.source
         with naming(source):
             tensors = found.tensors if native else unwrap(found.tensors, source)
-        weights: Weights = {name: files.value(tensor) for name, tensor in tensors.items()}
+            weights: Weights = files.values(tensors)
     with naming(source):
         weights = weights if native else rename(weights)
         config = found.config or check(infer(weights))
+    if found.folder is not None and not native and options.preprocess is None:
+        config = prepared(found.folder, config)
     config, weights = adjust(config, weights, options)
     model = apart(partial(build, config))
     if not native:
@@ -65,9 +69,11 @@ def load(
     quantize_linears(model, lambda path: f"{path}.scales" in weights)
     check_fit(weights_of(model), weights, config, source)
     if adapter is not None:
+        check_finite(weights, source)
         weights = merge(weights, adapter, model, config, options)
+    weights = cast(weights, options.mlx_dtype)
+    check_finite(weights, source if options.dtype is None else f"{source} in {options.dtype}")
     fill(model, weights, options)
-    check_finite(model, source)
     return model
 
 
@@ -77,10 +83,12 @@ def opened(where: Path | Checkpoint) -> Iterator[Checkpoint]:
     if isinstance(where, Checkpoint):
         yield where
         return
+    where = user_path(where)
     adapters.refuse(where)
-    config, native = (None, False) if where.is_file() else read_config(where)
+    folder = None if where.is_file() else where
+    config, native = (None, False) if folder is None else read_config(folder)
     with files.opened(where) as tensors:
-        yield Checkpoint(tensors, config, native, str(where))
+        yield Checkpoint(tensors, config, native, str(where), folder)
 
 
 def merge(
@@ -94,17 +102,20 @@ def merge(
 
 
 def fill(model: nn.Module, weights: Weights, options: LoadOptions) -> None:
-    """Put weights into a model that has exactly these, in the precision the options ask for."""
-    model.load_weights(list(cast(weights, options.mlx_dtype).items()))
+    """Put weights into a model that has exactly these; each lies row by row in memory.
+
+    Some come as views, with their axes permuted, and products of such are rounded differently.
+    """
+    model.load_weights([(name, mx.contiguous(w)) for name, w in weights.items()])
     if options.quantize:
         quantize_linears(model, lambda path: path.startswith("image_encoder."))
     mx.eval(model.parameters())
     model.eval()
 
 
-def check_finite(model: nn.Module, source: str) -> None:
+def check_finite(weights: Weights, source: str) -> None:
     """Raise ValueError if weights are NaN or infinite: every mask would come out empty."""
-    weights = {n: w for n, w in weights_of(model).items() if mx.issubdtype(w.dtype, mx.floating)}
+    weights = {n: w for n, w in weights.items() if mx.issubdtype(w.dtype, mx.floating)}
     finite = [mx.isfinite(w).all() for w in weights.values()]
     mx.eval(finite)
     wrong = [name for name, fine in zip(weights, finite) if not fine.item()]

@@ -3,14 +3,17 @@
 import io
 import os
 import re
-from contextlib import redirect_stdout
+from contextlib import redirect_stdout, suppress
 from pathlib import Path
 
 from ..files import packaged, user_path
+from ..messages import shown
+from .files import shards
 from .files.pytorch import SUFFIXES
 
 SAFETENSORS = ["*.json", "*.safetensors"]
 PYTORCH = ["*.json", "pytorch_model*.bin"]  # if there is nothing else
+SUBFOLDERS = ["*/*"]  # of a training's checkpoints, for instance; not asked for
 # Of the environment, what decides how the hub is reached.
 SETTINGS = "HF_ENDPOINT", "HF_TOKEN", "HTTPS_PROXY", "HTTP_PROXY", "ALL_PROXY"
 RELEASED = "such as facebook/sam-vit-base, -large and -huge; 'nano' ships with the package"
@@ -39,21 +42,52 @@ def download(repo: str, revision: str | None) -> Path:
     """A snapshot of a hub repository, from the hub's cache if it is there."""
     where = f"{repo} at revision {revision}" if revision else repo
     try:
-        return fetch(repo, revision)
+        folder = fetch(repo, revision)
     except MemoryError:
         raise
     except Exception as error:  # of the HTTP client's there is no common class
         raise FileNotFoundError(why_not(error, repo, where)) from error
+    check_whole(folder, where)
+    return folder
 
 
 def fetch(repo: str, revision: str | None) -> Path:
     with redirect_stdout(io.StringIO()):  # to which it prints what else it raises
         from huggingface_hub import snapshot_download
 
-    folder = snapshot_download(repo, revision=revision, allow_patterns=SAFETENSORS)
-    if not any(Path(folder).glob("*.safetensors")):
-        folder = snapshot_download(repo, revision=revision, allow_patterns=PYTORCH)
-    return Path(folder)
+    def snapshot(patterns: list[str]) -> Path:
+        return Path(
+            snapshot_download(
+                repo, revision=revision, allow_patterns=patterns, ignore_patterns=SUBFOLDERS
+            )
+        )
+
+    folder = snapshot(SAFETENSORS)
+    if not any(folder.glob("*.safetensors")):
+        folder = snapshot(PYTORCH)
+    return folder
+
+
+def check_whole(folder: Path, where: str) -> None:
+    """Raise FileNotFoundError for a snapshot without weights, or without all that it lists.
+
+    Without a connection the hub's package gives whatever an earlier download has left.
+    """
+    problem = "no weights are there"
+    there = [*folder.glob("*.safetensors"), *folder.glob("pytorch_model*.bin")]
+    if there:
+        gone = [path.name for path in there if not path.exists()]
+        for index in folder.glob("*.index.json"):
+            with suppress(ValueError):  # of other weights, or damaged: told by who reads it
+                gone += sorted(shards(index) - {path.name for path in there})
+        if not gone:
+            return
+        problem = f"{shown(gone[0])} is missing"
+    raise FileNotFoundError(
+        f"the snapshot of {where} in the hub's cache, {folder}, is not whole: {problem}. If its "
+        "download was cut off, connect and load it again; only files at the top of a repository "
+        "are taken"
+    )
 
 
 def why_not(error: Exception, repo: str, where: str) -> str:

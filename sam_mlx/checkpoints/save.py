@@ -7,10 +7,13 @@ import mlx.core as mx
 import mlx.nn as nn
 
 from ..config import SamConfig
-from ..files import read_json, sha256, write_json, writing
+from ..files import check_file, read_json, sha256, write_json
 from ..machine.worker import long_work
+from ..messages import printable
 from ..modeling.layers import QuantizedLinear, is_quantized, weights_of
+from ..tensor_files import writing
 from .card import Origin, card
+from .files import MAX_FILE
 
 WEIGHTS = "model.safetensors"
 
@@ -20,8 +23,9 @@ def write_checkpoint(folder: Path, model: nn.Module, config: SamConfig) -> None:
     existing folder.
     """
     weights = weights_of(model)
-    with writing(WEIGHTS):
-        long_work(mx.save_safetensors)(str(folder / WEIGHTS), weights, {"format": "mlx"})
+    # To a file and not to its name, which MLX takes in UTF-8 alone.
+    with writing(WEIGHTS), open(folder / WEIGHTS, "wb") as file:
+        long_work(mx.save_safetensors)(file, weights, {"format": "mlx"})
     values = config.to_dict() | {"sha256": {WEIGHTS: sha256(folder / WEIGHTS)}}
     if is_quantized(model):
         values["quantization"] = quantization(model)
@@ -36,7 +40,7 @@ def write_card(
     name: what ``from_pretrained`` takes; parity: a table in Markdown, with a heading sentence.
     """
     weights = precision(model, model.dtype)
-    text = card(name, config, weights, origin, parity)
+    text = card(printable(name), config, weights, origin, parity)
     (folder / "README.md").write_text(text, encoding="utf-8")
 
 
@@ -54,6 +58,7 @@ def verify(path: Path) -> str:
             f"{path} has no digest to compare with: save_pretrained and python -m convert write "
             "one into the config.json of their folders"
         )
+    check_file(path / WEIGHTS, MAX_FILE)
     found = sha256(path / WEIGHTS)
     if found != expected:
         raise ValueError(

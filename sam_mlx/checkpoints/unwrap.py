@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 import warnings
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from itertools import chain
 from typing import Any, TypeVar
 
@@ -24,11 +24,19 @@ PARTS = {
     "prompt encoder": ("prompt_encoder", "shared_image_embedding"),
     "mask decoder": ("mask_decoder",),
 }
-# Added by torch.compile, DataParallel, and pickled modules; anywhere in a name.
-NOISE = {"_orig_mod", "module", "_modules", "_parameters", "_buffers"}
+# Added by torch.compile, DataParallel, FSDP, and pickled modules; anywhere in a name.
+NOISE = {
+    "_orig_mod", "module", "_modules", "_parameters", "_buffers", "_fsdp_wrapped_module",
+    "_checkpoint_wrapped_module",
+}  # fmt: skip
 # Copies that trainers keep beside the model.
-COPIES = {"ema", "averaged", "teacher", "swa"}
-TRAINING = re.compile(r"optim|sched|lr_|scaler|amp|rng|callback|loop", re.IGNORECASE)
+COPIES = {"ema", "averaged", "average", "avg", "teacher", "swa", "shadow", "polyak"}
+WORD = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+")  # also in camel case
+TRAINING = re.compile(
+    r"optim|sched|lr_|scaler|amp|rng|callback|loop|exp_|moment|grad", re.IGNORECASE
+)
+# In the names of models that peft has wrapped.
+PEFT = re.compile(r"\.(lora|hada|lokr|ia3|oft|boft|vera|loha|fourierft)_|\.base_layer\.")
 # Constants that some versions of the original store; they are part of the configuration.
 CONSTANTS = ("pixel_mean", "pixel_std")
 
@@ -56,25 +64,73 @@ def other_model(names: Mapping[str, Any]) -> str | None:
 def unwrap(tensors: Mapping[str, T], source: str) -> dict[str, T]:
     """SAM's tensors under the names of its parts, without wrappers and prefixes.
 
-    If a file holds several models, the first that is not a copy (``ema``, ``teacher``) is used. A
-    warning says so, and another lists tensors that are not SAM's. Raises ValueError when a part is
-    missing.
+    If a file holds several models, the first that is neither a copy (``ema``, ``teacher``) nor an
+    optimiser's state is used, never parts of two. A warning says so, and another lists tensors that
+    are not SAM's. Raises ValueError when a part is missing, or a tensor is there twice.
     """
+    known = roots()
+    models, outside = models_in(tensors, known)
+    if not any(is_whole(found) for found in models.values()):
+        models = joined(models)
+    whole = [p for p, found in models.items() if is_whole(found) and not adapted(found)]
+    if not whole:
+        raise ValueError(why_adapted(tensors) if adapted(tensors) else why_none(tensors, models))
+    chosen = min(whole, key=lambda prefix: rank(prefix, models[prefix]))
+    others = [p for p in whole if p != chosen and not any(rank(p, models[p])[:2])]
+    tell(chosen, others, outside, source)
+    return models[chosen]
+
+
+def models_in(
+    tensors: Mapping[str, T], known: set[str]
+) -> tuple[dict[str, dict[str, T]], list[str]]:
+    """The tensors below each prefix, by their names there; and the names of those below none."""
     models: dict[str, dict[str, T]] = {}
     outside = []
-    known = roots()
     for name, tensor in tensors.items():
         prefix, rest = split(name, known)
         if rest.split(".")[0] in known:
-            models.setdefault(prefix, {})[rest] = tensor
+            model = models.setdefault(prefix, {})
+            if rest in model:
+                raise ValueError(
+                    f"it holds {shown(rest)} twice, once as {shown(name)}: save one model alone"
+                )
+            model[rest] = tensor
         elif rest not in CONSTANTS:
             outside.append(name)
-    whole = [prefix for prefix, found in models.items() if not missing(found)]
-    if not whole:
-        raise ValueError(why_none(tensors, models))
-    chosen = min(whole, key=lambda prefix: bool(COPIES & set(re.split(r"[._]", prefix))))
-    tell(whole, chosen, outside, source)
-    return models[chosen]
+    return models, outside
+
+
+def joined(models: Mapping[str, Mapping[str, T]]) -> dict[str, dict[str, T]]:
+    """Models put together from those of which one holds the encoder alone, for instance, as where
+    only this was wrapped: prefixes that differ in wrappers' words, with no part in common.
+    """
+    together: dict[str, dict[str, T]] = {}
+    for prefix, found in models.items():
+        plain = ".".join(word for word in prefix.split(".") if word not in NOISE)
+        model = together.setdefault(plain, {})
+        if parts_in(model).isdisjoint(parts_in(found)):
+            model |= found
+        else:
+            together[prefix] = dict(found)
+    return together
+
+
+def parts_in(model: Mapping[str, Any]) -> set[str]:
+    return {name.split(".")[0] for name in model}
+
+
+def is_whole(model: Mapping[str, Any]) -> bool:
+    return not missing(model)
+
+
+def rank(prefix: str, model: Mapping[str, Any]) -> tuple[bool, bool, bool]:
+    """What a model is, the best being least: without a tensor that every SAM has, as an optimiser's
+    state is; state of a training; a copy.
+    """
+    words = {word.lower() for word in WORD.findall(prefix)}
+    is_state = any(TRAINING.match(part) for part in prefix.split("."))
+    return "mask_decoder.iou_token.weight" not in model, is_state, bool(words & COPIES)
 
 
 def roots() -> set[str]:
@@ -84,15 +140,29 @@ def roots() -> set[str]:
 
 def split(name: str, known: set[str]) -> tuple[str, str]:
     """Split a name before its first part's name; without one, before the last word."""
-    words = [word for word in name.split(".") if word not in NOISE]
+    words = name.split(".")
     at = next((i for i, word in enumerate(words) if word in known), len(words) - 1)
-    return ".".join(words[:at]), ".".join(words[at:])
+    return ".".join(words[:at]), ".".join(word for word in words[at:] if word not in NOISE)
 
 
 def missing(model: Mapping[str, Any]) -> list[str]:
     """The parts of SAM that a model lacks."""
-    there = {name.split(".")[0] for name in model}
+    there = parts_in(model)
     return [part for part, roots in PARTS.items() if not there.intersection(roots)]
+
+
+def adapted(names: Iterable[str]) -> list[str]:
+    return [name for name in names if PEFT.search(name)]
+
+
+def why_adapted(names: Iterable[str]) -> str:
+    name = adapted(names)[0]
+    kind = "a LoRA adapter" if ".lora_" in name or ".base_layer." in name else "an adapter"
+    return (
+        f"it holds {kind} of peft's ({shown(name)}), with or within a model saved whole: save the "
+        "model after merge_and_unload(), or the adapter alone by its save_pretrained(folder), and "
+        "load this with from_pretrained(base, adapter=folder)"
+    )
 
 
 def why_none(tensors: Mapping[str, Any], models: Mapping[str, Mapping[str, Any]]) -> str:
@@ -110,12 +180,12 @@ def why_none(tensors: Mapping[str, Any], models: Mapping[str, Mapping[str, Any]]
     )
 
 
-def tell(whole: list[str], chosen: str, outside: list[str], source: str) -> None:
+def tell(chosen: str, others: list[str], outside: list[str], source: str) -> None:
     """Warn about other models in the file, and about tensors that are not SAM's."""
-    if len(whole) > 1:
-        others = ", ".join(short(prefix) for prefix in whole if prefix != chosen)
+    if others:
+        listed = ", ".join(map(short, others))
         warnings.warn(
-            f"{source}: using {short(chosen)}; the file also holds {others}", stacklevel=2
+            f"{source}: using {short(chosen)}; the file also holds {listed}", stacklevel=2
         )
     before = f"{chosen}." if chosen else ""
     own = Counter(

@@ -13,12 +13,12 @@ import mlx.core as mx
 
 from .. import transforms
 from ..config import SamConfig
-from ..files import writing
 from ..machine.worker import long_work
 from ..masks import stability_counts, stability_ratio
 from ..modeling.prompt_encoder import BOTTOM_RIGHT, EMPTY, NOT_A_POINT, TOP_LEFT
 from ..registry import IMAGE_EMBEDDING
 from ..sam import Sam
+from ..tensor_files import writing
 from .schema import STABILITY_OFFSET, Trace
 
 EMPTY_SLOT = -1  # an app's label for unused slots; in the model they are EMPTY

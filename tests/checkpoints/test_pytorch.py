@@ -391,9 +391,10 @@ def test_hub_repositories_that_hold_only_a_pickle(small, tmp_path, monkeypatch):
     torch.save(reference.state_dict(), repository / "pytorch_model.bin")
     asked = []
 
-    def download(repo, revision, allow_patterns):
+    def download(repo, revision, allow_patterns, ignore_patterns):
         asked.append(allow_patterns)
         for file in repository.iterdir():
+            assert ignore_patterns == ["*/*"]
             if any(file.match(pattern) for pattern in allow_patterns):
                 (cache / file.name).write_bytes(file.read_bytes())
         return str(cache)

@@ -15,7 +15,7 @@ from ...config import MODEL_TYPE, SamConfig, check
 from ...files import read_json
 from ...messages import naming, short
 from ...registry import Weights, config_of, decoders_in, encoder_in
-from . import hugging_face, micro_sam
+from . import hugging_face, micro_sam, processors
 
 FAMILIES = (hugging_face, micro_sam)
 
@@ -54,20 +54,22 @@ def renamer(
 
 
 def read_config(folder: Path) -> tuple[SamConfig | None, bool]:
-    """The config in a folder, with ``preprocessor_config.json`` applied, or None; and whether its
-    ``config.json`` is this package's.
-    """
-    path, processor = folder / "config.json", folder / "preprocessor_config.json"
+    """The config in a folder, or None; and whether its ``config.json`` is this package's."""
+    path = folder / "config.json"
     if not path.exists():
         return None, False
     values = read_json(path)
-    config = parse_config(values, str(path))
-    native = values["model_type"] == MODEL_TYPE
-    if not native and processor.exists():
-        described = read_json(processor)
-        with naming(processor):
-            config = hugging_face.preprocessing(described, config)
-    return config, native
+    return parse_config(values, str(path)), values["model_type"] == MODEL_TYPE
+
+
+def prepared(folder: Path, config: SamConfig) -> SamConfig:
+    """The config with the preparation of pictures that a folder's files describe, if they do."""
+    found = processors.find(folder)
+    if found is None:
+        return config
+    path, described = found
+    with naming(path):
+        return check(processors.preprocessing(described, config))
 
 
 def parse_config(values: Any, source: str = "config") -> SamConfig:

@@ -2,13 +2,11 @@
 
 import re
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import replace
 from typing import Any
 
 import mlx.core as mx
-import numpy as np
 
-from ...config import MaskDecoderConfig, SamConfig
+from ...config import MAX_SIZE, MaskDecoderConfig, SamConfig
 from ...messages import short
 from ...modeling.hq_decoder import HQDecoderConfig
 from ...modeling.image_encoder import ViTConfig
@@ -123,9 +121,9 @@ def config_of(values: Mapping[str, Any]) -> SamConfig:
 
     Raises ValueError if they are not SAM's.
     """
-    vision = {**VISION, **(values.get("vision_config") or {})}
-    prompt = {**PROMPT, **(values.get("prompt_encoder_config") or {})}
-    decoder = {**DECODER, **(values.get("mask_decoder_config") or {})}
+    vision = {**VISION, **section(values, "vision_config")}
+    prompt = {**PROMPT, **section(values, "prompt_encoder_config")}
+    decoder = {**DECODER, **section(values, "mask_decoder_config")}
     given = {
         "vision_config": vision,
         "prompt_encoder_config": prompt,
@@ -140,16 +138,18 @@ def config_of(values: Mapping[str, Any]) -> SamConfig:
     if is_hq:
         decoder = {"vit_dim": 768, **decoder}
         same["mask_decoder_config"]["vit_dim"] = vision["hidden_size"]
-    for section, fields in given.items():
-        for key, value in {**EXPECTED[section], **same.get(section, {})}.items():
+    for part, fields in given.items():
+        for key, value in {**EXPECTED[part], **same.get(part, {})}.items():
             if fields.get(key, value) != value:
-                raise ValueError(f"{section}.{key} is {short(fields[key])}; this SAM has {value!r}")
+                raise ValueError(
+                    f"{part}.{key} is {short(fields[key])}; this SAM has {short(value)}"
+                )
     encoder = ViTConfig(
         dim=vision["hidden_size"],
         depth=vision["num_hidden_layers"],
         heads=vision["num_attention_heads"],
-        global_blocks=tuple(vision["global_attn_indexes"]),
-        mlp_dim=vision.get("mlp_dim") or int(vision["hidden_size"] * vision["mlp_ratio"]),
+        global_blocks=as_tuple(vision["global_attn_indexes"]),
+        mlp_dim=vision.get("mlp_dim") or mlp_dim(vision["hidden_size"], vision["mlp_ratio"]),
         window=vision["window_size"],
     )
     config = SamConfig(
@@ -169,60 +169,24 @@ def config_of(values: Mapping[str, Any]) -> SamConfig:
     return named(config)
 
 
-# Defaults of transformers' SamImageProcessor.
-PROCESSOR: dict[str, Any] = {
-    "do_resize": True, "size": {"longest_edge": 1024}, "resample": 2, "do_rescale": True,
-    "rescale_factor": 1 / 255, "do_normalize": True, "image_mean": (0.485, 0.456, 0.406),
-    "image_std": (0.229, 0.224, 0.225), "do_pad": True, "pad_size": None,
-}  # fmt: skip
-RESAMPLE = {2: "bilinear", 3: "bicubic"}  # Pillow's numbers
+def section(values: Mapping[str, Any], name: str) -> Mapping[str, Any]:
+    """A part of the config, which may be left out or null."""
+    found = values.get(name)
+    if found is not None and not isinstance(found, Mapping):
+        raise ValueError(f"{name} is {short(found)}; expected an object")
+    return found or {}
 
 
-def preprocessing(values: Mapping[str, Any], config: SamConfig) -> SamConfig:
-    """``config`` with the preprocessing that ``preprocessor_config.json`` describes.
+def as_tuple(values: Any) -> Any:
+    """A list as a tuple; whether it should be one is checked with the other sizes."""
+    return tuple(values) if isinstance(values, list) else values
 
-    Raises ValueError if it contradicts the model, or itself.
-    """
-    given = {**PROCESSOR, "size": {"longest_edge": config.image_size}}
-    given |= {name: value for name, value in values.items() if value is not None}
-    factor = float(given["rescale_factor"]) if given["do_rescale"] else 1.0
-    mean, std = (tuple(given[f"image_{name}"]) for name in ("mean", "std"))
-    if not given["do_normalize"]:
-        mean, std = (0.0, 0.0, 0.0), (1.0, 1.0, 1.0)
-    if len(mean) != 3 or len(std) != 3 or not factor > 0 or not all(s > 0 for s in std):
+
+def mlp_dim(width: Any, ratio: Any) -> int:
+    wide = type(width) is int and 1 <= width <= MAX_SIZE
+    if not wide or type(ratio) not in (int, float) or not 0 < ratio <= MAX_SIZE:
         raise ValueError(
-            f"image_mean is {mean}, image_std {std}, rescale_factor {factor}; expected three "
-            "means, three deviations above 0 and a factor above 0"
+            f"hidden_size is {short(width)}, mlp_ratio {short(ratio)}; expected a whole number and "
+            f"a number above 0, to {MAX_SIZE}"
         )
-    if given["resample"] not in RESAMPLE:
-        raise ValueError(
-            f"resample is {short(given['resample'])}; expected 2 (bilinear) or 3 (bicubic)"
-        )
-    pixels = tuple(m / factor for m in mean), tuple(s / factor for s in std)
-    own = config.pixel_mean, config.pixel_std
-    mean, std = own if np.allclose(pixels, own) else pixels  # the same up to rounding
-    return replace(
-        config,
-        resize=_resize(given, config.image_size),
-        resample=RESAMPLE[given["resample"]],
-        pixel_mean=mean,
-        pixel_std=std,
-    )
-
-
-def _resize(given: Mapping[str, Any], side: int) -> str:
-    size = given["size"] if isinstance(given["size"], Mapping) else {"longest_edge": given["size"]}
-    if not given["do_resize"]:
-        raise ValueError(f"do_resize is false; the model takes {side} x {side} pixels only")
-    if size == {"longest_edge": side}:
-        padded = given["pad_size"] or {"height": side, "width": side}
-        if not given["do_pad"] or dict(padded) != {"height": side, "width": side}:
-            raise ValueError(
-                f"do_pad is {given['do_pad']}, pad_size {padded}; the model takes {side} x {side}"
-            )
-        return "longest"
-    if size == {"height": side, "width": side}:
-        return "square"
-    raise ValueError(
-        f"size is {size}; expected longest_edge {side}, or height and width {side}: the model's own"
-    )
+    return int(width * ratio)

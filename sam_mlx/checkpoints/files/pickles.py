@@ -17,6 +17,8 @@ from ...messages import shown
 T = TypeVar("T")
 
 MAX_DEPTH, MAX_NAMES = 16, 1_000_000  # of nested values
+MAX_PATH = 400  # characters of a tensor's name, with all that it is nested in
+MAX_STEPS = 2_000_000  # of a pickle; ViT-H with the state of its training takes 100,000
 Key = str | bytes | int | float | bool | None
 MARK = object()
 VALUES = {
@@ -54,14 +56,15 @@ def read(
 
     call: takes the name and the arguments of a call, and returns the value that stands for it.
     persistent: the same for a reference to an object outside the pickle. Raises ValueError for a
-    pickle that is damaged, or has opcodes that weights never need.
+    pickle that is damaged, takes more than MAX_STEPS, or has opcodes that weights never need.
     """
     machine = Machine(call, persistent)
     try:
         for opcode, argument, _ in opcodes(data):
+            machine.spend(1)
             machine.step(opcode.name, argument)
         return machine.pop()
-    except (IndexError, KeyError, TypeError, AttributeError) as error:
+    except (LookupError, TypeError, AttributeError, ArithmeticError) as error:
         raise ValueError(f"its pickle is damaged ({type(error).__name__})") from error
 
 
@@ -79,6 +82,12 @@ class Machine:
         self.stack: list[Any] = []
         self.memo: dict[int, Any] = {}
         self.call, self.persistent = call, persistent
+        self.steps = 0
+
+    def spend(self, steps: int) -> None:
+        self.steps += steps
+        if self.steps > MAX_STEPS:
+            raise ValueError(f"its pickle takes more than {MAX_STEPS:,} steps; weights take fewer")
 
     def step(self, name: str, argument: Any) -> None:
         if name in VALUES:
@@ -113,18 +122,20 @@ class Machine:
             case "GLOBAL":
                 self.stack.append(Inert(argument.replace(" ", ".", 1)))
             case "STACK_GLOBAL":
-                where, what = self.pop_some(2)
-                self.stack.append(Inert(f"{where}.{what}"))
+                self.stack.append(Inert(".".join(self.pop_some(2))))
             case "REDUCE" | "NEWOBJ":
-                called, arguments = self.pop_some(2)
-                self.stack.append(self.call(called.name, arguments))
+                self._call(*self.pop_some(2))
             case "NEWOBJ_EX":
-                called, arguments, _ = self.pop_some(3)
-                self.stack.append(self.call(called.name, arguments))
+                self._call(*self.pop_some(3)[:2])
             case "BINPERSID":
                 self.stack.append(self.persistent(self.pop()))
             case _:
                 self._fill(name)
+
+    def _call(self, called: Any, arguments: Any) -> None:
+        """A call may go through a list that the pickle has made once, many times."""
+        self.spend(sum(len(a) for a in arguments[:9] if isinstance(a, (list, tuple, dict))))
+        self.stack.append(self.call(called.name, arguments))
 
     def _fill(self, name: str) -> None:
         """Run an opcode that changes the object below it on the stack."""
@@ -181,11 +192,14 @@ def leaves(values: Any, kind: type[T]) -> dict[str, T]:
             found[path] = value
         if id(value) in seen or depth > MAX_DEPTH or len(seen) > MAX_NAMES:
             continue
-        children = list(_children(value))
+        holds = (kind, Inert, dict, list, tuple)
+        children = [(key, child) for key, child in _children(value) if isinstance(child, holds)]
         if children:
             seen.add(id(value))
         for key, child in reversed(children):  # keeps the file's order: the last is taken first
-            waiting.append((f"{path}.{key}" if path else str(key), child, depth + 1))
+            name = f"{path}.{key}" if path else str(key)
+            if len(name) <= MAX_PATH:
+                waiting.append((name, child, depth + 1))
     return found
 
 

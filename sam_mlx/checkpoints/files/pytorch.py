@@ -8,6 +8,7 @@ allocates anything. Format: ``torch.serialization``, since PyTorch 1.6.
 from __future__ import annotations
 
 import math
+import os
 import struct
 import zipfile
 import zlib
@@ -19,11 +20,15 @@ import mlx.core as mx
 import numpy as np
 
 from ...messages import short
+from ...tensor_files import foreign, to_mlx
 from . import pickles
 from .pickles import Inert
 
 SUFFIXES = (".pth", ".pt", ".bin", ".ckpt")
-MAX_PICKLE = 64 << 20  # bytes; ViT-H's names and shapes take 100 KB
+MAX_PICKLE = 16 << 20  # bytes; ViT-H's names and shapes take 100 KB
+MAX_DIRECTORY = 8 << 20  # bytes of the zip's; ViT-H's takes 50 KB
+MAX_EXPANDED = 1 << 26  # values of a tensor that repeats those in its storage
+END, END_64 = b"PK\5\6", b"PK\6\6"  # of the directory: with its size, in 4 bytes and in 8
 LOCAL_HEADER = struct.Struct("<4s22xHH")  # of a record: signature, lengths of name and extra field
 
 # PyTorch's dtypes: as numpy reads them, and MLX's dtype of the bits where numpy lacks the type.
@@ -61,18 +66,27 @@ class Tensor:
     strides: tuple[int, ...]
 
     def __post_init__(self) -> None:
-        numbers = (self.offset, *self.shape, *self.strides)
-        fits = len(self.shape) == len(self.strides) and isinstance(self.storage, Storage)
-        if not fits or any(type(n) is not int or n < 0 for n in numbers):
+        fits = type(self.shape) is tuple and type(self.strides) is tuple
+        fits = fits and len(self.shape) == len(self.strides) <= 32
+        numbers = (self.offset, *self.shape, *self.strides) if fits else (-1,)
+        fits = isinstance(self.storage, Storage) and isinstance(self.dtype, str)
+        if not fits or any(type(n) is not int or not 0 <= n < 1 << 63 for n in numbers):
             raise ValueError(
                 f"a tensor has invalid shape {short(self.shape)} or strides {short(self.strides)}"
             )
+
+    @property
+    def span(self) -> int:
+        """Values of the storage from the tensor's first to its last; 0 if it has none."""
+        if 0 in self.shape:
+            return 0
+        return 1 + sum((n - 1) * s for n, s in zip(self.shape, self.strides))
 
 
 def called(name: str, arguments: Any) -> Any:
     """The value that stands for a call in a pickle."""
     if name == "collections.OrderedDict":
-        return pickles.pairs([value for pair in (arguments or ((),))[0] for value in pair])
+        return pickles.pairs([x for key, value in (arguments or ((),))[0] for x in (key, value)])
     if name == f"{REBUILD}tensor_v2":
         storage, offset, shape, strides, *_ = check_plain(arguments, 6)
         return Tensor(storage, storage.dtype, offset, shape, strides)
@@ -94,6 +108,8 @@ def check_plain(arguments: tuple[Any, ...], metadata: int) -> tuple[Any, ...]:
 def storage_of(key: Any) -> Storage:
     """The storage that a persistent id names: ("storage", type, key, device, elements)."""
     _, kind, name, *_ = key
+    if not isinstance(name, (str, int)):
+        raise ValueError(f"a storage is called {short(name)}; expected a text")
     return Storage(str(name), STORAGES.get(kind.name.rpartition(".")[2], ""))
 
 
@@ -105,29 +121,43 @@ class File:
 
     def __init__(self, file: BinaryIO):
         self.file = file
+        self.undamaged: set[str] = set()  # records whose checksum was found right
         try:
+            check_directory(file)
             archive = zipfile.ZipFile(file)
-        except (zipfile.BadZipFile, NotImplementedError, struct.error) as error:
+        except (zipfile.BadZipFile, NotImplementedError, struct.error, EOFError) as error:
             raise ValueError(other_format(file)) from error
         self.records = {record.filename: record for record in archive.infolist()}
         self.root = find_root(self.records)
         check_places(archive.infolist())
-        self.order = ">" if self.optional("byteorder") == b"big" else "<"
-        if self.records[f"{self.root}data.pkl"].file_size > MAX_PICKLE:
-            raise ValueError(f"its pickle is larger than {MAX_PICKLE >> 20} MB")
-        self.values = pickles.read(self.record("data.pkl"), called, storage_of)
+        has_order = f"{self.root}byteorder" in self.records
+        self.order = ">" if has_order and self.record("byteorder", 16) == b"big" else "<"
+        self.values = pickles.read(self.record("data.pkl", MAX_PICKLE), called, storage_of)
 
-    def optional(self, name: str) -> bytes:
-        return self.record(name) if self.root + name in self.records else b""
-
-    def record(self, name: str) -> bytes:
+    def record(self, name: str, most: int) -> bytes:
         """All bytes of a record, checked."""
         info = self.records[self.root + name]
-        data = self._bytes(info, 0, info.file_size)
-        # torch writes 0 with set_crc32_options(False).
-        if info.CRC and zlib.crc32(data) != info.CRC:
-            raise ValueError(f"its record {short(name)} is damaged (CRC-32)")
+        if info.file_size > most:
+            raise ValueError(f"its {name} has {info.file_size:,} bytes; expected at most {most:,}")
+        return self._part(info, 0, info.file_size)
+
+    def _part(self, info: zipfile.ZipInfo, start: int, count: int) -> bytes:
+        """Bytes of a record. Raises ValueError if any of the record's are damaged."""
+        data = self._bytes(info, start, count)
+        if info.filename not in self.undamaged:
+            crc = zlib.crc32(data) if count == info.file_size else self._checksum(info)
+            # torch writes 0 with set_crc32_options(False).
+            if info.CRC and crc != info.CRC:
+                name = info.filename.removeprefix(self.root)
+                raise ValueError(f"its record {short(name)} is damaged (CRC-32)")
+            self.undamaged.add(info.filename)
         return data
+
+    def _checksum(self, info: zipfile.ZipInfo) -> int:
+        crc, step = 0, 1 << 24
+        for start in range(0, info.file_size, step):
+            crc = zlib.crc32(self._bytes(info, start, min(step, info.file_size - start)), crc)
+        return crc
 
     def _bytes(self, info: zipfile.ZipInfo, start: int, count: int) -> bytes:
         self.file.seek(info.header_offset)
@@ -141,8 +171,13 @@ class File:
             raise ValueError(f"its record {short(info.filename)} is cut short")
         return data
 
+    def nbytes(self, tensor: Tensor) -> int:
+        """Bytes to read for a tensor, or to hold it; the larger."""
+        code, _ = DTYPES.get(tensor.dtype, ("u1", None))
+        return max(tensor.span, math.prod(tensor.shape)) * np.dtype(code).itemsize
+
     def read(self, tensor: Tensor) -> mx.array:
-        """A tensor's values, bit for bit; float64 is rounded to float32.
+        """A tensor's values, bit for bit, row by row in memory; float64 is rounded to float32.
 
         Raises ValueError for other types, and for tensors that do not lie within their storage.
         """
@@ -152,29 +187,36 @@ class File:
             )
         code, bits_of = DTYPES[tensor.dtype]
         dtype = np.dtype(self.order + code)
+        if not tensor.span:
+            return to_mlx(np.empty(tensor.shape, dtype), bits_of)
         info = self.records.get(f"{self.root}data/{tensor.storage.key}")
-        size = math.prod(tensor.shape)
-        last = tensor.offset + sum((n - 1) * s for n, s in zip(tensor.shape, tensor.strides))
         have = 0 if info is None else info.file_size // dtype.itemsize
-        if info is None or size > have or (size and last >= have):
+        size, end = math.prod(tensor.shape), tensor.offset + tensor.span
+        if info is None or end > have or size > max(have, MAX_EXPANDED):
             raise ValueError(
-                f"a tensor of shape {tensor.shape} reaches beyond its storage of {have} values"
+                f"a tensor of shape {short(tensor.shape)} reaches beyond its storage of {have} "
+                "values"
             )
-        flat = self._span(info, tensor, 0 if size == 0 else last + 1 - tensor.offset, dtype)
-        strides = [s * dtype.itemsize for s in tensor.strides]
-        values = np.lib.stride_tricks.as_strided(flat, tensor.shape, strides, writeable=False)
-        values = values.astype(dtype.newbyteorder("="), copy=False)
-        array = mx.array(values.astype(np.float32) if code == "f8" else values)
-        return array if bits_of is None else array.view(bits_of)
-
-    def _span(
-        self, info: zipfile.ZipInfo, tensor: Tensor, count: int, dtype: np.dtype[Any]
-    ) -> np.ndarray:
-        """The values from a tensor's first to its last."""
-        if count * dtype.itemsize == info.file_size:  # the usual case
-            return np.frombuffer(self.record(info.filename.removeprefix(self.root)), dtype)
         start = tensor.offset * dtype.itemsize
-        return np.frombuffer(self._bytes(info, start, count * dtype.itemsize), dtype)
+        flat = np.frombuffer(self._part(info, start, tensor.span * dtype.itemsize), dtype)
+        strides = [s * dtype.itemsize * (n > 1) for n, s in zip(tensor.shape, tensor.strides)]
+        values = np.lib.stride_tricks.as_strided(flat, tensor.shape, strides, writeable=False)
+        return to_mlx(values, bits_of)
+
+
+def check_directory(file: BinaryIO) -> None:
+    """Raise ValueError for a zip whose directory, which ``zipfile`` reads whole, is too large."""
+    size = file.seek(0, os.SEEK_END)
+    file.seek(max(0, size - (1 << 16) - 22))
+    tail = file.read()
+    for mark, place, form in ((END, 12, "<I"), (END_64, 40, "<Q")):
+        found = tail.rfind(mark)
+        if 0 <= found <= len(tail) - place - 8:
+            (claimed,) = struct.unpack_from(form, tail, found + place)
+            if claimed > MAX_DIRECTORY and (mark == END_64 or claimed < 0xFFFFFFFF):
+                raise ValueError(
+                    f"its directory has {claimed:,} bytes; expected at most {MAX_DIRECTORY:,}"
+                )
 
 
 def find_root(names: Collection[str]) -> str:
@@ -213,12 +255,12 @@ def other_format(file: BinaryIO) -> str:
             "its format predates PyTorch 1.6. Convert it with PyTorch, in a clone of "
             "sam_mlx: python -m convert FILE FOLDER"
         )
-    if head.startswith(b"version https://git-lfs"):
-        return "it is a Git LFS pointer; git lfs pull fetches the file itself"
+    if head[:1] not in (b"P", b"<") and (other := foreign(head)):
+        return other
+    if head[8:9] == b"{":
+        return "it is a safetensors file: let its name end in .safetensors"
     if head[257:262] == b"ustar":
         return "it is a tar archive, as PyTorch wrote before 0.1.10"
     if head.startswith(b"PK"):
         return "it is cut short: the end of the zip is missing"
-    if not head:
-        return "it is empty"
     return "it was not written by torch.save"

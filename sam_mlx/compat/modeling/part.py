@@ -13,6 +13,7 @@ from ...checkpoints.families import clean
 from ...checkpoints.load import Checkpoint, load
 from ...checkpoints.options import LoadOptions
 from ...checkpoints.unwrap import CONSTANTS
+from ...messages import short
 from ...modeling.layers import weights_of
 from ..tensors import TRAINING, at_work, frozen, import_torch, to_mlx, to_tensor
 
@@ -124,9 +125,11 @@ class Part:
         Raises RuntimeError when the names or shapes are others, as PyTorch does.
         """
         sam = self.sam
+        if not isinstance(state_dict, Mapping):
+            raise TypeError(f"state_dict is {short(state_dict)}; expected tensors by name")
         own = layouts.to_torch(weights_of(sam.mlx), sam.mlx)
         expected = {name for name in own if name.startswith(self.prefix)}
-        given = {self.prefix + name: to_mlx(w) for name, w in state_dict.items()}
+        given = {f"{self.prefix}{name}": as_weight(name, w) for name, w in state_dict.items()}
         given = {name: w for name, w in given.items() if name not in CONSTANTS}
         if not self.prefix:
             given = dict(clean(given))
@@ -140,14 +143,25 @@ class Part:
         if not strict:
             rest |= {name: own[name] for name in missing}
             given = {name: w for name, w in given.items() if name in expected}
-        dtype = sam.mlx.dtype
+        options = LoadOptions(dtype=str(sam.mlx.dtype).removeprefix("mlx.core."))
         try:
             checkpoint = Checkpoint({**rest, **given}, sam.mlx.config, source="state_dict")
-            load(lambda config: sam.mlx, checkpoint, LoadOptions())
+            loaded = load(type(sam.mlx), checkpoint, options)
         except ValueError as error:
             raise RuntimeError(f"Error(s) in loading state_dict for Sam: {error}") from error
-        sam.cast(dtype)
+        sam.mlx.load_weights(list(weights_of(loaded).items()))  # until here it was as before
         return import_torch().nn.modules.module._IncompatibleKeys(missing, unexpected)
+
+
+def as_weight(name: object, value: Any) -> mx.array:
+    """An entry of a state_dict. Raises RuntimeError for what is not numbers, as PyTorch does."""
+    is_array = hasattr(value, "shape") and hasattr(value, "dtype")
+    if not is_array or "complex" in str(value.dtype):
+        raise RuntimeError(
+            f"Error(s) in loading state_dict for Sam: {short(name)} is {short(value)}; expected a "
+            "tensor of real numbers"
+        )
+    return to_mlx(value)
 
 
 def mlx_dtype(dtype: Any) -> mx.Dtype:
