@@ -56,7 +56,7 @@ class TensorFile:
         self.file = file
         size = os.fstat(file.fileno()).st_size
         header, self.begin = read_header(file, size)
-        self.metadata = checked_metadata(header.pop("__metadata__", {}))
+        self.metadata = checked_metadata(header.pop("__metadata__", None))
         self.places = {name: checked_place(name, values) for name, values in header.items()}
         check_tiling(self.places, size - self.begin)
 
@@ -117,6 +117,7 @@ def foreign(head: bytes) -> str | None:
 
 
 def checked_metadata(values: Any) -> dict[str, str]:
+    values = {} if values is None else values
     if not isinstance(values, dict) or any(type(text) is not str for text in values.values()):
         raise ValueError(f"its __metadata__ is {short(values)}; expected texts by name")
     return values

@@ -61,7 +61,7 @@ class Parser:
     def error(self) -> ValueError:
         return ValueError(
             f"{self.source} has {short(self.pattern)}, which is not a regular expression of "
-            f"characters, classes, groups and repeats (at character {self.at + 1}); give modules' names"
+            f"characters, classes, groups and repeats (at character {self.at + 1}): name modules"
         )
 
     def take(self, text: str) -> bool:

@@ -9,7 +9,6 @@ import mlx.nn as nn
 from ..config import SamConfig
 from ..files import check_file, read_json, sha256, write_json
 from ..machine.worker import long_work
-from ..messages import printable
 from ..modeling.layers import QuantizedLinear, is_quantized, weights_of
 from ..tensor_files import writing
 from .card import Origin, card
@@ -40,7 +39,8 @@ def write_card(
     name: what ``from_pretrained`` takes; parity: a table in Markdown, with a heading sentence.
     """
     weights = precision(model, model.dtype)
-    text = card(printable(name), config, weights, origin, parity)
+    in_unicode = name.encode(errors="backslashreplace").decode()  # paths may have other bytes
+    text = card(in_unicode, config, weights, origin, parity)
     (folder / "README.md").write_text(text, encoding="utf-8")
 
 

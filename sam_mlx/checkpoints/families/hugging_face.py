@@ -138,12 +138,7 @@ def config_of(values: Mapping[str, Any]) -> SamConfig:
     if is_hq:
         decoder = {"vit_dim": 768, **decoder}
         same["mask_decoder_config"]["vit_dim"] = vision["hidden_size"]
-    for part, fields in given.items():
-        for key, value in {**EXPECTED[part], **same.get(part, {})}.items():
-            if fields.get(key, value) != value:
-                raise ValueError(
-                    f"{part}.{key} is {short(fields[key])}; this SAM has {short(value)}"
-                )
+    check_same(given, same)
     encoder = ViTConfig(
         dim=vision["hidden_size"],
         depth=vision["num_hidden_layers"],
@@ -167,6 +162,16 @@ def config_of(values: Mapping[str, Any]) -> SamConfig:
         decoders=(HQDecoderConfig() if is_hq else MaskDecoderConfig(),),
     )
     return named(config)
+
+
+def check_same(given: Mapping[str, Mapping[str, Any]], same: Mapping[str, Any]) -> None:
+    """Raise ValueError for a field that would change the numbers, or contradicts another."""
+    for part, fields in given.items():
+        for key, value in {**EXPECTED[part], **same.get(part, {})}.items():
+            if fields.get(key, value) != value:
+                raise ValueError(
+                    f"{part}.{key} is {short(fields[key])}; this SAM has {short(value)}"
+                )
 
 
 def section(values: Mapping[str, Any], name: str) -> Mapping[str, Any]:
