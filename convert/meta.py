@@ -72,7 +72,7 @@ def build_meta(config: SamConfig, state: Mapping[str, torch.Tensor] | None = Non
             owner, _, table = name.rpartition(".")
             setattr(sam.get_submodule(owner), table, torch.nn.Parameter(tensor.float()))
     sam.load_state_dict(state)
-    return sam
+    return sam.eval()  # MobileSAM's encoder attends with the biases that it has at this call
 
 
 @torch.no_grad()

@@ -26,7 +26,7 @@ def decode_prompts(
     model: Sam,
     features: Features,
     prompts: Sequence[Prompt],
-    multimask_output: bool,
+    multimask_output: bool | None,
     hq_token_only: bool = False,
 ) -> Answers:
     """Answers to B prompts of any kinds on an image with these features (1, G, G, C)."""
@@ -58,7 +58,7 @@ def decode_in_parts(
     points: tuple[mx.array, mx.array] | None = None,
     boxes: mx.array | None = None,
     masks: mx.array | None = None,
-    multimask_output: bool = True,
+    multimask_output: bool | None = True,
     hq_token_only: bool = False,
 ) -> Answers:
     """``Sam.decode``, evaluated a few prompts at a time."""

@@ -304,18 +304,24 @@ class SamPredictor:
         self,
         embedding: ImageEmbedding,
         prompts: Sequence[Prompt],
-        multimask_output: bool,
+        multimask_output: bool | None,
         return_logits: bool,
         hq_token_only: bool = False,
     ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """multimask_output: None for all masks, the single one first."""
         logits, scores = self._decode(embedding, prompts, multimask_output, hq_token_only)
         return self._enlarge(embedding, logits, return_logits), scores, logits
 
     @at_work
     def _decode(
-        self, embedding: ImageEmbedding, prompts: Sequence[Prompt], *settings: bool
+        self,
+        embedding: ImageEmbedding,
+        prompts: Sequence[Prompt],
+        multimask_output: bool | None,
+        hq_token_only: bool,
     ) -> tuple[np.ndarray, np.ndarray]:
         """Low-resolution logits (B, C, 4G, 4G) and predicted IoU (B, C)."""
+        settings = multimask_output, hq_token_only
         features = embedding.named_features
         logits, scores = decode_prompts(self.model, features, prompts, *settings)
         return np.array(logits.astype(mx.float32)), np.array(scores.astype(mx.float32))

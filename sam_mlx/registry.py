@@ -51,8 +51,10 @@ class Encoder:
     resize: Callable[[Weights, SamConfig], Weights] = at_any_size
 
 
-def masks_of_sam(config: SamConfig, multimask_output: bool) -> int:
-    return config.multimask_outputs if multimask_output else 1
+def masks_of_sam(config: SamConfig, multimask_output: bool | None) -> int:
+    """multimask_output: as ``MaskDecoder`` takes it; None stands for all masks."""
+    several = config.multimask_outputs
+    return {True: several, False: 1, None: 1 + several}[multimask_output]
 
 
 @dataclass(frozen=True)
@@ -72,7 +74,8 @@ class Decoder:
     takes: tuple[str, ...] = (IMAGE_EMBEDDING,)  # features that it decodes
     # Computes what it takes beyond the encoder's, once per picture: (module, features) -> features
     prepare: Callable[[Any, Features], Features] | None = None
-    masks: Callable[[SamConfig, bool], int] = masks_of_sam  # per prompt; (config, multimask)
+    # Per prompt; (config, multimask_output)
+    masks: Callable[[SamConfig, bool | None], int] = masks_of_sam
     # Bytes of a prompt's activations for each value of the image embedding: 42 MB in ViT-B.
     bytes_per_value: int = 40
     clean: Callable[[Weights], Weights] = unchanged  # drop and fold; kernels in PyTorch's layout

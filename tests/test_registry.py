@@ -333,10 +333,26 @@ def test_features_are_taken_by_name_and_missing_ones_named(fine):
         fine.predict_masks(features[IMAGE_EMBEDDING])
 
 
-def test_functions_that_take_one_array_say_so(tmp_path, fine):
-    with pytest.raises(ValueError, match=r"decoders \['fine'\].*can be exported"):
-        export(fine, tmp_path / "out")
+def test_a_decoder_is_exported_with_what_it_takes(tmp_path, fine):
+    """The export compares its files with ``SamPredictor``."""
+    written = export(fine, tmp_path / "out", points=2)
+    encoder, decoder = (
+        written["files"][f"{name}.mlxfn"]["traces"][0] for name in ("encoder", "decoder")
+    )
+    names = ["image_embeddings", "detail"]
+    assert [tensor["name"] for tensor in encoder["outputs"]] == names
+    assert decoder["inputs"][:2] == encoder["outputs"] and written["features"]["names"] == names
+    assert decoder["outputs"][1]["shape"] == [1, 1]
+
+
+def test_other_decoders_are_not_exported(tmp_path):
+    model = Sam(replace(CONFIG, decoders=(MaskDecoderConfig(), CellsConfig(maps=3))))
+    with pytest.raises(ValueError, match=r"also has the decoders \['cells'\].*can be exported"):
+        export(model, tmp_path / "out")
     assert not (tmp_path / "out").exists()
+
+
+def test_functions_that_take_one_array_say_so(fine):
     with pytest.raises(NotImplementedError, match="mask decoder is 'fine'.*SamPredictor"):
         compat.Sam(fine)
 

@@ -184,12 +184,12 @@ void segment(const std::vector<std::string>& args) {
 
   mx::array input_size({height, width}, mx::int32);
   mx::array pixels(padded.data(), {1, square, square, 3}, mx::uint8);
-  auto embedding = encoder({pixels, input_size})[0];
-  auto outputs = decoder(
-      {embedding,
-       mx::array(xy.data(), {1, slots, 2}, mx::float32),
-       mx::array(labels.data(), {1, slots}, mx::int32),
-       input_size});
+  // All that the encoder returns, which is more than the embedding with SAM-HQ, is for the decoder.
+  auto inputs = encoder({pixels, input_size});
+  inputs.push_back(mx::array(xy.data(), {1, slots, 2}, mx::float32));
+  inputs.push_back(mx::array(labels.data(), {1, slots}, mx::int32));
+  inputs.push_back(input_size);
+  auto outputs = decoder(inputs);
   // Results are lazy: `masks`, at the size of the square, is not used and never computed.
   auto scores = outputs[1], low_res_masks = outputs[4];
 

@@ -21,6 +21,7 @@ from ..files import refuse_existing, whole_folder, write_json
 from ..machine.advice import warn_about
 from ..machine.worker import long_work
 from ..modeling.layers import weights_of
+from ..registry import MASK_DECODER, decoders_of
 from ..sam import Sam
 from . import graphs, schema
 from .check import check
@@ -56,9 +57,9 @@ def export(
     appears only if they agree. They run only on the kind of device they were traced on.
 
     Returns the content of ``export.json``. Raises FileExistsError if the folder exists, OSError if
-    it cannot be written, ValueError for arguments out of range and for models with decoders or
-    preprocessing other than SAM's, RuntimeError if the files differ from the model or do not run
-    here, or if the reader has another MLX.
+    it cannot be written, ValueError for arguments out of range and for models with decoders beside
+    the one for masks or with preprocessing other than SAM's, RuntimeError if the files differ from
+    the model or do not run here, or if the reader has another MLX.
     """
     check_reader(reader)
     folder = refuse_existing(out_folder)
@@ -111,11 +112,12 @@ def check_preprocessing(config: SamConfig) -> None:
 
 
 def check_decoders(config: SamConfig) -> None:
-    """Raise ValueError for other decoders: files pass on only the image embedding."""
-    if config.decoders != SamConfig.decoders:
+    """Raise ValueError for decoders beside the one for masks: there is no file for them."""
+    kinds = [kind for kind in decoders_of(config) if kind.part != MASK_DECODER]
+    if kinds:
         raise ValueError(
-            f"the model has the decoders {[sizes.type for sizes in config.decoders]}; only a model "
-            "with SAM's own decoder alone can be exported"
+            f"the model also has the decoders {[kind.sizes.type for kind in kinds]}; only models "
+            "with a mask decoder alone can be exported"
         )
 
 

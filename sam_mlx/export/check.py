@@ -15,10 +15,11 @@ from ..machine.precision import uses_tf32
 from ..modeling.layers import as_float32
 from ..modeling.prompt_encoder import BOTTOM_RIGHT, TOP_LEFT
 from ..predictor import SamPredictor
+from ..prompts import check_prompt
 from ..sam import Sam
 from .graphs import EMPTY_SLOT
 from .running import Run, load
-from .schema import STABILITY_OFFSET, dtype_name, upscaler_name
+from .schema import STABILITY_OFFSET, dtype_name, feature_name, upscaler_name
 from .steps import Step
 
 Functions = dict[str, Run]  # by the name of their file
@@ -117,17 +118,19 @@ def compare(
 
 def compare_encoder(
     functions: Functions, predictor: SamPredictor, comparison: Comparison, step: Step
-) -> mx.array:
-    """Check the encoder's file, and return its image embedding."""
+) -> list[mx.array]:
+    """Check the encoder's file, and return its outputs."""
     S = predictor.model.config.image_size
     height, width = predictor.input_size  # equals the example's size, in which predict() answers
     square = np.full((1, S, S, 3), 255, np.uint8)
     square[0, :height, :width] = example_image(S)
     input_size = mx.array([height, width], mx.int32)
+    named = predictor.model.features_of(predictor.get_image_embedding().named_features)
     for dtype in (mx.uint8, mx.float32):
         step(f"check: encode with the file, from {dtype_name(dtype)}")
-        (features,) = functions["encoder"](mx.array(square).astype(dtype), input_size)
-        comparison.values("image_embeddings", features, as_float32(predictor.features))
+        features = functions["encoder"](mx.array(square).astype(dtype), input_size)
+        for output, (name, expected) in zip(features, named.items(), strict=True):
+            comparison.values(feature_name(name), output, as_float32(expected))
     return features
 
 
@@ -135,7 +138,7 @@ def compare_decoder(
     functions: Functions,
     predictor: SamPredictor,
     comparison: Comparison,
-    features: mx.array,
+    features: list[mx.array],
     slots: int,
 ) -> None:
     input_size = mx.array(predictor.input_size, mx.int32)
@@ -145,7 +148,7 @@ def compare_decoder(
             logits, scores, low_res = predict_all(predictor, prompt, mask_input)
             inputs = [*fill_slots(prompt, slots), input_size]
             inputs += [] if mask_input is None else [mx.array(mask_input)[None]]
-            masks, our_scores, *metrics, our_low_res = functions["decoder"](features, *inputs)
+            masks, our_scores, *metrics, our_low_res = functions["decoder"](*features, *inputs)
             comparison.values("scores", our_scores[0], scores)
             allowed = comparison.values("low_res_masks", our_low_res[0], low_res)
             comparison.masks([masks, *metrics], logits, allowed)
@@ -210,9 +213,7 @@ def fill_slots(prompt: Prompt, slots: int) -> tuple[mx.array, mx.array]:
 def predict_all(
     predictor: SamPredictor, prompt: Prompt, mask_input: np.ndarray | None
 ) -> list[np.ndarray]:
-    """``predict``'s logits, scores and low-resolution logits, the single mask first."""
-    single, several = (
-        predictor.predict(*prompt, mask_input, multimask_output, return_logits=True)
-        for multimask_output in (False, True)
-    )
-    return [np.concatenate(pair) for pair in zip(single, several)]
+    """``predict``'s logits, scores and low-resolution logits of all masks, the single one first."""
+    embedding, config = predictor.get_image_embedding(), predictor.model.config
+    checked = check_prompt(*prompt, mask_input, size=embedding.original_size, config=config)
+    return [x[0] for x in predictor._predict(embedding, [checked], None, return_logits=True)]

@@ -16,7 +16,7 @@ from ..config import SamConfig
 from ..machine.worker import long_work
 from ..masks import stability_counts, stability_ratio
 from ..modeling.prompt_encoder import BOTTOM_RIGHT, EMPTY, NOT_A_POINT, TOP_LEFT
-from ..registry import IMAGE_EMBEDDING
+from ..registry import mask_decoder_of
 from ..sam import Sam
 from ..tensor_files import writing
 from .schema import STABILITY_OFFSET, Trace
@@ -27,12 +27,13 @@ EMPTY_SLOT = -1  # an app's label for unused slots; in the model they are EMPTY
 def image_encoder(model: Sam) -> Callable[..., tuple[mx.array, ...]]:
     config = model.config
 
-    def encode(image: mx.array, input_size: mx.array) -> tuple[mx.array]:
+    def encode(image: mx.array, input_size: mx.array) -> tuple[mx.array, ...]:
         pixels = transforms.normalize(image, config)
         # After normalisation the model expects exact zeros outside the image, which no pixel value
         # gives.
         pixels = mx.where(inside_image(input_size, config)[..., None], pixels, 0)
-        return (model.encode_image(pixels),)
+        features = model.encode_features(pixels)
+        return tuple(features[name] for name in mask_decoder_of(config).takes)
 
     return encode
 
@@ -44,23 +45,21 @@ def inside_image(input_size: mx.array, config: SamConfig) -> mx.array:
 
 
 def mask_decoder(model: Sam) -> Callable[..., tuple[mx.array, ...]]:
+    """Its inputs: the encoder's outputs, slots (``slots``), input_size, and perhaps mask_input."""
     config = model.config
     square = (config.image_size, config.image_size)
+    takes = mask_decoder_of(config).takes
 
-    def decode(
-        image_embeddings: mx.array,
-        point_coords: mx.array,
-        point_labels: mx.array,
-        input_size: mx.array,
-        mask_input: mx.array | None = None,
-    ) -> tuple[mx.array, ...]:
+    def decode(*inputs: mx.array) -> tuple[mx.array, ...]:
+        features = dict(zip(takes, inputs))
+        point_coords, point_labels, input_size, *mask_input = inputs[len(takes) :]
         sparse, valid = model.prompt_encoder.embed_tokens(*slots(point_coords, point_labels))
         logits, scores = model.mask_decoder(
-            {IMAGE_EMBEDDING: image_embeddings},
+            features,
             model.prompt_encoder.get_dense_pe(),
             sparse,
             valid,
-            model.prompt_encoder.embed_masks(mask_input),
+            model.prompt_encoder.embed_masks(mask_input[0] if mask_input else None),
             multimask_output=None,
         )
         low_res_masks = logits.astype(mx.float32)

@@ -10,8 +10,9 @@ from ..config import SamConfig
 from ..embedding import encoder_fingerprint
 from ..files import sha256
 from ..machine.precision import device_kind, uses_tf32
+from ..registry import mask_decoder_of
 from ..sam import Sam
-from .schema import Trace, dtype_name
+from .schema import Trace, dtype_name, feature_name
 
 
 def describe(
@@ -40,6 +41,10 @@ def describe(
         "image_size": config.image_size,
         "mask_size": config.mask_size,
         "points": points,
+        "features": {
+            "names": [feature_name(name) for name in mask_decoder_of(config).takes],
+            "note": "all outputs of the encoder, in this order, are the decoder's first inputs",
+        },
         "preprocessing": preprocessing(config),
         "masks": masks(model),
         "files": {name: describe_file(folder / name, traces) for name, traces in files.items()},

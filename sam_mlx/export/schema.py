@@ -8,6 +8,7 @@ from typing import Any
 import mlx.core as mx
 
 from ..config import SamConfig
+from ..registry import IMAGE_EMBEDDING, mask_decoder_of
 from ..sam import Sam
 
 STABILITY_OFFSET = 1.0  # logits; as in Meta's SamOnnxModel
@@ -53,7 +54,7 @@ def encoder_traces(model: Sam) -> list[Trace]:
     return [
         Trace(
             [Tensor("image", (1, S, S, 3), dtype, meaning), input_size_tensor(S)],
-            [embedding_tensor(model)],
+            feature_tensors(model),
         )
         for dtype in (mx.uint8, mx.float32)
     ]
@@ -64,9 +65,19 @@ def input_size_tensor(S: int) -> Tensor:
     return Tensor("input_size", (2,), mx.int32, meaning)
 
 
-def embedding_tensor(model: Sam) -> Tensor:
-    G, C = model.config.grid, model.config.prompt_dim
-    return Tensor("image_embeddings", (1, G, G, C), model.dtype, "the encoder's output unchanged")
+def feature_tensors(model: Sam) -> list[Tensor]:
+    """What the encoder gives and the decoder takes first, in this order."""
+    S = model.config.image_size
+    features = model.encode_features(mx.zeros((1, S, S, 3)))  # lazy: only the shapes are needed
+    return [
+        Tensor(feature_name(name), features[name].shape, model.dtype, "the encoder's, unchanged")
+        for name in mask_decoder_of(model.config).takes
+    ]
+
+
+def feature_name(name: str) -> str:
+    """The name of a feature in export.json."""
+    return "image_embeddings" if name == IMAGE_EMBEDDING else name
 
 
 def decoder_traces(model: Sam, points: list[int]) -> list[Trace]:
@@ -76,7 +87,7 @@ def decoder_traces(model: Sam, points: list[int]) -> list[Trace]:
     mask_input = Tensor("mask_input", (1, 1, L, L), mx.float32, "one of the low_res_masks")
     traces = []
     for N in points:
-        inputs = [embedding_tensor(model), *slot_tensors(N), input_size_tensor(S)]
+        inputs = [*feature_tensors(model), *slot_tensors(N), input_size_tensor(S)]
         traces += [Trace(inputs, outputs), Trace([*inputs, mask_input], outputs)]
     return traces
 
@@ -100,7 +111,7 @@ def slot_tensors(N: int) -> list[Tensor]:
 
 
 def decoder_outputs(model: Sam) -> list[Tensor]:
-    S, L, M = model.config.image_size, model.config.mask_size, model.config.multimask_outputs + 1
+    S, L, M = model.config.image_size, model.config.mask_size, all_masks(model.config)
     masks, stability, areas = measured_tensors(M, (S, S), "the resized image; False outside it")
     scores = Tensor("scores", (1, M), mx.float32, "the model's own estimate of each mask's IoU")
     low_res_masks = Tensor(
@@ -133,5 +144,10 @@ def upscaler_traces(config: SamConfig, size: tuple[int, int]) -> list[Trace]:
             [Tensor("low_res_masks", (1, M, L, L), mx.float32, "from the decoder")],
             measured_tensors(M, size, "the original image"),
         )
-        for M in (1, config.multimask_outputs + 1)
+        for M in sorted({1, all_masks(config)})
     ]
+
+
+def all_masks(config: SamConfig) -> int:
+    """The masks that the decoder's file returns: with SAM the single one and three others."""
+    return mask_decoder_of(config).masks(config, None)

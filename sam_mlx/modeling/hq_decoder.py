@@ -18,6 +18,7 @@ from ..registry import (
     Decoder,
     Features,
     Weights,
+    masks_of_sam,
     register,
     with_decoder,
 )
@@ -168,6 +169,10 @@ def infer(weights: Weights, config: SamConfig) -> SamConfig:
     return with_decoder(mask_decoder.infer(weights, config), HQDecoderConfig())
 
 
+def masks_of_hq(config: SamConfig, multimask_output: bool | None) -> int:
+    return masks_of_sam(config, None) if multimask_output is None else 1
+
+
 register(
     Decoder(
         HQDecoderConfig,
@@ -177,7 +182,7 @@ register(
         needs=(IMAGE_EMBEDDING, EARLY),
         takes=(IMAGE_EMBEDDING, HQ_FEATURES),
         prepare=MaskDecoderHQ.prepare,
-        masks=lambda config, multimask_output: 1,
+        masks=masks_of_hq,
         bytes_per_value=120,
     ),
     {

@@ -15,7 +15,8 @@ from sam_mlx.export import export, graphs, schema
 from sam_mlx.registry import VARIANTS
 from sam_mlx.transforms import apply_boxes, apply_coords, resize_image
 from tests.support.graph import above_rank, traced_shapes
-from tests.support.models import SMALL
+from tests.support.hq import with_hq
+from tests.support.models import SMALL, random_sam
 
 SIZE = (45, 70)  # of an original image that masks are exported for
 S, L = SMALL.image_size, SMALL.mask_size
@@ -317,3 +318,27 @@ def test_every_step_is_shown(model, tmp_path, monkeypatch):
     assert shown.pop() == "closed"
     assert len(shown) == totals[0] and shown[:2] == ["load the model", "write encoder.mlxfn"]
     assert shown[-2:] == ["check: decoder with 2 slots", "check: masks_45x70"]
+
+
+def test_sam_hq(tmp_path):
+    """Two arrays go from file to file; the best of the alternatives is what predict() chooses."""
+    model = random_sam(with_hq(SMALL))
+    written = export(model, tmp_path / "out", points=[1, 4], sizes=[SIZE])
+    assert written["features"]["names"] == ["image_embeddings", "hq_features"]
+    functions = {f.stem: mx.import_function(str(f)) for f in (tmp_path / "out").glob("*.mlxfn")}
+    predictor = SamPredictor(model)
+    predictor.set_image(picture(60, 97))
+    square = np.zeros((1, S, S, 3), np.uint8)
+    height, width = predictor.input_size
+    square[0, :height, :width] = resize_image(picture(60, 97), (height, width))
+    input_size = mx.array([height, width], mx.int32)
+    features = functions["encoder"](mx.array(square), input_size)
+    point = apply_coords(np.array([[40.0, 30.0]]), (60, 97), S)
+    slots = mx.array(point[None], mx.float32), mx.array([[1]], mx.int32)
+    _, scores, _, _, low_res = map(np.array, functions["decoder"](*features, *slots, input_size))
+    assert scores.shape == (1, 4)
+    single = predictor.predict([[40, 30]], [1], multimask_output=False)
+    assert_same(scores[0, :1], low_res[0, :1], *single[1:])
+    best = 1 + scores[0, 1:].argmax()
+    chosen = slice(best, best + 1)
+    assert_same(scores[0, chosen], low_res[0, chosen], *predictor.predict([[40, 30]], [1])[1:])
