@@ -321,9 +321,8 @@ class SamPredictor:
         hq_token_only: bool,
     ) -> tuple[np.ndarray, np.ndarray]:
         """Low-resolution logits (B, C, 4G, 4G) and predicted IoU (B, C)."""
-        settings = multimask_output, hq_token_only
-        features = embedding.named_features
-        logits, scores = decode_prompts(self.model, features, prompts, *settings)
+        wanted = embedding.named_features, prompts, multimask_output, hq_token_only
+        logits, scores = decode_prompts(self.model, *wanted)
         return np.array(logits.astype(mx.float32)), np.array(scores.astype(mx.float32))
 
     @at_work
