@@ -16,7 +16,7 @@ try:
 except ModuleNotFoundError:
     sys.exit("convert: PyTorch is needed here: pip install -e '.[convert]' in a clone of sam_mlx")
 
-from sam_mlx import Sam
+from sam_mlx import Sam, ending
 from sam_mlx.checkpoints import files
 from sam_mlx.checkpoints.card import Origin
 from sam_mlx.checkpoints.families import hugging_face, read_config
@@ -32,6 +32,7 @@ from sam_mlx.machine.precision import VARIABLE, uses_tf32
 from sam_mlx.messages import naming, one_line, shown
 from sam_mlx.modeling.layers import as_float32
 from sam_mlx.options import Help, add_flags
+from sam_mlx.terminal import as_lines, say
 
 from . import parity
 from .upload import check_repo, upload
@@ -62,14 +63,22 @@ UNREADABLE = (
 
 
 def main(argv: list[str] | None = None) -> int:
-    args = build_parser().parse_args(argv)
+    if argv is None:
+        ending.install()
+    with as_lines("convert"):
+        return run(build_parser().parse_args(argv))
+
+
+def run(args: argparse.Namespace) -> int:
     try:
         origin = Origin(args.base_model, args.license)
         options = LoadOptions(**{name: getattr(args, name) for name in CONVERTS})
         convert(args.checkpoint, args.output, options, args.check, origin, args.upload_repo)
     except (BoundExceeded, ValueError, OSError, ImportError) as error:
-        print(f"convert: {one_line(error)}", file=sys.stderr)
+        say(f"convert: {one_line(error)}", error=True)
         return 1 if isinstance(error, BoundExceeded) else 2
+    except KeyboardInterrupt:
+        return ending.code()
     return 0
 
 
@@ -150,9 +159,9 @@ def convert(
             measured = parity.markdown(rows)
         origin = origin_of(checkpoint, options, origin or Origin())
         write_card(temporary, name, model, model.config, origin, measured)
-    print(f"{output}: SAM {model.config.variant}, {model.dtype}")
+    say(f"{output}: SAM {model.config.variant}, {model.dtype}")
     if upload_repo is not None:
-        print(upload(output, upload_repo))
+        say(upload(output, upload_repo))
 
 
 def origin_of(checkpoint: Path, options: LoadOptions, given: Origin) -> Origin:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 from typing import NoReturn
 
+from . import ending
 from .commands import auto, export, info, predict, web
 from .messages import one_line, printable
 from .options import Help
@@ -14,6 +15,9 @@ COMMANDS = {"predict": predict, "auto": auto, "info": info, "export": export, "w
 
 
 def main(argv: list[str] | None = None) -> int:
+    """Run the command of these arguments, or of this process: then its signals are handled too."""
+    if argv is None:
+        ending.install()
     with as_lines("sam-mlx"):
         args = build_parser().parse_args(argv)
         try:
@@ -23,7 +27,7 @@ def main(argv: list[str] | None = None) -> int:
             say(f"sam-mlx {args.command}: {one_line(error)}", error=True)
             return 2
         except KeyboardInterrupt:
-            return 130
+            return ending.code()
 
 
 class Parser(argparse.ArgumentParser):

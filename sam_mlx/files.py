@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from .locks import locked
+from .messages import printable
 
 PARTIAL = ".partial-"  # begins the names of unfinished folders
 MAX_JSON = 1 << 20  # bytes of a config, settings or notes
@@ -41,7 +42,7 @@ def write_whole(
     """
     path = place_of(Path(path))
     if not path.parent.is_dir():
-        raise FileNotFoundError(f"no such folder: {path.parent}")
+        raise FileNotFoundError(f"no such folder: {printable(path.parent)}")
     if workspace is None or workspace.stat().st_dev != path.parent.stat().st_dev:
         workspace = path.parent
     # A folder of its own: numpy and others may add to a name, or leave a second file.
@@ -59,7 +60,7 @@ def place_of(path: Path) -> Path:
     """
     place = Path(os.path.realpath(path)) if path.is_symlink() else path
     if os.path.lexists(place) and (why := unfit(place, sys.maxsize)):
-        raise OSError(f"cannot write {path}: {why}; choose another name")
+        raise OSError(f"cannot write {printable(path)}: {why}; choose another name")
     return place
 
 
@@ -89,7 +90,9 @@ def make_parent(folder: Path) -> None:
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise OSError(f"cannot write {folder}: {error.strerror}: {error.filename}") from error
+        raise OSError(
+            f"cannot write {printable(folder)}: {error.strerror}: {error.filename}"
+        ) from error
 
 
 @contextmanager
@@ -101,7 +104,7 @@ def temporary_folder(parent: Path) -> Iterator[Path]:
         try:
             folder.mkdir(0o700)
         except OSError as error:
-            raise OSError(f"cannot write into {parent}: {error.strerror}") from error
+            raise OSError(f"cannot write into {printable(parent)}: {error.strerror}") from error
         with locked(folder, wait=True):
             if not folder.exists():  # another process took it for a leftover before the lock
                 continue
@@ -170,7 +173,7 @@ def user_path(path: str | os.PathLike[str]) -> Path:
 def refuse_existing(path: str | Path) -> Path:
     path = user_path(path)
     if os.path.lexists(path):
-        raise FileExistsError(f"{path} already exists; delete it or choose another name")
+        raise FileExistsError(f"{printable(path)} already exists; delete it or choose another name")
     return path
 
 
@@ -195,7 +198,7 @@ def unfit(path: str | os.PathLike[str], most: int) -> str | None:
 def check_file(path: str | os.PathLike[str], most: int) -> None:
     """Raise ValueError for what is not a file of at most ``most`` bytes, before it is opened."""
     if why := unfit(path, most):
-        raise ValueError(f"{path}: {why}")
+        raise ValueError(f"{printable(path)}: {why}")
 
 
 def read_file(path: str | os.PathLike[str], most: int) -> bytes:
@@ -204,7 +207,7 @@ def read_file(path: str | os.PathLike[str], most: int) -> bytes:
     with open(path, "rb") as file:
         content = file.read(most + 1)
     if len(content) > most:  # some files have no size, as those of Linux below /proc
-        raise ValueError(f"{path}: it has more than {most:,} bytes")
+        raise ValueError(f"{printable(path)}: it has more than {most:,} bytes")
     return content
 
 
@@ -240,7 +243,7 @@ def read_json(path: Path, most: int = MAX_JSON) -> Any:
     try:
         return parse_json(content.decode())
     except ValueError as error:
-        raise ValueError(f"{path}: {error}") from error
+        raise ValueError(f"{printable(path)}: {error}") from error
 
 
 def parse_json(text: str) -> Any:

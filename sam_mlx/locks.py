@@ -8,6 +8,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from .messages import printable
+
 
 @contextmanager
 def locked(folder: Path, wait: bool) -> Iterator[bool]:
@@ -67,11 +69,11 @@ def _open_lock(path: Path) -> int:
     except OSError as error:
         if not os.path.lexists(path) or (path.is_file() and not path.is_symlink()):
             raise
-        raise OSError(f"{path} is not a lock of sam_mlx's own; delete it") from error
+        raise OSError(f"{printable(path)} is not a lock of sam_mlx's own; delete it") from error
     found = os.fstat(file)
     if not stat.S_ISREG(found.st_mode) or found.st_size:
         os.close(file)
-        raise OSError(f"{path} is not a lock of sam_mlx's own; delete it")
+        raise OSError(f"{printable(path)} is not a lock of sam_mlx's own; delete it")
     return file
 
 

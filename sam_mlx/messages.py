@@ -27,8 +27,9 @@ def short(found: object) -> str:
     return shown(_repr.repr(found))
 
 
-def printable(text: str) -> str:
-    """Escape line ends, and characters that control a terminal."""
+def printable(text: object) -> str:
+    """A text or path with its line ends, and characters that control a terminal, escaped."""
+    text = str(text)
     if text.isprintable():
         return text
     return "".join(c if c.isprintable() else repr(c)[1:-1] for c in text)

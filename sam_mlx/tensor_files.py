@@ -21,7 +21,7 @@ import numpy as np
 from safetensors import SafetensorError
 
 from .files import MAX_TAGGED, check_file, parse_json, unfit, user_path, write_whole
-from .messages import short
+from .messages import printable, short
 
 Tensors = TypeVar("Tensors")
 
@@ -216,7 +216,7 @@ def writing(path: str | Path) -> Iterator[None]:
     try:
         yield
     except (RuntimeError, SafetensorError) as error:
-        raise OSError(f"cannot write {path}: {error}") from error
+        raise OSError(f"cannot write {printable(path)}: {error}") from error
 
 
 def save_tagged(
@@ -241,7 +241,7 @@ def load_tagged(
     """
     path = user_path(path)
     if not path.exists():
-        raise FileNotFoundError(f"no such {meaning}: {path}")
+        raise FileNotFoundError(f"no such {meaning}: {printable(path)}")
     if why := unfit(path, MAX_TAGGED):
         raise ValueError(why)
     try:

@@ -16,7 +16,7 @@ def say(text: object, *, error: bool = False) -> None:
     """Print a line to stdout, or with ``error`` to stderr.
 
     Characters that control a terminal are escaped, and so are those that its encoding lacks: names
-    of files may hold both. Once nothing reads, as after ``| head``, nothing is printed.
+    of files may hold both. Once nothing can be printed, as after ``| head``, nothing is.
     """
     stream = sys.stderr if error else sys.stdout
     if stream is None:  # closed before Python started
@@ -29,6 +29,7 @@ def say(text: object, *, error: bool = False) -> None:
 @contextmanager
 def as_lines(command: str) -> Iterator[None]:
     """Have a command's warnings printed as lines, and end it silently if nothing reads them."""
+    _open_streams()
     with warnings.catch_warnings():
         warnings.showwarning = lambda message, *_, **__: say(
             f"{command}: warning: {one_line(message)}", error=True
@@ -44,7 +45,17 @@ def _unless_closed(stream: TextIO, write: Callable[[], object] = lambda: None) -
     try:
         write()
         stream.flush()
-    except BrokenPipeError:
+    except (OSError, ValueError):  # nobody reads it, the disk is full, the terminal is gone
         # What the stream still holds goes there too, or Python complains at exit.
         with suppress(OSError, ValueError):
             os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
+
+
+def _open_streams() -> None:
+    """Where stdin, stdout or stderr are closed, open nothing under their numbers.
+
+    A result would take one of them, and whatever is printed there would go into it.
+    """
+    while (free := os.open(os.devnull, os.O_RDWR)) < 3:  # it takes the lowest
+        pass
+    os.close(free)

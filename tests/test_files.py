@@ -356,6 +356,23 @@ def test_what_is_not_a_file_of_bounded_size_is_not_opened(special):
             read(path, MAX_JSON)
 
 
+def test_names_in_errors_are_printable(tmp_path):
+    """An exception that nobody catches is printed as it is."""
+    path = tmp_path / "\x1b[31mred\n"
+    path.mkdir()
+    for use in (
+        lambda: read_file(path, 9),
+        lambda: write_whole(path, never),
+        lambda: write_whole(path / "none" / "x", never),
+        lambda: whole_folder(path).__enter__(),
+        lambda: held(path).__enter__(),
+        lambda: ImageEmbedding.load(path / "x"),
+    ):
+        with pytest.raises((ValueError, OSError)) as error:
+            use()
+        assert str(error.value).isprintable() and "\\x1b[31mred\\n" in str(error.value)
+
+
 def test_files_below_proc_have_no_size_but_a_bound(tmp_path):
     """As any file that grows after it was looked at."""
     path = Path("/proc/self/maps")

@@ -19,7 +19,7 @@ PROJECT = (ROOT / "pyproject.toml").read_text()
 
 # A module imports only from its own layer and from those above it.
 LAYERS = [
-    {"arrays", "machine", "messages", "options", "terminal"},
+    {"arrays", "ending", "machine", "messages", "options", "terminal"},
     {"config", "files", "locks", "registry", "tensor_files"},
     {"modeling"},
     {"checkpoints"},

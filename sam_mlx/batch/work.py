@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -131,7 +132,7 @@ class Bars:
     """Progress of pictures and of one picture's points; shown only on a terminal."""
 
     def __init__(self, total: int, shown: bool):
-        disable = None if shown else True  # None: only on a terminal
+        disable = None if shown and sys.stderr else True  # None: only on a terminal
         self.outer = tqdm(total=total, unit="picture", disable=disable)
         self.inner = tqdm(unit="point", leave=False, position=1, disable=disable)
 

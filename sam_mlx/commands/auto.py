@@ -78,6 +78,6 @@ def run(args: argparse.Namespace) -> int:
         )  # fmt: skip
     except KeyboardInterrupt:
         say("stopped; the same command continues", error=True)
-        return 130
+        raise
     report(args, "all", start)
     return code

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -43,7 +44,10 @@ def route(backend: Backend, endpoint: Endpoint) -> Callable[[Request], Any]:
     schema = endpoint.body if isinstance(endpoint.body, dict) else {}
 
     async def handle(request: Request) -> Response:
-        answer = await endpoint.handler(Call(backend, request, schema))
+        try:
+            answer = await endpoint.handler(Call(backend, request, schema))
+        except asyncio.CancelledError:  # by uvicorn
+            raise Refusal(503, "the server is ending") from None
         if isinstance(answer, Response):
             return answer
         if answer is None:

@@ -54,7 +54,7 @@ class Backend:
 
     def close(self) -> None:
         self.queue.close()
-        self.threads.shutdown(cancel_futures=True)
+        self.threads.shutdown(wait=False, cancel_futures=True)
         self.store.close()
 
     # Encoding.

@@ -162,7 +162,7 @@ class Pace:
             return
         try:
             await self.app(scope, awaited(receive), paced(send))
-        except Left:
+        except (Left, asyncio.CancelledError):  # the latter when the server ends
             return  # uvicorn closes the connection of an answer that has no end
 
 

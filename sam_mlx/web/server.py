@@ -12,6 +12,7 @@ from typing import Any
 import uvicorn
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
+from .. import ending
 from .application import application
 from .backend import Backend
 from .guard import ANY_ADDRESS, is_loopback
@@ -66,6 +67,14 @@ def bind(host: str, port: int) -> socket.socket:
     return found
 
 
+class Server(uvicorn.Server):
+    """uvicorn's, but it ends soon whatever is under way."""
+
+    def handle_exit(self, sig: int, frame: Any) -> None:
+        ending.begin(sig)
+        super().handle_exit(sig, frame)
+
+
 def serve(
     backend: Backend, host: str, port: int, browser: bool, say: Callable[[str], None]
 ) -> None:
@@ -75,7 +84,7 @@ def serve(
     address = address_of(host, listening.getsockname()[1], token)
     say(address)
     say("Ctrl+C ends the server; unsaved work is lost.")
-    running = uvicorn.Server(configuration(backend, host, token))
+    running = Server(configuration(backend, host, token))
     if browser:
         threading.Timer(0.5, webbrowser.open, [address]).start()
     try:
@@ -89,7 +98,7 @@ def configuration(backend: Backend, host: str, token: str | None) -> uvicorn.Con
         application(backend, host, token), http=Protocol, ws="none", lifespan="off",
         log_level="warning", access_log=False, server_header=False,
         limit_concurrency=MAX_CONNECTIONS, timeout_keep_alive=10,
-        timeout_graceful_shutdown=2, proxy_headers=False,
+        timeout_graceful_shutdown=1, proxy_headers=False,
     )  # fmt: skip
 
 
