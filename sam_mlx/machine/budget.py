@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import pairwise
 
 import mlx.core as mx
 
@@ -65,3 +66,14 @@ def use(chosen: Budget | None) -> None:
     """Set the budget of this process; None asks the device again."""
     global _chosen
     _chosen = chosen
+
+
+def even_parts(total: int, at_most: int, at_least: int = 1) -> list[slice]:
+    """Cut ``total`` things into as few parts as the bounds allow, which differ by one at most.
+
+    ``at_least`` goes before ``at_most``; what is less than that is one part.
+    """
+    wanted = -(-total // max(1, at_most))
+    parts = min(wanted, max(1, total // at_least))
+    ends = [total * i // parts for i in range(parts + 1)] if parts else []
+    return [slice(a, b) for a, b in pairwise(ends)]

@@ -3,6 +3,7 @@
 import re
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import ClassVar
 
 import mlx.core as mx
@@ -102,11 +103,18 @@ def decomposed_rel_pos(
     """
     H, W = size
     q = q.reshape(*q.shape[:2], H, W, -1)
-    R_h = rel_pos_h[mx.arange(H)[:, None] - mx.arange(H) + H - 1]  # (H, H of keys, d)
-    R_w = rel_pos_w[mx.arange(W)[:, None] - mx.arange(W) + W - 1]
+    R_h = rel_pos_h[distances(H)]  # (H, H of keys, d)
+    R_w = rel_pos_w[distances(W)]
     rel_h = q @ R_h.swapaxes(1, 2)  # (N, heads, H, W, H of keys)
     rel_w = (q.swapaxes(2, 3) @ R_w.swapaxes(1, 2)).swapaxes(2, 3)
     return rel_h.flatten(2, 3), rel_w.flatten(2, 3)
+
+
+@lru_cache(maxsize=16)
+def distances(size: int) -> mx.array:
+    """The row of a table of relative positions for two cells of a line: (size, size of keys)."""
+    cells = np.arange(size, dtype=np.int32)
+    return mx.array(cells[:, None] - cells + size - 1)
 
 
 class Block(nn.Module):

@@ -14,12 +14,12 @@ import mlx.core as mx
 import mlx.nn as nn
 
 from ..machine import streams
-from ..machine.budget import budget
+from ..machine.budget import budget, even_parts
 from . import ops_x86
 
 Operation = TypeVar("Operation", bound=Callable[..., mx.array])
 
-TILE = 64  # query rows; Metal's kernels work on 32 at a time
+TILE = 64  # rows that a piece of attention has at least; Metal's kernels work on 32 at a time
 
 _plain_only = False
 
@@ -80,29 +80,48 @@ def softmax(x: mx.array) -> mx.array:
 def attend(
     q: mx.array, k: mx.array, v: mx.array, rel_h: mx.array, rel_w: mx.array, scale: float
 ) -> mx.array:
-    """softmax(scale q k^T + rel_h + rel_w) v, over as many query rows at a time as fit.
+    """softmax(scale q k^T + rel_h + rel_w) v, in pieces whose scores fit.
 
-    One global block of ViT-B has 805 MB of scores in float32. This form uses a GPU's budget even
+    One global block of ViT-B has 805 MB of scores in float32. A piece is some windows with all
+    their heads, some heads of one window, or some rows of one head: whole heads keep MLX's kernel
+    busy, and a last piece of a few rows would not run in it. This form uses a GPU's budget even
     when a CPU runs it.
 
     q, k, v: (N, heads, H*W, d); rel_h: (N, heads, H*W, H), added to the scores of all keys in a
     row; rel_w: (N, heads, H*W, W), in a column. Returns (N, heads, H*W, d).
     """
     N, heads, T, _ = q.shape
-    rows = budget(mx.gpu).attention_bytes // (N * heads * T * q.itemsize)
-    rows = max(TILE, rows // TILE * TILE)
-    out: list[mx.array] = []
-    for i in range(0, T, rows):
-        part = slice(i, i + rows)
-        by_row, by_column = rel_h[:, :, part], rel_w[:, :, part]
-        if out:  # otherwise MLX computes the offsets of all parts before it uses the first
-            by_row, by_column = mx.depends([by_row, by_column], out[-1:])
+    at_once = budget(mx.gpu).attention_bytes // (T * q.itemsize)  # rows of scores
+    before: list[mx.array] = []
+
+    def piece(*part: slice) -> mx.array:
+        by_row, by_column = rel_h[part], rel_w[part]
+        if before:  # otherwise MLX computes the offsets of all pieces before it uses the first
+            by_row, by_column = mx.depends([by_row, by_column], before)
         bias = by_row[..., None] + by_column[..., None, :]
-        bias = bias.flatten(-2)  # (N, heads, rows, T)
-        out.append(
-            mx.fast.scaled_dot_product_attention(q[:, :, part], k, v, scale=scale, mask=bias)
-        )
-    return mx.concatenate(out, axis=2)
+        bias = bias.flatten(-2)  # (windows, heads, rows, T)
+        whole = part[:2]
+        before[:] = [
+            mx.fast.scaled_dot_product_attention(
+                q[part], k[whole], v[whole], scale=scale, mask=bias
+            )
+        ]
+        return before[0]
+
+    windows, some_heads, rows = (
+        even_parts(N, at_once // (heads * T)),
+        even_parts(heads, at_once // T),
+        even_parts(T, at_once, at_least=TILE),
+    )
+    return mx.concatenate(
+        [
+            mx.concatenate(
+                [mx.concatenate([piece(n, h, r) for r in rows], axis=2) for h in some_heads],
+                axis=1,
+            )
+            for n in windows
+        ]
+    )
 
 
 @faster(ops_x86.depthwise, where=on_cpu)

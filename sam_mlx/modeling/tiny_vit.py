@@ -6,6 +6,7 @@ Batch norms are folded into the convolutions before them (``clean``), which ther
 import math
 from collections.abc import Collection
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any, ClassVar
 
 import mlx.core as mx
@@ -142,14 +143,20 @@ class Attention(nn.Module):
         return self.proj(window_unpartition(x, self.window, (H, W)))
 
     def bias(self) -> mx.array:
-        """Each head's offsets to the scores of two cells: (heads, cells, cells).
+        """Each head's offsets to the scores of two cells: (heads, cells, cells)."""
+        return self.attention_biases[:, distances(self.window)]
 
-        The table has one entry for each absolute distance in rows and columns.
-        """
-        i = mx.arange(self.window)
-        apart = mx.abs(i[:, None] - i)
-        offsets = apart[:, None, :, None] * self.window + apart[None, :, None, :]
-        return self.attention_biases[:, offsets.reshape(self.window**2, -1)]
+
+@lru_cache(maxsize=16)
+def distances(window: int) -> mx.array:
+    """The entry of a table of biases for two cells of a window: (cells, cells).
+
+    There is one for each absolute distance in rows and columns.
+    """
+    i = np.arange(window, dtype=np.int32)
+    apart = np.abs(i[:, None] - i)
+    offsets = apart[:, None, :, None] * window + apart[None, :, None, :]
+    return mx.array(offsets.reshape(window**2, -1))
 
 
 class Mlp(nn.Module):

@@ -4,9 +4,11 @@ from dataclasses import replace
 
 import mlx.core as mx
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from sam_mlx.machine import budget
-from sam_mlx.machine.budget import MIB, Budget
+from sam_mlx.machine.budget import MIB, Budget, even_parts
 
 GPU = mx.Device(mx.gpu)
 
@@ -45,3 +47,20 @@ def test_it_can_be_set_and_taken_back():
     finally:
         budget.use(None)
     assert budget.budget() == before
+
+
+@given(st.integers(1, 5000), st.integers(0, 700), st.integers(1, 80))
+def test_even_parts(total, at_most, at_least):
+    parts = even_parts(total, at_most, at_least)
+    sizes = [part.stop - part.start for part in parts]
+    assert [i for part in parts for i in range(total)[part]] == list(range(total))
+    assert max(sizes) - min(sizes) <= 1
+    assert min(sizes) >= min(at_least, total)
+    if max(sizes) > max(at_most, 1):  # one more would have been too few in each
+        assert total // (len(parts) + 1) < at_least
+    elif len(parts) > 1:  # fewer would have been too many in each
+        assert -(-total // (len(parts) - 1)) > at_most
+
+
+def test_parts_of_nothing():
+    assert even_parts(0, 5) == []

@@ -42,8 +42,9 @@ def test_softmax(scale):
         np.testing.assert_allclose(np.array(ours.sum(-1)), 1, atol=2e-6)
 
 
-@pytest.mark.parametrize("bytes", [1000, 500_000, 10_000_000])
+@pytest.mark.parametrize("bytes", [1000, 150_000, 300_000, 500_000, 10_000_000])
 def test_attention_in_pieces_is_attention(bytes, plain):
+    """Pieces of rows, of one head and of two, of a window, and all at once."""
     q, k, v, rel_h, rel_w = (
         mx.random.normal((2, 3, 180, d), key=mx.random.key(i))
         for i, d in enumerate((8, 8, 8, 15, 12))
@@ -56,6 +57,45 @@ def test_attention_in_pieces_is_attention(bytes, plain):
         ours = np.array(ops.attend(q, k, v, rel_h, rel_w, 0.3))
     np.testing.assert_allclose(cached, expected, atol=3e-6)
     np.testing.assert_allclose(ours, expected, atol=1e-6)
+
+
+def pieces(monkeypatch, plain, N, heads, height, width) -> list[tuple[int, ...]]:
+    """Windows, heads and rows of each piece of attention."""
+    plain()
+    found, cells = [], height * width
+
+    def noted(q, k, v, *, scale, mask):
+        assert mask.shape == (*q.shape[:3], cells) and k.shape[:2] == q.shape[:2]
+        found.append(q.shape[:3])
+        return q
+
+    monkeypatch.setattr(mx.fast, "scaled_dot_product_attention", noted)
+    q, rel_h, rel_w = (mx.zeros((N, heads, cells, d)) for d in (8, height, width))
+    assert ops.attend(q, q, q, rel_h, rel_w, 1.0).shape == q.shape
+    return found
+
+
+@pytest.mark.parametrize(
+    ("N", "heads", "size", "expected"),
+    [
+        (25, 16, 14, [(25, 16, 196)]),  # windows of ViT-L and ViT-H: 61.5 MB
+        (100, 12, 14, [(33, 12, 196), (33, 12, 196), (34, 12, 196)]),  # four images of ViT-B
+        (1, 12, 64, [(1, 1, 4096)] * 12),  # a global block: 67 MB a head
+        (2, 3, 96, [(1, 1, 1536)] * 36),  # 340 MB a head
+    ],
+)
+def test_attention_works_by_whole_heads(N, heads, size, expected, monkeypatch, plain):
+    with limited(attention_bytes=64 << 20):
+        found = pieces(monkeypatch, plain, N, heads, size, size)
+    assert sorted(found[: len(expected)]) == sorted(expected)
+    assert sum(n * h * r for n, h, r in found) == N * heads * size * size
+    assert min(rows for *_, rows in found) >= min(ops.TILE, size * size)
+
+
+def test_no_piece_of_attention_is_too_small_for_the_kernel(monkeypatch, plain):
+    with limited(attention_bytes=1):
+        found = pieces(monkeypatch, plain, 1, 2, 15, 13)
+    assert found == [(1, 1, 65)] * 6
 
 
 @pytest.mark.skipif(not streams.on_cpu(), reason="a GPU keeps what its queue refers to")
