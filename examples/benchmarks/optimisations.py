@@ -114,16 +114,16 @@ def cases(config: SamConfig, prompts: int) -> Iterator[Case]:
     to_tokens = ready(ImageToToken(C, config.decoder_heads, downsample_rate=2))
     yield Case(
         f"image to tokens, {prompts} prompts: projections folded into the tokens",
-        lambda: Attention.__call__(to_tokens, cells, tokens, tokens, mask),
-        lambda: to_tokens(cells, tokens, tokens, mask),
+        lambda: cells + to_tokens(cells, tokens, tokens, mask),
+        lambda: to_tokens.add_to(cells, cells, tokens, tokens, mask),
     )
     shared = cells[:1]
     copies = mx.contiguous(mx.broadcast_to(shared, cells.shape))
     mx.eval(shared, copies)
     yield Case(
         f"image to tokens in the first layer, {prompts} prompts: one image for all",
-        lambda: to_tokens(copies, tokens, tokens, mask),
-        lambda: to_tokens(shared, tokens, tokens, mask),
+        lambda: to_tokens.add_to(copies, copies, tokens, tokens, mask),
+        lambda: to_tokens.add_to(shared, shared, tokens, tokens, mask),
     )
 
     encoding = PositionEmbeddingRandom(C // 2)

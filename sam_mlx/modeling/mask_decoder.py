@@ -9,7 +9,7 @@ import mlx.nn as nn
 
 from ..config import MaskDecoderConfig, SamConfig
 from ..registry import IMAGE_EMBEDDING, MASK_DECODER, Decoder, Features, Weights, register
-from .ops import gelu, relu
+from .ops import add_product, gelu, relu
 from .shapes import count, shape_of
 from .transformer import TwoWayTransformer
 
@@ -110,7 +110,8 @@ class MaskDecoder(nn.Module):
 def transposed_conv(conv: nn.ConvTranspose2d, x: mx.array) -> mx.array:
     """A 2x2 transposed convolution of stride 2, (B, P, C) to (B, 4P, out): see ``upscale``."""
     W = conv.weight.transpose(3, 1, 2, 0).flatten(1)  # (C, 2*2*out)
-    return (x @ W).reshape(len(x), -1, conv.weight.shape[0]) + conv.bias
+    x = add_product(mx.tile(conv.bias, 4), x, W)
+    return x.reshape(len(x), -1, conv.weight.shape[0])
 
 
 def interleave(masks: mx.array, grid: int) -> mx.array:

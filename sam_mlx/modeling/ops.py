@@ -76,6 +76,24 @@ def softmax(x: mx.array) -> mx.array:
     return mx.softmax(x, axis=-1, precise=True)
 
 
+@faster(ops_x86.add_product, where=on_cpu)
+def add_product(x: mx.array, a: mx.array, b: mx.array) -> mx.array:
+    """x + a b as one product: a sum of its own would read and write the result once more."""
+    return mx.addmm(x, a, b)
+
+
+@faster(ops_x86.add_attended, where=on_cpu)
+def add_attended(
+    x: mx.array, weights: mx.array, values: mx.array, bias: mx.array, heads: int
+) -> mx.array:
+    """x + weights values + bias, where the weights of each head sum to 1, as one product.
+
+    x: (B or 1, P, C); weights: (B, P, heads * N); values: (B, heads * N, C); bias: (C,), of which
+    each head adds its share. Returns (B, P, C).
+    """
+    return mx.addmm(x, weights, values + bias / heads)
+
+
 @faster(ops_x86.attend, where=on_x86_cpu)
 def attend(
     q: mx.array, k: mx.array, v: mx.array, rel_h: mx.array, rel_w: mx.array, scale: float

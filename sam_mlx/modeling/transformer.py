@@ -9,7 +9,7 @@ import mlx.nn as nn
 
 from ..config import SamConfig
 from .layers import MLPBlock
-from .ops import relu, softmax
+from .ops import add_attended, add_product, relu, softmax
 
 
 class Attention(nn.Module):
@@ -71,13 +71,17 @@ class TokenToImage(Attention):
 class ImageToToken(Attention):
     """The image attends to the tokens; the query and output projections fold the same way."""
 
-    def __call__(
-        self, q: mx.array, k: mx.array, v: mx.array, mask: mx.array | None = None
+    def add_to(
+        self, image: mx.array, q: mx.array, k: mx.array, v: mx.array, mask: mx.array
     ) -> mx.array:
-        """q: (B or 1, P, C) image; k, v: (B, N, C) tokens; mask: (B, 1, 1, N), added."""
-        if mask is None or not self.folds(k):
+        """The image plus what it takes from the tokens, (B, P, C).
+
+        image, q: (B or 1, P, C) without and with its encoding; k, v: (B, N, C) tokens; mask:
+        (B, 1, 1, N), added to the scores.
+        """
+        if not self.folds(k):
             q = mx.broadcast_to(q, (len(k), *q.shape[1:]))
-            return super().__call__(q, k, v, mask)
+            return image + self(q, k, v, mask)
         B, N, C = k.shape
         W_q = self.q_proj.weight.reshape(self.heads, -1, C)
         W_out = self.out_proj.weight.reshape(C, self.heads, -1).transpose(1, 2, 0)
@@ -87,10 +91,10 @@ class ImageToToken(Attention):
         keys = (k @ W_q).reshape(B, -1, C)
         values = (self.split_heads(self.v_proj(v)) @ W_out).reshape(B, -1, C)
 
-        scores = q @ keys.swapaxes(1, 2) + offset.reshape(B, 1, -1)  # (B, P, h*N)
+        scores = add_product(offset.reshape(B, 1, -1), q, keys.swapaxes(1, 2))  # (B, P, h*N)
         scores = scores.reshape(B, -1, self.heads, N)
         weights = softmax(scores).flatten(-2)
-        return weights @ values + self.out_proj.bias
+        return add_attended(image, weights, values, self.out_proj.bias, self.heads)
 
 
 class TwoWayAttentionBlock(nn.Module):
@@ -130,7 +134,7 @@ class TwoWayAttentionBlock(nn.Module):
 
         queries = self.norm3(queries + self.mlp(queries))
 
-        keys = keys + self.cross_attn_image_to_token(k, queries + query_pe, queries, mask)
+        keys = self.cross_attn_image_to_token.add_to(keys, k, queries + query_pe, queries, mask)
         return queries, self.norm4(keys)
 
 
