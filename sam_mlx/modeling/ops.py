@@ -82,6 +82,15 @@ def add_product(x: mx.array, a: mx.array, b: mx.array) -> mx.array:
     return mx.addmm(x, a, b)
 
 
+@faster(ops_x86.product_with_sum, where=on_cpu)
+def product_with_sum(a: mx.array, x: mx.array, y: mx.array) -> mx.array:
+    """a (x + y)^T, where the prompts share y: the sum, larger than the product, is not written.
+
+    a: (B, n, C); x: (B, P, C); y: (1, P, C). Returns (B, n, P).
+    """
+    return mx.addmm(a @ y.swapaxes(1, 2), a, x.swapaxes(1, 2))
+
+
 @faster(ops_x86.add_attended, where=on_cpu)
 def add_attended(
     x: mx.array, weights: mx.array, values: mx.array, bias: mx.array, heads: int

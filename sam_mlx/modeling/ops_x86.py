@@ -36,6 +36,10 @@ def add_product(x: mx.array, a: mx.array, b: mx.array) -> mx.array:
     return x + a @ b
 
 
+def product_with_sum(a: mx.array, x: mx.array, y: mx.array) -> mx.array:
+    return a @ (x + y).swapaxes(1, 2)
+
+
 def add_attended(
     x: mx.array, weights: mx.array, values: mx.array, bias: mx.array, heads: int
 ) -> mx.array:

@@ -9,7 +9,7 @@ import mlx.nn as nn
 
 from ..config import SamConfig
 from .layers import MLPBlock
-from .ops import add_attended, add_product, relu, softmax
+from .ops import add_attended, add_product, product_with_sum, relu, softmax
 
 
 class Attention(nn.Module):
@@ -53,16 +53,25 @@ class TokenToImage(Attention):
     """
 
     def __call__(
-        self, q: mx.array, k: mx.array, v: mx.array, mask: mx.array | None = None
+        self,
+        q: mx.array,
+        k: mx.array,
+        v: mx.array,
+        mask: mx.array | None = None,
+        encoding: mx.array | None = None,
     ) -> mx.array:
-        """q: (B, N, C) tokens; k, v: (B or 1, P, C) image with and without its encoding."""
+        """q: (B, N, C) tokens; k, v: (B or 1, P, C) image with and without its encoding, or both
+        without it, and the encoding (1, P, C) apart.
+        """
         if mask is not None or not self.folds(q):
-            return super().__call__(q, k, v, mask)
+            return super().__call__(q, k if encoding is None else k + encoding, v, mask)
         B, N, C = q.shape
         W_k = self.k_proj.weight.reshape(self.heads, -1, C)  # (h, inner/h, C)
         W_v = self.v_proj.weight.reshape(self.heads, -1, C)
         q = self.split_heads(self.scale * self.q_proj(q)) @ W_k  # (B, h, N, C)
-        scores = q.reshape(B, -1, C) @ k.swapaxes(1, 2)  # (B, h*N, P)
+        q = q.reshape(B, -1, C)
+        # (B, h*N, P)
+        scores = q @ k.swapaxes(1, 2) if encoding is None else product_with_sum(q, k, encoding)
         x = softmax(scores) @ v
         x = x.reshape(B, self.heads, N, C) @ W_v.swapaxes(1, 2)  # (B, h, N, inner/h)
         return self.out_proj(self.merge_heads(x) + self.v_proj.bias)
@@ -160,5 +169,7 @@ class TwoWayTransformer(nn.Module):
         queries, keys = tokens, image
         for layer in self.layers:
             queries, keys = layer(queries, keys, tokens, image_pe, mask)
-        queries = queries + self.final_attn_token_to_image(queries + tokens, keys + image_pe, keys)
+        queries = queries + self.final_attn_token_to_image(
+            queries + tokens, keys, keys, encoding=image_pe
+        )
         return self.norm_final_attn(queries), keys

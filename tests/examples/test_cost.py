@@ -19,22 +19,22 @@ MEMORY = int(8e9 * cost.WORKING_SHARE)
 # makes one larger makes the model slower or larger on a GPU; what makes it smaller lowers it here.
 BOUNDS = {
     "vit_b": {
-        "encoder, 1": (523, 1, 0, 16943, 2073),
-        "encoder, 4": (1255, 1, 0, 92164, 2835),
-        "decoder, 1": (231, 1, 0, 310, 125),
-        "decoder, 8": (229, 1, 0, 1830, 814),
-        "decoder, 64": (213, 1, 0, 13994, 3623),
-        "decoder, 8 in parts": (443, 3, 0, 1905, 809),
-        "decoder, 64 in parts": (2099, 11, 0, 14656, 1407),
+        "encoder, 1": (391, 1, 0, 15734, 2086),
+        "encoder, 4": (903, 1, 0, 64108, 2876),
+        "decoder, 1": (229, 1, 0, 241, 90),
+        "decoder, 8": (227, 1, 0, 1281, 539),
+        "decoder, 64": (211, 1, 0, 9600, 3407),
+        "decoder, 8 in parts": (439, 3, 0, 1356, 547),
+        "decoder, 64 in parts": (2079, 11, 0, 10262, 958),
         "upscaling 3": (65, 1, 1, 88, 47),
     },
     "nano": {  # 8 points a side
-        "encoder, 1": (225, 1, 0, 996, 305),
-        "encoder, 4": (255, 1, 0, 3997, 1221),
-        "decoder, 64 in parts": (409, 3, 0, 2851, 1255),
+        "encoder, 1": (165, 1, 0, 996, 305),
+        "encoder, 4": (209, 1, 0, 3971, 1221),
+        "decoder, 64 in parts": (405, 3, 0, 1994, 846),
         "selection, 512x512": (144, 13, 23, 438, 81),
         "selection, 1200x1800": (1635, 54, 121, 2661, 180),
-        "automatic, 1200x1800": (2271, 59, 122, 6523, 1255),
+        "automatic, 1200x1800": (2207, 59, 122, 5666, 846),
     },
 }
 

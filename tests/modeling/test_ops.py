@@ -164,18 +164,28 @@ def test_depthwise_equals_the_grouped_convolution(shape, stride):
 
 def test_sums_within_products(plain):
     """On a GPU one product, on a CPU the steps one after another, to the bit."""
-    image, weights, values, bias = (
-        mx.random.normal(shape) for shape in ((1, 30, 8), (2, 30, 12), (2, 12, 8), (8,))
+    image, tokens, weights, values, bias = (
+        mx.random.normal(shape) for shape in ((1, 30, 8), (2, 5, 8), (2, 30, 12), (2, 12, 8), (8,))
     )
     weights = mx.softmax(weights.reshape(2, 30, 3, 4), axis=-1).flatten(-2)
-    product, attended = bias + weights @ values, image + (weights @ values + bias)
+    images = image + weights @ values
+    expected = [
+        bias + weights @ values,
+        image + (weights @ values + bias),
+        tokens @ (images + image).swapaxes(1, 2),
+    ]
+
+    def sums() -> list[mx.array]:
+        return [
+            ops.add_product(bias, weights, values),
+            ops.add_attended(image, weights, values, bias, 3),
+            ops.product_with_sum(tokens, images, image),
+        ]
+
     plain(False)
     if ops.on_cpu(image):
-        assert mx.array_equal(ops.add_product(bias, weights, values), product)
-        assert mx.array_equal(ops.add_attended(image, weights, values, bias, 3), attended)
+        assert all(map(mx.array_equal, sums(), expected))
     plain()
-    # 4e-7 measured, of values up to 6.
-    assert mx.allclose(ops.add_product(bias, weights, values), product, rtol=0, atol=2e-6)
-    assert mx.allclose(
-        ops.add_attended(image, weights, values, bias, 3), attended, rtol=0, atol=2e-6
-    )
+    for found, stepwise in zip(sums(), expected):
+        # 3e-6 measured, of values up to 21.
+        assert mx.allclose(found, stepwise, rtol=0, atol=5e-6)
