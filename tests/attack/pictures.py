@@ -1,10 +1,14 @@
 """Damaged pictures through ``sam-mlx auto``: ``python -m tests.attack.pictures 20000``.
 
-Prints what became of them; fails on a traceback, another exit code than 0 or 1, and on leftovers.
+Among them, one in twenty is a pipe, a device, a sparse file or a link that leads astray; some have
+names that control terminals, share a name with others in folders of their own, or lie behind links
+that lead in a circle. Prints what became of them; fails on a traceback, on what a terminal would
+obey, on another exit code than 0 or 1, on leftovers, and where there are more or fewer answers.
 """
 
 from __future__ import annotations
 
+import json
 import random
 import re
 import subprocess
@@ -19,6 +23,7 @@ import numpy as np
 from PIL import Image
 
 from sam_mlx import Sam
+from tests.attack import special
 from tests.support.models import SMALL
 
 # By Pillow's names, with modes that each can hold.
@@ -90,8 +95,27 @@ def write(folder: Path, count: int, seed: int) -> None:
     names = list(FORMATS)
     for i in range(count):
         name = names[i % len(names)]
+        path = place(folder, i, ENDINGS.get(name, name.lower()), chance)
+        if chance.random() < 0.05:
+            kinds = special.KINDS.keys() - special.FOLDERS
+            special.KINDS[chance.choice(sorted(kinds))](path)
+            continue
         data = damaged(whole(name, chance), whole(chance.choice(names), chance), chance)
-        (folder / f"{i:06}.{ENDINGS.get(name, name.lower())}").write_bytes(data)
+        path.write_bytes(data)
+
+
+def place(folder: Path, number: int, ending: str, chance: random.Random) -> Path:
+    """Where a picture goes; now and then a link beside it leads back to the top."""
+    match chance.randrange(20):
+        case 0:
+            return folder / f"{number:06}{special.name(chance)}.{ending}"
+        case 1:
+            folder /= f"{number:06}"
+            folder.mkdir()
+            (folder / "round").symlink_to(folder.parent)
+            return folder / f"IMG_1.{ending}"
+        case _:
+            return folder / f"{number:06}.{ending}"
 
 
 def segment(folder: Path, count: int, seed: int) -> Counter[str]:
@@ -100,17 +124,23 @@ def segment(folder: Path, count: int, seed: int) -> Counter[str]:
     write(folder / "in", count, seed)
     Sam(SMALL).save_pretrained(folder / "model")
     command = [sys.executable, "-m", "sam_mlx", "auto", "in", "-o", "out", "--model", "model"]
-    command += ["--points-per-side", "1", "--max-pixels", "20000000", "--format", "rle"]
+    command += ["--points-per-side", "1", "--max-pixels", "20000000", "--recursive"]
+    command += ["--format", "rle", "coco"]
     done = subprocess.run(command, cwd=folder, capture_output=True, text=True)
     if done.returncode not in (0, 1) or "Traceback" in done.stderr:
         raise AssertionError(f"exit code {done.returncode}\n{done.stdout}\n{done.stderr[-3000:]}")
     left = [p.name for p in (folder / "out").iterdir() if p.name.startswith(".partial")]
     if left:
         raise AssertionError(f"left behind: {left}")
-    said = Counter(map(kind, re.findall(r"^not read: [^:]+: (.*)", done.stderr, re.M)))
-    said["segmented"] = len(list((folder / "out").glob("[0-9]*.json")))
-    if sum(said.values()) != count:
-        raise AssertionError(f"{count} pictures, but {said}")
+    if not all(line.isprintable() for line in (done.stdout + done.stderr).split("\n")):
+        raise AssertionError(f"not printable: {done.stdout + done.stderr!r}")
+    said = Counter(map(kind, re.findall(r"^not (?:read|written): .*?: (.*)", done.stderr, re.M)))
+    results = [p for p in (folder / "out").rglob("*.json") if ".coco" not in p.parts]
+    said["segmented"] = sum(p.name[0] != "." and ".pictures" not in p.parts for p in results) - 1
+    images = json.loads((folder / "out" / "annotations.json").read_text())["images"]
+    names = {image["file_name"] for image in images}
+    if not sum(said.values()) - count == 0 == len(names) - said["segmented"]:
+        raise AssertionError(f"{count} pictures, {len(names)} names, but {said}")
     return said
 
 
