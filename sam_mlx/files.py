@@ -252,6 +252,10 @@ def parse_json(text: str) -> Any:
         return json.loads(text)
     except RecursionError:
         raise ValueError("it is nested too deeply") from None
+    except ValueError as error:
+        if "int_max_str_digits" not in str(error):
+            raise
+        raise ValueError("it has a number of more digits than Python reads") from None
 
 
 def sha256(path: Path) -> str:

@@ -141,7 +141,8 @@ def check_parts(config: SamConfig) -> None:
     parts = [kind.part for kind in kinds]
     if parts.count(MASK_DECODER) != 1 or len(set(parts)) < len(parts):
         raise ValueError(
-            f"decoders are {[sizes.type for sizes in config.decoders]}, for the parts {parts}; "
+            f"decoders are {short([sizes.type for sizes in config.decoders])}, for the parts "
+            f"{short(parts)}; "
             f"expected one for {MASK_DECODER}, and at most one for any other part"
         )
     for kind in kinds:

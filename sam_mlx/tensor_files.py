@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 import os
+import re
 import struct
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
@@ -37,6 +38,7 @@ DTYPES: dict[str, tuple[str, mx.Dtype | None]] = {
     "BOOL": ("?", None), "C64": ("<c8", None),
 }  # fmt: skip
 LFS = b"version https://git-lfs"
+PAGE = re.compile(rb"\s*<(!doctype|html|\?xml)", re.IGNORECASE)
 
 
 @dataclass(frozen=True)
@@ -111,7 +113,7 @@ def foreign(head: bytes) -> str | None:
         return "it is a Git LFS pointer; git lfs pull fetches the file itself"
     if head.startswith(b"PK\3\4"):
         return "it is a zip, as torch.save writes: let its name end in .pth"
-    if head.lstrip()[:1] == b"<":
+    if PAGE.match(head):
         return "it is a web page; download the file that the page is about"
     return None
 

@@ -8,6 +8,7 @@ rank-stabilised LoRA, as in peft's ``tuners/lora``.
 from __future__ import annotations
 
 import math
+import os
 import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
@@ -111,7 +112,7 @@ def read_adapter(folder: Path, config: SamConfig) -> Adapter:
     check_config(values, str(folder))
     scaling = Scaling(values, str(folder / CONFIG))
     path = folder / TENSORS
-    if not path.exists():
+    if not os.path.lexists(path):
         raise FileNotFoundError(f"{folder} holds no {TENSORS}, which peft's save_pretrained writes")
     tensors = read(path)
     rename = renaming(tensors, values, config)
@@ -177,7 +178,7 @@ def check_finite(values: np.ndarray, name: str, path: Path) -> np.ndarray:
 
 def read_config(folder: Path) -> dict[str, Any]:
     path = folder / CONFIG
-    if not path.is_file():
+    if not os.path.lexists(path):
         raise FileNotFoundError(f"{folder} is not an adapter: it holds no {CONFIG}")
     values = read_json(path)
     if not isinstance(values, dict):

@@ -307,7 +307,7 @@ def other_files(folder) -> dict[str, str]:
         archive.writestr("../../data.pkl", b"N.")
     return {
         "legacy.pth": "predates PyTorch 1.6.*python -m convert", "script.pt": "TorchScript program",
-        "lfs.pth": "git lfs pull", "empty.pth": "empty", "page.pth": "not written by torch.save",
+        "lfs.pth": "git lfs pull", "empty.pth": "empty", "page.pth": "it is a web page",
         "tar.pth": "tar archive", "other.pth": "not one that torch.save writes",
     }  # fmt: skip
 

@@ -6,6 +6,7 @@ decoder is in its own file, as its ``clean``.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterable, Mapping
 from functools import partial
 from pathlib import Path
@@ -56,7 +57,7 @@ def renamer(
 def read_config(folder: Path) -> tuple[SamConfig | None, bool]:
     """The config in a folder, or None; and whether its ``config.json`` is this package's."""
     path = folder / "config.json"
-    if not path.exists():
+    if not os.path.lexists(path):
         return None, False
     values = read_json(path)
     return parse_config(values, str(path)), values["model_type"] == MODEL_TYPE

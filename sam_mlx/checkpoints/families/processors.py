@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 import warnings
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import suppress
@@ -45,10 +46,10 @@ def find(folder: Path) -> tuple[Path, Mapping[str, Any]] | None:
     Raises ValueError where the folder has them in a layout that is not known.
     """
     nested, plain = folder / NESTED, folder / PLAIN
-    values = objects(read_json(nested), nested) if nested.exists() else {}
+    values = objects(read_json(nested), nested) if os.path.lexists(nested) else {}
     if values.get(KEY) is not None:
         return nested, objects(values[KEY], nested)
-    if plain.exists():
+    if os.path.lexists(plain):
         values = objects(read_json(plain), plain)
         if PROCESSOR.keys() & values.keys() or not any(places(values)):
             return plain, values

@@ -107,7 +107,7 @@ def weight_files(folder: Path) -> list[Path]:
         files = [path for path in found if is_there(path)]
         if whole in files:
             return [whole]
-        if index.is_file():
+        if os.path.lexists(index):
             return indexed(index, files)
         if (len(files) > 1 or (files and "-of-" in files[0].stem)) and not are_shards(files, stem):
             listed = ", ".join(shown(f.name) for f in files)

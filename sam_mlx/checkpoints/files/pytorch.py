@@ -255,7 +255,7 @@ def other_format(file: BinaryIO) -> str:
             "its format predates PyTorch 1.6. Convert it with PyTorch, in a clone of "
             "sam_mlx: python -m convert FILE FOLDER"
         )
-    if head[:1] not in (b"P", b"<") and (other := foreign(head)):
+    if not head.startswith(b"PK") and (other := foreign(head)):
         return other
     if head[8:9] == b"{":
         return "it is a safetensors file: let its name end in .safetensors"
