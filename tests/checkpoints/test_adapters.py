@@ -3,6 +3,7 @@
 import copy
 import json
 import re
+from pathlib import Path
 
 import mlx.core as mx
 import numpy as np
@@ -353,3 +354,97 @@ class TestMicroSam:
             ValueError, match=r"w_a_linear_q.weight gives a change \(40, 48\) .*\(48, 48\)"
         ):
             Sam.from_pretrained(tmp_path / "micro_sam.safetensors")
+
+
+def rewritten(adapter, change) -> None:
+    path = f"{adapter}/adapter_model.safetensors"
+    tensors = load_file(path)
+    save_file(change(tensors), path)
+
+
+A = "base_model.model.image_encoder.blocks.0.attn.qkv.lora_A.weight"
+B = A.replace("lora_A", "lora_B")
+TENSORS = {
+    "B without A": (lambda t: {n: w for n, w in t.items() if n != A}, "lora_B.weight without "),
+    "A without B": (lambda t: {n: w for n, w in t.items() if n != B}, "lora_A.weight without "),
+    "nothing": (lambda t: {}, "holds no tensors"),
+    "whole numbers": (lambda t: t | {A: t[A].int()}, r"lora_A.weight has type .*int32; expected fl"),
+    "yes and no": (lambda t: t | {B: t[B] > 0}, r"lora_B.weight has type .*bool"),
+    "NaN": (lambda t: t | {A: t[A] * float("nan")}, "lora_A.weight holds or gives values that are"),
+    "infinity": (lambda t: t | {B: t[B] / 0}, "lora_B.weight holds or gives"),
+    "a product that is infinite": (lambda t: t | {A: t[A] + 1e30, B: t[B] + 1e30}, "holds or gives"),
+    "NaN in a whole module": (
+        lambda t: {n: w * float("nan") if "neck.0" in n else w for n, w in t.items()}, "neck.0.weight",
+    ),
+    "with and without the prefix": (
+        lambda t: t | {A.removeprefix("base_model.model."): t[A] + 1}, "with and without base_model",
+    ),
+    "two prefixes": (
+        lambda t: t | {n.replace("image", "sam.image"): t[n] + 0 for n in (A, B)},
+        r"changes image_encoder.blocks.0.attn.qkv.weight twice",
+    ),
+    "a whole weight too": (
+        lambda t: t | {A.replace("lora_A.", ""): torch.ones(144, 48)}, "qkv.weight twice",
+    ),
+    "a product of terabytes": (
+        lambda t: t | {A: torch.ones(4, 1 << 20), B: torch.ones(1 << 20, 4)}, "more than 134,217,728",
+    ),
+    "a long name": (lambda t: t | {"a" * 2000: torch.ones(1)}, "has 2,000 characters"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", TENSORS)
+def test_tensors_that_are_no_adapters_are_named(name, meta, adapter):
+    change, message = TENSORS[name]
+    rewritten(adapter, change)
+    with pytest.raises(ValueError, match=message) as error:
+        Sam.from_pretrained(meta, adapter=adapter)
+    text = str(error.value)
+    assert adapter in text and "\n" not in text and len(text) < 1000
+
+
+def test_base_that_is_not_finite_is_not_the_adapters_fault(meta, adapter, tmp_path):
+    state = load_file(meta)
+    state["image_encoder.blocks.0.attn.qkv.weight"][0, 0] = float("nan")
+    save_file(state, tmp_path / "base.safetensors")
+    with pytest.raises(ValueError, match=r"base.safetensors holds NaN or infinite") as error:
+        Sam.from_pretrained(tmp_path / "base.safetensors", adapter=adapter)
+    assert adapter not in str(error.value)
+
+
+VALUES = {
+    "r": [10**400, True, 4.0, "4", [], {}], "use_rslora": ["false", [1], 3],
+    "lora_alpha": [10**400, 1e39, -1e39, True, [], {}, "8", float("inf"), None],
+    "rank_pattern": [[], "qkv", 3, {"(a+)+$(": 3}, {"qkv": []}, {"qkv": "4"}, {"qkv": 10**400}],
+    "alpha_pattern": [[], {"qkv": {}}, {"qkv": float("nan")}, {"(?=x)": 1}, {r"(a)\1": 1}],
+    "init_lora_weights": [[], {}, 10**400], "peft_type": [[], {}, 3, True],
+    "modules_to_save": [], "use_dora": [10**400, [1]],
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("name", "value"), [(n, v) for n, values in VALUES.items() for v in values]
+)
+def test_settings_that_do_not_fit_are_one_line(name, value, meta, adapter):
+    edit(adapter, **{name: value})
+    with pytest.raises(ValueError, match="rank|alpha|is an adapter of type|merged|use_rslora") as e:
+        Sam.from_pretrained(meta, adapter=adapter)
+    text = str(e.value)
+    assert adapter in text and text.isprintable() and len(text) < 700
+
+
+def test_patterns_that_would_never_end(meta, adapter):
+    edit(adapter, rank_pattern={"(a|a|.)*(a|a|.)*(a|a|.)*(a|a|.)*x": 3})
+    Sam.from_pretrained(meta, adapter=adapter)  # no name matches
+
+
+def test_home_folders_in_an_adapters_path(meta, adapter, tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    equal(
+        Sam.from_pretrained(meta, adapter="~/adapter"), Sam.from_pretrained(meta, adapter=adapter)
+    )
+    (tmp_path / "sam.safetensors").write_bytes(meta.read_bytes())
+    equal(Sam.from_pretrained("~/sam.safetensors"), Sam.from_pretrained(meta))
+    equal(Sam.from_checkpoint(Path("~/sam.safetensors")), Sam.from_pretrained(meta))
+    with pytest.raises(FileNotFoundError, match="no such file or folder: ~nobody-at-all/adapter"):
+        Sam.from_pretrained(meta, adapter="~nobody-at-all/adapter")

@@ -84,3 +84,73 @@ def test_an_endpoint_that_is_no_address(endpoint, tmp_path):
     (line,) = done.stderr.splitlines()
     assert line.startswith("sam-mlx info: cannot fetch owner/name from the hub: ")
     assert "see the settings HF_ENDPOINT" in line
+
+
+def test_files_of_subfolders_are_not_asked_for(monkeypatch, tmp_path):
+    """A training's checkpoints, for instance: the hub's * stands for slashes, too."""
+    from huggingface_hub.utils import filter_repo_objects
+
+    files = [
+        "config.json", "model.safetensors", "checkpoint-500/model.safetensors",
+        "a/b/config.json", "onnx/pytorch_model.bin", "pytorch_model.bin", "README.md",
+    ]  # fmt: skip
+    taken = []
+
+    def snapshot(repo, revision, allow_patterns, ignore_patterns):
+        found = filter_repo_objects(
+            files, allow_patterns=allow_patterns, ignore_patterns=ignore_patterns
+        )
+        taken.append(list(found))
+        for name in taken[-1]:
+            (tmp_path / name).touch()
+        return str(tmp_path)
+
+    monkeypatch.setattr("huggingface_hub.snapshot_download", snapshot)
+    assert resolve("owner/name") == tmp_path
+    assert taken == [["config.json", "model.safetensors"]]
+
+
+LEFT = {
+    "nothing": ({}, "no weights are there"),
+    "a config": ({"config.json": "{}"}, "no weights are there"),
+    "a shard": (
+        {
+            "model-1.safetensors": "",
+            "model.safetensors.index.json": '{"weight_map": {"a": "model-2.safetensors"}}',
+        },
+        "model-2.safetensors is missing",
+    ),
+    "a shard of a pickle": (
+        {
+            "pytorch_model-1.bin": "",
+            "pytorch_model.bin.index.json": '{"weight_map": {"a": "pytorch_model-2.bin"}}',
+        },
+        "pytorch_model-2.bin is missing",
+    ),
+    "a link to what was not fetched": ({"model.safetensors": None}, "model.safetensors is missing"),
+}
+
+
+@pytest.mark.parametrize("name", LEFT)
+def test_half_a_snapshot_is_told(name, monkeypatch, tmp_path):
+    """The hub's package, offline, gives what an earlier download has left."""
+    from huggingface_hub import constants
+
+    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path))
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
+    repository = tmp_path / "models--owner--name"
+    folder = repository / "snapshots" / ("a" * 40)
+    folder.mkdir(parents=True)
+    (repository / "refs").mkdir()
+    (repository / "refs" / "main").write_text("a" * 40)
+    files, problem = LEFT[name]
+    for file, text in files.items():
+        if text is None:
+            (folder / file).symlink_to("../../blobs/b")
+        else:
+            (folder / file).write_text(text)
+    with pytest.raises(
+        FileNotFoundError, match="the snapshot of owner/name in the hub's cache"
+    ) as e:
+        resolve("owner/name")
+    assert f"is not whole: {problem}. If its download was cut off, connect and" in str(e.value)

@@ -15,6 +15,7 @@ from safetensors.torch import save_file
 
 from sam_mlx import Sam
 from sam_mlx.checkpoints.unwrap import roots
+from sam_mlx.modeling.layers import weights_of
 from tests.support.checkpoints import equal
 
 pytestmark = pytest.mark.original
@@ -155,3 +156,132 @@ def test_what_is_missing_or_unknown_is_named(small, tmp_path):
             Sam.from_pretrained(tmp_path / "sam.pth")
         assert str(tmp_path / "sam.pth") in str(error.value) and "\x1b" not in str(error.value)
         assert "weights_only" not in str(error.value)
+
+
+def prefixed(state, prefix) -> dict:
+    return {f"{prefix}{name}": tensor for name, tensor in state.items()}
+
+
+def encoder_of(state) -> dict:
+    return {name: t for name, t in state.items() if name.startswith("image_encoder.")}
+
+
+def moments(state, before="", after="") -> dict:
+    return {f"{before}{name}{after}": tensor * 0 for name, tensor in state.items()}
+
+
+def beside_others(state) -> dict[str, dict]:
+    """Checkpoints in which other tensors have the same names as the model's."""
+    other = {name: tensor + 1 for name, tensor in state.items()}
+    states = {name: {"exp_avg": t * 0, "exp_avg_sq": t * 0} for name, t in state.items()}
+    return {
+        "an optimiser's, first": {"optimizer": states, "model": state},
+        "FSDP's": {"optim": {"state": states, "param_groups": []}, "model": state},
+        "an optimiser's, under no name of its own": {"state": states, "model": state},
+        "moments by name": {"exp_avg": moments(state), "model": state},
+        "moments with suffixes": {**moments(state, "opt.", ".exp_avg"), **prefixed(state, "sam.")},
+        "gradients": {"grads": moments(state), "net": state},
+        "lightning's": {"optimizer_states": [{"state": states}], "state_dict": state},
+        "a part more": {**prefixed(encoder_of(other), "module."), **state},
+        "a compiled part more": {**prefixed(encoder_of(other), "_orig_mod."), **state},
+        "activation checkpointing": {
+            name.replace(".blocks.", ".blocks._checkpoint_wrapped_module."): t
+            for name, t in state.items()
+        },
+        "FSDP's wrapper": prefixed(state, "_fsdp_wrapped_module."),
+    }
+
+
+def test_tensors_of_the_same_names_are_not_taken(small, tmp_path):
+    reference, model = small
+    for name, content in beside_others(reference.state_dict()).items():
+        torch.save(content, tmp_path / "sam.pth")
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always")
+            equal(Sam.from_pretrained(tmp_path / "sam.pth"), model)
+        texts = [str(warning.message) for warning in caught]
+        assert not any("also holds" in text for text in texts), (name, texts)
+
+
+@pytest.mark.parametrize("wrapper", ["module.", "_orig_mod.", "module._orig_mod."])
+def test_never_parts_of_two_models(wrapper, small, tmp_path):
+    """Of the same names, with and without a wrapper's word."""
+    reference, model = small
+    state = reference.state_dict()
+    other = {name: tensor + 1 for name, tensor in state.items()}
+    for content in ({**prefixed(other, wrapper), **state}, {**state, **prefixed(other, wrapper)}):
+        torch.save(content, tmp_path / "sam.pth")
+        with pytest.warns(UserWarning, match="; the file also holds"):
+            loaded = Sam.from_pretrained(tmp_path / "sam.pth")
+        first = model if next(iter(content)) in state else None
+        token = weights_of(loaded)["mask_decoder.iou_token.weight"]
+        own = weights_of(model)["mask_decoder.iou_token.weight"]
+        encoder = weights_of(loaded)["image_encoder.neck.0.weight"]
+        of_encoder = weights_of(model)["image_encoder.neck.0.weight"]
+        shift = 0 if first else 1
+        assert np.abs(np.array(token - own)).max() == pytest.approx(shift, abs=1e-6)
+        assert np.abs(np.array(encoder - of_encoder)).max() == pytest.approx(shift, abs=1e-6)
+    broken = {n: t for n, t in state.items() if not n.startswith("mask_decoder.")}
+    broken |= prefixed({n: t for n, t in other.items() if not n.startswith("prompt")}, wrapper)
+    torch.save(broken, tmp_path / "sam.pth")
+    with pytest.raises(
+        ValueError, match=r"sam.pth: it holds no (mask decoder|prompt encoder); SAM"
+    ):
+        Sam.from_pretrained(tmp_path / "sam.pth")
+
+
+def test_a_part_that_alone_was_wrapped(small, tmp_path):
+    reference, model = small
+    state = reference.state_dict()
+    rest = {name: t for name, t in state.items() if name not in encoder_of(state)}
+    torch.save({**prefixed(encoder_of(state), "module."), **rest}, tmp_path / "sam.pth")
+    equal(Sam.from_pretrained(tmp_path / "sam.pth"), model)
+
+
+def test_a_tensor_that_is_there_twice(small, tmp_path):
+    state = small[0].state_dict()
+    inner = {n.replace("image_encoder.", "image_encoder.module."): t for n, t in state.items()}
+    torch.save({**state, **inner}, tmp_path / "sam.pth")
+    with pytest.raises(ValueError, match=r"it holds image_encoder\.\S+ twice, once as image_encod"):
+        Sam.from_pretrained(tmp_path / "sam.pth")
+
+
+@pytest.mark.parametrize(
+    "copy",
+    ["ema", "EMA", "model_ema", "modelEma", "EMAModel", "ema_model.module", "state_dict_ema",
+     "Teacher", "averaged_model", "SWA", "shadow_params", "net.ema"],
+)  # fmt: skip
+def test_copies_are_known_in_any_case(copy, small, tmp_path):
+    reference, model = small
+    state = reference.state_dict()
+    other = {name: tensor + 1 for name, tensor in state.items()}
+    torch.save({**prefixed(other, f"{copy}."), **prefixed(state, "model.")}, tmp_path / "sam.pth")
+    with pytest.warns(UserWarning, match=f"using 'model'; the file also holds '{copy}'"):
+        equal(Sam.from_pretrained(tmp_path / "sam.pth"), model)
+
+
+PEFT = {
+    "LoRA": "image_encoder.blocks.0.attn.qkv.lora_A.default.weight",
+    "loralib": "image_encoder.blocks.0.attn.qkv.lora_A.weight",
+    "a base layer": "image_encoder.blocks.0.attn.qkv.base_layer.weight",
+    "DoRA": "image_encoder.blocks.0.attn.qkv.lora_magnitude_vector.default.weight",
+    "an embedding": "mask_decoder.iou_token.lora_embedding_A.default",
+    "LoHa": "image_encoder.blocks.0.attn.qkv.hada_w1_a.default",
+    "LoKr": "image_encoder.blocks.0.attn.qkv.lokr_w1.default",
+    "IA3": "image_encoder.blocks.0.attn.qkv.ia3_l.default",
+    "OFT": "image_encoder.blocks.0.attn.qkv.oft_R.default.weight",
+    "VeRA": "image_encoder.blocks.0.attn.qkv.vera_lambda_b.default",
+}
+
+
+@pytest.mark.parametrize("name", PEFT)
+def test_adapters_within_a_model_are_named(name, small, tmp_path):
+    """Of peft's models, saved whole: their scale is not in the file."""
+    extra = {PEFT[name]: torch.ones(2, 2)}
+    kind = "a LoRA adapter" if "lora" in PEFT[name] or "base" in PEFT[name] else "an adapter"
+    for content in (prefixed(small[0].state_dict() | extra, "base_model.model."), extra):
+        torch.save(content, tmp_path / "sam.pth")
+        save_file(content, tmp_path / "sam.safetensors")
+        for path in (tmp_path / "sam.pth", tmp_path / "sam.safetensors"):
+            with pytest.raises(ValueError, match=f"it holds {kind} of peft's .*merge_and_unload"):
+                Sam.from_pretrained(path)

@@ -8,6 +8,7 @@ a pickle would import or call becomes an ``Inert``, which merely records it: not
 from __future__ import annotations
 
 import pickletools
+import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
@@ -18,7 +19,7 @@ T = TypeVar("T")
 
 MAX_DEPTH, MAX_NAMES = 16, 1_000_000  # of nested values
 MAX_PATH = 400  # characters of a tensor's name, with all that it is nested in
-MAX_STEPS = 2_000_000  # of a pickle; ViT-H with the state of its training takes 100,000
+MAX_STEPS = 500_000  # of a pickle; ViT-H with the state of its training takes 100,000
 Key = str | bytes | int | float | bool | None
 MARK = object()
 VALUES = {
@@ -66,6 +67,10 @@ def read(
         return machine.pop()
     except (LookupError, TypeError, AttributeError, ArithmeticError) as error:
         raise ValueError(f"its pickle is damaged ({type(error).__name__})") from error
+    except ValueError as error:
+        if not re.search(r"values to unpack|zip\(\)", str(error)):
+            raise
+        raise ValueError("its pickle is damaged: a call has other arguments") from error
 
 
 def opcodes(data: bytes) -> Iterator[tuple[Any, Any, int | None]]:
