@@ -368,16 +368,18 @@ TENSORS = {
     "B without A": (lambda t: {n: w for n, w in t.items() if n != A}, "lora_B.weight without "),
     "A without B": (lambda t: {n: w for n, w in t.items() if n != B}, "lora_A.weight without "),
     "nothing": (lambda t: {}, "holds no tensors"),
-    "whole numbers": (lambda t: t | {A: t[A].int()}, r"lora_A.weight has type .*int32; expected fl"),
+    "whole numbers": (lambda t: t | {A: t[A].int()}, r"lora_A.weight has type .*int32; expected"),
     "yes and no": (lambda t: t | {B: t[B] > 0}, r"lora_B.weight has type .*bool"),
     "NaN": (lambda t: t | {A: t[A] * float("nan")}, "lora_A.weight holds or gives values that are"),
     "infinity": (lambda t: t | {B: t[B] / 0}, "lora_B.weight holds or gives"),
-    "a product that is infinite": (lambda t: t | {A: t[A] + 1e30, B: t[B] + 1e30}, "holds or gives"),
+    "a product that is infinite": (lambda t: t | {A: t[A] + 1e30, B: t[B] + 1e30}, "gives values"),
     "NaN in a whole module": (
-        lambda t: {n: w * float("nan") if "neck.0" in n else w for n, w in t.items()}, "neck.0.weight",
+        lambda t: {n: w * float("nan") if "neck.0" in n else w for n, w in t.items()},
+        "neck.0.weight",
     ),
     "with and without the prefix": (
-        lambda t: t | {A.removeprefix("base_model.model."): t[A] + 1}, "with and without base_model",
+        lambda t: t | {A.removeprefix("base_model.model."): t[A] + 1},
+        "with and without base_model",
     ),
     "two prefixes": (
         lambda t: t | {n.replace("image", "sam.image"): t[n] + 0 for n in (A, B)},
@@ -387,7 +389,8 @@ TENSORS = {
         lambda t: t | {A.replace("lora_A.", ""): torch.ones(144, 48)}, "qkv.weight twice",
     ),
     "a product of terabytes": (
-        lambda t: t | {A: torch.ones(4, 1 << 20), B: torch.ones(1 << 20, 4)}, "more than 134,217,728",
+        lambda t: t | {A: torch.ones(4, 1 << 20), B: torch.ones(1 << 20, 4)},
+        "more than 134,217,728",
     ),
     "a long name": (lambda t: t | {"a" * 2000: torch.ones(1)}, "has 2,000 characters"),
 }  # fmt: skip
