@@ -13,7 +13,7 @@ import numpy as np
 from .config import SamConfig
 from .files import parse_json
 from .machine.worker import at_work
-from .messages import short, shown
+from .messages import escaping, short, shown
 from .modeling.layers import weights_of
 from .registry import IMAGE_EMBEDDING, Features, Weights, decoders_of
 from .sam import Sam
@@ -112,6 +112,7 @@ class ImageEmbedding:
             mx.save_safetensors(file, {"features": self.features, **others}, metadata)
 
     @classmethod
+    @escaping()
     def load(cls, path: str | Path) -> ImageEmbedding:
         """Read an embedding that ``save`` of this or an older version of the package wrote.
 

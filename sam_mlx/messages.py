@@ -57,3 +57,17 @@ def naming(source: object) -> Iterator[None]:
         yield
     except (ValueError, TypeError, LookupError, ArithmeticError, OSError) as error:
         raise ValueError(f"{source}: {error}") from error
+
+
+@contextmanager
+def escaping() -> Iterator[None]:
+    """Escape what controls a terminal in errors about files: if nobody catches them, they are shown
+    as they are.
+    """
+    try:
+        yield
+    except (ValueError, OSError) as error:
+        if str(error).isprintable():
+            raise
+        kind = type(error) if isinstance(error, OSError) else ValueError
+        raise kind(printable(error)) from error

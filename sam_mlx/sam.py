@@ -19,6 +19,7 @@ from .config import SamConfig
 from .files import user_path, whole_folder
 from .machine.advice import warn_about
 from .machine.streams import enter
+from .messages import escaping
 from .modeling import (  # noqa: F401  they register themselves
     hq_decoder,
     image_encoder,
@@ -231,6 +232,7 @@ class Sam(nn.Module):
         return cls.load(path_or_repo, options)
 
     @classmethod
+    @escaping()
     def load(cls, path_or_repo: str | Path, options: LoadOptions) -> Sam:
         """``from_pretrained`` with its keyword arguments as one value."""
         model = cls.from_checkpoint(resolve(path_or_repo, options.revision), options)
@@ -238,6 +240,7 @@ class Sam(nn.Module):
         return model
 
     @classmethod
+    @escaping()
     def from_checkpoint(
         cls, checkpoint: Path | Checkpoint, options: LoadOptions | None = None
     ) -> Sam:

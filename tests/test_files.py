@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 from safetensors.numpy import save_file
 
-from sam_mlx import ImageEmbedding, MaskPredictions
+from sam_mlx import ImageEmbedding, MaskPredictions, Sam
 from sam_mlx.checkpoints.locate import resolve
 from sam_mlx.files import (
     MAX_JSON,
@@ -367,6 +367,11 @@ def test_names_in_errors_are_printable(tmp_path):
         lambda: whole_folder(path).__enter__(),
         lambda: held(path).__enter__(),
         lambda: ImageEmbedding.load(path / "x"),
+        lambda: ImageEmbedding.load(path),
+        lambda: MaskPredictions.load(path),
+        lambda: Sam.from_pretrained(path),
+        lambda: Sam.from_pretrained(path / "x"),
+        lambda: Sam.from_pretrained("nano", adapter=path),
     ):
         with pytest.raises((ValueError, OSError)) as error:
             use()

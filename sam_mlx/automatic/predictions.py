@@ -13,6 +13,7 @@ from safetensors.numpy import save_file
 
 from ..full_size import Grid
 from ..machine.worker import at_work
+from ..messages import escaping
 from ..tensor_files import TensorFile, load_tagged, save_tagged
 from ..transforms import preprocess_shape
 
@@ -83,6 +84,7 @@ class MaskPredictions:
         )
 
     @classmethod
+    @escaping()
     def load(cls, path: str | Path) -> MaskPredictions:
         """Raises FileNotFoundError, or ValueError when the file holds something else."""
         try:

@@ -15,7 +15,7 @@ import mlx.nn as nn
 from ..config import SamConfig, check
 from ..files import user_path
 from ..machine.worker import apart, long_work
-from ..messages import naming, shown
+from ..messages import naming, printable, shown
 from ..modeling.layers import quantize_linears, weights_of
 from ..registry import Weights, encoder_of
 from . import adapters, files, layouts
@@ -88,7 +88,7 @@ def opened(where: Path | Checkpoint) -> Iterator[Checkpoint]:
     folder = None if where.is_file() else where
     config, native = (None, False) if folder is None else read_config(folder)
     with files.opened(where) as tensors:
-        yield Checkpoint(tensors, config, native, str(where), folder)
+        yield Checkpoint(tensors, config, native, printable(where), folder)
 
 
 def merge(
