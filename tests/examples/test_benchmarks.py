@@ -9,7 +9,7 @@ from ast import literal_eval
 import numpy as np
 import pytest
 
-from examples.benchmarks import run, tf32  # before mlx.core
+from examples.benchmarks import mac, run, tf32  # before mlx.core
 
 # isort: split
 import mlx.core as mx
@@ -116,6 +116,41 @@ def test_tf32_of_products():
     for x, y in zip(exact, cut):
         assert 1e-5 < mx.abs(x - y).max().item() < 0.1
     assert mx.allclose(one_row, exact[0][:1], atol=1e-5)
+
+
+def test_the_table_of_a_mac(monkeypatch, capsys):
+    """With the rows' processes replaced: float32 in TF32 is measured both ways, failures show."""
+    figures = {"encoder": 0.0123, "one": 1.5, "memory": 2e9, "embedding": 1e-3, "iou": 0.99}
+    asked = []
+
+    def measured(args, row, model, folder, environment=None):
+        asked.append((row, environment or {}))
+        return None if row == "float16" else figures
+
+    monkeypatch.setattr(mac, "measured", measured)
+    monkeypatch.setattr(mac, "uses_tf32", lambda: True)
+    monkeypatch.setattr("sys.argv", ["mac", "--models", "nano"])
+    mac.main()
+    about, _, *table = capsys.readouterr().out.splitlines()
+    assert "mlx " in about and "TF32 on" in about
+    assert table[2] == "| nano | float32 | 12.3 ms | 1.50 s |  |  | 2.00 GB | 1.0e-03 |  | 0.9900 |"
+    assert table[3].startswith("| nano | float32, MLX_ENABLE_TF32=0 |")
+    assert table[4] == "| nano | float16 | failed |  |  |  |  |  |  |  |"
+    assert {len(row.split("|")) for row in table} == {len(mac.HEAD) + 2}
+    zero = {"MLX_ENABLE_TF32": "0"}
+    assert asked == [("reference", {}), ("float32", {}), ("float32", zero), ("float16", {})]
+
+
+@pytest.mark.slow
+def test_mac():
+    """On a CPU the reference is what is measured in float32."""
+    small = ["--models", "nano", "--seconds", "0", "--points-per-side", "2"]
+    rows = [line.split(" | ") for line in output("mac", *small).splitlines()[4:]]
+    assert [row[1] for row in rows] == ["float32", "float16"]
+    assert all("failed" not in row for row in rows)
+    off = [float(row[7]) for row in rows]
+    # Measured 0 and 4.1e-3.
+    assert off[0] <= 1e-4 <= off[1] <= 1e-2
 
 
 @pytest.mark.slow
