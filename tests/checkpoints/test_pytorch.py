@@ -21,6 +21,7 @@ from convert.meta import build_meta
 from sam_mlx import Sam
 from sam_mlx.checkpoints.files import opened, pickles, pytorch
 from sam_mlx.checkpoints.files.pickles import leaves
+from sam_mlx.modeling.layers import weights_of
 from sam_mlx.registry import VARIANTS
 from tests.support.checkpoints import equal
 from tests.support.mobile_sam import mobile_sam_state
@@ -217,7 +218,7 @@ def test_opcodes_that_weights_never_need_are_one_error(name, tmp_path, monkeypat
     assert "\n" not in str(error.value) and list(tmp_path.iterdir()) == []
 
 
-DEEP = 200_000
+DEEP = 100_000
 
 
 @pytest.mark.parametrize(
@@ -414,3 +415,141 @@ def test_a_record_that_is_not_where_the_directory_says(place):
     data[entry + 42 : entry + 46] = place
     with pytest.raises(ValueError, match=r"has no header|overlaps"):
         read(io.BytesIO(data))
+
+
+def with_pickle(data: bytes) -> io.BytesIO:
+    return rewritten(saved({"b": torch.ones(2)}), "archive/data.pkl", data)
+
+
+MANY = 15 << 20
+ORDERED = b"\x80\x02ccollections\nOrderedDict\nq\x00"
+KEY = b"(X\x07\x00\x00\x00storagectorch\nFloatStorage\n"
+# Pickles of megabytes, or that would make far more of little.
+GREEDY = {
+    "None": b"\x80\x02" + b"N" * MANY + b".",
+    "marks": b"\x80\x02" + b"(" * MANY + b".",
+    "dictionaries": b"\x80\x02" + b"}" * MANY + b".",
+    "lists": b"\x80\x02" + b"]" * MANY + b".",
+    "tuples": b"\x80\x02N" + b"\x85" * MANY + b".",
+    "copies": b"\x80\x02N" + b"2" * MANY + b".",
+    "memos": b"\x80\x04N" + b"\x94" * MANY + b".",
+    "protocols": b"\x80\x02" * (MANY // 2) + b".",
+    "one list through many calls": ORDERED + b"](" + b"NN\x86" * 100_000 + b"e\x85q\x01"
+    + b"0h\x00h\x01R" * 90_000 + b".",
+    "one list as many pairs": ORDERED + b"(" + b"N" * 90_000 + b"lq\x01](" + b"h\x01" * 90_000
+    + b"e\x85R.",
+    "a storage's name of 2^50 parts": b"\x80\x02" + KEY + b"]q\x01" + b"(h\x01h\x01tq\x01" * 50
+    + b"X\x03\x00\x00\x00cpuK\x01tQ.",
+    "a class's name of 2^50 parts": b"\x80\x04]\x94" + b"(h\x00h\x00t\x94" * 50
+    + b"h\x05h\x05\x93.",
+    "50 MB": b"\x80\x02" + b"N" * (50 << 20) + b".",
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", GREEDY)
+def test_steps_of_pickles_are_bounded(name):
+    with pytest.raises(ValueError, match=r"^(its|a) .*(steps|damaged|expected)"):
+        pytorch.File(with_pickle(GREEDY[name]))
+
+
+def test_long_keys_make_no_long_paths():
+    key = b"X" + (5 << 20).to_bytes(4, "little") + b"k" * (5 << 20)
+    values = pickles.read(b"\x80\x02}" + key + b"](" + b"]" * 100_000 + b"es.")
+    assert leaves(values, pytorch.Tensor) == {}
+
+
+def test_strides_of_axes_that_have_one_place_mean_nothing():
+    for shape, strides in [((1,), (2**62,)), ((1, 4), (2**62, 1)), ((0,), (2**62,)), ((), ())]:
+        assert read(claiming(shape, strides))["a"].shape == shape
+    assert read(claiming((0,), (1,), 2**62))["a"].shape == (0,)
+    for shape in ((10**400,), (1,) * 33, (2**63,)):
+        with pytest.raises(ValueError, match="a tensor has invalid shape") as error:
+            read(claiming(shape, (0,) * len(shape)))
+        assert len(str(error.value)) < 200
+
+
+def test_expanded_tensors_repeat_their_storage():
+    tensors = {
+        "expanded": torch.ones(1).expand(7, 5), "rows": torch.arange(5.0).expand(4, 5),
+        "overlapping": torch.arange(5.0).unfold(0, 3, 1), "scalar": torch.tensor(2.0).expand(3),
+    }  # fmt: skip
+    found = read(saved(tensors))
+    assert all(same_bits(found[n], t) for n, t in tensors.items())
+    with pytest.raises(ValueError, match="reaches beyond its storage of 4 values"):
+        read(claiming((pytorch.MAX_EXPANDED + 1,), (0,)))
+
+
+def test_models_that_take_more_than_any_are_not_read(tmp_path):
+    tensors = {f"image_encoder.{i}": torch.ones(1).expand(1 << 26) for i in range(70)}
+    parts = {f"{part}.a": torch.ones(1) for part in ("prompt_encoder", "mask_decoder")}
+    torch.save(tensors | parts, tmp_path / "sam.pth")
+    with pytest.raises(ValueError, match="its tensors take 18,790,481,928 bytes; expected at most"):
+        Sam.from_pretrained(tmp_path / "sam.pth")
+
+
+def test_checksums_of_records_that_views_share():
+    file = saved({"view": torch.arange(1000.0)[3:9], "other": torch.arange(9.0)})
+    data = bytearray(file.getvalue())
+    at = data.index(np.arange(1000, dtype="f4").tobytes()[:400])
+    data[at + 3900] ^= 1  # outside of the view
+    damaged = pytorch.File(io.BytesIO(data))
+    view = leaves(damaged.values, pytorch.Tensor)["view"]
+    with pytest.raises(ValueError, match=r"its record 'data/\d' is damaged \(CRC-32\)"):
+        damaged.read(view)
+
+
+@pytest.mark.parametrize("claimed", [9 << 20, 0xFFFFFFF0])
+def test_directories_are_bounded(claimed):
+    data = bytearray(saved({"a": torch.ones(3)}).getvalue())
+    end = data.rindex(b"PK\5\6")
+    data[end + 12 : end + 16] = claimed.to_bytes(4, "little")
+    with pytest.raises(ValueError, match=f"its directory has {claimed:,} bytes; expected at most"):
+        read(io.BytesIO(data))
+    data[end + 12 : end + 16] = b"\xff" * 4
+    more = data[:end] + b"PK\6\6" + bytes(36) + (1 << 35).to_bytes(8, "little") + bytes(8)
+    with pytest.raises(ValueError, match="its directory has 34,359,738,368 bytes"):
+        read(io.BytesIO(more + data[end:]))
+
+
+def test_names_say_the_format(tmp_path):
+    Sam.from_pretrained("nano").save_pretrained(tmp_path / "nano")
+    path = tmp_path / "sam.pth"
+    path.write_bytes((tmp_path / "nano" / "model.safetensors").read_bytes())
+    with pytest.raises(ValueError, match=r"sam.pth: it is a safetensors file: let its name end in"):
+        Sam.from_pretrained(path)
+
+
+def strided(state: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    """The same values, lying otherwise in memory, as after transposing or ``channels_last``."""
+
+    def other(tensor: torch.Tensor) -> torch.Tensor:
+        axes = tuple(reversed(range(tensor.ndim)))
+        return tensor.permute(axes).contiguous().permute(axes) if tensor.ndim > 1 else tensor
+
+    return {name: other(tensor) for name, tensor in state.items()}
+
+
+def test_weights_lie_in_memory_as_a_conversions_do(small, tmp_path):
+    """Products of transposed matrices are rounded otherwise: logits were 1e-5 apart."""
+    state = strided(small[0].state_dict())
+    assert not state["image_encoder.blocks.0.attn.qkv.weight"].is_contiguous()
+    torch.save(state, tmp_path / "sam.pth")
+    torch.save({n: t.half() for n, t in state.items()}, tmp_path / "half.pth")
+    assert convert([str(tmp_path / "sam.pth"), str(tmp_path / "native")]) == 0
+    loaded = Sam.from_pretrained(tmp_path / "sam.pth")
+    native = Sam.from_pretrained(tmp_path / "native")
+    others = [
+        Sam.from_pretrained(tmp_path / "half.pth", dtype="float32"),
+        Sam.from_pretrained(tmp_path / "sam.pth", image_size=64),
+        Sam.from_pretrained(tmp_path / "sam.pth", quantize=8),
+    ]
+    for model in (loaded, native, *others):
+        lying = [n for n, w in weights_of(model).items() if not memoryview(w).c_contiguous]
+        assert lying == []
+    x = mx.random.normal((1, 128, 128, 3))
+    assert mx.array_equal(loaded.encode_image(x), native.encode_image(x))
+    logits = [
+        m.predict_masks(m.encode_image(x), boxes=mx.array([[9.0, 9, 90, 80]]))[0]
+        for m in (loaded, native)
+    ]
+    assert mx.array_equal(*logits)

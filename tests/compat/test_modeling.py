@@ -318,3 +318,52 @@ def test_mobile_sam(tmp_path):
         assert (found.missing_keys, found.unexpected_keys) == ([], [])
         for name, w in weights_of(sam.mlx).items():
             assert mx.array_equal(weights_of(other.mlx)[name], w)
+
+
+WRONG = {
+    "NaN": lambda t: t * float("nan"), "infinity": lambda t: t + float("inf"),
+    "float64 beyond float32": lambda t: t.double() + 1e39, "a number": lambda t: 3,
+    "None": lambda t: None, "text": lambda t: "abc", "a list": lambda t: t.tolist(),
+    "complex": lambda t: t + 1j, "another shape": lambda t: t[:, :5],
+    "an object": lambda t: object(),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("kind", WRONG)
+def test_a_state_that_is_refused_changes_nothing(kind, sam):
+    name = "mask_decoder.iou_token.weight"
+    before = {n: np.array(w) for n, w in weights_of(sam.mlx).items()}
+    state = {n: t + 1 for n, t in sam.state_dict().items()}
+    for part, prefix in ((sam, ""), (sam.mask_decoder, "mask_decoder.")):
+        given = {n.removeprefix(prefix): t for n, t in state.items() if n.startswith(prefix)}
+        given[name.removeprefix(prefix)] = WRONG[kind](state[name])
+        with pytest.raises(RuntimeError, match=r"Error\(s\) in loading state_dict for Sam: "):
+            part.load_state_dict(given)
+        for n, w in weights_of(sam.mlx).items():
+            np.testing.assert_array_equal(np.array(w), before[n])
+
+
+@pytest.mark.parametrize("given", [None, [], "abc", 3, [("a", 1)]])
+def test_a_state_that_is_no_mapping(given, sam):
+    for model in (sam, original_of(sam.mlx)):
+        with pytest.raises(TypeError, match="state_dict"):
+            model.load_state_dict(given)
+
+
+def test_a_state_that_half_precision_cannot_hold(sam):
+    state = sam.state_dict()
+    sam.half()
+    before = np.array(sam.mlx.mask_decoder.iou_token.weight)
+    state["mask_decoder.iou_token.weight"] = state["mask_decoder.iou_token.weight"] + 1e6
+    with pytest.raises(RuntimeError, match="state_dict in float16 holds NaN or infinite values"):
+        sam.load_state_dict(state)
+    np.testing.assert_array_equal(np.array(sam.mlx.mask_decoder.iou_token.weight), before)
+
+
+def test_states_lie_in_memory_as_loaded_weights_do(sam):
+    turned = {
+        n: t.permute(*reversed(range(t.ndim))).contiguous().permute(*reversed(range(t.ndim)))
+        for n, t in sam.state_dict().items()
+    }
+    sam.load_state_dict(turned)
+    assert all(memoryview(w).c_contiguous for w in weights_of(sam.mlx).values())
