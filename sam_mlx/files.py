@@ -74,7 +74,7 @@ def whole_folder(folder: str | Path) -> Iterator[Path]:
     folder = refuse_existing(folder)
     made = [parent for parent in folder.parents if not parent.exists()]
     try:
-        make_parent(folder)
+        make_folder(folder.parent)
         with temporary_folder(folder.parent) as temporary:
             yield temporary
             give_usual_permissions(temporary, folder)
@@ -86,13 +86,13 @@ def whole_folder(folder: str | Path) -> Iterator[Path]:
         raise
 
 
-def make_parent(folder: Path) -> None:
+def make_folder(folder: Path) -> None:
+    """Make a folder and those above it, as far as they are missing."""
     try:
-        folder.parent.mkdir(parents=True, exist_ok=True)
+        folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise OSError(
-            f"cannot write {printable(folder)}: {error.strerror}: {error.filename}"
-        ) from error
+        why = f"{error.strerror}: {printable(error.filename)}"
+        raise OSError(f"cannot write {printable(folder)}: {why}") from error
 
 
 @contextmanager
@@ -168,6 +168,14 @@ def packaged(name: str) -> Path:
 def user_path(path: str | os.PathLike[str]) -> Path:
     """A path from a user: ``~`` and ``~name`` are home folders, where they exist."""
     return Path(os.path.expanduser(path))  # Path.expanduser fails for other names
+
+
+def output_folder(path: str | Path) -> Path:
+    """A folder to write to, which may be missing. Raises NotADirectoryError for a file."""
+    path = user_path(path)
+    if path.exists() and not path.is_dir():
+        raise NotADirectoryError(f"{printable(path)} is a file; -o takes a folder")
+    return path
 
 
 def refuse_existing(path: str | Path) -> Path:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import io
+import re
+import struct
 import sys
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, TypeVar
 
 import numpy as np
 from PIL import Image, TiffImagePlugin, UnidentifiedImageError
@@ -16,6 +18,8 @@ from PIL import Image, TiffImagePlugin, UnidentifiedImageError
 from . import camera_raw
 from .messages import printable
 from .samples import Range, found_bits, to_rgb
+
+T = TypeVar("T")
 
 ORIENTATION = 0x0112  # the EXIF tag
 TURNS = {
@@ -39,6 +43,7 @@ LOW_BYTES = {"LA;16B": "RGBA"} | {
 }
 PASS_AN_ARRAY = "pass an array: cv2.imread(path, cv2.IMREAD_UNCHANGED), with image_format='BGR'"
 MAX_BYTES = 4 << 30  # of a picture's file: what TIFF can address
+TOO_MUCH_TEXT = re.compile("decompressed data too large|memory used in text", re.IGNORECASE)
 HEIC = {b"heic", b"heix", b"hevc", b"hevx", b"heim", b"heis", b"mif1", b"msf1"}  # file types
 
 
@@ -69,13 +74,17 @@ def look(file: bytes | BinaryIO) -> tuple[str, tuple[int, int]]:
     """
     name = f"the {len(file)} bytes" if isinstance(file, bytes) else "the file"
     file = io.BytesIO(file) if isinstance(file, bytes) else file
-    with as_value_error(name), _open(file) as image:
-        check(image)
-        width, height = image.size
-        if image.format == "TIFF":  # some versions of Pillow exchange these already
-            width, height = image.tag_v2[WIDTH], image.tag_v2[HEIGHT]
-        turned = TURNS.get(orientation(image)) in ACROSS
-        return str(image.format), (width, height) if turned else (height, width)
+    with as_value_error(name):
+        return _read(file, _look)
+
+
+def _look(image: Any) -> tuple[str, tuple[int, int]]:
+    check(image)
+    width, height = image.size
+    if image.format == "TIFF":  # some versions of Pillow exchange these already
+        width, height = image.tag_v2[WIDTH], image.tag_v2[HEIGHT]
+    turned = TURNS.get(orientation(image)) in ACROSS
+    return str(image.format), (width, height) if turned else (height, width)
 
 
 def check(image: Any) -> None:
@@ -98,12 +107,38 @@ def _seekable(file: Any) -> BinaryIO:
 
 
 def from_file(file: Any, name: str, value_range: Range | None) -> np.ndarray:
+    def pixels(image: Image.Image) -> np.ndarray:
+        found = from_pil(image, value_range)
+        _warn_of_more(image, name)
+        return found
+
     with as_value_error(name):
         camera_raw.refuse_ending(name)
-        with _open(_seekable(file)) as image:
-            pixels = from_pil(image, value_range)
-            _warn_of_more(image, name)
-    return pixels
+        return _read(_seekable(file), pixels)
+
+
+def _read(file: BinaryIO, use: Callable[[Image.Image], T]) -> T:
+    """What ``use`` makes of a picture; Pillow refuses a PNG with over 1 MB of text or profile."""
+    try:
+        with _open(file) as image:
+            return use(image)
+    except ValueError as error:
+        if not TOO_MUCH_TEXT.search(str(error)):
+            raise
+        file.seek(0)
+        with _open(io.BytesIO(_without_texts(_content(file)))) as image:
+            return use(image)
+
+
+def _without_texts(png: bytes) -> bytes:
+    """A PNG without chunks that have no part in its pixels."""
+    parts, at = [png[:8]], 8
+    while at + 8 <= len(png):
+        length, kind = struct.unpack_from(">I4s", png, at)
+        if kind not in (b"tEXt", b"zTXt", b"iTXt", b"iCCP"):
+            parts.append(png[at : at + length + 12])
+        at += length + 12
+    return b"".join(parts)
 
 
 def _open(file: BinaryIO) -> Image.Image:

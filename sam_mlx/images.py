@@ -6,6 +6,7 @@ import io
 import os
 import re
 import warnings
+from os.path import exists
 from typing import Any, BinaryIO
 from urllib.parse import unquote, unquote_to_bytes, urlsplit
 
@@ -97,7 +98,8 @@ def of_url(text: str) -> str | bytes:
     if scheme.lower() == "file" and rest.startswith("/"):
         place = urlsplit(text)
         if place.netloc in ("", "localhost"):
-            return unquote(place.path, errors="surrogateescape")
+            plain = rest.removeprefix(f"//{place.netloc}")  # as people write them, with a # or %
+            return plain if exists(plain) else unquote(place.path, errors="surrogateescape")
     if re.match(r"[A-Za-z][A-Za-z0-9+.-]*://", text):
         raise ValueError(f"{shown(text)} is a URL; download it, and give its path or its bytes")
     return text

@@ -10,6 +10,8 @@ from pathlib import Path
 
 from .messages import printable
 
+NO_LOCKS = {errno.ENOLCK, errno.ENOTSUP, errno.ENOSYS, errno.EBADF}  # the last is NFS's
+
 
 @contextmanager
 def locked(folder: Path, wait: bool) -> Iterator[bool]:
@@ -46,7 +48,7 @@ def held(path: Path) -> Iterator[bool]:
             yield False
             return
         except OSError as error:  # a disk without locks
-            if error.errno not in (errno.ENOLCK, errno.ENOTSUP, errno.ENOSYS):
+            if error.errno not in NO_LOCKS:
                 raise
         # Its last holder may have removed the file after it was opened here.
         if _is_at(path, file):

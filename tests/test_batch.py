@@ -573,6 +573,15 @@ def test_what_is_not_of_the_command_is_not_replaced(many, tmp_path):
     assert (tmp_path / "out" / "a" / "mine.jpg").exists()
 
 
+def test_an_output_that_cannot_be_a_folder_is_one_line(many, tmp_path):
+    paint(tmp_path / "in" / "a.png", 1)
+    (tmp_path / "out.png").touch()
+    code, _, error = many(tmp_path / "in", out=tmp_path / "out.png")
+    assert code == 2 and error.endswith("out.png is a file; -o takes a folder\n")
+    code, _, error = many(tmp_path / "in", out=tmp_path / "out.png" / "x")
+    assert code == 2 and "cannot write" in error and error.count("\n") == 1
+
+
 def test_only_the_commands_own_leftovers_are_removed(many, tmp_path):
     paint(tmp_path / "in" / "a.png", 1)
     for name in (".partial-0", ".partial-1", ".partial-backup_1"):

@@ -1,5 +1,6 @@
 """Files and folders that appear whole: names, permissions, what errors leave, locks."""
 
+import errno
 import json
 import math
 import os
@@ -255,6 +256,20 @@ def test_a_lock_is_neither_followed_nor_taken_for_ours(tmp_path, kind):
     assert (tmp_path / "file.txt").read_text() == "a user's" and not (
         tmp_path / "gone.txt"
     ).exists()
+
+
+@pytest.mark.parametrize("number", [errno.ENOLCK, errno.EBADF, errno.ENOTSUP, errno.ENOSYS])
+def test_disks_without_locks(number, tmp_path, monkeypatch):
+    """As NFS is mounted on many clusters."""
+
+    def refuse(*_):
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr("fcntl.flock", refuse)
+    write_whole(tmp_path / "x.txt", lambda name: Path(name).write_text("whole"))
+    with held(tmp_path / "lock") as mine, whole_folder(tmp_path / "new"):
+        assert mine
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["new", "x.txt"]
 
 
 def test_two_threads_may_write_one_name(tmp_path):

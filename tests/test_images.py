@@ -10,6 +10,7 @@ import sys
 import tempfile
 import warnings
 import zipfile
+import zlib
 from pathlib import Path
 from types import SimpleNamespace
 from urllib.parse import quote
@@ -615,6 +616,44 @@ def test_pipes_and_devices_are_refused_at_once(tmp_path):
     for path, kind in kinds:
         with pytest.raises(ValueError, match=f"cannot read {path} as a picture: it is {kind}, not"):
             load_image(path)
+
+
+def png_with(kind: bytes, content: bytes, last: bool = False) -> bytes:
+    """A picture with a chunk after its head, or before its end."""
+    file = io.BytesIO()
+    Image.fromarray(np.arange(60, dtype=np.uint8).reshape(4, 5, 3)).save(file, "PNG")
+    whole = file.getvalue()
+    chunk = struct.pack(">I", len(content)) + kind + content
+    chunk += struct.pack(">I", zlib.crc32(kind + content))
+    at = len(whole) - 12 if last else 33
+    return whole[:at] + chunk + whole[at:]
+
+
+@pytest.mark.parametrize("last", [False, True])
+@pytest.mark.parametrize(
+    ("kind", "head"), [(b"iCCP", b"x\0\0"), (b"zTXt", b"x\0\0"), (b"iTXt", b"x\0\1\0\0\0")]
+)
+def test_texts_and_profiles_of_any_length_are_no_part_of_a_png(kind, head, last, tmp_path):
+    """Pillow refuses more than 1 MB of one, and browsers show the picture."""
+    data = png_with(kind, head + zlib.compress(bytes(3 << 20)), last)
+    (tmp_path / "a.png").write_bytes(data)
+    expected = np.arange(60, dtype=np.uint8).reshape(4, 5, 3)
+    for source in (data, tmp_path / "a.png"):
+        np.testing.assert_array_equal(load_image(source), expected)
+    assert look(data) == ("PNG", (4, 5))
+    if not last:
+        with pytest.raises(ValueError, match="cannot read"):
+            load_image(data[:-30])
+
+
+@pytest.mark.parametrize("name", ["a#10.png", "b%11.png", "c?x=1.png", "d%20e.png", "f [1].png"])
+def test_file_urls_as_people_write_them(name, tmp_path):
+    """With characters that stand for something else in URLs."""
+    picture = np.arange(60, dtype=np.uint8).reshape(4, 5, 3)
+    Image.fromarray(picture).save(tmp_path / name)
+    for url in (f"file://{tmp_path / name}", f"file://localhost{tmp_path / name}",
+                (tmp_path / name).as_uri()):  # fmt: skip
+        np.testing.assert_array_equal(load_image(url), picture)
 
 
 def test_streams_without_end_are_not_read_to_it(monkeypatch):

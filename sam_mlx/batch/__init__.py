@@ -16,7 +16,7 @@ from typing import Any
 import mlx.core as mx
 
 from ..automatic.generator import SamAutomaticMaskGenerator
-from ..files import user_path
+from ..files import make_folder, output_folder
 from ..formats import Format
 from .checks import SETTINGS, check_formats, check_names, check_settings, check_strangers
 from .plan import Plan, see_what_is_done
@@ -44,13 +44,13 @@ def run(
     1 when some pictures have no results or something could not be read.
     Raises ValueError or OSError before any work, OSError for a full disk.
     """
-    output = user_path(output)
+    output = output_folder(output)
     check_formats(formats)
     found = find([sources] if isinstance(sources, str) else sources, output, recursive)
     pictures = named(found.files)
     check_names(pictures, output, formats)
     check_strangers(pictures, output, formats)
-    output.mkdir(parents=True, exist_ok=True)
+    make_folder(output)
     check_settings(output / SETTINGS, settings)
     group = mx.distributed.init()
     with only_run(output, group):

@@ -14,7 +14,7 @@ import mlx.core as mx
 import numpy as np
 
 from ..batch.checks import check_formats
-from ..files import read_file, user_path, write_whole
+from ..files import make_folder, output_folder, read_file, user_path, write_whole
 from ..formats import FORMATS, Format, Result
 from ..formats.masks import save_mask
 from ..images import load_image
@@ -110,9 +110,7 @@ def run(args: argparse.Namespace) -> int:
 
 def check_output(args: argparse.Namespace) -> Path:
     """The folder to write to; raises where that would lose the picture."""
-    output = user_path(args.output)
-    if output.exists() and not output.is_dir():
-        raise NotADirectoryError(f"{output} is a file; -o takes a folder")
+    output = output_folder(args.output)
     image = user_path(args.image).resolve()
     formats = [FORMATS[name] for name in args.format]
     check_formats(formats)
@@ -142,7 +140,7 @@ def check_inside(prompt: dict[str, Any], size: tuple[int, ...]) -> None:
 
 def write_masks(output: Path, masks: dict[str, np.ndarray], scores: np.ndarray) -> None:
     """Masks by the names of their files; those of an earlier prediction are removed."""
-    output.mkdir(parents=True, exist_ok=True)
+    make_folder(output)
     for name in set(MASKS) - set(masks):
         if (output / name).is_file():
             (output / name).unlink()
