@@ -129,10 +129,20 @@ def with_decoder(config: SamConfig, sizes: Any) -> SamConfig:
 
 def named(config: SamConfig) -> SamConfig:
     """The same sizes, with the name of the released variant that has them, if any."""
+    alone = without_other_decoders(config)
     for variant in VARIANTS.values():
-        if replace(config, variant=variant.variant) == variant:
-            return variant
+        if replace(alone, variant=variant.variant) == variant:
+            return replace(variant, decoders=config.decoders)
     return config
+
+
+def without_other_decoders(config: SamConfig) -> SamConfig:
+    """The config with the mask decoder alone, as released variants have it."""
+    return replace(config, decoders=(next(s for s in config.decoders if _is_of_masks(s)),))
+
+
+def _is_of_masks(sizes: Any) -> bool:
+    return DECODERS[sizes.type].part == MASK_DECODER
 
 
 def check_parts(config: SamConfig) -> None:

@@ -23,6 +23,7 @@ from .messages import escaping
 from .modeling import (  # noqa: F401  they register themselves
     hq_decoder,
     image_encoder,
+    instance_decoder,
     mask_decoder,
     tiny_vit,
 )
@@ -42,6 +43,7 @@ from .registry import (
     decoders_of,
     encoder_of,
     mask_decoder_of,
+    without_other_decoders,
 )
 
 
@@ -286,7 +288,7 @@ def build_sam(variant: str, checkpoint: str | Path | None = None) -> Sam:
         model.eval()
         return model
     model = Sam.from_pretrained(checkpoint)
-    if model.config != VARIANTS[variant]:
+    if without_other_decoders(model.config) != VARIANTS[variant]:
         raise ValueError(f"{checkpoint} is a SAM {model.config.variant}, not {variant}")
     return model
 

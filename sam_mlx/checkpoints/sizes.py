@@ -29,6 +29,6 @@ def infer(weights: Weights) -> SamConfig:
         config = decoder.infer(weights, config)
     for variant in VARIANTS.values():
         config = named(replace(config, decoder_heads=variant.decoder_heads))
-        if config is variant:
-            return variant
+        if config.variant in VARIANTS:
+            return config
     return replace(config, decoder_heads=8)

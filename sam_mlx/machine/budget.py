@@ -20,6 +20,7 @@ class Budget:
     attention_bytes: int  # scores of image attention
     decoder_bytes: int  # activations of the mask decoder, over all streams
     mask_pixels: int  # pixels of logits at full size
+    map_bytes: int  # copies of a band of a large map that a convolution makes
     cut_pixels: int = 8 * MIB  # pixels of masks at full size, as bool
     drawn_pixels: int = 1 * MIB  # pixels of a picture in float32
     prompts: int = 16  # whose masks at full size ``predict_each`` holds
@@ -33,10 +34,20 @@ class Budget:
         if device.type == mx.DeviceType.cpu:
             # ViT-B's global attention takes 1.1 s with 8 MB, 1.3 with 2 and 1.6 with 1. Memory of
             # larger buffers comes fresh from the system each time, at a page fault per 4 KB.
-            return cls(attention_bytes=8 * MIB, decoder_bytes=320 * MIB, mask_pixels=1 * MIB)
+            return cls(
+                attention_bytes=8 * MIB,
+                decoder_bytes=320 * MIB,
+                mask_pixels=1 * MIB,
+                map_bytes=8 * MIB,
+            )
         # A Mac of 8 GB may use 5.3 GB; beyond 2.5 GB all 64 points of a batch are one part.
         decoder = min(max(320 * MIB, working_set(device) // 16), 2560 * MIB)
-        return cls(attention_bytes=64 * MIB, decoder_bytes=decoder, mask_pixels=8 * MIB)
+        return cls(
+            attention_bytes=64 * MIB,
+            decoder_bytes=decoder,
+            mask_pixels=8 * MIB,
+            map_bytes=256 * MIB,
+        )
 
 
 def working_set(device: mx.Device) -> int:

@@ -10,6 +10,7 @@ import numpy as np
 from mlx.utils import tree_flatten, tree_map_with_path
 
 from ..machine.worker import at_work
+from ..registry import Weights
 from .ops import conv3x3, tokenwise
 
 
@@ -137,6 +138,30 @@ def window_unpartition(windows: mx.array, window: int, shape: tuple[int, int]) -
 def as_float32(tensor: mx.array) -> np.ndarray:
     """A tensor as a numpy array, always in float32: numpy lacks some of MLX's types."""
     return np.array(mx.array(tensor).astype(mx.float32))
+
+
+BATCH_NORM_EPS = 1e-5  # PyTorch's
+
+
+def fold_batch_norm(weights: Weights, conv: str, norm: str) -> Weights:
+    """Tensors in which a batch norm is folded into the convolution before it, which gets a bias if
+    it has none. Computed in float64; the kernel, in PyTorch's layout, keeps its type.
+    """
+    parts = [f"{norm}.{part}" for part in ("weight", "bias", "running_mean", "running_var")]
+    names = [f"{conv}.weight", *parts]
+    if not all(name in weights for name in names):
+        return weights  # the check at load names the missing ones
+    dtype = mx.array(weights[names[0]]).dtype
+    kernel, scale, shift, mean, variance = (
+        as_float32(weights[name]).astype(np.float64) for name in names
+    )
+    if f"{conv}.bias" in weights:
+        mean = mean - as_float32(weights[f"{conv}.bias"])
+    scale = scale / np.sqrt(variance + BATCH_NORM_EPS)
+    kernel = kernel * scale[:, None, None, None]
+    folded = {f"{conv}.weight": kernel, f"{conv}.bias": shift - mean * scale}
+    rest = {name: w for name, w in weights.items() if name not in parts}
+    return rest | {n: mx.array(w.astype(np.float32)).astype(dtype) for n, w in folded.items()}
 
 
 def interpolate_rows(x: np.ndarray, size: int, part: range | None = None) -> np.ndarray:

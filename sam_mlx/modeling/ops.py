@@ -175,6 +175,22 @@ def conv3x3(x: mx.array, weight: mx.array) -> mx.array:
     return mx.concatenate(views, axis=-1) @ weight.flatten(1).T
 
 
+@faster(ops_x86.kernel3x3, where=on_x86_cpu)
+def kernel3x3(weight: mx.array) -> mx.array:
+    """What ``conv3x3_between`` takes for the kernel of a convolution, (out, 3, 3, C)."""
+    return weight
+
+
+@faster(ops_x86.conv3x3_between, where=on_x86_cpu)
+def conv3x3_between(x: mx.array, kernel: mx.array) -> mx.array:
+    """A 3x3 convolution without its first and last row, for bands of a map; columns are padded.
+
+    x: (B, H + 2, W, C); kernel: from ``kernel3x3``, of weights of the same type. Returns
+    (B, H, W, out).
+    """
+    return mx.conv2d(x, kernel, padding=(0, 1))
+
+
 def tokenwise(f: Operation) -> Operation:
     """Decorator for a method (self, x) that treats tokens independently; x: (B, rows, ..., C).
 

@@ -97,6 +97,51 @@ def _weighted_sum(total: mx.array, terms: list[mx.array], weights: list[mx.array
     return total
 
 
+def kernel3x3(weight: mx.array) -> mx.array:
+    """(out, 3, 3, C) to (4, 4, C, out): G w G^T of Winograd's F(2x2, 3x3)."""
+    lines = _kernel_line(weight.transpose(1, 2, 3, 0))
+    return mx.stack([mx.stack(_kernel_line(line)) for line in lines])
+
+
+def _kernel_line(w: mx.array) -> list[mx.array]:
+    return [w[0], 0.5 * (w[0] + w[1] + w[2]), 0.5 * (w[0] - w[1] + w[2]), w[2]]
+
+
+def conv3x3_between(x: mx.array, kernel: mx.array) -> mx.array:
+    """Winograd's F(2x2, 3x3): the 4 pixels of a square take 16 products instead of 36. It
+    takes 0.7 of the time of plain ones with 64 channels, 0.4 with 512, and MLX's own 1.4.
+    Results differ by up to 6e-7 of the largest value.
+    """
+    B, H, W, C = x.shape
+    h, w, out = (H - 1) // 2, (W + 1) // 2, kernel.shape[-1]  # squares, and channels
+    x = mx.pad(x, [(0, 0), (0, 2 * h + 2 - H), (1, 2 * w + 1 - W), (0, 0)])
+    products = [
+        _to_line(*((x_j.reshape(-1, C) @ k) for x_j, k in zip(_of_columns(line, w), kernels)))
+        for line, kernels in zip(_of_rows(x, h), kernel)
+    ]  # four lines of two columns
+    columns = [_to_line(*column) for column in zip(*products)]  # two of two rows
+    rows = [mx.stack(row, axis=1).reshape(B * h, 2 * w, out) for row in zip(*columns)]
+    return mx.stack(rows, axis=1).reshape(B, 2 * h, 2 * w, out)[:, : H - 2, :W]
+
+
+def _of_rows(x: mx.array, h: int) -> tuple[mx.array, ...]:
+    return _of_line(*(x[:, i : i + 2 * h : 2] for i in range(4)))
+
+
+def _of_columns(x: mx.array, w: int) -> tuple[mx.array, ...]:
+    return _of_line(*(x[:, :, j : j + 2 * w : 2] for j in range(4)))
+
+
+@mx.compile
+def _of_line(a: mx.array, b: mx.array, c: mx.array, d: mx.array) -> tuple[mx.array, ...]:
+    return a - c, b + c, c - b, b - d
+
+
+@mx.compile
+def _to_line(a: mx.array, b: mx.array, c: mx.array, d: mx.array) -> tuple[mx.array, ...]:
+    return a + b + c, b - c - d
+
+
 # MLX fuses up to 11 dependent operations into one loop, which g++ vectorises unless it holds a
 # maximum or minimum (they check for NaN). Hence bounds outside the loop, and polynomials as trees.
 

@@ -11,14 +11,13 @@ from typing import Any, ClassVar
 
 import mlx.core as mx
 import mlx.nn as nn
-import numpy as np
 
 from ..config import SamConfig
 from ..registry import EARLY, IMAGE_EMBEDDING, Encoder, Features, Weights, register
 from .layers import (
     apply_neck,
-    as_float32,
     conv_as_matmul,
+    fold_batch_norm,
     make_neck,
     window_partition,
     window_unpartition,
@@ -268,9 +267,6 @@ def infer(weights: Weights) -> SamConfig:
     return SamConfig(encoder)
 
 
-BATCH_NORM_EPS = 1e-5
-
-
 def clean(weights: Weights) -> dict[str, mx.array]:
     """Drop the classifier, which MobileSAM stores but never runs, and fold batch norms."""
     unused = ("image_encoder.norm_head.", "image_encoder.head.")
@@ -278,26 +274,10 @@ def clean(weights: Weights) -> dict[str, mx.array]:
 
 
 def fold_batch_norms(weights: Weights) -> dict[str, mx.array]:
-    """Fold every ``x.bn`` into the convolution ``x.c`` before it, which gets a bias.
-
-    Computed in float64; each kernel keeps its type.
-    """
-    folded = {n: w for n, w in weights.items() if not n.endswith(".bn.num_batches_tracked")}
+    """Fold every ``x.bn`` into the convolution ``x.c`` before it, which gets a bias."""
     for stem in [n.removesuffix(".bn.weight") for n in weights if n.endswith(".bn.weight")]:
-        norm = [f"{stem}.bn.{part}" for part in ("weight", "bias", "running_mean", "running_var")]
-        names = [f"{stem}.c.weight", *norm]
-        if not all(name in weights for name in names):
-            continue  # the check at load names the missing ones
-        dtype = mx.array(weights[names[0]]).dtype
-        kernel, scale, shift, mean, variance = (
-            as_float32(folded.pop(name)).astype(np.float64) for name in names
-        )
-        scale /= np.sqrt(variance + BATCH_NORM_EPS)
-        kernel *= scale[:, None, None, None]
-        bias = shift - mean * scale
-        folded[f"{stem}.c.weight"] = mx.array(kernel.astype(np.float32)).astype(dtype)
-        folded[f"{stem}.c.bias"] = mx.array(bias.astype(np.float32)).astype(dtype)
-    return folded
+        weights = fold_batch_norm(weights, f"{stem}.c", f"{stem}.bn")
+    return {n: w for n, w in weights.items() if not n.endswith(".bn.num_batches_tracked")}
 
 
 MOBILE_SAM = SamConfig(
