@@ -71,7 +71,7 @@ def import_tiny_vit() -> Any:
     ensure_torchvision()
     present = {n: m for n, m in sys.modules.items() if n.split(".")[0] == "torchvision"}
     stand_in = not hasattr(present["torchvision"], "__version__")
-    hollow = {name: _Hollow(name) for name in _TIMM_WANTS} if stand_in else {}
+    hollow = {name: Hollow(name) for name in _TIMM_WANTS} if stand_in else {}
     sys.modules.update(hollow)
     try:
         import timm.models.tiny_vit
@@ -94,7 +94,7 @@ _TIMM_WANTS = (
 )
 
 
-class _Hollow(types.ModuleType):
+class Hollow(types.ModuleType):
     """A module with every name, each an empty class: enough to import what is never called."""
 
     __path__ = ()  # type: ignore[assignment]

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -20,7 +21,7 @@ from ..modeling.layers import quantize_linears, weights_of
 from ..registry import Weights, encoder_of
 from . import adapters, files, layouts
 from .adjust import adjust
-from .families import prepared, read_config, rename
+from .families import micro_sam, prepared, read_config, rename
 from .options import LoadOptions
 from .sizes import infer
 from .unwrap import other_model, unwrap
@@ -87,8 +88,28 @@ def opened(where: Path | Checkpoint) -> Iterator[Checkpoint]:
     adapters.refuse(where)
     folder = None if where.is_file() else where
     config, native = (None, False) if folder is None else read_config(folder)
-    with files.opened(where) as tensors:
+    with ExitStack() as stack:
+        tensors: Mapping[str, files.Stored] = stack.enter_context(files.opened(where))
+        tensors = with_decoder(tensors, where, stack)
         yield Checkpoint(tensors, config, native, printable(where), folder)
+
+
+def with_decoder(
+    tensors: Mapping[str, files.Stored], where: Path, stack: ExitStack
+) -> Mapping[str, files.Stored]:
+    """A file's tensors, and those of micro-sam's second decoder if it lies beside."""
+    second = micro_sam.decoder_beside(where)
+    if second is None or micro_sam.decoder_apart(tensors)[0]:
+        return tensors
+    try:
+        more = stack.enter_context(files.opened(second))
+    except ValueError as error:
+        warnings.warn(f"{error}; {printable(where)} is read without it", stacklevel=2)
+        return tensors
+    if not micro_sam.is_decoder(more):
+        return tensors
+    more = {name.removeprefix(f"{micro_sam.DECODER_STATE}."): x for name, x in more.items()}
+    return {**tensors, **{f"{micro_sam.DECODER_STATE}.{name}": x for name, x in more.items()}}
 
 
 def merge(

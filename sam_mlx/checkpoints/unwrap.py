@@ -15,6 +15,7 @@ from typing import Any, TypeVar
 
 from ..messages import short, shown
 from ..registry import DECODERS
+from .families import micro_sam
 
 T = TypeVar("T")
 
@@ -68,17 +69,19 @@ def unwrap(tensors: Mapping[str, T], source: str) -> dict[str, T]:
     optimiser's state is used, never parts of two. A warning says so, and another lists tensors that
     are not SAM's. Raises ValueError when a part is missing, or a tensor is there twice.
     """
+    second, tensors = micro_sam.decoder_apart(tensors)
     known = roots()
     models, outside = models_in(tensors, known)
     if not any(is_whole(found) for found in models.values()):
         models = joined(models)
     whole = [p for p, found in models.items() if is_whole(found) and not adapted(found)]
     if not whole:
-        raise ValueError(why_adapted(tensors) if adapted(tensors) else why_none(tensors, models))
+        given = {**tensors, **second}
+        raise ValueError(why_adapted(given) if adapted(given) else why_none(given, models))
     chosen = min(whole, key=lambda prefix: rank(prefix, models[prefix]))
     others = [p for p in whole if p != chosen and not any(rank(p, models[p])[:2])]
     tell(chosen, others, outside, source)
-    return models[chosen]
+    return models[chosen] | second
 
 
 def models_in(
@@ -167,6 +170,8 @@ def why_adapted(names: Iterable[str]) -> str:
 
 def why_none(tensors: Mapping[str, Any], models: Mapping[str, Mapping[str, Any]]) -> str:
     """The reason why these tensors hold no SAM."""
+    if not models and micro_sam.is_decoder(tensors):
+        return why_no_model(tensors)
     if found := other_model(tensors):
         return f"it is a checkpoint of {found}, not of SAM"
     if not tensors:
@@ -177,6 +182,19 @@ def why_none(tensors: Mapping[str, Any], models: Mapping[str, Mapping[str, Any]]
     return (
         f"not a SAM checkpoint: none of its tensors (for example {shown(next(iter(tensors)))}) "
         f"belongs to an {' or '.join(PARTS)}"
+    )
+
+
+def why_no_model(tensors: Mapping[str, Any]) -> str:
+    """The reason for tensors of torch-em's UNETR, of which micro-sam's second decoder is a part."""
+    if any(re.match(r"(.*\.)?encoder\.patch_embed\.", name) for name in tensors):
+        return (
+            "it holds an encoder and an instance decoder, without SAM's prompt encoder and mask "
+            "decoder; micro_sam.training.export_instance_segmentation_model adds them"
+        )
+    return (
+        "it holds an instance decoder without its model; give the model's file, and leave this "
+        f"one beside it, as vit_b{micro_sam.ENDING}.pt beside vit_b.pt"
     )
 
 

@@ -17,6 +17,7 @@ other's shape, and counts the axis of channels among those to crop.
 """
 
 import re
+import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import pairwise
@@ -194,7 +195,17 @@ def infer(weights: Weights, config: SamConfig) -> SamConfig:
 
 
 def clean(weights: Weights) -> Weights:
-    """Fold batch norms into the convolutions before them."""
+    """Fold batch norms into the convolutions before them. A decoder for something else, which has
+    another number of maps, is left out, with a warning: the model still answers prompts.
+    """
+    maps = shape_of(weights, f"{PART}.out_conv.weight")[0]
+    if maps != MAPS:
+        warnings.warn(
+            f"the model's second decoder is left out: it makes {maps} maps; that for instances "
+            f"makes {MAPS}",
+            stacklevel=2,
+        )
+        return {name: w for name, w in weights.items() if not name.startswith(f"{PART}.")}
     for i in range(1, 5):
         block = f"{PART}.deconv{i}.block"
         weights = fold_batch_norm(weights, f"{block}.1.block", f"{block}.2")

@@ -51,7 +51,10 @@ class Map:
 
     def _moments(self, start: int, stop: int) -> tuple[mx.array, mx.array]:
         x = self.rows(start, stop).astype(mx.float32)
-        return x.mean(axis=(1, 2), keepdims=True), x.var(axis=(1, 2), keepdims=True)
+        about = mean_of(x)
+        x = x - about
+        rest = mean_of(x)
+        return about + rest, mean_of(mx.square(x)) - mx.square(rest)
 
     def each(self, change: Callable[[mx.array], mx.array], channels: int) -> Map:
         """The map with a function applied to its pixels, which have so many channels then."""
@@ -139,11 +142,18 @@ def side_by_side(a: Map, b: Map) -> Map:
     return Map(rows, a.height, a.width, a.channels + b.channels, a.row_bytes + b.row_bytes)
 
 
+def mean_of(x: mx.array) -> mx.array:
+    """The mean of each channel, (B, 1, 1, C). Axis by axis: MLX adds up one value after another,
+    and a norm magnifies the rounding of a long sum 300 times where a channel hardly varies.
+    """
+    return x.mean(axis=2, keepdims=True).mean(axis=1, keepdims=True)
+
+
 def joined(
     counts: Sequence[int], parts: Sequence[tuple[mx.array, mx.array]]
 ) -> tuple[mx.array, mx.array]:
     """The mean and variance of all values from those of parts, without cancellation."""
-    shares = mx.array(counts, dtype=mx.float32).reshape(-1, 1, 1, 1, 1) / sum(counts)
+    shares = mx.array(list(counts), dtype=mx.float32).reshape(-1, 1, 1, 1, 1) / sum(counts)
     means, variances = (mx.stack(list(column)) for column in zip(*parts))
-    mean = (shares * means).sum(axis=0)
+    mean = means[0] + (shares * (means - means[0])).sum(axis=0)
     return mean, (shares * (variances + mx.square(means - mean))).sum(axis=0)

@@ -120,7 +120,7 @@ def conv3x3_between(x: mx.array, kernel: mx.array) -> mx.array:
         for line, kernels in zip(_of_rows(x, h), kernel)
     ]  # four lines of two columns
     columns = [_to_line(*column) for column in zip(*products)]  # two of two rows
-    rows = [mx.stack(row, axis=1).reshape(B * h, 2 * w, out) for row in zip(*columns)]
+    rows = [mx.stack(list(row), axis=1).reshape(B * h, 2 * w, out) for row in zip(*columns)]
     return mx.stack(rows, axis=1).reshape(B, 2 * h, 2 * w, out)[:, : H - 2, :W]
 
 

@@ -1,20 +1,31 @@
-"""micro-sam's checkpoints with LoRA: the low-rank parts are merged into the layers they wrap.
+"""micro-sam's checkpoints: the second decoder's names, and LoRA merged into the layers it wraps.
 
-Form and scale: ``micro_sam/models/peft_sam.py``. The queries, keys and values of an attention, and
-the two layers of an MLP, may each have a product B A added to their weight. Its factor is 1 in
-every version: ``alpha`` is always 1 or absent, and the rank plays no part.
+Decoder: a model's file may hold its tensors under ``decoder_state``, or a file beside the model's
+holds them alone, ``vit_b_decoder.pt`` beside ``vit_b.pt`` (``micro_sam/util.py``).
+
+LoRA: form and scale are those of ``micro_sam/models/peft_sam.py``. The queries, keys and values of
+an attention, and the two layers of an MLP, may each have a product B A added to their weight. Its
+factor is 1 in every version: ``alpha`` is always 1 or absent, and the rank plays no part.
 """
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import TypeVar
 
 import mlx.core as mx
 import numpy as np
 
+from ...modeling.instance_decoder import PART as INSTANCE_DECODER
 from ...modeling.layers import as_float32
 from ...registry import Weights
 from ..low_rank import product
 
+T = TypeVar("T")
+
+DECODER_STATE = "decoder_state"
+ENDING = "_decoder"  # of the name of a decoder's own file
+UNETR = r"(?:.*\.)?deconv1\.block\.0\..*"  # a tensor of the decoder
 LORA = r"\.(qkv_proj|mlp_layer)\."
 PART = r"^(.*)\.w_a_linear_([qkv12])\.weight$"
 # The layer in the wrapper that a part is added to, and which third of its rows.
@@ -24,6 +35,29 @@ OTHERS = {
     "AdaptFormer": r"\.mlp\.mlp_proj\.",
     "SSF": r"\.qkv\.layer\.",
 }
+
+
+def decoder_beside(model: Path) -> Path | None:
+    """The file beside a model's that would hold its second decoder, if it is there."""
+    path = model.with_name(f"{model.stem}{ENDING}{model.suffix}")
+    return path if model.is_file() and path.is_file() else None
+
+
+def is_decoder(names: Iterable[str]) -> bool:
+    return any(re.fullmatch(UNETR, name) for name in names)
+
+
+def decoder_apart(tensors: Mapping[str, T]) -> tuple[dict[str, T], dict[str, T]]:
+    """The second decoder's tensors, by the names of ``Sam``'s modules, and the others."""
+    decoder, others = dict[str, T](), dict[str, T]()
+    if not is_decoder(tensors):
+        return decoder, dict(tensors)
+    for name, tensor in tensors.items():
+        if found := re.match(rf"(?:.*\.)?{DECODER_STATE}\.(.*)", name):
+            decoder[f"{INSTANCE_DECODER}.{found[1]}"] = tensor
+        else:
+            others[name] = tensor
+    return decoder, others
 
 
 def recognises(names: Iterable[str]) -> bool:
