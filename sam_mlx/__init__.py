@@ -5,6 +5,7 @@ from .machine import mac, linux  # noqa: F401, I001  before anything imports mlx
 from .automatic.generator import SamAutomaticMaskGenerator
 from .automatic.predictions import MaskPredictions
 from .embedding import ImageEmbedding
+from .instances.segmenter import InstanceSegmenter
 from .predictor import SamPredictor
 from .sam import Sam, sam_model_registry
 
@@ -12,6 +13,7 @@ __version__ = "0.1.0"
 
 __all__ = [
     "ImageEmbedding",
+    "InstanceSegmenter",
     "MaskPredictions",
     "Sam",
     "SamAutomaticMaskGenerator",

@@ -132,7 +132,7 @@ def named(config: SamConfig) -> SamConfig:
     alone = without_other_decoders(config)
     for variant in VARIANTS.values():
         if replace(alone, variant=variant.variant) == variant:
-            return replace(variant, decoders=config.decoders)
+            return variant if alone == config else replace(variant, decoders=config.decoders)
     return config
 
 

@@ -37,6 +37,7 @@ LAYERS = [
     {"embedding", "large", "prompts"},
     {"decoding", "predictor"},
     {"automatic"},
+    {"instances"},
     {"formats"},
     {"batch"},
     {"export"},

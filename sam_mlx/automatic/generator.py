@@ -273,12 +273,20 @@ def opened(
 
 
 @contextmanager
-def reporting(progress: Progress, total: int) -> Iterator[Callable[[int, int], None]]:
-    """The function to report progress to, (done, total); True makes it a bar."""
+def reporting(progress: Progress, total: int | None) -> Iterator[Callable[[int, int], None]]:
+    """The function to report progress to, (done, total); True makes it a bar.
+
+    total: None if it is known later.
+    """
     if progress is not True:
         yield progress or (lambda done, total: None)
         return
     from tqdm import tqdm
 
     with tqdm(total=total, unit="point") as bar:
-        yield lambda done, total: bar.update(done - bar.n)
+
+        def update(done: int, total: int) -> None:
+            bar.total = total
+            bar.update(done - bar.n)
+
+        yield update

@@ -1,0 +1,151 @@
+"""The segmenter itself: its arguments, and the half of it that runs the model."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import mlx.core as mx
+import numpy as np
+
+from ..automatic.generator import Picture, Progress, opened, reporting
+from ..checkpoints.options import LoadOptions
+from ..embedding import ImageEmbedding
+from ..full_size import upscale_masks
+from ..machine.linux import own_memory
+from ..machine.worker import Cancel, checkpoint, long_work
+from ..modeling.instance_decoder import PART
+from ..predictor import SamPredictor
+from ..sam import Sam
+from ..samples import Range
+from .maps import InstanceMaps, Instances, needed
+from .options import InstanceOptions
+from .prompting import prompted
+from .watershed import flooded
+
+
+class InstanceSegmenter:
+    """All instances in a picture, by a model with an instance decoder (original: micro-sam).
+
+    mode: "ais" makes instances of the decoder's maps alone, "apg" puts points to the model where
+    the maps have seeds. The other arguments have micro-sam's names and defaults:
+    center_distance_threshold, boundary_distance_threshold, foreground_threshold: where seeds are.
+    min_size: pixels; by default 0 for "ais", 25 for "apg". Of "ais": foreground_smoothing,
+    distance_smoothing, sigmas in pixels. Of "apg": multimasking, batch_size, nms_threshold,
+    intersection_over_min, mask_threshold, refine_with_box_prompts. output_mode: that of
+    ``SamAutomaticMaskGenerator``.
+
+    Together they are ``options``. Raises ValueError for invalid arguments and for a model without
+    such a decoder, ImportError without scipy or scikit-image.
+    """
+
+    def __init__(self, model: Sam, mode: str = "ais", **arguments: Any):
+        self.options = InstanceOptions(mode, **arguments)
+        needed()
+        if not has_decoder(model):
+            raise ValueError(
+                f"{model!r} has no instance decoder, which mode {mode!r} needs: use a model of "
+                "micro-sam's with its decoder, such as vit_b_lm, or SamAutomaticMaskGenerator "
+                "(in the shell --mode amg)"
+            )
+        self.predictor = SamPredictor(model)
+
+    def __repr__(self) -> str:
+        return f"InstanceSegmenter({self.predictor.model!r}, {self.options!r})"
+
+    @classmethod
+    def from_pretrained(
+        cls,
+        path_or_repo: str | Path,
+        *,
+        dtype: mx.Dtype | str | None = None,
+        quantize: int | None = None,
+        revision: str | None = None,
+        adapter: str | Path | None = None,
+        image_size: int | None = None,
+        preprocess: str | None = None,
+        **arguments: Any,
+    ) -> InstanceSegmenter:
+        """A segmenter with the model that ``Sam.from_pretrained`` finds, and these arguments.
+
+        A decoder in a file of its own is found beside the model's: ``vit_b_decoder.pt`` beside
+        ``vit_b.pt``.
+        """
+        options = LoadOptions.of(
+            dtype=dtype, quantize=quantize, revision=revision, adapter=adapter,
+            image_size=image_size, preprocess=preprocess,
+        )  # fmt: skip
+        return cls(Sam.load(path_or_repo, options), **arguments)
+
+    @own_memory()
+    def generate(
+        self,
+        image: Picture,
+        progress: Progress = None,
+        value_range: Range | None = None,
+        cancel: Cancel | None = None,
+    ) -> Instances:
+        """Records of all instances, a list whose ``labels`` is the map of their labels (H, W).
+
+        image, value_range: as ``SamPredictor.set_image`` takes them, or an embedding. progress:
+        True for a bar, or a function called with the prompts done and all prompts. cancel: as
+        ``SamAutomaticMaskGenerator.generate`` takes it.
+
+        Records have the form of that generator's, and ``seg_id``, the label. With "ais"
+        ``predicted_iou`` is the mean foreground of the instance, ``point_coords`` its innermost
+        pixel, and ``stability_score`` NaN. Equal to ``select(predict(image))``.
+        """
+        return self._select(self.predict(image, value_range), self.options, progress, cancel)
+
+    @own_memory()
+    def predict(self, image: Picture, value_range: Range | None = None) -> InstanceMaps:
+        """The part that needs the encoder: the decoder's maps, for ``select``."""
+        picture, _ = opened(image, 0, value_range)
+        if isinstance(picture, ImageEmbedding):
+            self.predictor.check_embedding(picture)
+            return self._maps(picture)
+        return self._maps(self.predictor.embed(picture))
+
+    @own_memory()
+    def select(
+        self,
+        maps: InstanceMaps,
+        progress: Progress = None,
+        cancel: Cancel | None = None,
+        **given: Any,
+    ) -> Instances:
+        """Instances as ``generate`` gives them, from maps. With "ais" without the model.
+
+        given: any argument of the segmenter; one that is missing is the segmenter's own. Raises
+        TypeError for other arguments.
+        """
+        return self._select(maps, replace(self.options, **given), progress, cancel)
+
+    def _select(
+        self,
+        maps: InstanceMaps,
+        options: InstanceOptions,
+        progress: Progress,
+        cancel: Cancel | None,
+    ) -> Instances:
+        pause = partial(checkpoint, cancel)
+        pause()
+        if options.mode == "ais":
+            return flooded(maps, options)
+        with reporting(progress, None) as report:
+            return prompted(self.predictor.model, maps, options, report, pause)
+
+    @long_work
+    def _maps(self, embedding: ImageEmbedding) -> InstanceMaps:
+        model = self.predictor.model
+        maps = getattr(model, PART)(embedding.named_features)[0]  # (S, S, 3)
+        sizes = embedding.input_size, embedding.original_size, model.config.image_size
+        foreground, *distances = np.array(upscale_masks(maps.transpose(2, 0, 1), *sizes))
+        return InstanceMaps(foreground, *distances, embedding=embedding)
+
+
+def has_decoder(model: Sam) -> bool:
+    """Whether a model has the decoder that instances are made with."""
+    return PART in model
