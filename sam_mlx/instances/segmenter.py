@@ -142,8 +142,8 @@ class InstanceSegmenter:
         model = self.predictor.model
         maps = getattr(model, PART)(embedding.named_features)[0]  # (S, S, 3)
         sizes = embedding.input_size, embedding.original_size, model.config.image_size
-        foreground, *distances = np.array(upscale_masks(maps.transpose(2, 0, 1), *sizes))
-        return InstanceMaps(foreground, *distances, embedding=embedding)
+        foreground, centre, boundary = np.array(upscale_masks(maps.transpose(2, 0, 1), *sizes))
+        return InstanceMaps(foreground, centre, boundary, embedding)
 
 
 def has_decoder(model: Sam) -> bool:

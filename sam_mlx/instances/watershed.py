@@ -6,6 +6,7 @@ Original: ``InstanceSegmentationWithDecoder.generate``, and torch-em's
 
 from __future__ import annotations
 
+import math
 from functools import partial
 
 import numpy as np
@@ -41,8 +42,13 @@ def flood(maps: InstanceMaps, options: InstanceOptions) -> np.ndarray:
 
 def smooth(x: np.ndarray, sigma: float) -> np.ndarray:
     """A Gaussian of 3 sigma, mirrored about the outermost pixels: bioimage-cpp's, up to 1.2e-7."""
+    if sigma <= 0:
+        return x
     ndimage, _ = needed()
-    return ndimage.gaussian_filter(x, sigma, mode="mirror", truncate=3) if sigma > 0 else x
+    smoothed: np.ndarray = ndimage.gaussian_filter(
+        x, sigma, mode="mirror", radius=math.ceil(3 * sigma)
+    )
+    return smoothed
 
 
 def numbered(labels: np.ndarray, min_size: int) -> np.ndarray:

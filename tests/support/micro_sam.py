@@ -65,6 +65,7 @@ with bare():
     unetr = importlib.import_module("torch_em.model.unetr")
     sys.modules["torch_em.model"].UNETR = unetr.UNETR
     segmentation = importlib.import_module("micro_sam.instance_segmentation")
+    micro_sam_util = segmentation.util
 
 
 class Encoder(torch.nn.Module):
