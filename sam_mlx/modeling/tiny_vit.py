@@ -11,6 +11,7 @@ from typing import Any, ClassVar
 
 import mlx.core as mx
 import mlx.nn as nn
+import numpy as np
 
 from ..config import SamConfig
 from ..registry import EARLY, IMAGE_EMBEDDING, Encoder, Features, Weights, register
