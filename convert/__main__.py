@@ -216,8 +216,11 @@ def read(checkpoint: Path) -> dict[str, mx.array]:
         with naming(source):
             found = unwrap(leaves(values, torch.Tensor), source)
         return as_mlx(found, source)
-    with files.opened(checkpoint) as tensors, naming(source):
-        return files.values(unwrap(tensors, source))
+    with files.opened(checkpoint) as tensors:
+        with naming(source):
+            stored = unwrap(tensors, source)
+            files.check_size(stored)
+        return files.values(stored)
 
 
 def load_pickle(checkpoint: Path) -> Any:

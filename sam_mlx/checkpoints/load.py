@@ -57,7 +57,8 @@ def load(
         native, source = found.native, found.source
         with naming(source):
             tensors = found.tensors if native else unwrap(found.tensors, source)
-            weights: Weights = files.values(tensors)
+            files.check_size(tensors)
+        weights: Weights = files.values(tensors)
     with naming(source):
         weights = weights if native else rename(weights)
         config = found.config or check(infer(weights))

@@ -28,10 +28,13 @@ def resolve(path_or_repo: str | Path, revision: str | None = None) -> Path:
     if name == "nano":
         return packaged("nano")
     path = user_path(name)
-    if path.is_file() or path.is_dir():
-        return path
-    if path.exists():
-        raise ValueError(f"{path} is neither a file nor a folder")
+    try:
+        if path.is_file() or path.is_dir():
+            return path
+        if path.exists():
+            raise ValueError(f"{path} is neither a file nor a folder")
+    except OSError as error:  # a name that is too long, for instance
+        raise FileNotFoundError(f"no file or folder {shown(name)}: {error.strerror}") from error
     if name.count("/") != 1 or name[0] in "./~" or path.suffix in (".safetensors", *SUFFIXES):
         hint = "" if "/" in name else f"; hub repositories are named owner/name, {RELEASED}"
         raise FileNotFoundError(f"no such file or folder: {name}{hint}")

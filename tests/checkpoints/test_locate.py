@@ -154,3 +154,11 @@ def test_half_a_snapshot_is_told(name, monkeypatch, tmp_path):
     ) as e:
         resolve("owner/name")
     assert f"is not whole: {problem}. If its download was cut off, connect and" in str(e.value)
+
+
+def test_names_that_are_too_long():
+    with pytest.raises(
+        FileNotFoundError, match="no file or folder a{100}: File name too long"
+    ) as e:
+        resolve("a" * 5000)
+    assert len(str(e.value)) < 200

@@ -69,7 +69,7 @@ def test_of_micro_sam(small, check, tmp_path):
 
 
 def test_a_wrong_merge_is_detected(checkpoint, adapter, check, tmp_path, monkeypatch, capsys):
-    monkeypatch.setattr("sam_mlx.checkpoints.adapters.scaling", lambda *_: 0.9)
+    monkeypatch.setattr("sam_mlx.checkpoints.adapters.Scaling.of", lambda *_: 0.9)
     assert run(checkpoint, tmp_path / "out", "--adapter", adapter, *check) == 1
     assert "FAILED" in capsys.readouterr().out and not (tmp_path / "out").exists()
 

@@ -34,17 +34,18 @@ class Lazy:
 Stored = mx.array | Lazy
 
 
-def values(tensors: Mapping[str, Stored]) -> dict[str, mx.array]:
-    """The tensors themselves, read from their file if they have not been yet.
-
-    Raises ValueError, before anything is read, if they take more memory than any SAM.
-    """
+def check_size(tensors: Mapping[str, Stored]) -> None:
+    """Raise ValueError for tensors that take more memory than those of any SAM."""
     total = sum(tensor.nbytes for tensor in tensors.values())
     if total > MAX_TENSORS:
         raise ValueError(
             f"its tensors take {total:,} bytes; expected at most {MAX_TENSORS:,}, three times "
             "those of the largest SAM"
         )
+
+
+def values(tensors: Mapping[str, Stored]) -> dict[str, mx.array]:
+    """The tensors themselves, read from their file if they have not been yet."""
     return {n: t if isinstance(t, mx.array) else t.read() for n, t in tensors.items()}
 
 
