@@ -27,14 +27,22 @@ class Chip:
     host: float = 0  # seconds a kernel on the host, which does not wait for the GPU meanwhile
 
 
-APPLE = "bandwidth and cores: Apple's announcement; peak: cores x 128 x 2 x clock"
 CHIPS = [
-    Chip("M1", 2.6e12, 68e9, 8, f"{APPLE} (2.6 TFLOP/s in the announcement itself)"),
-    Chip("M2 Pro", 6.8e12, 200e9, 19, f"{APPLE} of 1.4 GHz"),
-    Chip("M4 Max", 17e12, 546e9, 40, f"{APPLE} of 1.66 GHz"),
+    Chip(
+        "M1", 2.6e12, 68e9, 8,
+        "Apple's announcement, 2020; bandwidth: 128 bits of LPDDR4X-4266",
+    ),
+    Chip(
+        "M2 Pro", 6.8e12, 200e9, 19,
+        "Apple's announcement, 2023; peak: 19 cores x 128 x 2 x 1.4 GHz, a measured clock",
+    ),
+    Chip(
+        "M4 Max", 17e12, 546e9, 40,
+        "Apple's announcement, 2024; peak: 40 cores x 128 x 2 x 1.66 GHz, a measured clock",
+    ),
     Chip(
         "H200", 67e12, 4800e9, 132,
-        "Nvidia's data sheet, dense, without TF32; 13.5 us a launch measured (see the README)",
+        "Nvidia's data sheet, dense, without TF32; 13.5 us a launch, as measured (see the README)",
         half=989 / 67, host=13.5e-6,
     ),
 ]  # fmt: skip
