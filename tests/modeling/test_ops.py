@@ -16,8 +16,10 @@ def test_exp_below():
     y = np.array(ops_x86.exp_below(mx.array(x), mx.array(0.0)))
     expected = np.exp(x.astype(np.float64))
     relative = np.abs(y / expected - 1)[x > -12]
-    assert relative.max() <= 4e-6 and np.sqrt((relative**2).mean()) <= 9e-7  # 3e-6, 7e-7
-    assert np.abs(y - expected).max() <= 2e-6 and (y > 0).all()  # 1.5e-6, near 0
+    # Measured 3e-6 and 7e-7, and 1.5e-6 near 0; with MLX 0.31.1, whose compiler orders the sums
+    # otherwise, 4.1e-6, 9.1e-7 and 2.0e-6.
+    assert relative.max() <= 5e-6 and np.sqrt((relative**2).mean()) <= 1.1e-6
+    assert np.abs(y - expected).max() <= 2.5e-6 and (y > 0).all()
 
 
 def test_gelu():
