@@ -11,8 +11,9 @@ from .unwrap import other_model
 def infer(weights: Weights) -> SamConfig:
     """Every size of a SAM model, from the shapes of its tensors under Meta's names.
 
-    No shape shows the decoder's number of heads; the released variant with the same other sizes
-    gives it, or else it is 8. Raises ValueError if the tensors are not SAM's.
+    No shape shows the decoder's number of heads; the released variant with the same other sizes,
+    whatever its decoders, gives it, or else it is 8. Raises ValueError if the tensors are not
+    SAM's.
     """
     encoder = encoder_in(weights)
     if encoder is None:
@@ -28,7 +29,7 @@ def infer(weights: Weights) -> SamConfig:
     for decoder in decoders_in(weights):
         config = decoder.infer(weights, config)
     for variant in VARIANTS.values():
-        config = named(replace(config, decoder_heads=variant.decoder_heads))
-        if config.variant in VARIANTS:
-            return config
+        heads, alike = variant.decoder_heads, replace(variant, decoders=config.decoders)
+        if replace(config, decoder_heads=heads, variant=variant.variant) == alike:
+            return named(replace(config, decoder_heads=heads))
     return replace(config, decoder_heads=8)

@@ -12,7 +12,7 @@ from pathlib import Path
 
 USAGE = """usage: python -m sam_mlx.compat (client.py | -m module | -c code) [argument ...]
 
-Runs a client of segment_anything, or mobile_sam, on sam_mlx."""
+Runs a client of segment_anything, segment_anything_hq or mobile_sam on sam_mlx."""
 HOOK = Path(__file__).parent / "hook"
 
 

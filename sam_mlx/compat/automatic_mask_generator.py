@@ -22,6 +22,8 @@ INSIDES = ("_generate_masks", "_process_crop", "_process_batch")
 class SamAutomaticMaskGenerator(HasOptions):
     """Masks of everything in a picture. Each argument is an attribute that may be assigned."""
 
+    predictor_type: type[SamPredictor] = SamPredictor
+
     def __init__(
         self,
         model: Sam,
@@ -45,7 +47,7 @@ class SamAutomaticMaskGenerator(HasOptions):
             crop_n_layers, crop_nms_thresh, crop_overlap_ratio, crop_n_points_downscale_factor,
             point_grids, min_mask_region_area, output_mode,
         )  # fmt: skip
-        self.predictor = SamPredictor(model)
+        self.predictor = self.predictor_type(model)
 
     def generate(self, image: np.ndarray) -> list[dict[str, Any]]:
         """Records of a picture (H, W, 3) uint8, in the original's order, with its keys.

@@ -15,15 +15,15 @@ def stand_in(name: str, instead: str) -> type:
     return type(name, (), {"__init__": __init__, "__module__": __name__})
 
 
-def unknown(module: str) -> Callable[[str], Any]:
-    """``__getattr__`` of a module: an AttributeError says that segment_anything has no such name.
+def unknown(module: str, original: str = "segment_anything 1.0") -> Callable[[str], Any]:
+    """``__getattr__`` of a module: an AttributeError says that the original has no such name.
 
     ``from ... import`` drops that message: its ImportError names the file in this package.
     """
 
     def __getattr__(name: str) -> Any:
         raise AttributeError(
-            f"{module} has no {name}, and neither has segment_anything 1.0, whose names these are: "
+            f"{module} has no {name}, and neither has {original}, whose names these are: "
             f"{name} belongs to a newer version or to another package"
         )
 

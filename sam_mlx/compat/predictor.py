@@ -142,13 +142,18 @@ class SamPredictor:
     def _predict(
         self, points: Any, boxes: Any, masks: Any, multimask_output: bool, return_logits: bool
     ) -> tuple[np.ndarray, mx.array, mx.array]:
-        features = self._features
-        if not isinstance(features, mx.array):
-            features = channels_last(features)
-        logits, iou = self.model.predict(features, points, boxes, masks, multimask_output)
+        logits, iou = self._decode(points, boxes, masks, multimask_output)
         threshold = None if return_logits else self.model.mask_threshold
         enlarged = self.model.enlarge(logits, self.input_size, self.original_size, threshold)
         return enlarged, iou, logits
+
+    def _decode(
+        self, points: Any, boxes: Any, masks: Any, multimask_output: bool
+    ) -> tuple[mx.array, mx.array]:
+        features = self._features
+        if not isinstance(features, mx.array):
+            features = channels_last(features)
+        return self.model.predict(features, points, boxes, masks, multimask_output)
 
     def _check(self) -> None:
         if not self.is_image_set:

@@ -31,7 +31,11 @@ PACKAGES = {
     "label_studio": [],
     "cvat": [],
     "medsam": [],
+    "segment_anything_hq_": ["segment_anything_hq"],
+    "micro_sam_": ["micro_sam", "torch_em", "elf", "bioimage_cpp", "zarr"],
 }
+# Share of pixels that may differ: random decoders leave some at their thresholds. Measured: {}.
+UNSURE = {"segment_anything_hq_": 1e-4}
 LOGITS = 1e-3  # of values up to 118; features and scores are far nearer
 
 
@@ -43,6 +47,18 @@ def checkpoint(tmp_path_factory):
 
     path = tmp_path_factory.mktemp("nano") / "sam_vit_b_01ec64.pth"
     torch.save(nano_pair()[0].state_dict(), path)
+    return path
+
+
+@pytest.fixture(scope="module")
+def checkpoint_hq(tmp_path_factory):
+    import torch
+
+    from tests.support.automatic import original_of
+    from tests.support.hq import hq_nano
+
+    path = tmp_path_factory.mktemp("hq") / "sam_hq_vit_b.pth"
+    torch.save(original_of(hq_nano()).state_dict(), path)
     return path
 
 
@@ -87,9 +103,10 @@ def need(packages):
 
 
 @pytest.mark.parametrize("client", PACKAGES)
-def test_client(client, checkpoint, tmp_path):
+def test_client(client, checkpoint, checkpoint_hq, tmp_path):
     need(PACKAGES[client])
-    folders = on_both(client, tmp_path, checkpoint, PICTURE, "found.npz")
+    weights = checkpoint_hq if "_hq_" in client else checkpoint
+    folders = on_both(client, tmp_path, weights, PICTURE, "found.npz")
     ours, original = (dict(np.load(folder / "found.npz")) for folder in folders)
     assert list(ours) == list(original)
     for name, expected in original.items():
@@ -99,7 +116,7 @@ def test_client(client, checkpoint, tmp_path):
         if expected.dtype.kind == "f":
             np.testing.assert_allclose(found, expected, rtol=0, atol=LOGITS, err_msg=name)
         else:
-            assert (found == expected).all(), name
+            assert (found != expected).mean() <= UNSURE.get(client, 0), name
 
 
 AMG = ["--model-type", "vit_b", "--points-per-side", 4, "--crop-n-layers", 1, "--device", "cpu"]

@@ -1,6 +1,7 @@
 """Imported by Python at its start where this folder is on PYTHONPATH: see ``compat/__main__.py``.
 
-Imports nothing of the package until a client imports ``segment_anything`` or ``mobile_sam``.
+Imports nothing of the package until a client imports ``segment_anything``, ``mobile_sam`` or
+``segment_anything_hq``.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ HERE = Path(__file__).parent
 FILES = {
     "segment_anything": HERE / "install.py",
     "mobile_sam": HERE / "install.py",
+    "segment_anything_hq": HERE / "install.py",
     "sam_mlx": HERE.parents[1] / "__init__.py",  # of which this is, wherever it lies
 }
 

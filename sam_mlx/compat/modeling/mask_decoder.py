@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import mlx.core as mx
 
 from ...decoding import in_parts, no_answers
-from ...registry import IMAGE_EMBEDDING, mask_decoder_of
+from ...registry import IMAGE_EMBEDDING, Features, mask_decoder_of
 from ..missing import stand_in, unknown
 from ..tensors import at_work, channels_last, to_mlx, to_tensor
 from .part import Part
@@ -62,7 +63,7 @@ class MaskDecoder(Part):
     def _forward(self, image: Any, pe: Any, sparse: Any, dense: Any, wanted: bool | None) -> Any:
         dtype = self.sam.mlx.dtype
         logits, iou = self.decode(
-            channels_last(image, dtype),
+            {IMAGE_EMBEDDING: channels_last(image, dtype)},
             channels_last(pe, dtype)[:1],
             to_mlx(sparse, dtype),
             channels_last(dense, dtype),
@@ -72,35 +73,35 @@ class MaskDecoder(Part):
 
     def decode(
         self,
-        image: mx.array,
+        features: Features,
         image_pe: mx.array,
         sparse: mx.array,
         dense: mx.array,
         wanted: bool | None,
+        decoder: Callable[..., tuple[mx.array, mx.array]] | None = None,
     ) -> tuple[mx.array, mx.array]:
         """The same on arrays, channels last, evaluated a few prompts at a time.
 
         What has one entry goes with each prompt. ``dense`` may be (1, 1, 1, C). wanted: the three
-        masks, the single one, or with None all.
+        masks, the single one, or with None all. decoder: called instead of the model's.
         """
-        decoder = self.sam.mlx.mask_decoder
-        sizes = {len(x) for x in (image, sparse, dense)} - {1} or {1}
+        decoder = decoder or self.sam.mlx.mask_decoder
+        kind = mask_decoder_of(self.sam.mlx.config)
+        sizes = {len(x) for x in (*features.values(), sparse, dense)} - {1} or {1}
         if len(sizes) > 1:
             raise ValueError(f"embeddings of images and prompts differ in number: {sorted(sizes)}")
         (B,) = sizes
         if B == 0:
-            M = {True: self.num_multimask_outputs, False: 1, None: self.num_mask_tokens}[wanted]
-            return no_answers(self.sam.mlx.config, M)
+            return no_answers(self.sam.mlx.config, kind.masks(self.sam.mlx.config, wanted))
         sparse = mx.broadcast_to(sparse, (B, *sparse.shape[1:]))
         valid = mx.ones(sparse.shape[:2], dtype=mx.bool_)
 
         def answer(part: slice) -> tuple[mx.array, mx.array]:
-            pictures, masks = (x if len(x) == 1 else x[part] for x in (image, dense))
-            features = {IMAGE_EMBEDDING: pictures}
-            return decoder(features, image_pe, sparse[part], valid[part], masks, wanted)
+            pictures = {name: x if len(x) == 1 else x[part] for name, x in features.items()}
+            masks = dense if len(dense) == 1 else dense[part]
+            return decoder(pictures, image_pe, sparse[part], valid[part], masks, wanted)
 
-        bytes_per_value = mask_decoder_of(self.sam.mlx.config).bytes_per_value
-        return in_parts(answer, B, bytes_per_value * image[:1].size)
+        return in_parts(answer, B, kind.bytes_per_value * features[IMAGE_EMBEDDING][:1].size)
 
 
 MLP = stand_in("MLP", "sam_mlx.modeling.mask_decoder has the same in MLX")

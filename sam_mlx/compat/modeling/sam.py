@@ -38,21 +38,26 @@ class Sam(Part):
 
     mask_threshold: float = 0.0
     image_format: str = "RGB"
+    package = "segment_anything"
+    # Of its mask decoder, and the classes of its parts.
+    takes: tuple[str, ...] = (IMAGE_EMBEDDING,)
+    encoder: type[ImageEncoderViT] = ImageEncoderViT
+    decoder: type[MaskDecoder] = MaskDecoder
 
     def __init__(self, model: sam.Sam | None = None, **parts: Any):
         if not isinstance(model, sam.Sam):
             super().__init__()
-        elif mask_decoder_of(model.config).takes != (IMAGE_EMBEDDING,):
+        elif mask_decoder_of(model.config).takes != self.takes:
             raise NotImplementedError(
                 f"the model's mask decoder is {mask_decoder_of(model.config).sizes.type!r}, which "
-                "takes more than the one tensor of features that clients of segment_anything hand "
-                "over: use sam_mlx.SamPredictor"
+                f"takes other features than {self.takes}, which clients of {self.package} hand "
+                "over: use sam_mlx.SamPredictor, and for SAM-HQ also segment_anything_hq"
             )
         self.mlx: sam.Sam = model  # type: ignore[assignment]
         self.sam = self
-        self.image_encoder: ImageEncoderViT = ImageEncoderViT.of(self)
+        self.image_encoder: ImageEncoderViT = self.encoder.of(self)
         self.prompt_encoder: PromptEncoder = PromptEncoder.of(self)
-        self.mask_decoder: MaskDecoder = MaskDecoder.of(self)
+        self.mask_decoder: MaskDecoder = self.decoder.of(self)
         self._device: Any = "cpu"
 
     @property
@@ -115,13 +120,13 @@ class Sam(Part):
         ]
 
     def _answer(
-        self, features: mx.array, record: dict[str, Any], multimask_output: bool
+        self, features: Any, record: dict[str, Any], multimask_output: bool, **settings: bool
     ) -> dict[str, Any]:
         points = None
         if "point_coords" in record:
             points = record["point_coords"], record["point_labels"]
         boxes, masks = record.get("boxes"), record.get("mask_inputs")
-        logits, iou = self.predict(features, points, boxes, masks, multimask_output)
+        logits, iou = self.predict(features, points, boxes, masks, multimask_output, **settings)
         sizes = record["image"].shape[-2:], record["original_size"]
         return {
             "masks": to_tensor(self.enlarge(logits, *sizes, self.mask_threshold), self.device),
@@ -135,8 +140,8 @@ class Sam(Part):
         """Logits (B, C, n, n) and IoU (B, C), evaluated, for prompts on features (1, G, G, C)."""
         sparse, dense = self.prompt_encoder.embed(points, boxes, masks)
         pe = self.mlx.prompt_encoder.get_dense_pe()
-        features = features.astype(self.mlx.dtype)
-        return self.mask_decoder.decode(features, pe, sparse, dense, bool(multimask_output))
+        named = {IMAGE_EMBEDDING: features.astype(self.mlx.dtype)}
+        return self.mask_decoder.decode(named, pe, sparse, dense, bool(multimask_output))
 
     def enlarge(
         self,
