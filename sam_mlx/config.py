@@ -95,6 +95,16 @@ PREPROCESSING: dict[str, dict[str, Any]] = {
         "pixel_mean": (0.0, 0.0, 0.0),
         "pixel_std": (1.0, 1.0, 1.0),
     },
+    # https://github.com/bowang-lab/MedSAM/tree/LiteMedSAM, CVPR24_LiteMedSAM_infer.py; its pictures
+    # are averaged over areas, which the bilinear filter is close to.
+    "litemedsam": {
+        "resize": "longest",
+        "resample": "bilinear",
+        "pixel_range": "minmax",
+        "pixel_mean": (0.0, 0.0, 0.0),
+        "pixel_std": (1.0, 1.0, 1.0),
+        "image_size": 256,  # unless another is asked for
+    },
 }
 
 

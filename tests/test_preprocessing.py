@@ -12,10 +12,10 @@ from sam_mlx.checkpoints.families.processors import preprocessing
 from sam_mlx.config import PREPROCESSING, SamConfig
 from sam_mlx.export import export
 from sam_mlx.registry import VARIANTS
-from sam_mlx.transforms import resize_image
+from sam_mlx.transforms import preprocess, resize_image
 from tests.support.automatic import SMALL as LIVELY
 from tests.support.automatic import calibrated_sam, squares
-from tests.support.models import SMALL, hugging_face, pair
+from tests.support.models import SMALL, hugging_face, pair, random_sam
 
 MEDSAM = replace(SMALL, **PREPROCESSING["medsam"])
 
@@ -118,11 +118,33 @@ def test_it_is_kept_with_the_model(medsam, tmp_path):
     for a, b in ((MEDSAM, "medsam"), (SMALL, "sam")):
         given = {name: getattr(a, name) for name in PREPROCESSING[b]}
         assert given == PREPROCESSING[b]
-    with pytest.raises(ValueError, match="preprocess is 'medsan'; expected one of sam, medsam"):
+    with pytest.raises(
+        ValueError, match="preprocess is 'medsan'; expected one of sam, medsam, litemedsam"
+    ):
         Sam.from_pretrained("nano", preprocess="medsan")
     with pytest.raises(ValueError, match="only SAM's own preprocessing is exported"):
         export(loaded, tmp_path / "export")
     assert not (tmp_path / "export").exists()
+
+
+@pytest.mark.parametrize("size", [(256, 256), (160, 256)])
+def test_the_recipe_of_litemedsam(size, tmp_path):
+    """Where nothing is resized: the whole picture is stretched to 0..1, then padded with zeros."""
+    random_sam(SMALL).save_pretrained(tmp_path / "small")
+    model = Sam.from_pretrained(tmp_path / "small", preprocess="litemedsam")
+    assert (model.config.image_size, model.config.grid) == (256, 256 // SMALL.patch_size)
+    image = squares(*size)[..., ::-1] // 3 + 40
+    expected = np.zeros((256, 256, 3))
+    low, high = image.min(), image.max()
+    expected[: size[0], : size[1]] = (image - low) / np.clip(high - low, 1e-8, None)
+    found = np.array(preprocess(image, model.config))
+    np.testing.assert_allclose(found[0], expected, atol=1e-6)  # measured 6e-8
+    predictor = SamPredictor(model)
+    predictor.set_image(image)
+    masks, _, logits = predictor.predict(box=[20, 30, 100, 90], multimask_output=False)
+    assert masks.shape == (1, *size)
+    other = Sam.from_pretrained(tmp_path / "small", preprocess="litemedsam", image_size=128)
+    assert other.config.image_size == 128
 
 
 USUAL = {

@@ -12,11 +12,12 @@ def adjust(config: SamConfig, weights: Weights, options: LoadOptions) -> tuple[S
 
     Raises ValueError for an image size that does not fit.
     """
-    if options.preprocess is not None:
-        config = replace(config, **PREPROCESSING[options.preprocess])
-    if options.image_size is not None and options.image_size != config.image_size:
-        check_size(options.image_size, config)
-        config = replace(config, image_size=options.image_size)
+    changes = dict(PREPROCESSING[options.preprocess]) if options.preprocess else {}
+    image_size = options.image_size or changes.pop("image_size", config.image_size)
+    config = replace(config, **changes | {"image_size": config.image_size})
+    if image_size != config.image_size:
+        check_size(image_size, config)
+        config = replace(config, image_size=image_size)
         weights = encoder_of(config).resize(weights, config)
     return config, weights
 

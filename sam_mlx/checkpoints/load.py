@@ -166,12 +166,12 @@ def check_fit(expected: Weights, weights: Weights, config: SamConfig, source: st
     ]
     if problems:
         other = other_model(weights)
-        is_that = f"is a checkpoint of {other}, not of SAM" if other else ""
+        is_that = f"is a checkpoint of {other}" if other else ""
         rest = [f"and {len(problems) - MAX_LISTED} more"] if len(problems) > MAX_LISTED else []
         raise ValueError(
             f"{source} "
             + (is_that or f"does not fit a SAM {config.variant}")
-            + f", {len(problems)} tensors differ:\n  "
+            + f"; {len(problems)} tensors differ:\n  "
             + "\n  ".join(problems[:MAX_LISTED] + rest)
         )
 

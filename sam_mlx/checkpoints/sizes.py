@@ -19,7 +19,7 @@ def infer(weights: Weights) -> SamConfig:
     if encoder is None:
         kinds = ", ".join(ENCODERS)
         if other := other_model(weights):
-            raise ValueError(f"it is a checkpoint of {other}, not of SAM")
+            raise ValueError(f"it is a checkpoint of {other}")
         raise ValueError(f"its image encoder is not one of {kinds}")
     config = replace(
         encoder.infer(weights),

@@ -41,24 +41,56 @@ PEFT = re.compile(r"\.(lora|hada|lokr|ia3|oft|boft|vera|loha|fourierft)_|\.base_
 # Constants that some versions of the original store; they are part of the configuration.
 CONSTANTS = ("pixel_mean", "pixel_std")
 
+# Other models: the names that only they have, and what differs from SAM.
 OTHERS = {
-    "RobustSAM": r"mask_decoder\.(robust_|fourier_|degradation_)",
-    "SAM 2": r"(^|\.)(memory_attention|memory_encoder|sam_mask_decoder|image_encoder\.trunk)(\.|$)",
-    "RepViT-SAM or EdgeSAM": r"image_encoder\..*(token_mixer|channel_mixer|fuse_stage)",
-    "EfficientViT-SAM": r"image_encoder\.backbone\.",
-    "EfficientSAM": r"mask_decoder\.final_output_upscaling_layers",
-    "SAM-Med2D with adapters": r"image_encoder\.blocks\.\d+\.Adapter\.",
-    "Medical SAM Adapter": r"image_encoder\.blocks\.\d+\.(MLP|Space|Depth)_Adapter\.",
-    "CellSAM": r"(^|\.)cellfinder\.",
-    "Cellpose-SAM": r"(^|\.)encoder\.patch_embed\.proj\.|^W2$",
+    "RobustSAM": (
+        r"mask_decoder\.(robust_|fourier_|degradation_)",
+        "its decoder filters degraded features",
+    ),
+    "SAM 2": (
+        r"(^|\.)(memory_attention|memory_encoder|sam_mask_decoder|image_encoder\.trunk)(\.|$)",
+        "its encoder is Hiera, and a memory follows objects through videos",
+    ),
+    "EdgeSAM": (
+        r"image_encoder\..*fuse_stage",
+        "its encoder is RepViT, whose stages a pyramid joins",
+    ),
+    "RepViT-SAM": (
+        r"image_encoder\..*(token_mixer|channel_mixer)",
+        "its encoder is RepViT, of convolutions",
+    ),
+    "EfficientViT-SAM": (
+        r"image_encoder\.backbone\.",
+        "its encoder is EfficientViT, of linear attention",
+    ),
+    "EfficientSAM": (
+        r"mask_decoder\.final_output_upscaling_layers",
+        "its encoder has no windows and no relative positions, its pictures are stretched to a "
+        "square, and its decoder's layers are in another order",
+    ),
+    "SAM-Med2D with adapters": (
+        r"image_encoder\.blocks\.\d+\.Adapter\.",
+        "each of its blocks has an adapter of convolutions, and its pictures have 256 pixels",
+    ),
+    "Medical SAM Adapter": (
+        r"image_encoder\.blocks\.\d+\.(MLP|Space|Depth)_Adapter\.",
+        "its blocks have adapters",
+    ),
+    "CellSAM": (r"(^|\.)cellfinder\.", "a detector of cells comes before it"),
+    "Cellpose-SAM": (
+        r"(^|\.)encoder\.patch_embed\.proj\.|^W2$",
+        "it has SAM's encoder with cells of 8 pixels, and flows instead of prompts: use cellpose",
+    ),
 }
 
 
 def other_model(names: Mapping[str, Any]) -> str | None:
-    """The known model other than SAM that has tensors with these names, or None."""
-    for found, pattern in OTHERS.items():
+    """The known model other than SAM that has tensors with these names, and what differs, or None:
+    "EdgeSAM, not of SAM: its encoder ...".
+    """
+    for found, (pattern, differs) in OTHERS.items():
         if any(re.search(pattern, name) for name in names):
-            return found
+            return f"{found}, not of SAM: {differs}"
     return None
 
 
@@ -173,7 +205,7 @@ def why_none(tensors: Mapping[str, Any], models: Mapping[str, Mapping[str, Any]]
     if not models and micro_sam.is_decoder(tensors):
         return why_no_model(tensors)
     if found := other_model(tensors):
-        return f"it is a checkpoint of {found}, not of SAM"
+        return f"it is a checkpoint of {found}"
     if not tensors:
         return "it holds no named tensors"
     if models:

@@ -114,7 +114,8 @@ def test_of_two_models_the_one_that_is_not_a_copy(small, tmp_path):
 OTHERS = {
     "RobustSAM": ["mask_decoder.robust_mlp.layers.0.weight"],
     "SAM 2": ["image_encoder.trunk.patch_embed.proj.weight", "sam_mask_decoder.iou_token.weight"],
-    "RepViT-SAM or EdgeSAM": ["image_encoder.features.1.token_mixer.0.conv1.c.weight"],
+    "EdgeSAM": ["image_encoder.fuse_stage2.op_list.0.c.weight"],
+    "RepViT-SAM": ["image_encoder.features.1.token_mixer.0.conv1.c.weight"],
     "EfficientViT-SAM": ["image_encoder.backbone.input_stem.op_list.0.conv.weight"],
     "EfficientSAM": ["mask_decoder.final_output_upscaling_layers.0.0.weight"],
     "SAM-Med2D with adapters": ["image_encoder.blocks.0.Adapter.channel.0.weight"],
@@ -129,7 +130,7 @@ def test_other_models_are_named(name, small, tmp_path):
     """Alone, and with SAM's tensors where these models have them too."""
     extra = {tensor: torch.ones(2, 2) for tensor in OTHERS[name]}
     torch.save({"model": extra}, tmp_path / "other.pth")
-    with pytest.raises(ValueError, match=re.escape(f"is a checkpoint of {name}, not of SAM")):
+    with pytest.raises(ValueError, match=re.escape(f"is a checkpoint of {name}, not of SAM: ")):
         Sam.from_pretrained(tmp_path / "other.pth")
     if any(tensor.split(".")[0] in roots() for tensor in extra):
         torch.save(small[0].state_dict() | extra, tmp_path / "other.pth")

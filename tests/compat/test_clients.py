@@ -144,3 +144,22 @@ def test_amg_script(form, checkpoint, tmp_path):
 
 def rounded(path):
     return json.loads(path.read_text(), parse_float=lambda text: round(float(text), 4))
+
+
+CELLPOSE = """
+from sam_mlx.registry import VARIANTS
+VARIANTS["vit_l"] = VARIANTS["nano"]  # which is made sooner
+from cellpose.vit import CPSAM
+CPSAM()
+"""
+
+
+def test_cellpose_is_told_what_it_needs():
+    """Its CPSAM takes SAM's encoder apart."""
+    need(["cellpose"])
+    command = [sys.executable, "-m", "sam_mlx.compat", "-c", CELLPOSE]
+    done = subprocess.run(command, capture_output=True, text=True, cwd=ROOT)
+    last = done.stderr.strip().splitlines()[-1]
+    assert done.returncode == 1
+    assert last.startswith("AttributeError: patch_embed.proj has no weight: the layers are MLX's.")
+    assert last.endswith("as Cellpose does, needs Meta's package: run it without sam_mlx.compat")

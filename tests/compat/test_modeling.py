@@ -367,3 +367,16 @@ def test_states_lie_in_memory_as_loaded_weights_do(sam):
     }
     sam.load_state_dict(turned)
     assert all(memoryview(w).c_contiguous for w in weights_of(sam.mlx).values())
+
+
+def test_the_encoders_layers_tell_their_channels(pair):
+    """torch-em's decoder asks for them; nothing else of the layers is there."""
+    original, ours = (model.image_encoder for model in pair)
+    for layer in (lambda encoder: encoder.patch_embed.proj, lambda encoder: encoder.neck[2]):
+        theirs = layer(original)
+        assert layer(ours).in_channels == theirs.in_channels
+        assert layer(ours).out_channels == theirs.out_channels
+    with pytest.raises(AttributeError, match="Cellpose.*needs Meta's package"):
+        _ = ours.patch_embed.proj.weight
+    with pytest.raises(AttributeError, match="neck.1. has no weight"):
+        _ = ours.neck[1].weight
