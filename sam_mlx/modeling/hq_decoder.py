@@ -183,7 +183,7 @@ register(
         takes=(IMAGE_EMBEDDING, HQ_FEATURES),
         prepare=MaskDecoderHQ.prepare,
         masks=masks_of_hq,
-        bytes_per_value=120,
+        bytes_per_value=185,  # 194 MB in ViT-B
     ),
     {
         f"sam_hq_{name}": replace(config, decoders=(HQDecoderConfig(),))

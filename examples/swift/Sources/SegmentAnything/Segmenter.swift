@@ -16,7 +16,8 @@ public actor Segmenter: Segmenting {
     public nonisolated let description: ExportDescription
     private let encoder: ExportedFunction
     private let decoder: ExportedFunction
-    private var picture: (features: MLXArray, scaling: MaskScaling)?
+    /// The features are all outputs of the encoder: with SAM-HQ the embedding is not the only one.
+    private var picture: (features: [MLXArray], scaling: MaskScaling)?
 
     /// Loads an exported folder.
     ///
@@ -60,7 +61,7 @@ public actor Segmenter: Segmenting {
         let pixels = MLXArray(frame.square(image), [1, side, side, 3])
         let outputs = try encoder([pixels, MLXArray(size(of: frame))])
         try Task.checkCancellation()
-        picture = (outputs[0], MaskScaling(frame: frame, maskSize: description.maskSize))
+        picture = (outputs, MaskScaling(frame: frame, maskSize: description.maskSize))
     }
 
     /// The masks for one prompt on the picture.
@@ -87,10 +88,11 @@ public actor Segmenter: Segmenting {
         let (features, scaling) = try current()
         let slots = try description.slots(points: points.count, hasBox: box != nil)
         let prompt = try scaling.frame.slots(points: points, box: box, slots: slots)
-        var inputs = [
-            features, MLXArray(prompt.coordinates, [1, slots, 2]),
-            MLXArray(prompt.labels, [1, slots]), MLXArray(size(of: scaling.frame)),
-        ]
+        var inputs =
+            features + [
+                MLXArray(prompt.coordinates, [1, slots, 2]), MLXArray(prompt.labels, [1, slots]),
+                MLXArray(size(of: scaling.frame)),
+            ]
         let side = description.maskSize
         if let maskInput {
             guard maskInput.count == side * side, maskInput.allSatisfy(\.isFinite) else {
@@ -115,10 +117,14 @@ public actor Segmenter: Segmenting {
     /// - Throws: ``SegmentationError/noImage``.
     public func embedding() throws -> ImageEmbedding {
         let (features, scaling) = try current()
-        let stored = features.asData(access: .copy)
+        let stored = features.map { $0.asData(access: .copy) }
+        let others = zip(description.features, stored).dropFirst().map {
+            ImageEmbedding.Feature(name: $0.name, values: $1.data, shape: $1.shape)
+        }
         return ImageEmbedding(
-            features: stored.data, shape: stored.shape, type: try .init(stored.dType),
-            frame: scaling.frame, fingerprint: description.fingerprint)
+            features: stored[0].data, shape: stored[0].shape, otherFeatures: others,
+            type: try .init(stored[0].dType), frame: scaling.frame,
+            fingerprint: description.fingerprint)
     }
 
     /// Continues with a picture that was encoded earlier, by a model with the same encoder.
@@ -128,7 +134,9 @@ public actor Segmenter: Segmenting {
     public func setEmbedding(_ embedding: ImageEmbedding) throws {
         let frame = try embedding.frame(side: description.imageSize)
         try embedding.check(description)
-        let features = MLXArray(embedding.features, embedding.shape, dtype: embedding.type.dtype)
+        let features = embedding.all.map {
+            MLXArray($0.values, $0.shape, dtype: embedding.type.dtype)
+        }
         picture = (features, MaskScaling(frame: frame, maskSize: description.maskSize))
     }
 
@@ -137,7 +145,7 @@ public actor Segmenter: Segmenting {
         picture = nil
     }
 
-    private func current() throws -> (features: MLXArray, scaling: MaskScaling) {
+    private func current() throws -> (features: [MLXArray], scaling: MaskScaling) {
         guard let picture else { throw SegmentationError.noImage }
         return picture
     }
@@ -166,7 +174,10 @@ private struct ExportedFunction {
                 switch inputs.count {  // variadic: an array cannot be passed
                 case 2: try function(inputs[0], inputs[1])
                 case 4: try function(inputs[0], inputs[1], inputs[2], inputs[3])
-                default: try function(inputs[0], inputs[1], inputs[2], inputs[3], inputs[4])
+                case 5: try function(inputs[0], inputs[1], inputs[2], inputs[3], inputs[4])
+                default:
+                    try function(
+                        inputs[0], inputs[1], inputs[2], inputs[3], inputs[4], inputs[5])
                 }
             eval(outputs)
             return outputs

@@ -84,8 +84,11 @@ public struct ExportDescription: Decodable, Sendable, Equatable {
     public var mlxVersion: String { mlx.version }
     /// Logits above this value are on the object.
     public var threshold: Float { masks.threshold }
+    /// The encoder's outputs, which are the decoder's first inputs: the embedding, and with SAM-HQ
+    /// finer features.
+    public var features: [Tensor] { files["encoder.mlxfn"]!.traces[0].outputs }
     /// The shape of an embedding: 1, rows, columns, channels.
-    public var embeddingShape: [Int] { files["encoder.mlxfn"]!.traces[0].outputs[0].shape }
+    public var embeddingShape: [Int] { features[0].shape }
 
     enum CodingKeys: String, CodingKey {
         case format, model, fingerprint, dtype, device, mlx, points, preprocessing, masks, files
@@ -144,6 +147,10 @@ extension ExportDescription {
             if output.shape.count != 4 || output.shape.contains(where: { $0 < 1 }) {
                 return "the first output of \(name) has shape \(output.shape)"
             }
+        }
+        for feature in features
+        where feature.shape.count != 4 || feature.shape.contains(where: { $0 < 1 }) {
+            return "\(feature.name) of encoder.mlxfn has shape \(feature.shape)"
         }
         return nil
     }
