@@ -130,7 +130,7 @@ def test_the_package_links_to_nothing_outside():
 
 # Files of others that are named: the originals', and a reader's own.
 FOREIGN = re.compile(
-    r"(segment_anything|segment_anything_hq|mobile_sam|micro_sam)/|MedSAM_Inference\.py|scripts/amg\.py|(client|tool)\.py"
+    r"(segment_anything|segment_anything_hq|mobile_sam|micro_sam)/|MedSAM_Inference\.py|CVPR24_LiteMedSAM_infer\.py|scripts/amg\.py|(client|tool)\.py"
 )
 
 
