@@ -7,7 +7,7 @@ from typing import NoReturn
 
 from . import ending
 from .commands import auto, export, info, predict, web
-from .messages import one_line
+from .messages import MAX_LINE, one_line, printable
 from .options import Help
 from .terminal import as_lines, say
 
@@ -32,7 +32,7 @@ def main(argv: list[str] | None = None) -> int:
 
 class Parser(argparse.ArgumentParser):
     def error(self, message: str) -> NoReturn:
-        super().error(one_line(message))  # it may quote control characters, and thousands of others
+        super().error(printable(message[:MAX_LINE]))  # it may quote control characters
 
 
 def build_parser() -> argparse.ArgumentParser:
