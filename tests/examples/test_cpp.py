@@ -11,6 +11,7 @@ from PIL import Image
 
 from sam_mlx import Sam, SamPredictor
 from sam_mlx.export import export
+from tests.support.hq import hq_nano
 
 SOURCE = Path(__file__).parents[2] / "examples" / "cpp"
 MISSING = [tool for tool in ("cmake", "c++") if shutil.which(tool) is None]
@@ -88,6 +89,23 @@ def test_mask_equals_pythons(program, exported, model, tmp_path, size, points, b
     # Another BLAS adds in another order, which changed the sign of one pixel of one picture.
     differing = (mask > 0) != (logits[best] > 0)
     assert np.abs(logits[best][differing]).max(initial=0) < 1e-4 * np.abs(logits[best]).max()
+
+
+def test_sam_hq(program, tmp_path):
+    """The encoder's second output goes to the decoder; the best mask is what predict() gives."""
+    model = hq_nano()
+    export(model, tmp_path / "hq", points=[1])
+    image = picture(120, 160)
+    image.save(tmp_path / "image.ppm")
+    done = run(program, tmp_path / "hq", tmp_path / "image.ppm", tmp_path / "mask.pgm", 64, 60, 1)
+    assert done.returncode == 0, done.stderr
+    predictor = SamPredictor(model)
+    predictor.set_image(image)
+    logits, scores, _ = predictor.predict([[64, 60]], [1], return_logits=True)
+    assert float(done.stdout.split()[-1]) == pytest.approx(scores[0], abs=1e-4)
+    mask = np.array(Image.open(tmp_path / "mask.pgm"))
+    differing = (mask > 0) != (logits[0] > 0)
+    assert np.abs(logits[0][differing]).max(initial=0) < 1e-4 * np.abs(logits).max()
 
 
 @pytest.mark.parametrize(

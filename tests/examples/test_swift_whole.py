@@ -68,7 +68,7 @@ def test_equals_sam_predictor(folder):
         **quietly,
     )
     assert done.returncode == 0, done.stdout[-6000:] + done.stderr[-3000:]
-    assert "Test run with 12 tests" in done.stdout  # none of them skipped
+    assert "Test run with 13 tests" in done.stdout  # none of them skipped
 
     # README's blocks and the command line.
     built = subprocess.run(["swift", "build", *command[2:], "-c", "release"], **quietly)

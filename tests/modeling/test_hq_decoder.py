@@ -89,7 +89,7 @@ def outputs_of(modules: dict[str, torch.nn.Module]) -> dict[str, torch.Tensor]:
 
 @torch.no_grad()
 def test_every_stage_of_the_decoder(photograph):
-    """Measured 2e-7 to 2e-6 of the largest value."""
+    """Measured 1e-7 to 6e-7 of the largest value."""
     reference, model = models.pair(SMALL)
     theirs, ours = reference.mask_decoder, model.mask_decoder
     parts = ("compress_vit_feat", "embedding_encoder", "output_upscaling", "embedding_maskfeature")
@@ -161,7 +161,7 @@ def test_every_prompt_and_choice_of_mask(
         assert (ours.dtype, ours.shape) == (theirs.dtype, theirs.shape)
     masks, scores, logits = found
     assert len(masks) == 1
-    # Measured 5e-7 of the largest value; no pixel of a mask differs.
+    # Measured 9e-7 of the largest value; no pixel of a mask differs.
     assert relative(logits, expected[2]) < 1e-5
     np.testing.assert_allclose(scores, expected[1], atol=3e-6)
     assert (masks != expected[0]).mean() <= 1e-4
@@ -201,7 +201,7 @@ def test_prompts_one_by_one_and_together(small, wide_photograph):
         each = predictor.predict_each(points, labels, boxes, **settings)
         for i, answer in enumerate(each):
             for ours, together in zip(answer, batch):
-                np.testing.assert_allclose(ours, together[i], atol=2e-5)  # measured 2e-6
+                np.testing.assert_allclose(ours, together[i], atol=2e-5)  # measured 0
 
 
 @pytest.mark.slow
@@ -222,7 +222,7 @@ def test_automatic_masks(nano, coins):
 
 @pytest.mark.parametrize("dtype", [mx.float16, mx.bfloat16])
 def test_half_precision(small, photograph, dtype):
-    """Measured 0.001 and 0.01 of the largest logit."""
+    """Measured 0.0017 and 0.015 of the largest logit."""
     _, model = small
     prompt = np.array([[200.0, 130.0]]), np.array([1])
     _, _, expected = our_predictor(model, photograph).predict(*prompt)

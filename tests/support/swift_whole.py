@@ -13,6 +13,9 @@ from PIL import Image
 from sam_mlx import Sam, SamPredictor
 from sam_mlx.export import export
 
+sys.path.insert(0, str(Path(__file__).parents[2]))
+from tests.support.hq import hq_nano
+
 SIZES = [(41, 63), (77, 30), (200, 333), (1, 50)]  # height, width
 
 
@@ -62,7 +65,20 @@ def main(folder: Path) -> None:
             masks, scores, _ = predict(predictor, prompt, best, False)
             cases.append(case(folder, number, len(cases), prompt, best, masks, scores))
     whole = {"cases": cases, "embedding": "python.safetensors", "ofEmbedding": 2 * 12}
+    whole["hq"] = of_sam_hq(folder, coins.resize(SIZES[2][::-1]), len(cases))
     (folder / "whole.json").write_text(json.dumps(whole))
+
+
+def of_sam_hq(folder: Path, picture: Image.Image, number: int) -> dict:
+    """One click with SAM-HQ on nano, on the third picture."""
+    model = hq_nano()
+    export(model, folder / "hq", points=[1])
+    predictor = SamPredictor(model)
+    predictor.set_image(np.array(picture))
+    predictor.get_image_embedding().save(folder / "hq.safetensors")
+    prompt = {"points": [{"x": 150.0, "y": 60.0, "isObject": True}], "box": None}
+    masks, scores, _ = predict(predictor, prompt, None, True)
+    return case(folder, 2, number, prompt, None, masks, scores)
 
 
 def case(folder, picture, number, prompt, logits, masks, scores) -> dict:

@@ -11,6 +11,7 @@ from sam_mlx.machine.cache import Cache
 from sam_mlx.masks import decode_rle
 from sam_mlx.web import model as M
 from sam_mlx.web.backend import Backend
+from tests.support.hq import hq_nano
 
 
 @pytest.fixture
@@ -70,6 +71,21 @@ def test_exact_masks_are_the_predictors_also_of_kept_answers(nano, size, three):
         record = model.mask(picture, prompt, three, choice)
         expected = masks[scores.argmax() if choice is None else choice]
         np.testing.assert_array_equal(decode_rle([record["segmentation"]])[0], expected)
+
+
+def test_sam_hq_shows_one_mask():
+    model = M.Model(hq_nano(), "hq", {})
+    picture = np.asarray(Image.open(COINS).convert("RGB"))
+    model.encode("key", picture)
+    prompt = {"point_coords": [[138, 53]], "point_labels": [1]}
+    model.predictor.set_image(picture)
+    masks, scores, _ = model.predictor.predict(**prompt)
+    shown = model.answer(model.encoded("key"), prompt, True)
+    assert [mask["score"] for mask in shown] == scores.tolist()
+    for choice in (None, 0, 2):  # a page may remember the third of three
+        record = model.mask(model.encoded("key"), prompt, True, choice)
+        np.testing.assert_array_equal(decode_rle([record["segmentation"]])[0], masks[0])
+    assert len(model.automatic(model.encoded("key"), 4, lambda done: None)) > 0
 
 
 def test_a_model_of_lazy_weights(nano):

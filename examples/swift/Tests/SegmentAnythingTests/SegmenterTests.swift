@@ -59,6 +59,25 @@ import Testing
         #expect(differences.max()! < 1e-6)  // the two builds of MLX round differently
     }
 
+    @Test func samHQ() async throws {
+        let expected = try Whole.all.get().hq
+        let segmenter = try Segmenter(folder: Whole.url("hq"))
+        try await segmenter.setImage(Whole.picture(expected.picture))
+        let found = try await segmenter.predict(points: expected.points)
+        let best = found.masks[found.recommended]
+        #expect(abs(best.score - expected.scores[0]) < 1e-6)
+        #expect(try best.bits == Whole.bits(expected.bits))
+
+        let own = try await segmenter.embedding()
+        #expect(own.otherFeatures.map(\.name) == ["hq_features"])
+        #expect(try ImageEmbedding(data: own.data()) == own)
+        try await segmenter.setEmbedding(ImageEmbedding(contentsOf: Whole.url("hq.safetensors")))
+        let again = try await segmenter.predict(points: expected.points)
+        #expect(again.masks[found.recommended].bits == best.bits)
+        let plain = try Segmenter(folder: Whole.export)
+        await #expect(throws: SegmentationError.self) { try await plain.setEmbedding(own) }
+    }
+
     @Test func memoryStaysFlat() async throws {
         let segmenter = try Segmenter(folder: Whole.export)
         try await segmenter.setImage(Whole.picture(Whole.all.get().cases[0].picture))

@@ -16,6 +16,7 @@ struct Whole: Decodable {
     let cases: [Case]
     let embedding: String
     let ofEmbedding: Int
+    let hq: Case
 
     static let folder = ProcessInfo.processInfo.environment["SAM_WHOLE"].map {
         URL(fileURLWithPath: $0, isDirectory: true)
