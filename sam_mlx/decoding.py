@@ -6,15 +6,21 @@ back in the prompts' order.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import math
+from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 from itertools import cycle
+from typing import Any
 
 import mlx.core as mx
+import numpy as np
 
+from .arrays import are_finite
 from .config import SamConfig
 from .machine.budget import budget
 from .machine.streams import spread, width
+from .machine.worker import at_work
+from .modeling.layers import weights_of
 from .prompts import Prompt, stack
 from .registry import IMAGE_EMBEDDING, Features, mask_decoder_of
 from .sam import Sam
@@ -44,6 +50,44 @@ def decode_prompts(
         answers |= zip(members, found if any(kind) else cycle(found))
     logits, scores = zip(*(answers[i] for i in range(len(prompts))))
     return mx.stack(list(logits)), mx.stack(list(scores))
+
+
+def check_finite(model: Sam, features: Features | None, *answers: np.ndarray | mx.array) -> None:
+    """Raise ValueError, with the likeliest reason, for answers with NaN or infinite values.
+
+    features: those of the image to which the answers belong; None for answers of the encoder.
+    """
+    if not all_finite(answers):
+        raise ValueError(not_finite(model, features))
+
+
+def all_finite(answers: Iterable[np.ndarray | mx.array]) -> bool:
+    # A sum is finite if all values are, and overflows for none that a model gives.
+    with np.errstate(over="ignore", invalid="ignore"):
+        return all(math.isfinite(float(total(x))) for x in answers)
+
+
+def not_finite(model: Sam, features: Features | None) -> str:
+    """What is wrong, and the likeliest reason."""
+    return f"the model's answer holds NaN or infinite values: {why(model, features)}"
+
+
+def total(x: np.ndarray | mx.array) -> Any:
+    return x.astype(mx.float32).sum() if isinstance(x, mx.array) else x.sum()
+
+
+@at_work
+def why(model: Sam, features: Features | None) -> str:
+    """The likeliest reason for NaN and infinities in a model's answers."""
+    if not are_finite(weights_of(model).values()):
+        return "so do its weights; load a sound file"
+    if features and not are_finite(features.values()):
+        return "so does the image embedding; embed the image again"
+    if model.dtype == mx.float16:
+        return "float16 is too small for it; load the model with dtype='float32' or 'bfloat16'"
+    if features is None:
+        return "the model's preprocessing is likely out of proportion"
+    return "the prompt is likely out of proportion, as a mask_input of other values than logits"
 
 
 def no_answers(config: SamConfig, M: int) -> Answers:

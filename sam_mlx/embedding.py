@@ -10,6 +10,7 @@ from pathlib import Path
 import mlx.core as mx
 import numpy as np
 
+from .arrays import are_finite, check_size
 from .config import SamConfig
 from .files import parse_json
 from .machine.worker import at_work
@@ -92,8 +93,8 @@ class ImageEmbedding:
 
     def _texts(self) -> dict[str, str]:
         texts = {
-            "original_size": json.dumps(self.original_size),
-            "input_size": json.dumps(self.input_size),
+            "original_size": json.dumps(self.original_size, default=int),
+            "input_size": json.dumps(self.input_size, default=int),
             "fingerprint": self.fingerprint,
         }
         if self.value_range is not None:
@@ -102,6 +103,7 @@ class ImageEmbedding:
 
     def save(self, path: str | Path) -> None:
         """Write a .safetensors file, whole or not at all."""
+        check_parts(self)
         version = {"version": str(VERSION)} if self.other_features else {}
         save_tagged(path, "ImageEmbedding", self._write, self._texts() | version)
 
@@ -121,9 +123,7 @@ class ImageEmbedding:
         try:
             tensors, texts = load_tagged(path, "ImageEmbedding", "image embedding", _read)
             check_version(texts.get("version", "1"))
-            for name, x in tensors.items():
-                if x.ndim != 4 or not mx.issubdtype(x.dtype, mx.floating):
-                    raise ValueError(f"{shown(name)} are {x.dtype} {x.shape}")
+            check_features(tensors)
             return cls(
                 tensors.pop("features"),
                 size_of(texts["original_size"]),
@@ -145,12 +145,40 @@ def check_version(version: str) -> None:
         )
 
 
+def check_parts(embedding: object) -> None:
+    """Raise ValueError for what is not an embedding, and for one whose parts are not what ``of``
+    gets: it may have been made by hand.
+    """
+    if not isinstance(embedding, ImageEmbedding):
+        raise ValueError(f"{short(embedding)} is not an ImageEmbedding, which embed returns")
+    check_size(embedding.original_size, "original_size")
+    check_size(embedding.input_size, "input_size")
+    if not isinstance(embedding.fingerprint, str):
+        raise ValueError(f"fingerprint is {short(embedding.fingerprint)}; expected an encoder's")
+    if not isinstance(embedding.other_features, dict):
+        raise ValueError(f"other_features are {short(embedding.other_features)}; expected a dict")
+    check_range(embedding.value_range)
+    check_features(embedding.named_features)
+
+
+@at_work
+def check_features(features: Features) -> None:
+    """Raise ValueError for what is not (B, G, G, C) of floats, and for NaN and infinities."""
+    for name, x in features.items():
+        if not isinstance(x, mx.array):
+            raise ValueError(f"{short(name)} are of type {type(x).__name__}; expected mx.array")
+        if x.ndim != 4 or not mx.issubdtype(x.dtype, mx.floating):
+            raise ValueError(f"{shown(name)} are {x.dtype} {x.shape}")
+        if not are_finite([x]):
+            raise ValueError(f"{shown(name)} hold NaN or infinite values; embed the image again")
+
+
 def size_of(text: str) -> tuple[int, int]:
     """Height and width from JSON. Raises ValueError for anything else."""
     size = parse_json(text)
-    if type(size) is not list or len(size) != 2 or any(type(n) is not int or n < 1 for n in size):
+    if type(size) is not list or any(type(n) is not int for n in size):
         raise ValueError(f"{short(text)} is not a height and width in pixels")
-    return size[0], size[1]
+    return check_size(size, "the size")
 
 
 @at_work

@@ -32,12 +32,14 @@ from itertools import pairwise
 import mlx.core as mx
 import numpy as np
 
+from .arrays import check_size
 from .machine.budget import budget
 from .machine.streams import enter, spread
 from .machine.worker import at_work
 from .masks import profile_boxes, stability_counts, stability_ratio
 from .modeling.layers import interpolate_rows
 
+MAX_SIDE = 1 << 16  # of a model's input, pixels
 THIN = 16  # times the memory of the other order
 ROUNDING = 1e-3  # of logits; more than float32 has of any that are drawn
 PARTS_A_CALL = 16  # that the worker measures at a time: about a tenth of a second on a CPU
@@ -58,6 +60,12 @@ class Grid:
     def of(
         cls, n: int, input_size: tuple[int, int], original_size: tuple[int, int], image_size: int
     ) -> Grid:
+        check_size(original_size, "original_size")
+        if max(check_size(input_size, "input_size")) > image_size or image_size > MAX_SIDE:
+            raise ValueError(
+                f"input_size is {input_size} and image_size {image_size}; expected sides up to it, "
+                f"and it up to {MAX_SIDE}"
+            )
         sides = zip(input_size, original_size)
         bands = (bands_of(n, image_size, inner, outer) for inner, outer in sides)
         return cls(n, original_size, *bands)
@@ -198,6 +206,21 @@ def measure(
             scores.append(score)
             boxes.append(box)
     return np.concatenate(scores), np.concatenate(boxes)
+
+
+def stability_at_full_size(
+    logits: mx.array,
+    input_size: tuple[int, int],
+    original_size: tuple[int, int],
+    image_size: int,
+    threshold: float,
+    offset: float = 1.0,
+) -> np.ndarray:
+    """Stability scores (N,) of the masks that low-resolution logits (N, n, n) give at full size,
+    as automatic masks have them; the other arguments are those of ``upscale_masks``.
+    """
+    grid = Grid.of(logits.shape[-1], input_size, original_size, image_size)
+    return measure(logits, np.arange(len(logits)), grid, threshold, offset)[0]
 
 
 @at_work

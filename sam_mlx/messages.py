@@ -24,7 +24,10 @@ def shown(name: str) -> str:
 
 def short(found: object) -> str:
     """``repr`` of a value of any size and depth."""
-    return shown(_repr.repr(found))
+    try:
+        return shown(_repr.repr(found))
+    except ValueError:  # Python writes no numbers of more than 4300 digits
+        return f"a {type(found).__name__} with too many digits to show"
 
 
 def printable(text: object) -> str:

@@ -22,6 +22,9 @@ if TYPE_CHECKING:
     D = TypeVar("D", bound=DataclassInstance)
 
 
+MAX_WHOLE = (1 << 63) - 1  # where a rule states no other
+
+
 @dataclass(frozen=True)
 class Rule:
     """A condition on values, in words and as a test."""
@@ -35,8 +38,8 @@ def whole_number(low: int, high: int | None = None) -> Rule:
         f"a whole number from {low}" + (f" to {high}" if high else ""),
         lambda value: (
             isinstance(value, (int, np.integer))
-            and bool(value >= low)
-            and (high is None or bool(value <= high))
+            and not isinstance(value, bool)
+            and bool(low <= value <= (MAX_WHOLE if high is None else high))
         ),
     )
 
@@ -48,11 +51,25 @@ def number(words: str, fits: Callable[[float], bool] = lambda _: True) -> Rule:
 def one_of(*choices: Any, words: str = "") -> Rule:
     same = {(type(choice), choice) for choice in choices}  # True is not 1 here
     listed = f"one of {', '.join(map(str, choices))}"
-    return Rule(words or listed, lambda value: (type(value), value) in same)
+    return Rule(words or listed, lambda value: _is_plain(value) and (type(value), value) in same)
+
+
+def _is_plain(value: object) -> bool:
+    """True if it can be looked up: lists and arrays cannot."""
+    try:
+        hash(value)
+    except TypeError:
+        return False
+    return True
 
 
 def _is_number(value: object) -> bool:
-    return isinstance(value, (int, float, np.number)) and not math.isnan(value)
+    if isinstance(value, bool) or not isinstance(value, (int, float, np.integer, np.floating)):
+        return False
+    try:
+        return not math.isnan(value)
+    except OverflowError:  # of a whole number beyond a float
+        return False
 
 
 def option(
@@ -93,6 +110,15 @@ def check(options: DataclassInstance) -> None:
             continue
         if not rule.fits(value):
             raise ValueError(f"{f.name} is {short(value)}; expected {rule.words}")
+
+
+def check_flag(value: Any, name: str) -> Any:
+    """True, False or None, as a bool where it is 1 or 0; ValueError for anything else."""
+    if value is None or isinstance(value, bool):
+        return value
+    if isinstance(value, (int, np.bool_, np.integer)) and value in (0, 1):
+        return bool(value)
+    raise ValueError(f"{name} is {short(value)}; expected True or False")
 
 
 def add_flags(

@@ -4,13 +4,16 @@ import colorsys
 from collections.abc import Sequence
 
 import numpy as np
+from numpy.typing import ArrayLike
 from PIL import Image, ImageDraw
 
+from .arrays import check_rgb, count_of, to_finite, to_numbers
 from .machine.budget import budget
 from .masks import check_mask, mask_boxes
 
 Box = tuple[slice, slice]  # rows and columns
 
+MAX_RADIUS = 150.0  # of a point's dot, pixels: that of a picture of 16500
 TINT = 0.45  # opacity of a mask
 MARKERS = {1: (40, 200, 80), 0: (230, 50, 50)}  # foreground, background points
 
@@ -40,11 +43,9 @@ def draw_overlay(
     frame. The picture is tinted in strips, only within the masks' boxes; a mask is requested once,
     and once more in each strip that it reaches, so ``masks`` may make it on demand.
     """
-    if image.ndim != 3 or image.shape[2] != 3 or image.dtype != np.uint8:
-        raise ValueError(
-            f"image has shape {image.shape} and dtype {image.dtype}; expected (H, W, 3) uint8, "
-            "which transforms.load_image makes"
-        )
+    check_rgb(image)
+    count_of(masks, "masks")
+    prompts = _prompts(point_coords, point_labels, box)
     height, width = image.shape[:2]
     boxes = [_rows_and_columns(check_mask(mask, "masks"), (height, width)) for mask in masks]
     picture = Image.fromarray(image)
@@ -57,7 +58,7 @@ def draw_overlay(
             picture.paste(Image.fromarray(strip), (0, top))
     if point_coords is None and box is None:
         return picture
-    return _draw_prompts(picture, point_coords, point_labels, box)
+    return _draw_prompts(picture, *prompts)
 
 
 def _rows_and_columns(mask: np.ndarray, size: tuple[int, int]) -> Box:
@@ -76,7 +77,9 @@ def _tinted(
     here: list[int],
 ) -> np.ndarray:
     """The rows ``strip`` of an image under the masks ``here``."""
-    line = max(1, round(max(image.shape[:2]) / 500))  # contour width in pixels
+    height, width = image.shape[:2]
+    # Contour width in pixels; of one that is half as wide as the picture nothing is inside.
+    line = max(1, min(round(max(height, width) / 500), -(-min(height, width) // 2)))
     colours = palette(len(boxes))
     # One plane for each channel: numpy is slow over a last axis of three.
     canvas = np.ascontiguousarray(image[strip].transpose(2, 0, 1), np.float32)
@@ -114,24 +117,42 @@ def _erode(mask: np.ndarray, steps: int) -> np.ndarray:
     return mask
 
 
+def _prompts(
+    point_coords: ArrayLike | None, point_labels: ArrayLike | None, box: ArrayLike | None
+) -> tuple[np.ndarray, np.ndarray, np.ndarray | None]:
+    """Points (N, 2) and labels (N,), and a box (4,) or None; ValueError for others."""
+    coords, labels = (
+        np.zeros(0) if given is None else to_finite(to_numbers(given, name), name)
+        for given, name in ((point_coords, "point_coords"), (point_labels, "point_labels"))
+    )
+    coords = coords.reshape(0, 2) if coords.size == 0 else coords
+    if coords.ndim != 2 or coords.shape[1] != 2 or labels.shape != coords.shape[:1]:
+        raise ValueError(
+            f"point_coords has shape {coords.shape} and point_labels {labels.shape}; expected "
+            "(N, 2) and (N,)"
+        )
+    if box is None:
+        return coords, labels, None
+    corners = to_finite(to_numbers(box, "box"), "box")
+    if corners.shape not in ((4,), (1, 4)):
+        raise ValueError(f"box has shape {corners.shape}; expected (4,): x0, y0, x1, y1 in pixels")
+    return coords, labels, corners.reshape(4)
+
+
 def _draw_prompts(
-    picture: Image.Image,
-    point_coords: np.ndarray | None,
-    point_labels: np.ndarray | None,
-    box: np.ndarray | None,
+    picture: Image.Image, coords: np.ndarray, labels: np.ndarray, box: np.ndarray | None
 ) -> Image.Image:
     zoom = 4  # drawn large, then reduced: ImageDraw does not antialias
-    radius = max(3.0, max(picture.size) / 110)
+    radius = min(max(3.0, max(picture.size) / 110), MAX_RADIUS)
+    size = int(2 * radius + 3)
     if box is not None:
         line = max(2, round(radius / 2.5))
-        ImageDraw.Draw(picture).rectangle([float(v) for v in box], outline=MARKERS[1], width=line)
-    for (x, y), label in zip(
-        *(
-            () if point_coords is None else point_coords,
-            () if point_labels is None else point_labels,
-        )
-    ):
-        size = int(2 * radius + 3)
+        # What is far outside is not seen, and too far for Pillow.
+        ends = np.clip(box, -2 * line, np.tile(picture.size, 2) + 2 * line).tolist()
+        ImageDraw.Draw(picture).rectangle(ends, outline=MARKERS[1], width=line)
+    for (x, y), label in zip(coords, labels):
+        if not (-size < x < picture.width + size and -size < y < picture.height + size):
+            continue
         dot = Image.new("RGBA", (size * zoom, size * zoom), (255, 255, 255, 0))
         pen, middle = ImageDraw.Draw(dot), size * zoom / 2
         for r, colour in ((radius, (255, 255, 255)), (radius * 0.72, MARKERS.get(int(label)))):

@@ -12,8 +12,8 @@ from numpy.typing import ArrayLike
 
 from . import transforms
 from .checkpoints.options import LoadOptions
-from .decoding import decode_prompts
-from .embedding import ImageEmbedding, encoder_fingerprint
+from .decoding import check_finite, decode_prompts
+from .embedding import ImageEmbedding, check_parts, encoder_fingerprint
 from .full_size import enlarge
 from .images import Source
 from .large import LargeImage, WindowedPrompts, check_plain
@@ -21,6 +21,7 @@ from .machine.budget import budget
 from .machine.streams import clear_cache, enter
 from .machine.worker import Cancel, at_work, checkpoint, long_work
 from .messages import shown
+from .options import check_flag
 from .prompts import Column, Prompt, Stacked, check_prompt, check_prompts, stack
 from .sam import Sam
 from .samples import Range, check_range
@@ -118,8 +119,8 @@ class SamPredictor:
         size, config = image.shape[:2], self.model.config
         features = self.model.encode_features(transforms.preprocess(image, config))
         mx.eval(features)
-        # The process would otherwise keep the encoder's large temporaries.
-        clear_cache()
+        check_finite(self.model, None, *features.values())
+        clear_cache()  # or the process would keep the encoder's large temporaries
         input_size = transforms.input_size(size, config)
         return ImageEmbedding.of(features, size, input_size, self.fingerprint, value_range)
 
@@ -167,6 +168,7 @@ class SamPredictor:
 
     def check_embedding(self, embedding: ImageEmbedding) -> None:
         """Raise ValueError for an embedding from another encoder, or one that was altered."""
+        check_parts(embedding)
         if embedding.fingerprint != self.fingerprint:
             raise ValueError(
                 f"the embedding was made by encoder {shown(embedding.fingerprint)}, this model's "
@@ -220,7 +222,7 @@ class SamPredictor:
         >>> mask = masks[scores.argmax()]
         """
         given = point_coords, point_labels, box, mask_input
-        settings = multimask_output, return_logits, hq_token_only
+        settings = check_flag(multimask_output, "multimask_output"), return_logits, hq_token_only
         if self._windows is not None:
             return self._windows.predict(*given, *settings)
         embedding = self.get_image_embedding()
@@ -257,7 +259,7 @@ class SamPredictor:
         ((2, 1, 256, 256), (2, 1))
         """
         columns = point_coords, point_labels, boxes, mask_inputs
-        settings = multimask_output, return_logits, hq_token_only
+        settings = check_flag(multimask_output, "multimask_output"), return_logits, hq_token_only
         if self._windows is not None:
             return self._windows.predict_batch(*columns, *settings)
         embedding = self.get_image_embedding()
@@ -282,7 +284,7 @@ class SamPredictor:
         is set, ``concurrent.futures.CancelledError`` is raised after the answers already held.
         """
         columns = point_coords, point_labels, boxes, mask_inputs
-        settings = multimask_output, return_logits, hq_token_only
+        settings = check_flag(multimask_output, "multimask_output"), return_logits, hq_token_only
         if self._windows is not None:
             return self._windows.predict_each(*columns, *settings, cancel)
         embedding = self.get_image_embedding()
@@ -321,21 +323,19 @@ class SamPredictor:
         hq_token_only: bool,
     ) -> tuple[np.ndarray, np.ndarray]:
         """Low-resolution logits (B, C, 4G, 4G) and predicted IoU (B, C)."""
-        wanted = embedding.named_features, prompts, multimask_output, hq_token_only
-        logits, scores = decode_prompts(self.model, *wanted)
-        return np.array(logits.astype(mx.float32)), np.array(scores.astype(mx.float32))
+        features = embedding.named_features
+        answers = decode_prompts(self.model, features, prompts, multimask_output, hq_token_only)
+        logits, scores = (np.array(x.astype(mx.float32)) for x in answers)
+        check_finite(self.model, features, scores, logits)
+        return logits, scores
 
     @at_work
     def _enlarge(
         self, embedding: ImageEmbedding, logits: np.ndarray, return_logits: bool
     ) -> np.ndarray:
-        return enlarge(
-            mx.array(logits),
-            embedding.input_size,
-            embedding.original_size,
-            self.model.config.image_size,
-            None if return_logits else self.model.mask_threshold,
-        )
+        sizes = embedding.input_size, embedding.original_size, self.model.config.image_size
+        threshold = None if return_logits else self.model.mask_threshold
+        return enlarge(mx.array(logits), *sizes, threshold)
 
     def embed_prompt(
         self,

@@ -16,9 +16,9 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from . import transforms
+from .arrays import to_finite, to_numbers, to_numpy, to_rows
 from .config import SamConfig
 from .machine.streams import enter
-from .messages import short
 from .modeling.prompt_encoder import BACKGROUND, EMPTY, FOREGROUND, NOT_A_POINT
 
 MAX_POINTS = 1024  # of one prompt; may be increased
@@ -56,7 +56,7 @@ def is_ambiguous(
     among them by score.
     """
     alone = box is None and mask_input is None
-    return alone and point_labels is not None and np.size(point_labels) == 1
+    return alone and point_labels is not None and to_numpy(point_labels, "point_labels").size == 1
 
 
 def check_prompt(
@@ -96,6 +96,14 @@ def check_prompts(
     """B prompts: each part has B entries or is None; an entry of None means a prompt without that
     part.
     """
+    each = each_prompt(point_coords, point_labels, boxes, mask_inputs)
+    return [check_prompt(*prompt, size=size, config=config) for prompt in each]
+
+
+def each_prompt(
+    point_coords: Column, point_labels: Column, boxes: Column, mask_inputs: Column
+) -> list[tuple[Any, ...]]:
+    """The arguments of ``check_prompt`` for B prompts, from those of ``check_prompts``."""
     if (point_coords is None) != (point_labels is None):
         raise ValueError("point_coords and point_labels go together: one of them is None")
     parts: dict[str, Any] = {
@@ -104,20 +112,18 @@ def check_prompts(
         "boxes": boxes,
         "mask_inputs": mask_inputs,
     }
-    for name, part in parts.items():
-        if part is not None and not (isinstance(part, Sequence) or np.ndim(part)):
-            raise ValueError(f"{name} is {short(part)}; expected a sequence, an entry a prompt")
+    enter()  # they may be MLX arrays
+    parts = {name: part if part is None else to_rows(part, name) for name, part in parts.items()}
     sizes = {name: len(part) for name, part in parts.items() if part is not None}
     if len(set(sizes.values())) > 1:
         raise ValueError(f"prompts differ in number: {sizes}; each needs one entry a prompt")
     B = next(iter(sizes.values()), 1)
-    columns = [[None] * B if part is None else part for part in parts.values()]
-    return [check_prompt(*prompt, size=size, config=config) for prompt in zip(*columns)]
+    return list(zip(*([None] * B if part is None else part for part in parts.values())))
 
 
 def check_points(coords: ArrayLike, labels: Any) -> tuple[np.ndarray, np.ndarray]:
     """Point prompts as (N, 2) float64 and (N,) int32; ValueError says what is wrong."""
-    coords, labels = _numbers(coords, "point_coords"), _numbers(labels, "point_labels")
+    coords, labels = to_numbers(coords, "point_coords"), to_numbers(labels, "point_labels")
     if coords.ndim != 2 or coords.shape[1] != 2 or len(coords) == 0:
         raise ValueError(
             f"point_coords has shape {coords.shape}; expected (N, 2), N >= 1: x, y in pixels of "
@@ -132,23 +138,24 @@ def check_points(coords: ArrayLike, labels: Any) -> tuple[np.ndarray, np.ndarray
         raise ValueError(
             f"point_labels has shape {labels.shape}; expected {coords.shape[:1]}, one a point"
         )
+    labels = to_finite(labels, "point_labels")
     if not np.isin(labels, (NOT_A_POINT, BACKGROUND, FOREGROUND)).all():
         held = ", ".join(f"{label:g}" for label in np.unique(labels)[:9])
         raise ValueError(
             f"point_labels holds {held}; expected 1 (foreground), "
             "0 (background) or -1 (not a point)"
         )
-    return coords, labels.astype(np.int32)
+    return to_finite(coords, "point_coords"), labels.astype(np.int32)
 
 
 def check_box(box: ArrayLike) -> np.ndarray:
     """A box prompt, (4,) or (1, 4), as (4,) float64; ValueError says what is wrong."""
-    box = _numbers(box, "box")
+    box = to_numbers(box, "box")
     if box.ndim == 2 and box.shape[1] == 4 and len(box) != 1:
         raise ValueError(f"box has shape {box.shape}; predict_batch(boxes=...) takes several")
     if box.shape not in ((4,), (1, 4)):
         raise ValueError(f"box has shape {box.shape}; expected (4,): x0, y0, x1, y1 in pixels")
-    box = box.reshape(4)
+    box = to_finite(box, "box").reshape(4)
     if box[2] < box[0] or box[3] < box[1]:
         raise ValueError(f"box is {box.tolist()}; expected x0 <= x1 and y0 <= y1")
     return box
@@ -156,32 +163,13 @@ def check_box(box: ArrayLike) -> np.ndarray:
 
 def check_mask(mask: ArrayLike, size: int) -> np.ndarray:
     """A mask prompt as (1, size, size) float32; ValueError says what is wrong."""
-    mask = _numbers(mask, "mask_input")
+    mask = to_numbers(mask, "mask_input")
     if mask.shape != (1, size, size):
         raise ValueError(
             f"mask_input has shape {mask.shape}; expected {(1, size, size)}: one of the "
             "low-resolution logits that predict returns, as logits[i : i + 1]"
         )
-    return mask.astype(np.float32)
-
-
-def _numbers(values: ArrayLike, name: str) -> np.ndarray:
-    """As float64. Raises ValueError for anything but numbers that are finite in float32, the type
-    that the model takes.
-    """
-    try:
-        array = np.asarray(values)
-        numbers = array.astype(float) if array.dtype.kind in "biufO" else None
-    except (TypeError, ValueError, OverflowError):
-        numbers = None
-    if numbers is None:
-        raise ValueError(f"{name} is {short(values)}; expected numbers, in lists of one length")
-    with np.errstate(over="ignore"):
-        # Leaves room for the factors of the positional encoding, or it would overflow.
-        finite = np.isfinite((numbers * 1e6).astype(np.float32)).all()
-    if not finite:
-        raise ValueError(f"{name} holds NaN or infinite values, or some beyond 1e32")
-    return numbers
+    return to_finite(mask, "mask_input").astype(np.float32)
 
 
 def stack(prompts: Sequence[Prompt]) -> Stacked:

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import mlx.core as mx
 import mlx.nn as nn
-import numpy as np
 
+from .arrays import are_finite
 from .checkpoints.card import Origin
 from .checkpoints.load import Checkpoint, load
 from .checkpoints.locate import resolve
@@ -28,13 +28,8 @@ from .modeling import (  # noqa: F401  they register themselves
     tiny_vit,
 )
 from .modeling.hq_decoder import MaskDecoderHQ
-from .modeling.prompt_encoder import (
-    BACKGROUND,
-    EMPTY,
-    FOREGROUND,
-    NOT_A_POINT,
-    PromptEncoder,
-)
+from .modeling.prompt_encoder import PromptEncoder, check_labels
+from .options import check_flag
 from .registry import (
     IMAGE_EMBEDDING,
     VARIANTS,
@@ -95,6 +90,7 @@ class Sam(nn.Module):
                 f"images have shape {images.shape}; expected (B, {size}, {size}, 3): "
                 "prepare them with transforms.preprocess"
             )
+        check_finite("images", images)
         kinds = decoders_of(self.config)
         needed = {IMAGE_EMBEDDING, *(name for kind in kinds for name in kind.needs)}
         features = self.image_encoder(images.astype(self.dtype), needed)
@@ -110,7 +106,7 @@ class Sam(nn.Module):
         points: tuple[mx.array, mx.array] | None = None,
         boxes: mx.array | None = None,
         masks: mx.array | None = None,
-        multimask_output: bool = True,
+        multimask_output: bool | None = True,
         image_pe: mx.array | None = None,
         hq_token_only: bool = False,
     ) -> tuple[mx.array, mx.array]:
@@ -125,14 +121,17 @@ class Sam(nn.Module):
         ``decoding.decode_in_parts`` bounds it.
 
         Returns logits (B, M, 4G, 4G), M = 3 or 1, with SAM-HQ always 1, and predicted IoU (B, M).
-        Raises ValueError for other labels, for parts that differ in B, for features that are
-        missing, and for hq_token_only with a model that is not SAM-HQ.
+        Raises ValueError for other labels and shapes, for parts that differ in B, for features that
+        are missing, for NaN and infinities, and for hq_token_only with a model that is not SAM-HQ.
         """
         enter()
-        if points is not None:
-            check_labels(points[1])
-        prompts = points, boxes, masks, multimask_output, image_pe, hq_token_only
-        return self.decode(image_embedding, *prompts)
+        features = self.features_of(image_embedding)
+        self._check_prompts(points, boxes, masks)
+        self.check_features(features, self._number_of_prompts(points, boxes, masks))
+        for name, x in features.items():
+            check_finite(name, x)
+        three = check_flag(multimask_output, "multimask_output")
+        return self.decode(features, points, boxes, masks, three, image_pe, hq_token_only)
 
     def decode(
         self,
@@ -148,7 +147,7 @@ class Sam(nn.Module):
         features = self.features_of(image_embedding)
         settings = {"hq_token_only": True} if self.has_hq_token(hq_token_only) else {}
         B = self._number_of_prompts(points, boxes, masks)
-        sparse, valid, dense = self.prompt_encoder(points, boxes, masks)
+        sparse, valid, dense = self.prompt_encoder.embed(points, boxes, masks)
         if len(sparse) != B:  # mask prompts alone
             sparse = mx.broadcast_to(sparse, (B, *sparse.shape[1:]))
             valid = mx.broadcast_to(valid, (B, valid.shape[1]))
@@ -182,6 +181,39 @@ class Sam(nn.Module):
                 "pass all that encode_features returns, or embed the image again"
             )
         return {name: features[name] for name in kind.takes}
+
+    def _check_prompts(
+        self,
+        points: tuple[mx.array, mx.array] | None,
+        boxes: mx.array | None,
+        masks: mx.array | None,
+    ) -> None:
+        """Raise ValueError for prompts of other shapes, labels outside the table, NaN, infinities:
+        what only fits by chance would be taken for other prompts.
+        """
+        n = self.config.mask_size
+        coords, labels = points or (None, None)
+        N = -1  # fits any length
+        if isinstance(labels, mx.array) and labels.ndim:
+            check_labels(labels)
+            N = labels.shape[-1]
+        forms: dict[str, tuple[mx.array | None, tuple[int, ...]]] = {
+            "labels": (labels, (-1, N)), "point coordinates": (coords, (-1, N, 2)),
+            "boxes": (boxes, (-1, 4)), "masks": (masks, (-1, 1, n, n)),
+        }  # fmt: skip
+        for name, (x, form) in forms.items():
+            if x is not None:
+                check_form(name, x, form)
+                check_finite(name, x)
+
+    def check_features(self, features: Features, B: int) -> None:
+        """Raise ValueError for features of other sizes than the model's, or not for B prompts."""
+        G, C = self.config.grid, self.config.prompt_dim
+        for name, x in features.items():
+            if name == IMAGE_EMBEDDING:
+                check_form(name, x, (-1, G, G, C))
+            if len(x) not in (1, B):
+                raise ValueError(f"{name} is of {len(x)} images; expected 1, or one a prompt")
 
     @staticmethod
     def _number_of_prompts(
@@ -269,14 +301,18 @@ class Sam(nn.Module):
             write_card(temporary, user_path(folder).name, self, self.config, origin)
 
 
-def check_labels(labels: mx.array) -> None:
-    """Raise ValueError for other labels: they index a table, and MLX does not check indices."""
-    values = np.array(labels.astype(mx.float32))
-    if not np.isin(values, (EMPTY, NOT_A_POINT, BACKGROUND, FOREGROUND)).all():
-        raise ValueError(
-            f"labels hold {sorted(set(values.ravel().tolist()))}; expected 1 (foreground), "
-            "0 (background), -1 (not a point) or -2 (an empty slot)"
-        )
+def check_form(name: str, x: object, form: tuple[int, ...]) -> None:
+    """Raise ValueError for other shapes, in which -1 is any length."""
+    if not isinstance(x, mx.array):
+        raise ValueError(f"{name} is of type {type(x).__name__}; expected mx.array")
+    if x.ndim != len(form) or any(want not in (-1, has) for want, has in zip(form, x.shape)):
+        raise ValueError(f"{name} has shape {x.shape}; expected {form}, with any length for -1")
+
+
+def check_finite(name: str, x: mx.array) -> None:
+    """Raise ValueError for NaN and infinities."""
+    if not are_finite([x]):
+        raise ValueError(f"{name} holds NaN or infinite values")
 
 
 def build_sam(variant: str, checkpoint: str | Path | None = None) -> Sam:

@@ -8,6 +8,7 @@ import mlx.core as mx
 import numpy as np
 from PIL import Image
 
+from .arrays import check_rgb
 from .config import SamConfig
 from .full_size import upscale_masks as upscale_masks  # the way back, for users of both
 from .images import load_image as load_image  # beside the functions that take its arrays
@@ -19,6 +20,8 @@ def preprocess_shape(original_size: tuple[int, int], long_side: int) -> tuple[in
 
     A side that would vanish keeps one pixel, where the original fails.
     """
+    if min(original_size) < 1:
+        raise ValueError(f"an image of {original_size} holds no pixels; expected sides above 0")
     scale = long_side * 1.0 / max(original_size)
     height, width = (max(1, int(side * scale + 0.5)) for side in original_size)
     return height, width
@@ -47,6 +50,7 @@ def preprocess(image: np.ndarray, config: SamConfig) -> mx.array:
 
     Resizes the longest side to S, or both, normalises, then pads right and bottom with zeros.
     """
+    check_rgb(image)
     size = input_size(image.shape[:2], config)
     return normalize_and_pad(mx.array(resize_image(image, size, config.resample))[None], config)
 

@@ -6,10 +6,19 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from sam_mlx import transforms
-from sam_mlx.full_size import Grid, cut, edges, measure, strip, upscale_masks
+from sam_mlx import SamPredictor, transforms
+from sam_mlx.full_size import (
+    Grid,
+    cut,
+    edges,
+    measure,
+    stability_at_full_size,
+    strip,
+    upscale_masks,
+)
 from sam_mlx.masks import mask_boxes, stability_scores
 from sam_mlx.transforms import preprocess_shape
+from tests.support.automatic import squares
 from tests.support.budgets import limited
 
 
@@ -68,3 +77,17 @@ def test_masks_measured_and_cut_where_they_reach(size, together):
     np.testing.assert_array_equal(scores, np.array(stability_scores(whole)))
     for mask, (x0, y0, x1, y1), expected in zip(found, boxes, masks):
         np.testing.assert_array_equal(mask, expected[y0 : y1 + 1, x0 : x1 + 1])
+
+
+def test_stability_is_that_of_the_mask_at_full_size():
+    """Of low-resolution logits it was another: 0.45 for 0.08."""
+    predictor = SamPredictor.from_pretrained("nano")
+    predictor.set_image(squares(40, 200))
+    sizes = predictor.input_size, predictor.original_size, predictor.model.config.image_size
+    for prompt in (([[30, 20]], [1]), ([[100, 20], [9, 9]], [1, 0])):
+        _, _, logits = predictor.predict(*prompt)
+        full = mx.array(predictor.predict(*prompt, return_logits=True)[0])
+        found = stability_at_full_size(mx.array(logits), *sizes, 0.0)
+        np.testing.assert_allclose(found, stability_scores(full), atol=1e-5, equal_nan=True)
+        low = stability_scores(mx.array(logits))
+        assert np.abs(found - np.array(low)).max() > 1e-4

@@ -203,3 +203,57 @@ def test_assigned_points_reach_the_model():
         generator.point_grids = None
     generator.points_per_side = 2
     assert [len(grid) for grid in generator.point_grids] == [4, 4]
+
+
+HUGE = 10**400
+WRONG = [
+    ("points_per_side", [True, 0, 1025, HUGE, [], {}, "3", 2.0, np.zeros(2), float("nan")]),
+    ("points_per_batch", [True, 0, HUGE, [], None]),
+    ("pred_iou_thresh", [[], {}, "1", float("nan"), HUGE, True, 1j, np.complex64(1), np.zeros(1)]),
+    ("crop_n_layers", [True, -1, 7, HUGE, [], 1.0]),
+    ("crop_overlap_ratio", [1, -0.1, HUGE, [], float("inf")]),
+    ("crop_n_points_downscale_factor", [0, -1, HUGE, [], float("nan")]),
+    ("min_mask_region_area", [-1, HUGE, [], None]),
+    ("output_mode", [[], {}, 1, None, "rle"]),
+    ("point_grids", [5, "ab", {}, {"a": 1}, [], [[[HUGE, 1]]], [[["a", "b"]]], [None], np.zeros(3),
+                     [np.full((1, 2), np.nan)], [np.broadcast_to(0.5, (10**9, 2))]]),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("name", "i"), [(n, i) for n, values in WRONG for i in range(len(values))])
+def test_hostile_values_of_options(name, i):
+    value = dict(WRONG)[name][i]
+    others = {"points_per_side": None} if name == "point_grids" else {}
+    with pytest.raises(ValueError, match="points|point_grids|expected"):
+        GeneratorOptions(**{name: value}, **others)
+    with pytest.raises(ValueError, match="points|point_grids|expected"):
+        GeneratorOptions().with_one(name, value)
+
+
+@pytest.mark.parametrize("factor", [1e-3, 1e-9, 1e-300, 1e300, 5e-324])
+def test_tiny_factors_do_not_multiply_points(factor):
+    """32 / 1e-9 points a side took the memory of the machine; other factors ArithmeticError."""
+    options = GeneratorOptions(
+        crop_n_points_downscale_factor=factor
+    )  # without crops it says nothing
+    for layers in (1, 2, 6):
+        with pytest.raises(ValueError, match="points a side .*expected at least 1"):
+            options.with_one("crop_n_layers", layers)
+    options = GeneratorOptions(crop_n_layers=2, crop_n_points_downscale_factor=4)
+    with pytest.raises(ValueError, match="leave .*0.* points a side"):
+        options.with_one("points_per_side", 8)
+
+
+def test_grids_are_the_options_own():
+    """They were looked at once, and used as they were later."""
+    grid = np.full((2, 2), 0.5)
+    options = GeneratorOptions(points_per_side=None, point_grids=[grid])
+    grid[:] = np.nan
+    assert options.grids[0].tolist() == [[0.5, 0.5]] * 2
+
+
+@pytest.mark.parametrize("name", ["dtype", "quantize", "image_size", "preprocess"])
+@pytest.mark.parametrize("value", [[], {}, [8], set(), np.zeros(2), HUGE, object()])
+def test_hostile_values_of_loading(name, value):
+    with pytest.raises(ValueError, match=f"{name} is .*; expected "):
+        LoadOptions.of(**{name: value})

@@ -107,3 +107,35 @@ def test_drawing_takes_little_memory():
     tracemalloc.stop()
     assert isinstance(picture, Image.Image)
     assert peak < 3 * masks.size
+
+
+def test_pictures_of_one_line():
+    """A point's dot took 190 GB, and a contour as wide as the picture a minute."""
+    image = np.zeros((1, 3_000_000, 3), np.uint8)
+    mask = np.zeros((1, 1, 3_000_000), bool)
+    mask[..., 500:2_000_000] = True
+    points = [[1000, 0], [2_999_999, 0], [-1e30, 0], [5, 1e31]]
+    drawn = np.asarray(overlay.draw_overlay(image, mask, points, [1, 0, 1, 0], [0, 0, 1e30, 1]))
+    assert drawn.shape == image.shape
+    assert drawn[0, 1000].tolist() == list(overlay.MARKERS[1])
+    np.testing.assert_array_equal(
+        np.asarray(overlay.draw_overlay(image[:, :60], mask[..., :60])), 0
+    )
+
+
+@pytest.mark.parametrize(
+    ("prompt", "message"),
+    [
+        ({"point_coords": [[1, 2], [3, 4]], "point_labels": [1]}, r"\(2, 2\) and point_labels"),
+        ({"point_coords": [[1, 2]]}, r"\(1, 2\) and point_labels \(0,\)"),
+        ({"point_coords": [[1, np.nan]], "point_labels": [1]}, "point_coords holds NaN"),
+        ({"point_coords": [[10**400, 1]], "point_labels": [1]}, "expected numbers"),
+        ({"point_coords": [[1, 2, 3]], "point_labels": [1]}, r"shape \(1, 3\)"),
+        ({"box": [[0, 0], [3, 3]]}, r"box has shape \(2, 2\)"),
+        ({"box": [0, 0, np.inf, 3]}, "box holds NaN or inf"),
+        ({"box": {}}, "box is of type dict"),
+    ],
+)
+def test_prompts_that_cannot_be_drawn(prompt, message):
+    with pytest.raises(ValueError, match=message):
+        overlay.draw_overlay(np.zeros((4, 5, 3), np.uint8), [], **prompt)

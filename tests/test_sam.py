@@ -58,3 +58,61 @@ def test_half_precision_on_a_cpu_warns(dtype):
         Sam.from_pretrained("nano", dtype=dtype)
     expected = dtype != "float32" and mx.default_device() == mx.cpu
     assert ["on a CPU" in str(w.message) for w in caught] == [True] * expected
+
+
+def test_labels_given_to_the_prompt_encoder_itself(small_sam):
+    """They read foreign memory: MLX does not check indices."""
+    encoder, coords = small_sam.prompt_encoder, mx.zeros((1, 1, 2))
+    for label in (2, 5, 1000, 1 << 30, -3):
+        with pytest.raises(ValueError, match="labels hold .*expected 1"):
+            encoder((coords, mx.array([[label]])))
+    last = encoder.embed_tokens(coords, mx.array([[3]]))[0]
+    for label in (4, 1000, (1 << 31) - 1):
+        assert mx.array_equal(encoder.embed_tokens(coords, mx.array([[label]]))[0], last)
+
+
+NAN = float("nan")
+BAD_PROMPTS = [
+    ({"boxes": mx.zeros((2, 2))}, r"boxes has shape \(2, 2\)"),
+    ({"boxes": mx.zeros((1, 1, 4))}, r"boxes has shape \(1, 1, 4\)"),
+    ({"boxes": mx.full((1, 4), NAN)}, "boxes holds NaN"),
+    ({"boxes": np.zeros((1, 4))}, "boxes is of type ndarray"),
+    ({"points": (mx.zeros((1, 2, 2)), mx.ones((1, 1)))}, "point coordinates has shape"),
+    ({"points": (mx.zeros((1, 2, 3)), mx.ones((1, 2)))}, "point coordinates has shape"),
+    ({"points": (mx.zeros((2, 2)), mx.ones((2,)))}, "labels has shape"),
+    ({"points": (mx.full((1, 1, 2), float("inf")), mx.ones((1, 1)))}, "holds NaN or infinite"),
+    ({"points": ([[[1, 2]]], [[1]])}, "labels is of type list"),
+    ({"masks": mx.zeros((1, 1, 60, 60))}, r"masks has shape \(1, 1, 60, 60\)"),
+    ({"masks": mx.zeros((1, 64, 64))}, "masks has shape"),
+    ({"masks": mx.full((1, 1, 64, 64), NAN)}, "masks holds NaN"),
+    ({"image_embedding": mx.zeros((1, 8, 8, 64))}, "image_embedding has shape"),
+    ({"image_embedding": mx.zeros((3, 16, 16, 64))}, "is of 3 images"),
+    ({"image_embedding": mx.full((1, 16, 16, 64), NAN)}, "image_embedding holds NaN"),
+]
+
+
+@pytest.mark.parametrize(("change", "message"), BAD_PROMPTS, ids=str)
+def test_prompts_of_other_forms_are_refused(small_sam, change, message):
+    """Boxes (2, 2) were taken for one box, NaN came back as NaN."""
+    given = {"image_embedding": mx.zeros((1, 16, 16, 64)), **change}
+    with pytest.raises(ValueError, match=message):
+        small_sam.predict_masks(**given)
+
+
+def test_images_without_numbers_are_refused(small_sam):
+    with pytest.raises(ValueError, match="images holds NaN"):
+        small_sam.encode_image(mx.full((1, 128, 128, 3), NAN))
+
+
+def test_functions_that_mlx_traces_are_not_checked(small_sam):
+    """Values are not known there; labels index within their table all the same."""
+    features, boxes = mx.zeros((1, 16, 16, 64)), mx.array([[1.0, 2, 30, 40]])
+    points = mx.zeros((1, 1, 2)), mx.ones((1, 1))
+
+    def decode(boxes, coords, labels):
+        return small_sam.predict_masks(features, (coords, labels), boxes)[1]
+
+    expected = decode(boxes, *points)
+    np.testing.assert_allclose(mx.compile(decode)(boxes, *points), expected, atol=1e-5)
+    gradient = mx.grad(lambda b: decode(b, *points).sum())(boxes)
+    assert mx.isfinite(gradient).all()

@@ -5,9 +5,14 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from itertools import product
+from typing import Any
 
 import numpy as np
 
+from ..arrays import to_numbers
+from ..messages import short
+
+MAX_POINTS = 1024  # along a side: a million, and more would be a mistake
 CROP_EDGE = 20  # pixels; a box this close to a crop's edge was probably cut by it
 
 
@@ -21,17 +26,24 @@ def build_point_grid(n_per_side: int) -> np.ndarray:
 
 def layered_point_grids(n_per_side: int, n_layers: int, downscale: float) -> list[np.ndarray]:
     """One grid for the image and one for each crop layer, each ``downscale`` times coarser."""
-    sides = [int(n_per_side / downscale**layer) for layer in range(n_layers + 1)]
-    if 0 in sides:
+    try:
+        sides = [int(n_per_side / downscale**layer) for layer in range(n_layers + 1)]
+    except (OverflowError, ZeroDivisionError):  # of factors like 1e300 and 1e-300
+        sides = [n_per_side, 0]
+    if not all(1 <= side <= MAX_POINTS for side in sides):
         raise ValueError(
             f"points_per_side={n_per_side} and crop_n_points_downscale_factor={downscale} leave "
-            f"{sides} points a side for the crop layers; expected at least 1 in each"
+            f"{sides} points a side for the crop layers; expected at least 1 in each, and "
+            f"{MAX_POINTS} at most"
         )
     return [build_point_grid(side) for side in sides]
 
 
-def check_point_grids(grids: Sequence[np.ndarray], n_layers: int) -> list[np.ndarray]:
-    grids = [np.asarray(grid) for grid in grids]
+def check_point_grids(grids: Any, n_layers: int) -> list[np.ndarray]:
+    if not isinstance(grids, (Sequence, np.ndarray)) or isinstance(grids, str):
+        raise ValueError(f"point_grids is {short(grids)}; expected a list, an array a crop layer")
+    # Copies: the caller's may change later.
+    grids = [np.array(to_numbers(grid, f"point_grids[{i}]")) for i, grid in enumerate(grids)]
     if len(grids) <= n_layers:
         raise ValueError(
             f"point_grids has {len(grids)} grids; expected {n_layers + 1}: one for the image and "
@@ -42,6 +54,8 @@ def check_point_grids(grids: Sequence[np.ndarray], n_layers: int) -> list[np.nda
             raise ValueError(
                 f"point_grids[{i}] has shape {grid.shape}; expected (N, 2), N >= 1: x, y in [0, 1]"
             )
+        if len(grid) > MAX_POINTS**2:
+            raise ValueError(f"point_grids[{i}] has {len(grid)} points; at most {MAX_POINTS**2}")
         if not (np.isfinite(grid).all() and grid.min() >= 0 and grid.max() <= 1):
             raise ValueError(f"point_grids[{i}] holds values outside [0, 1]")
     return grids

@@ -14,18 +14,19 @@ import numpy as np
 
 from .. import transforms
 from ..checkpoints.options import LoadOptions
-from ..decoding import decode_in_parts
-from ..embedding import ImageEmbedding
+from ..decoding import check_finite, decode_in_parts
+from ..embedding import ImageEmbedding, check_parts
 from ..images import Source
 from ..machine.linux import own_memory
 from ..machine.streams import clear_cache, enter
 from ..machine.worker import Cancel, at_work, checkpoint
+from ..messages import short
 from ..modeling.prompt_encoder import FOREGROUND
 from ..predictor import SamPredictor
 from ..sam import Sam
 from ..samples import Range
 from .crops import generate_crop_boxes
-from .options import DEFAULTS, SELECTING, GeneratorOptions, HasOptions
+from .options import DEFAULTS, NUMBER, SELECTING, GeneratorOptions, HasOptions
 from .predictions import MaskPredictions
 from .selection import Pause, above, select
 
@@ -153,7 +154,10 @@ class SamAutomaticMaskGenerator(HasOptions):
         has 3072); 0 keeps all.
         """
         options = self.options
-        keep_iou = options.pred_iou_thresh if keep_iou is None else keep_iou
+        if keep_iou is None:
+            keep_iou = options.pred_iou_thresh
+        elif not NUMBER.fits(keep_iou):
+            raise ValueError(f"keep_iou is {short(keep_iou)}; expected {NUMBER.words}")
         pause = partial(checkpoint, cancel)
         parts = self._predict(image, options, keep_iou, progress, value_range, pause)
         return MaskPredictions.join(list(parts))
@@ -172,6 +176,9 @@ class SamAutomaticMaskGenerator(HasOptions):
                 f"select() takes no {', '.join(sorted(unknown))}; expected {', '.join(SELECTING)}"
             )
         options = replace(self.options, **{k: v for k, v in given.items() if v is not None})
+        if not isinstance(predictions, MaskPredictions):
+            raise ValueError(f"predictions is {short(predictions)}; expected what predict returns")
+        predictions.check()
         kept = predictions.keep_iou.item()
         if kept > max(options.pred_iou_thresh, 0):
             raise ValueError(
@@ -190,7 +197,9 @@ class SamAutomaticMaskGenerator(HasOptions):
         pause: Pause,
     ) -> Iterator[MaskPredictions]:
         """The model's answers, a batch of points at a time."""
-        image, size = opened(image, options.crop_n_layers, value_range)
+        opened_image, size = opened(image, options.crop_n_layers, value_range)
+        if progress and options.crop_n_layers and isinstance(opened_image, np.ndarray):
+            opened_image = opened_image.copy()  # a progress function may change the caller's
         crop_boxes, layers = generate_crop_boxes(
             size, options.crop_n_layers, options.crop_overlap_ratio
         )
@@ -207,7 +216,7 @@ class SamAutomaticMaskGenerator(HasOptions):
         done = 0
         with reporting(progress, total) as report:
             for k, (crop_box, layer) in enumerate(zip(crop_boxes, layers)):
-                embedding = self._embed_crop(image, crop_box)
+                embedding = self._embed_crop(opened_image, crop_box)
                 grid = options.grids[layer] * embedding.original_size[::-1]
                 for i in range(0, len(grid), options.points_per_batch):
                     pause()
@@ -247,7 +256,9 @@ class SamAutomaticMaskGenerator(HasOptions):
         scores = np.array(iou.astype(mx.float32)).reshape(-1)
         keep = above(scores, keep_iou)
         logits = logits.flatten(0, 1)[mx.array(keep)]
-        mx.eval(logits)
+        total = logits.astype(mx.float32).sum()
+        mx.eval(logits, total)
+        check_finite(model, embedding.named_features, scores, total)
         return logits, scores[keep], np.repeat(np.arange(B), M)[keep]
 
 
@@ -269,6 +280,7 @@ def opened(
             f"an ImageEmbedding has no pixels to crop, and crop_n_layers is "
             f"{crop_n_layers}: pass the image, or use crop_n_layers=0"
         )
+    check_parts(image)
     return image, image.original_size
 
 
@@ -278,6 +290,8 @@ def reporting(progress: Progress, total: int | None) -> Iterator[Callable[[int, 
 
     total: None if it is known later.
     """
+    if not (progress is None or isinstance(progress, bool) or callable(progress)):
+        raise ValueError(f"progress is {short(progress)}; expected True or a function")
     if progress is not True:
         yield progress or (lambda done, total: None)
         return

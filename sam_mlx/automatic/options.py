@@ -14,13 +14,13 @@ from typing import Any
 import numpy as np
 
 from ..config import SamConfig
+from ..masks.regions import AREA
 from ..options import check, number, option, whole_number
-from .crops import check_point_grids, layered_point_grids
+from .crops import MAX_POINTS, check_point_grids, layered_point_grids
 
 OUTPUT_MODES = ("binary_mask", "uncompressed_rle", "coco_rle")
 NUMBER = number("a number")
-# A million points, and 5461 crops: more would be a mistake, and run for weeks.
-MAX_POINTS, MAX_LAYERS = 1024, 6
+MAX_LAYERS = 6  # 5461 crops: more would be a mistake, and run for weeks
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -65,7 +65,7 @@ class GeneratorOptions:
     min_mask_region_area: float = option(
         0,
         "drop islands and fill holes of fewer pixels",
-        number("pixels, 0 or more", lambda area: area >= 0),
+        AREA,
         selects=True,
     )
     output_mode: str = option(
@@ -94,7 +94,7 @@ class GeneratorOptions:
     def grids(self) -> list[np.ndarray]:
         """Points of the image and of each crop layer, (N, 2) as x, y in [0, 1]."""
         if self.points_per_side is None:
-            return check_point_grids(self.point_grids or [], self.crop_n_layers)
+            return check_point_grids(self.point_grids, self.crop_n_layers)
         return layered_point_grids(
             self.points_per_side, self.crop_n_layers, self.crop_n_points_downscale_factor
         )

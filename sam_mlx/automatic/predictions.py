@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any
@@ -11,13 +11,12 @@ import mlx.core as mx
 import numpy as np
 from safetensors.numpy import save_file
 
-from ..full_size import Grid
+from ..arrays import are_finite, check_size
+from ..full_size import MAX_SIDE, Grid
 from ..machine.worker import at_work
 from ..messages import escaping
 from ..tensor_files import TensorFile, load_tagged, save_tagged
 from ..transforms import preprocess_shape
-
-MAX_SIDE = 1 << 16  # of a model's input, pixels
 
 
 @dataclass(frozen=True, repr=False)
@@ -52,6 +51,13 @@ class MaskPredictions:
         Nearly all is logits in float32, whose low bits are noise: deflate would save a quarter.
         """
         return sum(getattr(self, f.name).nbytes for f in fields(self))
+
+    def check(self) -> None:
+        """Raise ValueError where the arrays do not fit each other, as they may where they were put
+        together by hand, and for NaN and infinities in the model's answers.
+        """
+        check({f.name: getattr(self, f.name) for f in fields(self)})
+        check_answers(self.logits, self.predicted_iou)
 
     def grid(self, crop_box: np.ndarray) -> Grid:
         """What scales the masks of a crop to its pixels."""
@@ -91,7 +97,9 @@ class MaskPredictions:
             arrays, _ = load_tagged(path, "MaskPredictions", "mask predictions", _read)
             fitting: dict[str, Any] = {f.name: arrays[f.name] for f in fields(cls)}
             check(fitting)
-            return cls(**fitting | {"logits": mx.array(arrays["logits"])})
+            found = cls(**fitting | {"logits": mx.array(arrays["logits"])})
+            check_answers(found.logits, found.predicted_iou)
+            return found
         except (KeyError, ValueError) as error:
             raise ValueError(f"{path} does not hold mask predictions: {error}") from error
 
@@ -109,7 +117,7 @@ def _read(file: TensorFile) -> dict[str, np.ndarray]:
     return {name: file.array(name) for name in file.places}
 
 
-# What a file must hold: kinds of numbers (numpy's letters) and shapes, in which letters agree.
+# The arrays of predictions: kinds of numbers (numpy's letters) and shapes, in which letters agree.
 FORMS: dict[str, tuple[str, tuple[int | str, ...]]] = {
     "image_size": ("iu", (2,)),
     "model_size": ("iu", ()),
@@ -123,25 +131,46 @@ FORMS: dict[str, tuple[str, tuple[int | str, ...]]] = {
 }
 
 
-def check(arrays: dict[str, np.ndarray]) -> None:
-    """Raise ValueError where a file's arrays do not fit each other: they become indices, and the
-    sizes of allocations.
+def check(arrays: Mapping[str, Any]) -> None:
+    """Raise ValueError where arrays do not fit each other: they become indices, and the sizes of
+    allocations.
     """
     sides: dict[int | str, int] = {}
     for name, (kinds, shape) in FORMS.items():
         array = arrays[name]
-        fits = array.dtype.kind in kinds and array.ndim == len(shape)
+        if not isinstance(array, (np.ndarray, mx.array) if name == "logits" else np.ndarray):
+            raise ValueError(f"{name} is of type {type(array).__name__}; expected an array")
+        fits = kind_of(array) in kinds and array.ndim == len(shape)
         for side, n in zip(shape, array.shape):
             fits = fits and n == (side if isinstance(side, int) else sides.setdefault(side, n))
         if not fits:
             found = f"{array.dtype} {array.shape}"
             raise ValueError(f"{name} is {found}; expected kind {kinds!r} and shape {shape}")
-    height, width = arrays["image_size"].tolist()
+    height, width = check_size(arrays["image_size"].tolist(), "image_size")
     x0, y0, x1, y1 = arrays["crop_boxes"].T
     if not ((x0 >= 0) & (x0 < x1) & (x1 <= width) & (y0 >= 0) & (y0 < y1) & (y1 <= height)).all():
         raise ValueError(f"crop_boxes leave the image of {height} x {width} pixels")
+    if len(x0) == 0 or (x0.min(), y0.min(), x1.max(), y1.max()) != (0, 0, width, height):
+        raise ValueError(f"crop_boxes do not cover the image of {height} x {width} pixels")
     if ((arrays["crop"] < 0) | (arrays["crop"] >= len(x0))).any():
         raise ValueError("crop names crops that are not there")
-    finite = all(np.isfinite(arrays[name]).all() for name in ("keep_iou", "points"))
+    finite = np.isfinite(arrays["points"]).all() and not np.isnan(arrays["keep_iou"])
     if not finite or not 1 <= arrays["model_size"] <= MAX_SIDE or arrays["logits"].shape[1] < 1:
         raise ValueError("keep_iou, points, model_size or logits are out of range")
+
+
+def kind_of(array: np.ndarray | mx.array) -> str:
+    """numpy's letter for the kind of numbers; MLX's logits are floats or they do not fit."""
+    if isinstance(array, mx.array):
+        return "f" if mx.issubdtype(array.dtype, mx.floating) else "-"
+    return array.dtype.kind
+
+
+@at_work
+def check_answers(logits: mx.array, predicted_iou: np.ndarray) -> None:
+    """Raise ValueError for NaN and infinities in logits (N, n, n) and predicted IoU (N,)."""
+    for name, values in (("logits", logits), ("predicted_iou", mx.array(predicted_iou))):
+        # A sum is finite if all values are, unless they are huge.
+        total = values.astype(mx.float32).sum()
+        if not mx.isfinite(total).item() and not are_finite([values]):
+            raise ValueError(f"{name} holds NaN or infinite values: predict again")

@@ -17,8 +17,9 @@ from ..batch.checks import check_formats
 from ..files import make_folder, output_folder, read_file, user_path, write_whole
 from ..formats import FORMATS, Format, Result
 from ..formats.masks import save_mask
+from ..full_size import stability_at_full_size
 from ..images import load_image
-from ..masks import compress_rle, encode_rle, record_of, stability_scores
+from ..masks import compress_rle, encode_rle, record_of
 from ..predictor import SamPredictor
 from ..prompts import check_box, check_points, is_ambiguous
 from ..terminal import say
@@ -92,7 +93,7 @@ def run(args: argparse.Namespace) -> int:
     shown = list(range(len(masks))) if args.multimask else [best]
     names = [f"mask_{i}.png" for i in shown] if args.multimask else ["mask.png"]
     write_masks(output, dict(zip(names, masks[shown])), scores[shown])
-    records = records_of(masks[shown], scores[shown], logits[shown], prompt)
+    records = records_of(predictor, masks[shown], scores[shown], logits[shown], prompt)
     drawn = {k: v for k, v in prompt.items() if k != "mask_input"}
     result = Result(Path(args.image).name, 1, image, records, drawn)
     write_whole(output / "overlay.png", partial(FORMATS["overlay"].write, result))
@@ -183,11 +184,17 @@ def read_logits(path: str) -> np.ndarray:
 
 
 def records_of(
-    masks: np.ndarray, scores: np.ndarray, logits: np.ndarray, prompt: dict[str, Any]
+    predictor: SamPredictor,
+    masks: np.ndarray,
+    scores: np.ndarray,
+    logits: np.ndarray,
+    prompt: dict[str, Any],
 ) -> list[dict[str, Any]]:
     """What was written, as the output formats take it."""
     points = prompt["point_coords"].tolist() if "point_coords" in prompt else None
-    stability = np.array(stability_scores(mx.array(logits)))
+    embedding, model = predictor.get_image_embedding(), predictor.model
+    sizes = embedding.input_size, embedding.original_size, model.config.image_size
+    stability = stability_at_full_size(mx.array(logits), *sizes, model.mask_threshold)
     rles = compress_rle(encode_rle(masks))
     return [record_of(*found, points) for found in zip(rles, scores, stability)]
 

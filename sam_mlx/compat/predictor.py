@@ -11,7 +11,7 @@ import numpy as np
 from .. import images
 from .missing import unknown
 from .modeling.sam import Sam
-from .tensors import at_work, channels_first, channels_last, to_numpy, to_tensor
+from .tensors import at_work, channels_first, channels_last, mlx_to_numpy, to_numpy, to_tensor
 from .utils.transforms import ResizeLongestSide
 
 
@@ -114,7 +114,7 @@ class SamPredictor:
         if mask_input is not None:
             mask_input = to_numpy(mask_input)[None]
         found = self._predict(points, box, mask_input, multimask_output, return_logits)
-        masks, iou, logits = (np.array(x[0]) if isinstance(x, mx.array) else x[0] for x in found)
+        masks, iou, logits = (mlx_to_numpy(x)[0] for x in found)
         return masks, iou, logits
 
     @at_work

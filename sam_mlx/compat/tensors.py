@@ -93,10 +93,15 @@ def to_tensor(values: mx.array | np.ndarray, device: Any = "cpu") -> Any:
     """A contiguous tensor: a copy of an MLX array, or a numpy array's own memory."""
     torch = import_torch()
     is_bfloat16 = isinstance(values, mx.array) and values.dtype == mx.bfloat16
-    if isinstance(values, mx.array):
-        values = np.array(values.astype(mx.float32) if is_bfloat16 else values)
-    tensor = torch.from_numpy(np.asarray(values, order="C"))
+    tensor = torch.from_numpy(np.asarray(mlx_to_numpy(values), order="C"))
     return (tensor.bfloat16() if is_bfloat16 else tensor).to(device)
+
+
+def mlx_to_numpy(values: mx.array | np.ndarray) -> np.ndarray:
+    """A copy of an MLX array, in float32 where it is bfloat16; a numpy array as it is."""
+    if not isinstance(values, mx.array):
+        return values
+    return np.array(values.astype(mx.float32) if values.dtype == mx.bfloat16 else values)
 
 
 def channels_first(x: mx.array, device: Any) -> Any:
@@ -153,6 +158,14 @@ def frozen() -> type:
             if requires_grad:
                 raise NotImplementedError(f"a parameter is to require a gradient; {TRAINING}")
             return self
+
+        def __reduce_ex__(self, protocol: Any) -> Any:
+            """Pickled as a plain tensor."""
+            return self.as_subclass(torch.Tensor).__reduce_ex__(protocol)
+
+        def __deepcopy__(self, memo: Any) -> Frozen:
+            copied: Frozen = self.as_subclass(torch.Tensor).clone().as_subclass(Frozen)
+            return copied
 
         @property
         def is_leaf(self) -> bool:

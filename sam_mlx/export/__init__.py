@@ -20,7 +20,10 @@ from ..config import CHOICES, SamConfig
 from ..files import refuse_existing, whole_folder, write_json
 from ..machine.advice import warn_about
 from ..machine.worker import long_work
+from ..messages import short
 from ..modeling.layers import weights_of
+from ..options import whole_number
+from ..prompts import MAX_POINTS
 from ..registry import MASK_DECODER, decoders_of
 from ..sam import Sam
 from . import graphs, schema
@@ -28,6 +31,9 @@ from .check import check
 from .manifest import describe
 from .readers import check_reader
 from .steps import Step, Steps
+
+SLOTS, SIDE = whole_number(1, MAX_POINTS), whole_number(1)
+MAX_EXPORTED = 1 << 28  # pixels of a mask at full size, of which a file makes four
 
 
 def export(
@@ -64,7 +70,7 @@ def export(
     check_reader(reader)
     folder = refuse_existing(out_folder)
     points = check_slots(points)
-    sizes = [check_size(size) for size in sizes]
+    sizes = check_sizes(sizes)
     options = LoadOptions.of(
         dtype=dtype, quantize=quantize, revision=revision, adapter=adapter,
         image_size=image_size, preprocess=preprocess,
@@ -87,16 +93,30 @@ def export(
 
 def check_slots(points: int | Sequence[int]) -> list[int]:
     counts = list(points) if isinstance(points, Sequence) else [points]
-    if not counts or any(not isinstance(n, int) or n < 1 for n in counts):
-        raise ValueError(f"points is {points!r}; expected whole numbers of slots, at least 1")
-    return sorted(set(counts))
+    if not counts or not all(SLOTS.fits(n) for n in counts):
+        raise ValueError(
+            f"points is {short(points)}; expected whole numbers of slots, at least 1 and "
+            f"at most {MAX_POINTS}"
+        )
+    return sorted({int(n) for n in counts})
+
+
+def check_sizes(sizes: Sequence[tuple[int, int]]) -> list[tuple[int, int]]:
+    if not isinstance(sizes, Sequence) or isinstance(sizes, str):
+        raise ValueError(f"sizes is {short(sizes)}; expected a list of (height, width)")
+    return [check_size(size) for size in sizes]
 
 
 def check_size(size: Sequence[int]) -> tuple[int, int]:
-    size = tuple(size)
-    if len(size) != 2 or any(not isinstance(side, int) or side < 1 for side in size):
-        raise ValueError(f"size is {size!r}; expected (height, width) in pixels, at least 1 each")
-    return size[0], size[1]
+    sides = list(size) if isinstance(size, Sequence) else [size]
+    if len(sides) != 2 or not all(SIDE.fits(side) for side in sides):
+        raise ValueError(
+            f"size is {short(size)}; expected (height, width) in pixels, at least 1 each"
+        )
+    height, width = map(int, sides)
+    if height * width > MAX_EXPORTED:
+        raise ValueError(f"size is {short(size)}; expected {MAX_EXPORTED} pixels or fewer")
+    return height, width
 
 
 def check_preprocessing(config: SamConfig) -> None:

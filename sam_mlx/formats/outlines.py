@@ -58,7 +58,11 @@ class GeoJson(Format):
 
 
 def feature(result: Result, i: int, mask: np.ndarray) -> dict[str, Any]:
-    regions = [[closed(ring) for ring in region] for region in outlines(mask)]
+    # Holes run the other way round, as GeoJSON requires.
+    regions = [
+        [closed(outline), *(closed(hole)[::-1] for hole in holes)]
+        for outline, *holes in outlines(mask)
+    ]
     if len(regions) == 1:
         geometry = {"type": "Polygon", "coordinates": regions[0]}
     else:

@@ -17,7 +17,7 @@ from ..machine.budget import budget
 from ..machine.cache import Cache
 from ..machine.worker import Cancel, checkpoint
 from ..modeling.prompt_encoder import NOT_A_POINT
-from ..prompts import Column, Prompt, check_box, check_points, check_prompt
+from ..prompts import Column, Prompt, check_box, check_points, check_prompt, each_prompt
 from ..registry import mask_decoder_of
 from .picture import LargeImage
 from .stored import StoredEmbeddings
@@ -238,12 +238,7 @@ class WindowedPrompts:
         return mask_decoder_of(self.config).masks(self.config, multimask_output)
 
     def ask_each(self, *columns: Column) -> list[Asked]:
-        parts: list[Any] = list(columns)
-        sizes = {len(part) for part in parts if part is not None}
-        if len(sizes) > 1:
-            raise ValueError(f"prompts differ in number: {sorted(sizes)}; each needs one entry")
-        B = sizes.pop() if sizes else 1
-        return [self.ask(*(part and part[i] for part in map(listed, parts))) for i in range(B)]
+        return [self.ask(*prompt) for prompt in each_prompt(*columns)]
 
     def ask(
         self,
@@ -307,11 +302,6 @@ class WindowedPrompts:
             logits, scores = low.pop(i)
             masks = self._enlarge(frames[one.window], logits[None], return_logits)[0]
             yield Answer(masks, scores, logits, one.window)
-
-
-def listed(part: Any) -> Any:
-    """A column of prompts whose entries can be tested: arrays have no truth value."""
-    return None if part is None else list(part) or [None]
 
 
 def frame_of(embedding: ImageEmbedding) -> ImageEmbedding:

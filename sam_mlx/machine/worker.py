@@ -213,6 +213,8 @@ def checkpoint(cancel: Cancel | None = None) -> None:
     """
     if _worker is not None:
         _worker.checkpoint()
+    if cancel is not None and not hasattr(cancel, "is_set"):
+        raise ValueError(f"cancel is {cancel!r}; expected a threading.Event or None")
     if cancel is not None and cancel.is_set():
         raise CancelledError("cancelled, as the caller asked")
 

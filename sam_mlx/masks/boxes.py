@@ -93,6 +93,10 @@ def nms(boxes: np.ndarray, scores: np.ndarray, threshold: float) -> np.ndarray:
     A box goes when a kept one with a higher score, or an equal one and listed earlier, overlaps
     it by an IoU above ``threshold``. A box without area overlaps nothing, itself included.
     """
+    if np.shape(boxes) != (len(scores), 4):
+        raise ValueError(
+            f"boxes have shape {np.shape(boxes)}; expected {(len(scores), 4)}, one a score"
+        )
     order = np.argsort(-np.asarray(scores, np.float32), kind="stable")
     # In numpy: other devices do not round divisions as torchvision on a CPU does.
     boxes = np.asarray(boxes, np.float32)[order]

@@ -6,6 +6,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from ..arrays import to_finite, to_numbers
+from ..messages import short
 from .arrays import check_mask
 
 
@@ -15,10 +17,19 @@ def brush(
     """A mask (H, W) after a stroke of a round brush, or eraser, along a path of x, y (N, 2).
 
     Pixels are set whose middle is at most ``radius`` from the path: pixel (0, 0) has its middle
-    at 0.5, 0.5, as in ``polygons``. A path of one point is a disc.
+    at 0.5, 0.5, as in ``polygons``. A path of one point is a disc. Raises ValueError for a path or
+    a radius of another form.
     """
     mask = check_mask(mask).copy()
-    corners = np.asarray(path, float).reshape(-1, 2)
+    corners = to_numbers(path, "path")
+    corners = corners.reshape(0, 2) if corners.size == 0 else corners
+    if corners.ndim != 2 or corners.shape[1] != 2:
+        raise ValueError(f"path has shape {corners.shape}; expected (N, 2): x, y in pixels")
+    corners = to_finite(corners, "path")
+    width = to_finite(to_numbers(radius, "radius"), "radius")
+    if width.ndim or width < 0:
+        raise ValueError(f"radius is {short(radius)}; expected pixels, 0 or more")
+    radius = float(width)
     ends = corners[1:] if len(corners) > 1 else corners
     for start, end in zip(corners, ends):
         _stroke(mask, start, end, radius, not erase)

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import mlx.core as mx
 import numpy as np
 
+from ..arrays import count_of
+from ..messages import short
 from .boxes import rle_bbox, rle_box, to_xywh
 from .rle import Rle, compress_rle, encode_rle, rle_area, rle_size
 
@@ -77,6 +79,9 @@ def coco_annotations(
 
 def compressed_segmentations(records: Sequence[Record]) -> list[Rle]:
     """Compressed RLE of automatic masks in any output mode."""
+    for i in range(count_of(records, "records")):
+        if not isinstance(records[i], Mapping) or "segmentation" not in records[i]:
+            raise ValueError(f"record {i} is {short(records[i])}; expected one of a generator's")
     # One mask at a time: together they would take their memory twice.
     return compress_rle(
         [

@@ -4,8 +4,12 @@ from __future__ import annotations
 
 import numpy as np
 
+from ..messages import short
+from ..options import number
 from .arrays import check_mask
 from .rle import Rle, decode_rle, encode_rle
+
+AREA = number("pixels, 0 or more", lambda area: area >= 0)
 
 
 def remove_small_regions(mask: np.ndarray, min_area: float, mode: str) -> tuple[np.ndarray, bool]:
@@ -16,6 +20,8 @@ def remove_small_regions(mask: np.ndarray, min_area: float, mode: str) -> tuple[
     """
     if mode not in ("holes", "islands"):
         raise ValueError(f"mode is {mode!r}; expected 'holes' or 'islands'")
+    if not AREA.fits(min_area):
+        raise ValueError(f"min_area is {short(min_area)}; expected {AREA.words}")
     mask = check_mask(mask)
     (rows, above), (columns, beside) = (_around(np.any(mask, axis)) for axis in (1, 0))
     part = mask[rows, columns]

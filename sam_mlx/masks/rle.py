@@ -9,11 +9,13 @@ from typing import Any
 
 import numpy as np
 
+from ..arrays import check_pixels, count_of, to_numpy
 from ..messages import short
 from .arrays import Array, check_masks
 
 Rle = dict[str, Any]  # size and counts
 
+MAX_AREA = (1 << 63) - 1  # of an RLE, pixels: run lengths are added up as int64
 MAX_DIGITS = 12  # of a number in compressed RLE, 5 bits each: more do not fit an int64
 
 
@@ -47,14 +49,13 @@ def decode_rle(rles: Sequence[Rle]) -> np.ndarray:
 
     Raises ValueError for RLEs that are malformed, that differ in size, or that do not fill it.
     """
+    count_of(rles, "rles")
     sizes = {rle_size(rle) for rle in rles}
     if len(sizes) != 1:
         raise ValueError(f"the RLEs have sizes {sorted(sizes)}; expected one or more of one size")
     H, W = sizes.pop()
+    check_pixels(len(rles) * H * W, "the masks of the RLEs")
     counts = [rle_counts(rle) for rle in rles]
-    for i, runs in enumerate(counts):
-        if sum(runs) != H * W:
-            raise ValueError(f"RLE {i} covers {sum(runs)} pixels; its size {(H, W)} has {H * W}")
     lengths = np.array([len(runs) for runs in counts])
     place = np.arange(lengths.sum()) - np.repeat(np.cumsum(lengths) - lengths, lengths)
     pixels = np.repeat(place % 2 == 1, np.concatenate(counts))
@@ -69,16 +70,20 @@ def rle_size(rle: Rle) -> tuple[int, int]:
         height, width = map(operator.index, rle["size"])
     except (TypeError, ValueError):
         height = width = 0
-    if min(height, width) < 1:
+    if min(height, width) < 1 or height * width > MAX_AREA:
         raise ValueError(f"an RLE has size {short(rle['size'])}; expected whole H, W above 0")
     return height, width
 
 
 def rle_counts(rle: Rle) -> list[int]:
-    """Run lengths of one RLE, compressed or not. Raises ValueError where they are malformed."""
+    """Run lengths of one RLE, compressed or not. Raises ValueError where they are malformed, or do
+    not fill its size.
+    """
+    H, W = rle_size(rle)
     counts = rle["counts"]
+    is_text = isinstance(counts, (str, bytes, bytearray, memoryview))
     try:
-        runs = _parse_counts(counts) if isinstance(counts, (str, bytes)) else np.asarray(counts)
+        runs = _parse_counts(counts) if is_text else to_numpy(counts, "counts")
     except ValueError:  # too long for a number, or lists of several lengths
         runs = np.array(math.nan)
     if runs.ndim != 1 or (runs.size and (runs.dtype.kind not in "iu" or runs.min() < 0)):
@@ -86,7 +91,10 @@ def rle_counts(rle: Rle) -> list[int]:
             f"an RLE has counts {short(counts)}; expected lengths of runs, none below 0, "
             "or their compressed form"
         )
-    return runs.tolist()
+    lengths: list[int] = runs.tolist()
+    if sum(lengths) != H * W:  # as Python adds them, which does not wrap
+        raise ValueError(f"an RLE covers {sum(lengths)} pixels; its size {(H, W)} has {H * W}")
+    return lengths
 
 
 def rle_area(rle: Rle) -> int:
@@ -100,7 +108,7 @@ def compress_rle(rles: Sequence[Rle]) -> list[Rle]:
     RLEs that are compressed already, as str or bytes, come out with counts as str.
     From the fourth on, a run is stored as its difference from the one two before.
     """
-    if not rles:
+    if not count_of(rles, "rles"):
         return []
     deltas = []
     for rle in rles:
@@ -136,9 +144,9 @@ def _write_numbers(numbers: np.ndarray) -> tuple[str, np.ndarray]:
     return text, used.sum(axis=1)
 
 
-def _parse_counts(text: str | bytes) -> np.ndarray:
+def _parse_counts(text: str | bytes | bytearray | memoryview) -> np.ndarray:
     """The numbers that ``_write_numbers`` wrote, with the differences undone, as int64."""
-    data = text.encode() if isinstance(text, str) else text
+    data = text.encode() if isinstance(text, str) else bytes(text)
     codes = np.frombuffer(data, np.uint8).astype(np.int64) - 48
     if len(codes) == 0:
         return codes

@@ -6,6 +6,7 @@ import math
 
 import mlx.core as mx
 
+from ..arrays import to_finite, to_numbers
 from ..machine.worker import at_work
 
 
@@ -16,6 +17,8 @@ def stability_scores(logits: mx.array, threshold: float = 0.0, offset: float = 1
     The IoU of the masks above ``threshold + offset`` and above ``threshold - offset``; NaN when
     both are empty (``calculate_stability_score``).
     """
+    if not isinstance(logits, mx.array):
+        logits = mx.array(to_finite(to_numbers(logits, "logits"), "logits"))
     return stability_ratio(*stability_counts(logits, threshold, offset))
 
 

@@ -5,7 +5,9 @@ from typing import Any
 
 import mlx.core as mx
 import mlx.nn as nn
+import numpy as np
 
+from ..arrays import TRACED
 from ..config import SamConfig
 from .layers import conv_as_matmul
 from .ops import gelu
@@ -48,6 +50,24 @@ class PositionEmbeddingRandom(nn.Module):
         return mx.concatenate([sin, cos], axis=-1)
 
 
+def check_labels(labels: mx.array) -> None:
+    """Raise ValueError for other labels than those of points, unless MLX traces a function, in
+    which they are not known.
+    """
+    try:
+        values = np.array(labels.astype(mx.float32))
+    except ValueError as error:
+        if TRACED in str(error):
+            return
+        raise
+    if not np.isin(values, (EMPTY, NOT_A_POINT, BACKGROUND, FOREGROUND)).all():
+        held = ", ".join(f"{label:g}" for label in np.unique(values)[:9])
+        raise ValueError(
+            f"labels hold {held}; expected 1 (foreground), "
+            "0 (background), -1 (not a point) or -2 (an empty slot)"
+        )
+
+
 class PromptEncoder(nn.Module):
     def __init__(self, config: SamConfig):
         super().__init__()
@@ -88,8 +108,19 @@ class PromptEncoder(nn.Module):
         0 background, -1 not a point, -2 empty slot; boxes: (B, 4) as x0, y0, x1, y1 pixels;
         masks: logits (B, 1, 4G, 4G).
         Returns tokens (B, N', C), which of them are real (B, N'), and the dense embedding,
-        (B, G, G, C), or (1, 1, 1, C) when there are no masks.
+        (B, G, G, C), or (1, 1, 1, C) when there are no masks. Raises ValueError for other labels.
         """
+        if points is not None:
+            check_labels(points[1])
+        return self.embed(points, boxes, masks)
+
+    def embed(
+        self,
+        points: tuple[mx.array, mx.array] | None,
+        boxes: mx.array | None,
+        masks: mx.array | None,
+    ) -> tuple[mx.array, mx.array, mx.array]:
+        """The same for labels already checked: it copies none to the host."""
         sparse, valid = self.embed_tokens(*self.tokens(points, boxes))
         return sparse, valid, self.embed_masks(masks)
 
@@ -117,14 +148,18 @@ class PromptEncoder(nn.Module):
         return mx.concatenate(coords, axis=1), mx.concatenate(labels, axis=1)
 
     def embed_tokens(self, coords: mx.array, labels: mx.array) -> tuple[mx.array, mx.array]:
-        """Labelled points, as ``tokens`` returns them, to tokens (B, N', C) and which are real."""
+        """Labelled points, as ``tokens`` returns them, to tokens (B, N', C) and which are real.
+
+        Labels beyond the table count as its last entry: MLX does not check indices.
+        """
         # Coordinates name pixel corners; the encoding expects centres.
         pe = self.pe_layer((coords + 0.5) / self.image_size)
         sparse = mx.where((labels < BACKGROUND)[..., None], 0, pe)
         table = mx.concatenate(
             [self.not_a_point_embed.weight, *(e.weight for e in self.point_embeddings)]
         )
-        sparse = (sparse + table[mx.maximum(labels - NOT_A_POINT, 0)]).astype(self.dtype)
+        index = mx.clip(labels, NOT_A_POINT, BOTTOM_RIGHT) - NOT_A_POINT
+        sparse = (sparse + table[index]).astype(self.dtype)
         return sparse, labels != EMPTY
 
     def embed_masks(self, masks: mx.array | None) -> mx.array:

@@ -1,5 +1,7 @@
 """Saved answers and embeddings are checked before they become indices and sizes."""
 
+from dataclasses import replace
+
 import mlx.core as mx
 import numpy as np
 import pytest
@@ -126,3 +128,112 @@ def test_answers_are_taken_apart_and_joined(state):
     joined = MaskPredictions.join(parts)
     for name in CHANGES:
         np.testing.assert_array_equal(getattr(joined, name), getattr(state, name))
+
+
+WRONG_PARTS = [
+    ("crop", np.full(9, 7)),
+    ("crop", np.zeros(8, int)),
+    ("crop", np.zeros(9)),
+    ("crop", [0] * 9),
+    ("logits", mx.zeros((4, 80, 80))),
+    ("logits", mx.full((9, 80, 80), float("nan"))),
+    ("logits", mx.zeros((9, 80, 80), mx.int32)),
+    ("logits", None),
+    ("points", np.zeros((3, 2))),
+    ("predicted_iou", np.full(9, np.nan, np.float32)),
+    ("predicted_iou", np.zeros(2, np.float32)),
+    ("image_size", np.array([10**6, 10**6])),
+    ("image_size", np.array([90, 100])),
+    ("image_size", np.array([80, 300])),
+    ("model_size", np.array(10**9)),
+    ("crop_boxes", np.array([[0, 0, 50, 50]])),
+    ("crop_boxes", np.array([[0, 0, 10**6, 10**6]])),
+]
+
+
+@pytest.mark.parametrize(("name", "part"), WRONG_PARTS)
+def test_parts_put_together_by_hand_are_checked(name, part, state, generator):
+    """Foreign memory was read where the parts are of different lengths."""
+    with pytest.raises(ValueError, match=r"\w+ (is|are|names|leave|do|would|hold)"):
+        generator.select(replace(state, **{name: part}))
+    changed = state.crop.copy()
+    inside = replace(state, crop=changed)
+    changed[:] = 99  # after it was made
+    with pytest.raises(ValueError, match="crop names crops that are not there"):
+        generator.select(inside)
+    with pytest.raises(ValueError, match="predictions is .*expected what predict returns"):
+        generator.select({"logits": 1})
+
+
+def test_a_larger_image_size_alone_is_refused(state, tmp_path):
+    state.save(tmp_path / "state")
+    for size in ([90, 100], [80, 101], [10**6, 10**6]):
+        arrays = load_file(tmp_path / "state") | {"image_size": np.array(size)}
+        save_file(arrays, tmp_path / "other", {"format": "sam_mlx.MaskPredictions"})
+        with pytest.raises(ValueError, match=r"(do not cover the image|image_size would take)"):
+            MaskPredictions.load(tmp_path / "other")
+
+
+def test_the_home_folder(state, tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.chdir(tmp_path)
+    for name in ("~/a", "~no_user"):
+        state.save(name)
+        assert len(MaskPredictions.load(name).crop) == len(state.crop)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["a", "~no_user"]
+
+
+BY_HAND = [
+    {"original_size": (10**6, 10**6)},
+    {"original_size": (0, 100)},
+    {"original_size": (80.0, 100)},
+    {"original_size": (80, 100, 3)},
+    {"original_size": None},
+    {"original_size": (10**400, 1)},
+    {"input_size": "ab"},
+    {"input_size": (-256, 320)},
+    {"features": np.zeros((1, 40, 40, 128), np.float32)},
+    {"features": mx.full((1, 40, 40, 128), float("nan"))},
+    {"features": mx.zeros((1, 40, 40, 128), mx.int32)},
+    {"features": mx.zeros((40, 40))},
+    {"features": None},
+    {"fingerprint": 5},
+    {"other_features": []},
+    {"value_range": (3, 1)},
+]
+
+
+@pytest.mark.parametrize("change", BY_HAND, ids=str)
+def test_embeddings_made_by_hand_are_checked(change, generator):
+    embedding = replace(generator.predictor.embed(squares(80, 100)), **change)
+    with pytest.raises(ValueError, match=r"size|features|image_embedding|fingerprint|value_range"):
+        SamPredictor(generator.predictor.model).set_image_embedding(embedding)
+    with pytest.raises(ValueError, match=r"\w"):
+        generator.predict(embedding)
+
+
+@pytest.mark.parametrize("value", [None, 3, "embedding", np.zeros((1, 40, 40, 128)), {}])
+def test_what_is_no_embedding_is_named(value, generator):
+    with pytest.raises(ValueError, match="is not an ImageEmbedding, which embed returns"):
+        generator.predictor.set_image_embedding(value)
+
+
+def test_a_picture_may_change_while_it_is_searched(generator):
+    """A progress function that drew into it had the later crops searched in the drawing."""
+    image = squares(80, 100)
+    options = dict(points_per_side=2, crop_n_layers=1, pred_iou_thresh=0.0)
+    own = SamAutomaticMaskGenerator(generator.predictor.model, **options)
+    expected = own.predict(image)
+
+    def erase(done: int, total: int) -> None:
+        image[:] = 0
+
+    found = own.predict(image, progress=erase)
+    assert not image.any()
+    np.testing.assert_array_equal(found.logits, expected.logits)
+
+
+@pytest.mark.parametrize("keep_iou", [[], "0.5", float("nan"), True, 10**400, np.zeros(2)])
+def test_keep_iou_is_a_number(generator, keep_iou):
+    with pytest.raises(ValueError, match="keep_iou is .*; expected a number"):
+        generator.predict(squares(80, 100), keep_iou=keep_iou)

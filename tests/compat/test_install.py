@@ -6,6 +6,7 @@ import sys
 
 import pytest
 
+from sam_mlx.compat.__main__ import check_options
 from tests.support.source import ROOT
 
 LAUNCH = ["-m", "sam_mlx.compat"]
@@ -203,6 +204,65 @@ def test_what_the_launcher_refuses():
     code = "import sys; sys.path[:0] = ['.']; sys.argv = ['', 'x']; "
     done = python("-I", "-c", code + "from sam_mlx.compat.__main__ import main; main()")
     assert done.returncode == 1 and "-E, -I and -S switch off" in done.stderr
+
+
+NEED_OTHERS = (
+    "-I; -E; -S; -IB; -sE; -uS; -W ignore -I; -Wignore -I; -X utf8 -E; -Xutf8 -S; -bb -OOI; "
+    "--check-hash-based-pycs default -I"
+)
+
+
+@pytest.mark.parametrize(
+    "client", [["-c", "import segment_anything"], ["-m", "this"], ["x.py"], []]
+)
+def test_flags_before_the_client_that_would_run_the_original(client):
+    """They reached Python, which then ignored the way in: the installed package was used."""
+    for flags in NEED_OTHERS.split("; "):
+        with pytest.raises(SystemExit, match="-E, -I and -S switch off"):
+            check_options([*flags.split(), *client])
+    done = python(*LAUNCH, "-I", *client)
+    assert done.returncode == 1 and "-E, -I and -S switch off" in done.stderr
+
+
+def test_flags_of_the_client_are_its_own():
+    code = "import sys, segment_anything as s; print(sys.argv[1:], 'sam_mlx' in s.__file__)"
+    found = output(
+        *LAUNCH, *["-B", "-W", "ignore", "-X", "utf8", "-s"], "-c", code, "-I", "-E", "-S"
+    )
+    assert found == "['-I', '-E', '-S'] True"
+    for client in ("-m x -I", "-Bm x -S", "x.py -E", "- -I", "-WI x.py", "-X E x.py -I", "-cI"):
+        check_options(client.split())
+
+
+BEFORE = """
+import sys, types
+class Other:
+    @staticmethod
+    def find_spec(name, path=None, target=None):
+        if name == "segment_anything":
+            raise SystemExit("the original")
+sys.meta_path.insert(0, Other)
+import segment_anything
+assert "sam_mlx" in segment_anything.__file__, segment_anything.__file__
+"""
+
+
+def test_a_finder_that_comes_first_does_not_win():
+    output(*LAUNCH, "-c", BEFORE)
+
+
+def test_an_original_that_python_itself_imports_is_overridden(tmp_path):
+    """As a .pth file of site-packages may do, before the way in is reached."""
+    (tmp_path / "segment_anything.py").write_text("")
+    hook = ROOT / "sam_mlx" / "compat" / "hook"
+    code = f"""
+import sys
+sys.path[:0] = [{str(hook)!r}, {str(tmp_path)!r}]
+import segment_anything
+sys.modules.pop("sitecustomize", None)
+import sitecustomize
+"""
+    output("-c", code + IMPORTS)
 
 
 CHILDREN = """

@@ -13,7 +13,7 @@ import sam_mlx
 from convert.meta import build_meta
 from sam_mlx import compat as package
 from sam_mlx.compat import modeling
-from sam_mlx.compat.segment_anything import sam_model_registry
+from sam_mlx.compat.segment_anything import SamPredictor, sam_model_registry
 from sam_mlx.modeling.layers import weights_of
 from sam_mlx.registry import VARIANTS
 from tests.support import compat
@@ -380,3 +380,87 @@ def test_the_encoders_layers_tell_their_channels(pair):
         _ = ours.patch_embed.proj.weight
     with pytest.raises(AttributeError, match="neck.1. has no weight"):
         _ = ours.neck[1].weight
+
+
+def test_precisions_and_layouts(sam):
+    """bfloat16 raised in predict; a memory format was taken for a device."""
+    predictor = SamPredictor(sam)
+    picture = compat.picture()[:100]
+    predictor.set_image(picture)
+    expected = predictor.predict(np.array([[30, 40]]), np.array([1]))
+    for convert in (sam.bfloat16, sam.half, sam.float):
+        assert convert() is sam
+        predictor.set_image(picture)
+        masks, iou, logits = predictor.predict(np.array([[30, 40]]), np.array([1]))
+        assert masks.dtype == bool and np.isfinite(iou.astype(float)).all()
+        assert (masks == expected[0]).mean() > 0.97 and logits.shape == (3, 160, 160)
+    for part in (sam, sam.image_encoder, sam.prompt_encoder, sam.mask_decoder):
+        assert part.to(memory_format=torch.channels_last) is part
+        assert part.to("cpu", torch.float32, True, memory_format=torch.channels_last) is part
+    assert sam.device == torch.device("cpu") and sam.mlx.dtype == mx.float32
+    images = torch.zeros(1, 3, 320, 320)
+    same(
+        sam.image_encoder(images.to(memory_format=torch.channels_last)),
+        sam.image_encoder(images), 0,
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    "name", ["forward", "blocks", "use_checkpoint", "img_size", "device", "training", "encode"]
+)
+def test_attributes_that_would_change_nothing_are_not_set(sam, name):
+    for part in (sam.image_encoder, sam.prompt_encoder, sam.mask_decoder):
+        with pytest.raises(AttributeError, match=f"{name} was set, which would change nothing"):
+            setattr(part, name, torch.nn.Identity())
+    for part in ("image_encoder", "mask_decoder", "prompt_encoder", "forward", "preprocess"):
+        with pytest.raises(AttributeError, match=f"Sam.{part} was set, which would change nothing"):
+            setattr(sam, part, torch.nn.Identity())
+    sam.model_type = "vit_b"  # a client's own note
+    sam.mask_threshold = 1.0
+    assert sam.model_type == "vit_b" and copy.deepcopy(sam).mask_threshold == 1.0
+
+
+def test_parameters_are_copied_and_pickled(sam, tmp_path):
+    """A class within a function cannot be pickled, and deepcopy asked is_leaf."""
+    name, parameter = next(sam.named_parameters())
+    for clone in (pickle.loads(pickle.dumps(parameter)), copy.deepcopy(parameter)):
+        same(clone.as_subclass(torch.Tensor), sam.state_dict()[name], 0)
+    with pytest.raises(NotImplementedError, match="is to require a gradient"):
+        copy.deepcopy(parameter).requires_grad_()
+    torch.save(dict(sam.mask_decoder.named_parameters()), tmp_path / "parameters.pth")
+    loaded = torch.load(tmp_path / "parameters.pth", weights_only=True)
+    assert loaded.keys() == sam.mask_decoder.state_dict().keys()
+
+
+NAN = float("nan")
+
+
+def test_answers_without_numbers_come_with_a_warning(sam):
+    """NaN came back as scores, with empty masks, as from the original."""
+    predictor = SamPredictor(sam)
+    predictor.set_image(compat.picture()[:100])
+    message = "the model's answer holds NaN or infinite values: the prompt"
+    for prompt in (
+        dict(point_coords=np.array([[NAN, 5]]), point_labels=np.array([1])),
+        dict(box=np.array([0, 0, np.inf, 5])),
+        dict(mask_input=np.full((1, 160, 160), NAN)),
+    ):
+        with pytest.warns(UserWarning, match=message):
+            assert np.isnan(predictor.predict(**prompt)[1]).all()
+    with pytest.raises(ValueError, match="images holds NaN"):
+        predictor.set_torch_image(torch.full((1, 3, 240, 320), NAN), (60, 80))
+    point = np.array([[3, 5]]), np.array([1])
+    predictor.features = torch.full((1, 128, 40, 40), NAN)
+    with pytest.warns(UserWarning, match="so does the image embedding"):
+        predictor.predict(*point)
+    predictor.features = torch.zeros(1, 128, 20, 20)
+    with pytest.raises(ValueError, match=r"image_embedding has shape \(1, 20, 20, 128\)"):
+        predictor.predict(*point)
+
+
+@pytest.mark.parametrize("size", [(10**6, 10**6), (-1, 5), (0, 3), (10**400, 1)])
+def test_sizes_are_bounded(sam, size):
+    with pytest.raises(ValueError, match="^(original_size|input_size) (is|would take)"):
+        sam.postprocess_masks(torch.zeros(1, 1, 160, 160), (240, 320), size)
+    with pytest.raises(ValueError, match="^(original_size|input_size) (is|would take)"):
+        sam.postprocess_masks(torch.zeros(1, 1, 160, 160), size, (60, 80))

@@ -121,6 +121,24 @@ def filled(rings: list[np.ndarray], size: tuple[int, int]) -> np.ndarray:
     return np.cumsum(crossings, axis=1)[:, :-1] % 2 == 1
 
 
+def turns(ring: list[list[int]]) -> int:
+    """Twice the area of a closed ring, below 0 if it goes round the other way."""
+    x, y = np.array(ring).T
+    return int(x[:-1] @ y[1:] - x[1:] @ y[:-1])
+
+
+def test_strict_readers_take_geojson(tmp_path: Path):
+    shapely = pytest.importorskip("shapely")
+    masks = np.random.default_rng(0).random((3, 17, 23)) < [[[0.3]], [[0.6]], [[0.9]]]
+    rles = M.compress_rle(M.encode_rle(masks))
+    records = [{**r, "segmentation": rle} for r, rle in zip(result(3).records, rles)]
+    given = Result("x.png", 1, np.zeros((17, 23, 3), np.uint8), records)
+    FORMATS["geojson"].write(given, str(tmp_path / "x.geojson"))
+    for found, mask in zip(json.loads((tmp_path / "x.geojson").read_text())["features"], masks):
+        shape = shapely.geometry.shape(found["geometry"])
+        assert shape.is_valid and shape.area == mask.sum()
+
+
 @pytest.mark.parametrize("seed", range(4))
 def test_drawn_outlines_give_the_masks_back(seed: int, tmp_path: Path):
     rng = np.random.default_rng(seed)
@@ -141,6 +159,8 @@ def test_drawn_outlines_give_the_masks_back(seed: int, tmp_path: Path):
         regions = [regions] if found["geometry"]["type"] == "Polygon" else regions
         rings = [np.array(ring) for region in regions for ring in region]
         assert all((ring[0] == ring[-1]).all() for ring in rings)
+        for first, *holes in regions:  # RFC 7946: the outline one way round, holes the other
+            assert turns(first) > 0 and all(turns(hole) < 0 for hole in holes)
         np.testing.assert_array_equal(filled([r[:-1] for r in rings], mask.shape), mask)
         for first, *holes in regions:  # each region alone: within its first ring
             alone = filled([np.array(r)[:-1] for r in (first, *holes)], mask.shape)

@@ -82,3 +82,33 @@ def test_best_and_largest():
     masks[1] = True
     assert (M.best_mask(masks, np.array([0.2, 0.1, 0.9])) == masks[2]).all()
     assert M.largest_mask(masks).all()
+
+
+@pytest.mark.parametrize("scores", [[1, 2], [1, 2, 3, 4], [1, np.nan, 0], [[1, 2, 3]], "abc", []])
+def test_scores_that_do_not_fit_are_refused(scores):
+    """Of fewer scores than masks, the best was taken among the first."""
+    with pytest.raises(ValueError, match="scores (has shape|holds NaN|is 'abc')"):
+        M.best_mask(random_masks((3, 6, 8), 0.5), scores)
+    with pytest.raises(ValueError, match=r"boxes have shape \(3, 4\); expected \(2, 4\)"):
+        M.nms(np.zeros((3, 4)), np.zeros(2), 0.5)
+    with pytest.raises(ValueError, match=r"boxes have shape \(2, 2\)"):
+        M.nms(np.zeros((2, 2)), np.zeros(2), 0.5)
+
+
+@pytest.mark.parametrize("shape", [(1, 8), (6, 1), (1, 1), (8, 6)])
+def test_masks_are_not_repeated_to_a_pictures_size(shape):
+    with pytest.raises(ValueError, match=r"masks has a mask of size .*; the image has \(6, 8\)"):
+        M.label_map([np.ones((6, 8), bool), np.ones(shape, bool)], (6, 8))
+
+
+@pytest.mark.parametrize("size", [(10**6, 10**6), (-1, 5), (0, 3), 5, None, (2.5, 3), (10**400, 1)])
+def test_sizes_of_label_maps_are_bounded(size):
+    with pytest.raises(ValueError, match="^size (is|would take)"):
+        M.label_map([], size)
+
+
+def test_arrays_that_only_claim_their_size_are_refused():
+    huge = np.broadcast_to(np.uint8(1), (1, 10**6, 10**6))
+    for function in (M.encode_rle, M.mask_boxes, M.largest_mask, lambda m: M.polygons(m[0])):
+        with pytest.raises(ValueError, match="mask.* would take 1000000000000 pixels"):
+            function(huge)

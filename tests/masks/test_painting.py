@@ -1,6 +1,7 @@
 """Strokes against the distance of every pixel."""
 
 import numpy as np
+import pytest
 
 from sam_mlx import masks as M
 
@@ -30,3 +31,26 @@ def test_a_stroke_leaves_the_mask_it_was_given():
     mask = np.zeros((5, 5), bool)
     assert M.brush(mask, [[2.5, 2.5]], 0.1).sum() == 1 and not mask.any()
     assert M.brush(mask, [[2, 2]], 0.8).sum() == 4
+
+
+@pytest.mark.parametrize(
+    ("path", "radius", "message"),
+    [
+        (np.ones((2, 3)), 1, r"path has shape \(2, 3\); expected \(N, 2\)"),
+        ([1, 2, 3, 4], 1, r"path has shape \(4,\)"),
+        ([[1, np.nan]], 1, "path holds NaN"),
+        ([[1, np.inf]], 1, "path holds NaN or inf"),
+        ([[10**400, 1]], 1, "expected numbers"),
+        ([["a", "b"]], 1, "expected numbers"),
+        ([[1, 2]], -1, "radius is -1; expected pixels"),
+        ([[1, 2]], np.nan, "radius holds NaN"),
+        ([[1, 2]], 10**400, "expected numbers"),
+        ([[1, 2]], [1, 2], r"radius is \[1, 2\]; expected pixels"),
+        ([[1, 2]], None, "radius holds NaN"),
+    ],
+)
+def test_strokes_of_another_form_are_refused(path, radius, message):
+    """Three numbers a row were taken for other points."""
+    with pytest.raises(ValueError, match=message):
+        M.brush(np.zeros((5, 5), bool), path, radius)
+    assert not M.brush(np.zeros((5, 5), bool), [], 3).any()

@@ -91,3 +91,40 @@ def test_malformed_rle_is_refused_in_one_error(rle, message):
     """Counts below 0 ended the process, long ones took memory, others were IndexError or a mask."""
     with pytest.raises(ValueError, match=message):
         M.decode_rle([rle])
+
+
+def test_counts_are_bytes_of_any_kind():
+    """A bytearray was taken for run lengths, one a character."""
+    masks = random_masks((3, 9, 7), 0.4)
+    for rle, mask in zip(M.compress_rle(M.encode_rle(masks)), masks):
+        for kind in (bytes, bytearray, memoryview):
+            counts = rle["counts"].encode()
+            same = {**rle, "counts": kind(counts)}
+            np.testing.assert_array_equal(M.decode_rle([same])[0], mask)
+            assert M.rle_area(same) == mask.sum() and M.compress_rle([same]) == [rle]
+
+
+@pytest.mark.parametrize(
+    "function",
+    [
+        M.rle_area,
+        M.rle_box,
+        M.rle_bbox,
+        lambda r: M.compress_rle([r]),
+        lambda r: M.coco_annotations([M.record_of(r, 1, 1)]),
+    ],
+)
+@pytest.mark.parametrize(
+    "counts", [[2**62, 2**62, 2**62, 2**62, 6], [2**64 + 6], [0, 7], [1, 2], [2**63, 2**63, 6]]
+)  # fmt: skip
+def test_counts_that_do_not_fill_the_size_are_refused_everywhere(function, counts):
+    """Sums as int64 wrapped around to the size."""
+    with pytest.raises(ValueError, match="an RLE (covers|has counts)"):
+        function({"size": [2, 3], "counts": counts})
+
+
+@pytest.mark.parametrize("size", [[10**5, 10**5], [1, 10**10], [2**31, 2**31], [10**400, 1]])
+def test_masks_larger_than_stated_are_not_made(size):
+    rle = {"size": size, "counts": [size[0] * size[1]]}
+    with pytest.raises(ValueError, match=r"MAX_PIXELS is the limit|an RLE has size"):
+        M.decode_rle([rle])

@@ -45,5 +45,15 @@ def run_the_others() -> None:
         sys.modules.setdefault("sitecustomize", this)
 
 
+def stay_first(event: str, arguments: tuple[object, ...]) -> None:
+    """Before an import of these names: a finder that was put before this one would win."""
+    if event == "import" and arguments[0] in FILES and sys.meta_path[:1] != [Finder]:
+        sys.meta_path[:] = [Finder, *(finder for finder in sys.meta_path if finder is not Finder)]
+
+
+for name in list(sys.modules):  # imported by a .pth file of this Python
+    if name.partition(".")[0] in ("segment_anything", "mobile_sam"):
+        del sys.modules[name]
 sys.meta_path.insert(0, Finder)
+sys.addaudithook(stay_first)
 run_the_others()

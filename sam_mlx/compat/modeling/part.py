@@ -26,6 +26,7 @@ class Part:
     prefix = ""  # of its tensors' names
     training = False
     sam: Any  # the ``Sam`` whose part it is
+    settable: tuple[str, ...] = ("sam",)  # attributes
 
     def __init__(self, *args: object, **kwargs: object):
         raise NotImplementedError(
@@ -44,6 +45,14 @@ class Part:
             f"{type(self).__name__} has no {name}: it is no torch.nn.Module, of which it has eval, "
             "to, parameters, state_dict and load_state_dict"
         )
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        if name not in self.settable:
+            raise AttributeError(
+                f"{type(self).__name__}.{name} was set, which would change nothing: the model is "
+                "MLX's, and its methods and parts are its own"
+            )
+        super().__setattr__(name, value)
 
     @at_work
     def __call__(self, *args: Any, **kwargs: Any) -> Any:

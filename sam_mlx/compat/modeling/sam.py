@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
@@ -11,6 +12,7 @@ import numpy as np
 
 from ... import full_size, sam, transforms
 from ...checkpoints.load import cast
+from ...decoding import all_finite, not_finite
 from ...modeling.layers import weights_of
 from ...registry import IMAGE_EMBEDDING, mask_decoder_of
 from ..missing import unknown
@@ -29,6 +31,10 @@ from .mask_decoder import MaskDecoder
 from .part import Part, mlx_dtype
 from .prompt_encoder import Points, PromptEncoder
 
+PARTS: dict[str, type[Part]] = {
+    "image_encoder": ImageEncoderViT, "prompt_encoder": PromptEncoder, "mask_decoder": MaskDecoder,
+}  # fmt: skip
+
 
 class Sam(Part):
     """A ``sam_mlx.Sam`` with the names, tensors and layouts of Meta's.
@@ -43,6 +49,7 @@ class Sam(Part):
     takes: tuple[str, ...] = (IMAGE_EMBEDDING,)
     encoder: type[ImageEncoderViT] = ImageEncoderViT
     decoder: type[MaskDecoder] = MaskDecoder
+    settable = (*Part.settable, "mlx", "mask_threshold", "image_format", "pixel_mean", "pixel_std")
 
     def __init__(self, model: sam.Sam | None = None, **parts: Any):
         if not isinstance(model, sam.Sam):
@@ -60,6 +67,14 @@ class Sam(Part):
         self.mask_decoder: MaskDecoder = self.decoder.of(self)
         self._device: Any = "cpu"
 
+    def __setattr__(self, name: str, value: Any) -> None:
+        """What a client notes down on the model is its own; what changes nothing is refused."""
+        part = PARTS.get(name)
+        if (part and isinstance(value, part)) or (not hasattr(type(self), name) and not part):
+            object.__setattr__(self, name, value)
+        else:
+            super().__setattr__(name, value)
+
     @property
     def device(self) -> Any:
         return usable_device(self._device)
@@ -71,6 +86,8 @@ class Sam(Part):
             value = value.dtype
         if type(value).__name__ == "dtype":
             self.cast(mlx_dtype(value))
+        elif type(value).__name__ == "memory_format":
+            pass  # how tensors lie in memory: here they are contiguous
         elif value is not None and not isinstance(value, bool):
             self._device = value
 
@@ -141,7 +158,11 @@ class Sam(Part):
         sparse, dense = self.prompt_encoder.embed(points, boxes, masks)
         pe = self.mlx.prompt_encoder.get_dense_pe()
         named = {IMAGE_EMBEDDING: features.astype(self.mlx.dtype)}
-        return self.mask_decoder.decode(named, pe, sparse, dense, bool(multimask_output))
+        self.mlx.check_features(named, len(sparse))
+        answers = self.mask_decoder.decode(named, pe, sparse, dense, bool(multimask_output))
+        if not all_finite(answers):  # as the original's are, without a word
+            warnings.warn(not_finite(self.mlx, named), stacklevel=2)
+        return answers
 
     def enlarge(
         self,
