@@ -20,10 +20,11 @@ def sparse(path: Path) -> None:
 
 
 def bound(path: Path) -> None:
+    before = os.getcwd()
+    os.chdir(path.parent)  # a socket's path has at most 103 bytes
     with socket.socket(socket.AF_UNIX) as server:
-        at = os.open(path.parent, os.O_RDONLY)  # a socket's path has at most 107 bytes
-        server.bind(f"/proc/self/fd/{at}/{path.name}")
-        os.close(at)
+        server.bind(path.name)
+    os.chdir(before)
 
 
 def to_pipe(path: Path) -> None:

@@ -31,4 +31,5 @@ def test_values(originals):
     done = subprocess.run(command, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr[-3000:]
     tried = [line.split() for line in done.stdout.splitlines()]
-    assert len(tried) == 6 and all(int(line[-2]) > 0 or line[0] == "settings:" for line in tried)
+    assert len(tried) == 11
+    assert all(int(line[-2]) > 0 or line[0] in ("settings:", "special:") for line in tried)

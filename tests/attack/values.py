@@ -1,9 +1,10 @@
 """What hypothesis makes of values and files: ``python -m tests.attack.values 3600``.
 
-Takes the seconds to run, 60 unless given, and a first seed; prints how many were tried, and how
-many accepted. What is handed over is either used or refused in one short line. Fails on any other
-error, on an answer that changes when asked for twice, as foreign memory would, on more than ROOM
-bytes beyond what the process has when it begins, and on what takes longer than SLOW seconds.
+Takes the seconds to run, 60 unless given, a first seed, and names of attacks, all unless given;
+prints how many were tried, and how many accepted. What is handed over is either used or refused in
+one short line. Fails on any other error, on an answer that changes when asked for twice, as foreign
+memory would, on more than ROOM bytes beyond what the process has when it begins, and on what takes
+longer than SLOW seconds.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ import time
 import warnings
 import zipfile
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from io import BytesIO
 from pathlib import Path
 from typing import Any
@@ -33,10 +34,26 @@ from sam_mlx.config import check
 from sam_mlx.masks import compress_rle, decode_rle, encode_rle, rle_area
 from sam_mlx.messages import MAX_LINE
 from sam_mlx.registry import config_of
+from tests.attack import objects
 from tests.support.models import SMALL, original
 
 ROOM = 3 << 30
 SLOW = 30
+
+# Regular expressions for an adapter's rank_pattern: some take longer than the age of the world.
+PATTERNS = [
+    "qkv",
+    ".*",
+    "(a+)+$",
+    "(.*)*x",
+    "(",
+    "[",
+    "a{1,99999}",
+    "(?P<x>q)(?P=x)",
+    "\\1",
+    "^",
+    "",
+]
 
 tried: Counter[str] = Counter()
 accepted: Counter[str] = Counter()
@@ -45,7 +62,8 @@ accepted: Counter[str] = Counter()
 
 wild = st.one_of(
     st.none(), st.booleans(), st.integers(-(2**70), 2**70), st.floats(), st.text(max_size=20),
-    st.sampled_from([0, -1, 1, 2**31 - 1, 2**31, 2**53, 2**63, 10**18, 1e39, -1e308, "", "\x1b"]),
+    st.sampled_from([0, -1, 1, 2**31 - 1, 2**31, 2**53, 2**63, 10**18, 10**400, 1e39, -1e39]),
+    st.sampled_from([1e-320, float("nan"), float("inf"), "", "\x1b[31m"]),
 )  # fmt: skip
 tree = st.recursive(
     wild,
@@ -126,6 +144,8 @@ class Attacks:
         self.generator.predict("examples/images/coins.png").save(folder / "found.safetensors")
         self.model.save_pretrained(folder / "model")
         self.config = json.loads((folder / "model" / "config.json").read_text())
+        found = MaskPredictions.load(folder / "found.safetensors")
+        self.objects = objects.Objects(folder, self.model, self.predictor, found)
         self.saved = {
             name: (folder / name).read_bytes()
             for name in ("embedding.safetensors", "found.safetensors", "model/model.safetensors")
@@ -270,14 +290,17 @@ def limit(room: int) -> None:
         resource.setrlimit(resource.RLIMIT_AS, (used + room, used + room))
 
 
-def run(folder: Path, seconds: float, first: int = 0) -> None:
-    """Every attack in turn, 50 examples a time, until the time is over; each at least once."""
+def run(folder: Path, seconds: float, first: int = 0, only: Sequence[str] = ()) -> None:
+    """Attacks in turn, 50 examples a time, until the time is over; each at least once."""
     attacks = Attacks(folder)
     numbers = st.integers(0, 2**32 - 1)
     fields = st.sampled_from([*attacks.config, "unknown"])
     inner = st.sampled_from([*attacks.config["encoder"], "unknown"])
     change = st.dictionaries(fields, tree, max_size=3).filter(lambda d: "encoder" not in d)
     both = st.tuples(change, st.dictionaries(inner, tree, max_size=2))
+    settings_of_adapters = st.sampled_from([*attacks.objects.config, "unknown"])
+    patterns = st.dictionaries(st.sampled_from(PATTERNS), wild, max_size=2)
+    adapter_change = st.dictionaries(settings_of_adapters, tree | patterns, max_size=2)
     given_to = {
         "prompt": (attacks.prompt, prompt),
         "prompts": (attacks.prompts, columns),
@@ -285,13 +308,18 @@ def run(folder: Path, seconds: float, first: int = 0) -> None:
         "settings": (attacks.settings, both.map(lambda pair: pair[0] | {"encoder": pair[1]})),
         "saved file": (attacks.saved_file, st.tuples(st.sampled_from([*attacks.saved]), numbers)),
         "pickle": (attacks.pickle, numbers),
+        "table": (attacks.objects.table, objects.table()),
+        "predictions": (attacks.objects.predictions, numbers),
+        "image embedding": (attacks.objects.image_embedding, numbers),
+        "adapter": (attacks.objects.adapted, st.tuples(adapter_change, numbers)),
+        "special": (attacks.objects.special, objects.readers),
     }
     limit(ROOM)
     end = time.monotonic() + seconds
     at = first
     while True:
-        for name, (use, values) in given_to.items():
-            attack(name, use, values, at)
+        for name in only or given_to:
+            attack(name, *given_to[name], at)
         at += 1
         if time.monotonic() >= end:
             return
@@ -314,6 +342,6 @@ def attack(
 
 if __name__ == "__main__":
     with tempfile.TemporaryDirectory() as folder:
-        run(Path(folder), *(int(n) for n in sys.argv[1:] or ["60"]))
+        run(Path(folder), *(int(n) for n in sys.argv[1:3] or ["60"]), only=sys.argv[3:])
     for name, n in tried.items():
         print(f"{name}: {n} tried, {accepted[name]} accepted")
