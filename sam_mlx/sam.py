@@ -242,7 +242,7 @@ class Sam(nn.Module):
         path_or_repo: "nano" (part of the package), a folder, a .safetensors or .pth file, or a
         Hugging Face repository such as "facebook/sam-vit-base", which is downloaded once and then
         served from the hub's cache, also offline. It may have this package's format, Hugging Face's
-        SAM layout, or Meta's or MobileSAM's names, inside any wrapper that trainers add.
+        SAM layout, or Meta's, MobileSAM's or SAM-HQ's names, inside any wrapper that trainers add.
 
         dtype: casts the weights ("float16", ...); by default they keep the type they are stored in.
         quantize: 8 stores the weights of the image encoder's linear layers in 8 bits; a model saved

@@ -13,8 +13,10 @@ def adjust(config: SamConfig, weights: Weights, options: LoadOptions) -> tuple[S
     Raises ValueError for an image size that does not fit.
     """
     changes = dict(PREPROCESSING[options.preprocess]) if options.preprocess else {}
-    image_size = options.image_size or changes.pop("image_size", config.image_size)
-    config = replace(config, **changes | {"image_size": config.image_size})
+    usual = changes.pop("image_size", config.image_size)
+    image_size = options.image_size or usual
+    if changes:
+        config = replace(config, **changes)
     if image_size != config.image_size:
         check_size(image_size, config)
         config = replace(config, image_size=image_size)

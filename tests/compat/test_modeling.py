@@ -13,12 +13,15 @@ import sam_mlx
 from convert.meta import build_meta
 from sam_mlx import compat as package
 from sam_mlx.compat import modeling
+from sam_mlx.compat.hq import modeling as hq
+from sam_mlx.compat.hq.automatic_mask_generator import SamAutomaticMaskGenerator
 from sam_mlx.compat.segment_anything import SamPredictor, sam_model_registry
 from sam_mlx.modeling.layers import weights_of
 from sam_mlx.registry import VARIANTS
 from tests.support import compat
 from tests.support.automatic import original_of
 from tests.support.compat import nano_pair, same
+from tests.support.hq import hq_nano
 from tests.support.mobile_sam import mobile_sam_state
 from tests.support.originals import segment_anything
 
@@ -464,3 +467,35 @@ def test_sizes_are_bounded(sam, size):
         sam.postprocess_masks(torch.zeros(1, 1, 160, 160), (240, 320), size)
     with pytest.raises(ValueError, match="^(original_size|input_size) (is|would take)"):
         sam.postprocess_masks(torch.zeros(1, 1, 160, 160), size, (60, 80))
+
+
+def test_sam_hq_is_for_its_own_package(pair):
+    with pytest.raises(NotImplementedError, match="decoder is 'sam_hq'.*also segment_anything_hq"):
+        package.Sam(hq_nano())
+    with pytest.raises(
+        NotImplementedError, match="decoder is 'sam'.*segment_anything_hq hand over"
+    ):
+        hq.Sam(pair[1].mlx)
+    model = hq.Sam(hq_nano())
+    assert model.mask_decoder.num_mask_tokens == 5
+    with pytest.raises(NotImplementedError, match="refine the best of three"):
+        SamAutomaticMaskGenerator(model).generate(compat.picture(), multimask_output=False)
+
+
+@torch.no_grad()
+def test_sam_hqs_parts_one_by_one():
+    """``predict_masks`` gives all masks apart, as ONNX exporters take them."""
+    ours = hq.Sam(hq_nano())
+    original = original_of(ours.mlx)
+    pixels = original.preprocess(torch.tensor(compat.picture()).permute(2, 0, 1)[None].float())
+    embeddings, early = original.image_encoder(pixels)
+    theirs = original.mask_decoder
+    fine = theirs.embedding_encoder(embeddings)
+    fine = fine + theirs.compress_vit_feat(early[0].permute(0, 3, 1, 2))
+    boxes = torch.tensor([[110.0, 28, 165, 82]])
+    sparse, dense = original.prompt_encoder(points=None, boxes=boxes, masks=None)
+    inputs = embeddings, original.prompt_encoder.get_dense_pe(), sparse, dense, fine
+    for found, expected in zip(
+        ours.mask_decoder.predict_masks(*inputs), theirs.predict_masks(*inputs)
+    ):
+        same(found, expected, atol=2e-4)  # measured 7e-5, of 54

@@ -13,6 +13,7 @@ from convert.__main__ import main as convert
 from convert.meta import build_meta
 from convert.reference import import_segment_anything_hq
 from sam_mlx import Sam, SamAutomaticMaskGenerator, SamPredictor
+from sam_mlx.checkpoints.families import parse_config
 from sam_mlx.checkpoints.load import Checkpoint
 from sam_mlx.checkpoints.sizes import infer
 from sam_mlx.modeling.hq_decoder import HQ_FEATURES, HQDecoderConfig
@@ -293,6 +294,27 @@ def test_hugging_face_folder(tmp_path, photograph):
         results.append(predictor.predict([[200.0, 130.0]], [1]))
     for direct, converted in zip(*results):
         np.testing.assert_array_equal(direct, converted)
+
+
+def test_hugging_faces_config_must_fit():
+    config = models.hugging_face(**models.HUGGING_FACE, hq=True).config.to_dict()
+    assert parse_config(config).decoders == (HQDecoderConfig(),)
+    config["mask_decoder_config"]["vit_dim"] = 768
+    with pytest.raises(ValueError, match="mask_decoder_config.vit_dim is 768; this SAM has 48"):
+        parse_config(config)
+
+
+def test_what_else_is_loaded_with_options(small, tmp_path, photograph):
+    reference, _ = small
+    torch.save(reference.state_dict(), tmp_path / "hq.pth")
+    prompt = np.array([[200.0, 130.0]]), np.array([1])
+    for options in (dict(image_size=192), dict(quantize=8), dict(preprocess="medsam")):
+        predictor = our_predictor(Sam.from_pretrained(tmp_path / "hq.pth", **options), photograph)
+        masks, _, logits = predictor.predict(*prompt, hq_token_only=True)
+        side = predictor.model.config.mask_size
+        assert masks.shape == (1, 512, 512) and logits.shape == (1, side, side)
+        fine = predictor.get_image_embedding().other_features[HQ_FEATURES]
+        assert fine.shape == (1, side, side, SMALL.prompt_dim // 8)
 
 
 def test_hugging_faces_weights_give_what_sycvs_code_gives(photograph):

@@ -25,6 +25,7 @@ from sam_mlx.checkpoints.sizes import infer
 from sam_mlx.modeling.layers import apply_neck
 from sam_mlx.modeling.tiny_vit import fold_batch_norms
 from sam_mlx.registry import VARIANTS, config_of
+from tests.support.checkpoints import equal
 from tests.support.mobile_sam import mobile_sam_state
 
 pytestmark = pytest.mark.original
@@ -76,6 +77,14 @@ def small(model, original) -> tuple[Sam, torch.nn.Module]:
     ours.update(model.parameters())
     theirs = build_meta(SMALL, mobile_sam_state(original))
     return ours, theirs
+
+
+def test_tinysam_loads_as_mobilesam(state, model, tmp_path):
+    """Its file has MobileSAM's names."""
+    torch.save(state, tmp_path / "tinysam_42.3.pth")
+    loaded = Sam.from_pretrained(tmp_path / "tinysam_42.3.pth")
+    assert loaded.config is CONFIG
+    equal(loaded, model)
 
 
 def channels_last(x: torch.Tensor) -> np.ndarray:
