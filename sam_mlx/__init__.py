@@ -6,6 +6,7 @@ from .automatic.generator import SamAutomaticMaskGenerator
 from .automatic.predictions import MaskPredictions
 from .embedding import ImageEmbedding
 from .instances.segmenter import InstanceSegmenter
+from .machine.budget import set_memory_limit
 from .predictor import SamPredictor
 from .sam import Sam, sam_model_registry
 
@@ -19,4 +20,5 @@ __all__ = [
     "SamAutomaticMaskGenerator",
     "SamPredictor",
     "sam_model_registry",
+    "set_memory_limit",
 ]

@@ -17,7 +17,7 @@ import numpy as np
 
 from .arrays import are_finite
 from .config import SamConfig
-from .machine.budget import budget
+from .machine.budget import budget, even_parts
 from .machine.streams import spread, width
 from .machine.worker import at_work
 from .modeling.layers import weights_of
@@ -135,7 +135,7 @@ def in_parts(decode: Callable[[slice], Answers], B: int, bytes_each: int) -> Ans
     decode: answers a part of the prompts. bytes_each: memory that a prompt takes.
     """
     at_once = budget().decoder_bytes // width() // bytes_each
-    at_once = max(1, min(at_once, -(-B // width())))
-    tasks = [partial(decode, slice(i, i + at_once)) for i in range(0, B, at_once)]
+    at_once = min(at_once, -(-B // width()))
+    tasks = [partial(decode, part) for part in even_parts(B, at_once)]
     logits, scores = zip(*spread(tasks, evaluate=True))
     return mx.concatenate(list(logits)), mx.concatenate(list(scores))

@@ -4,6 +4,7 @@ Logits (n, n) become the H x W pixels of a picture as in the original (``Sam.pos
 enlarged to the padded square, its padding cropped, resized, each bilinear. That is linear and
 separable, so it is one matrix along each axis. A pixel depends on three or four logits of an axis,
 so 128 pixels depend on about 20: nearly all of the matrix is zeros, and it is kept as bands.
+(GPUs have bands of 512 pixels, which are fewer launches.)
 
        logits (n, n)               pixels (H, W)
       0           n               0     128     256    W
@@ -66,8 +67,8 @@ class Grid:
                 f"input_size is {input_size} and image_size {image_size}; expected sides up to it, "
                 f"and it up to {MAX_SIDE}"
             )
-        sides = zip(input_size, original_size)
-        bands = (bands_of(n, image_size, inner, outer) for inner, outer in sides)
+        sides, pixels = zip(input_size, original_size), budget().band_pixels
+        bands = (bands_of(n, image_size, inner, outer, pixels) for inner, outer in sides)
         return cls(n, original_size, *bands)
 
     def columns_first(self, whole: bool) -> bool:
@@ -79,14 +80,14 @@ class Grid:
 
 
 @lru_cache(maxsize=16)
-def bands_of(n: int, image_size: int, inner: int, outer: int) -> list[Band]:
+def bands_of(n: int, image_size: int, inner: int, outer: int, pixels: int) -> list[Band]:
     """Along one axis, n -> image_size, cropped to inner, -> outer, as bands of one matrix.
 
-    Shorter bands would be more, smaller products. There are at most 256 bands: along a line of a
-    million pixels, each logit has thousands of them.
+    A band has so many ``pixels``: shorter ones would be more, smaller products. There are at most
+    256 bands: along a line of a million pixels, each logit has thousands of them.
     """
     cropped = interpolate_rows(np.eye(n), image_size)[:inner]
-    length = max(128, -(-outer // 256))
+    length = max(pixels, -(-outer // 256))
     bands = []
     for i in range(0, outer, length):
         rows = interpolate_rows(cropped, outer, range(i, min(i + length, outer)))

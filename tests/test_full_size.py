@@ -38,11 +38,16 @@ def test_masks_have_the_images_size(height, width):
 
 
 @pytest.mark.parametrize("size", [(300, 200), (900, 5), (20, 10), (5, 900), (130, 128)])
-def test_strips_are_parts_of_whole_masks(size):
+@pytest.mark.parametrize("pixels", [50, 128, 512])  # of a band
+def test_strips_are_parts_of_whole_masks(size, pixels):
     inner = preprocess_shape(size, 256)
     logits = mx.random.normal((2, 64, 64), key=mx.random.key(1))
     whole = np.array(upscale_masks(logits, inner, size, 256))
-    grid = Grid.of(64, inner, size, 256)
+    with limited(band_pixels=pixels):
+        grid = Grid.of(64, inner, size, 256)
+        banded = np.array(upscale_masks(logits, inner, size, 256))
+    assert max(len(matrix) for _, matrix in grid.rows) == min(pixels, size[0])
+    np.testing.assert_allclose(banded, whole, rtol=0, atol=1e-6)  # 4.8e-7 found
     assert grid.size == size
     y, x = edges(grid.rows), edges(grid.columns)
     for row in range(len(grid.rows)):

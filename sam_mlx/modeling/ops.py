@@ -14,7 +14,7 @@ import mlx.core as mx
 import mlx.nn as nn
 
 from ..machine import streams
-from ..machine.budget import budget, even_parts
+from ..machine.budget import budget, even_parts, use_a_gpus
 from . import ops_x86
 
 Operation = TypeVar("Operation", bound=Callable[..., mx.array])
@@ -25,10 +25,13 @@ _plain_only = False
 
 
 def use_plain_forms(on: bool = True) -> None:
-    """Compute everything as a GPU does: plain forms, one stream. For tests on other machines."""
+    """Compute everything as a GPU does: plain forms, one stream, parts of the size that suits a
+    GPU. For tests on other machines.
+    """
     global _plain_only
     _plain_only = on
     streams.use_one(on)
+    use_a_gpus(on)
 
 
 def plain_forms_only() -> bool:

@@ -7,36 +7,103 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+import sam_mlx
 from sam_mlx.machine import budget
-from sam_mlx.machine.budget import MIB, Budget, even_parts
+from sam_mlx.machine.budget import MIB, MIN_LIMIT, UNKNOWN, Budget, even_parts
 
-GPU = mx.Device(mx.gpu)
+GPU, CPU = mx.Device(mx.gpu), mx.Device(mx.cpu)
+PROMPT = 42_205_184  # bytes of one in ViT-B (``decoding.decode_in_parts``)
 
 
 @pytest.mark.parametrize(
-    ("info", "decoder"),
+    ("info", "prompts"),
     [
-        ({"max_recommended_working_set_size": 16_000_000_000}, 1_000_000_000),
-        ({"max_recommended_working_set_size": 3_000_000_000}, 320 * MIB),  # no less
-        ({"free_memory": 140_000_000_000}, 2560 * MIB),  # no more
-        ({"device_name": "of a later MLX"}, 320 * MIB),
+        ({"max_recommended_working_set_size": 5_333_000_000}, [8] * 8),  # a Mac of 8 GB
+        ({"max_recommended_working_set_size": 10_667_000_000}, [16] * 4),  # of 16 GB
+        ({"max_recommended_working_set_size": 21_333_000_000}, [32] * 2),  # of 32 GB
+        ({"max_recommended_working_set_size": 384_000_000_000}, [64]),  # of 512 GB
+        ({"free_memory": 140_000_000_000, "total_memory": 150_000_000_000}, [64]),  # of Nvidia's
+        ({"device_name": "of a later MLX"}, [8] * 8),
     ],
 )
-def test_a_gpu_of_any_size(info, decoder, monkeypatch):
+def test_a_gpu_of_any_size(info, prompts, monkeypatch):
     monkeypatch.setattr(mx, "device_info", lambda device: info)
     found = Budget.of(GPU)
-    assert found.decoder_bytes == decoder
-    assert found.attention_bytes == 64 * MIB
+    parts = even_parts(64, found.decoder_bytes // PROMPT)
+    assert [part.stop - part.start for part in parts] == prompts
+    assert found.attention_bytes == 4 * 4096 * 4096  # a head of ViT-B
+    assert found.band_pixels == 512
 
 
 def test_a_cpu_works_near_its_caches():
-    found = Budget.of(mx.Device(mx.cpu))
-    assert found.attention_bytes == 8 * MIB and found.mask_pixels == MIB
+    found = Budget.of(CPU)
+    assert (found.attention_bytes, found.decoder_bytes) == (8 * MIB, 320 * MIB)
+    assert (found.mask_pixels, found.band_pixels) == (MIB, 128)
 
 
 def test_of_another_kind_of_device():
     assert budget.budget(mx.gpu).attention_bytes == 64 * MIB
     assert budget.budget(mx.cpu).attention_bytes == 8 * MIB
+
+
+def test_the_form_for_gpus_works_in_a_gpus_parts(plain):
+    plain(False)
+    assert budget.budget() == Budget.of(mx.default_device())
+    plain()
+    assert budget.budget() == Budget.of(GPU)
+
+
+@pytest.mark.parametrize("device", [GPU, CPU])
+def test_a_limit_makes_all_parts_smaller(device):
+    whole = Budget.of(device)
+    half = Budget.of(device, UNKNOWN // 2)
+    for name in ("attention_bytes", "decoder_bytes", "mask_pixels"):
+        assert getattr(half, name) <= getattr(whole, name)
+        assert getattr(Budget.of(device, MIN_LIMIT), name) <= getattr(whole, name) // 40
+    assert half.decoder_bytes == pytest.approx(whole.decoder_bytes / 2, abs=1)
+
+
+@pytest.fixture
+def no_limit():
+    sam_mlx.set_memory_limit(None)
+    yield
+    sam_mlx.set_memory_limit(None)
+
+
+@pytest.mark.usefixtures("no_limit")
+def test_users_set_the_limit():
+    before = budget.budget()
+    sam_mlx.set_memory_limit(UNKNOWN // 4)
+    assert budget.budget() == Budget.of(mx.default_device(), UNKNOWN // 4)
+    assert budget.budget(mx.gpu).decoder_bytes == UNKNOWN // 4 // 15
+    sam_mlx.set_memory_limit(None)
+    assert budget.budget() == before
+
+
+@pytest.mark.usefixtures("no_limit")
+@pytest.mark.parametrize("limit", [0, -1, 8, 2.5e9, True, "2GB", MIN_LIMIT - 1])
+def test_limits_that_are_not_bytes(limit):
+    with pytest.raises(ValueError, match="the memory limit is .*; expected a number of bytes"):
+        sam_mlx.set_memory_limit(limit)
+
+
+@pytest.mark.usefixtures("no_limit")
+@pytest.mark.parametrize(("given", "limit"), [("2147483648", 2 << 30), ("", None), (" ", None)])
+def test_a_limit_from_the_environment(given, limit, monkeypatch):
+    monkeypatch.setenv(budget.VARIABLE, given)
+    monkeypatch.setattr(budget, "_limit", None)  # as in a new process
+    monkeypatch.setattr(budget, "_found", {})
+    assert budget.budget(mx.gpu) == Budget.of(GPU, limit)
+
+
+@pytest.mark.usefixtures("no_limit")
+@pytest.mark.parametrize("given", ["2GB", "-1", "1000", "\u0662"])
+def test_a_bad_limit_from_the_environment(given, monkeypatch):
+    monkeypatch.setenv(budget.VARIABLE, given)
+    monkeypatch.setattr(budget, "_limit", None)
+    monkeypatch.setattr(budget, "_found", {})
+    with pytest.raises(ValueError, match="SAM_MLX_MEMORY_LIMIT is .*; expected a number of bytes"):
+        budget.budget()
 
 
 def test_it_can_be_set_and_taken_back():
