@@ -52,15 +52,18 @@ def test_strips_are_parts_of_whole_masks(size, pixels):
     y, x = edges(grid.rows), edges(grid.columns)
     for row in range(len(grid.rows)):
         for columns in (slice(0, 1), slice(len(grid.columns) - 1, len(grid.columns))):
-            found = np.array(strip(logits, grid, row, columns))
-            there = whole[:, y[row] : y[row + 1], x[columns.start] : x[columns.stop]]
+            (found,) = strip(logits, np.array([1, 0]), grid, row, columns)
+            there = whole[::-1, y[row] : y[row + 1], x[columns.start] : x[columns.stop]]
             np.testing.assert_allclose(found, there, rtol=0, atol=1e-6)  # 2.4e-7 found
 
 
 @pytest.mark.parametrize("size", [(700, 900), (900, 700), (1000, 12), (300, 2000)])
 @pytest.mark.parametrize("together", [1, 3, 7])
-def test_masks_measured_and_cut_where_they_reach(size, together):
+@pytest.mark.parametrize("forms", ["here", "plain"])
+def test_masks_measured_and_cut_where_they_reach(size, together, forms, plain):
     """Discs all over the picture, one partly beside it and one empty, against whole masks."""
+    if forms == "plain":
+        plain()
     n, side = 64, 256
     inner = preprocess_shape(size, side)
     rng = np.random.default_rng(0)
@@ -96,3 +99,23 @@ def test_stability_is_that_of_the_mask_at_full_size():
         np.testing.assert_allclose(found, stability_scores(full), atol=1e-5, equal_nan=True)
         low = stability_scores(mx.array(logits))
         assert np.abs(found - np.array(low)).max() > 1e-4
+
+
+def test_what_a_gpu_is_waited_for(monkeypatch, plain):
+    """Two arrays to numpy for masks measured, one for masks cut, however many strips there are."""
+    plain()
+    size, side = (700, 900), 256
+    logits = mx.random.normal((9, 64, 64), key=mx.random.key(0))
+    grid, index = Grid.of(64, preprocess_shape(size, side), size, side), np.arange(9)
+    reads, real = [], np.array
+
+    def noted(x, *rest, **named):
+        reads.extend([x] if isinstance(x, mx.array) else [])
+        return real(x, *rest, **named)
+
+    monkeypatch.setattr(np, "array", noted)
+    with limited(mask_pixels=2 * 512 * 900):  # two masks a strip
+        _, boxes = measure(logits, index, grid, 0.0, 1.0)
+        assert len(reads) == 2
+        list(cut(logits, index, boxes, grid, 0.0))
+    assert len(reads) == 3

@@ -87,13 +87,15 @@ def slots(coords: mx.array, labels: mx.array) -> tuple[mx.array, mx.array]:
     return mx.concatenate([coords, mx.zeros((1, 1, 2))], axis=1), labels
 
 
-def measure(logits: mx.array, inside: mx.array | bool = True) -> tuple[mx.array, ...]:
-    """Masks of logits (..., H, W), their stability scores (...) and areas in pixels (...).
+def measure(logits: mx.array, inside: mx.array | None = None) -> tuple[mx.array, ...]:
+    """Masks of logits (..., H, W), only what is ``inside``, if given, their stability scores (...)
+    and areas in pixels (...).
 
     The stability score of a mask that is empty at both thresholds is 0.
     """
     counts = stability_counts(logits, Sam.mask_threshold, STABILITY_OFFSET, inside)
-    masks = (logits > Sam.mask_threshold) & inside
+    masks = logits > Sam.mask_threshold
+    masks = masks if inside is None else masks & inside
     areas = masks.sum(axis=(-2, -1)).astype(mx.int32)
     return masks, stability_ratio(*counts, empty=0), areas
 

@@ -9,6 +9,7 @@ import threading
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 from itertools import cycle
 from typing import TypeVar
 
@@ -45,6 +46,21 @@ def spread(tasks: Sequence[Callable[[], T]], *, evaluate: bool = False) -> list[
             mx.eval(done[-len(streams) :])
     if evaluate:
         mx.eval(done)
+    return done
+
+
+def one_by_one(tasks: Sequence[Callable[[mx.array], mx.array]], x: mx.array) -> list[mx.array]:
+    """What tasks make of an array, each computed after the one before it, so that the temporaries
+    of few are alive.
+
+    On a GPU all are evaluated together, by whoever needs them; on several streams they are
+    evaluated here, a round at a time.
+    """
+    if width() > 1:
+        return spread([partial(task, x) for task in tasks], evaluate=True)
+    done: list[mx.array] = []
+    for task in tasks:
+        done.append(task(mx.depends([x], done[-1:])[0] if done else x))
     return done
 
 

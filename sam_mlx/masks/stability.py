@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import mlx.core as mx
+import numpy as np
 
 from ..arrays import to_finite, to_numbers
 from ..machine.worker import at_work
@@ -23,18 +25,22 @@ def stability_scores(logits: mx.array, threshold: float = 0.0, offset: float = 1
 
 
 def stability_counts(
-    logits: mx.array, threshold: float, offset: float, inside: mx.array | bool = True
+    logits: mx.array, threshold: float, offset: float, inside: mx.array | None = None
 ) -> tuple[mx.array, mx.array]:
     """Pixels (...,) above ``threshold + offset`` and above ``threshold - offset``, of logits
-    (..., H, W) where ``inside``.
+    (..., H, W), only those ``inside``, if given.
     """
-    inner, outer = ((logits > threshold + sign * offset) & inside for sign in (1, -1))
+    inner, outer = (logits > threshold + sign * offset for sign in (1, -1))
+    if inside is not None:
+        inner, outer = inner & inside, outer & inside
     return inner.sum(axis=(-2, -1)), outer.sum(axis=(-2, -1))
 
 
-def stability_ratio(inner: mx.array, outer: mx.array, empty: float = math.nan) -> mx.array:
+def stability_ratio(inner: Any, outer: Any, empty: float = math.nan) -> Any:
     """The stability score of two counts of pixels; ``empty`` where both are 0.
 
-    NaN, as in the original, passes no threshold; exported files say 0, which apps can show.
+    NaN, as in the original, passes no threshold; exported files say 0, which apps can show. In
+    MLX, or in numpy for counts in float32.
     """
-    return mx.where(outer > 0, inner / mx.maximum(outer, 1), empty)
+    xp: Any = mx if isinstance(inner, mx.array) else np
+    return xp.where(outer > 0, inner / xp.maximum(outer, 1), xp.array(empty, xp.float32))
