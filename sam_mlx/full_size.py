@@ -4,7 +4,7 @@ Logits (n, n) become the H x W pixels of a picture as in the original (``Sam.pos
 enlarged to the padded square, its padding cropped, resized, each bilinear. That is linear and
 separable, so it is one matrix along each axis. A pixel depends on three or four logits of an axis,
 so 128 pixels depend on about 20: nearly all of the matrix is zeros, and it is kept as bands.
-(GPUs have bands of 512 pixels, which are fewer launches.)
+(GPUs make whole masks of bands of 512 pixels, which are fewer launches.)
 
        logits (n, n)               pixels (H, W)
       0           n               0     128     256    W
@@ -59,15 +59,23 @@ class Grid:
 
     @classmethod
     def of(
-        cls, n: int, input_size: tuple[int, int], original_size: tuple[int, int], image_size: int
+        cls,
+        n: int,
+        input_size: tuple[int, int],
+        original_size: tuple[int, int],
+        image_size: int,
+        pixels: int | None = None,
     ) -> Grid:
+        """pixels: of a band; by default as many as strips have. Raises ValueError for sizes that do
+        not fit together.
+        """
         check_size(original_size, "original_size")
         if max(check_size(input_size, "input_size")) > image_size or image_size > MAX_SIDE:
             raise ValueError(
                 f"input_size is {input_size} and image_size {image_size}; expected sides up to it, "
                 f"and it up to {MAX_SIDE}"
             )
-        sides, pixels = zip(input_size, original_size), budget().band_pixels
+        sides, pixels = zip(input_size, original_size), pixels or budget().strip_pixels
         bands = (bands_of(n, image_size, inner, outer, pixels) for inner, outer in sides)
         return cls(n, original_size, *bands)
 
@@ -140,7 +148,8 @@ def upscale_masks(
     pixels a side. With ``threshold`` the result is bool, the logits above it.
     """
     enter()
-    grid = Grid.of(masks.shape[-1], input_size, original_size, image_size)
+    bands = budget().band_pixels
+    grid = Grid.of(masks.shape[-1], input_size, original_size, image_size, bands)
     return _whole(masks, grid, grid.columns_first(whole=True), threshold)
 
 

@@ -18,7 +18,7 @@ from .full_size import enlarge
 from .images import Source
 from .large import LargeImage, WindowedPrompts, check_plain
 from .machine.budget import budget
-from .machine.streams import clear_cache, enter
+from .machine.streams import clear_cache, enter, stepwise
 from .machine.worker import Cancel, at_work, checkpoint, long_work
 from .messages import shown
 from .options import check_flag
@@ -117,8 +117,9 @@ class SamPredictor:
     @long_work
     def _embed(self, image: np.ndarray, value_range: Range | None) -> ImageEmbedding:
         size, config = image.shape[:2], self.model.config
-        features = self.model.encode_features(transforms.preprocess(image, config))
-        mx.eval(features)
+        with stepwise():
+            features = self.model.encode_features(transforms.preprocess(image, config))
+            mx.eval(features)
         check_finite(self.model, None, *features.values())
         clear_cache()  # or the process would keep the encoder's large temporaries
         input_size = transforms.input_size(size, config)

@@ -43,7 +43,7 @@ def test_strips_are_parts_of_whole_masks(size, pixels):
     inner = preprocess_shape(size, 256)
     logits = mx.random.normal((2, 64, 64), key=mx.random.key(1))
     whole = np.array(upscale_masks(logits, inner, size, 256))
-    with limited(band_pixels=pixels):
+    with limited(band_pixels=pixels, strip_pixels=pixels):
         grid = Grid.of(64, inner, size, 256)
         banded = np.array(upscale_masks(logits, inner, size, 256))
     assert max(len(matrix) for _, matrix in grid.rows) == min(pixels, size[0])
@@ -114,7 +114,7 @@ def test_what_a_gpu_is_waited_for(monkeypatch, plain):
         return real(x, *rest, **named)
 
     monkeypatch.setattr(np, "array", noted)
-    with limited(mask_pixels=2 * 512 * 900):  # two masks a strip
+    with limited(mask_pixels=2 * 128 * 900):  # two masks a strip
         _, boxes = measure(logits, index, grid, 0.0, 1.0)
         assert len(reads) == 2
         list(cut(logits, index, boxes, grid, 0.0))

@@ -18,7 +18,7 @@ from ..decoding import check_finite, decode_in_parts
 from ..embedding import ImageEmbedding, check_parts
 from ..images import Source
 from ..machine.linux import own_memory
-from ..machine.streams import clear_cache, enter
+from ..machine.streams import ahead, clear_cache, enter
 from ..machine.worker import Cancel, at_work, checkpoint
 from ..messages import short
 from ..modeling.prompt_encoder import FOREGROUND
@@ -218,10 +218,12 @@ class SamAutomaticMaskGenerator(HasOptions):
             for k, (crop_box, layer) in enumerate(zip(crop_boxes, layers)):
                 embedding = self._embed_crop(opened_image, crop_box)
                 grid = options.grids[layer] * embedding.original_size[::-1]
-                for i in range(0, len(grid), options.points_per_batch):
+                starts = range(0, len(grid), options.points_per_batch)
+                batches = [grid[i : i + options.points_per_batch] for i in starts]
+                begun = ahead(partial(self._begin, embedding, points) for points in batches)
+                for points in batches:
                     pause()
-                    points = grid[i : i + options.points_per_batch]
-                    logits, iou, source = self._answers(embedding, points, keep_iou)
+                    logits, iou, source = next(begun)(keep_iou)
                     in_image = points[source] + crop_box[:2]
                     yield answers(np.full(len(iou), k), in_image, iou, logits)
                     done += len(points)
@@ -240,26 +242,37 @@ class SamAutomaticMaskGenerator(HasOptions):
         return self.predictor.embed(image[y0:y1, x0:x1])
 
     @at_work
-    def _answers(
-        self, embedding: ImageEmbedding, points: np.ndarray, keep_iou: float
-    ) -> tuple[mx.array, np.ndarray, np.ndarray]:
-        """Logits (N, n, n), predicted IoU (N,) and index of the point (N,) of the answers kept."""
-        model = self.predictor.model
+    def _begin(
+        self, embedding: ImageEmbedding, points: np.ndarray
+    ) -> Callable[[float], tuple[mx.array, np.ndarray, np.ndarray]]:
+        """Have the model answer points (B, 2); returns what waits for the answers
+        (``answers_above``).
+        """
         coords = transforms.scale_coords(points, embedding.original_size, embedding.input_size)
         logits, iou = decode_in_parts(
-            model,
+            self.predictor.model,
             embedding.named_features,
             (mx.array(coords.astype(np.float32))[:, None], mx.full((len(points), 1), FOREGROUND)),
         )
-        mx.eval(logits, iou)
-        B, M = iou.shape
-        scores = np.array(iou.astype(mx.float32)).reshape(-1)
-        keep = above(scores, keep_iou)
-        logits = logits.flatten(0, 1)[mx.array(keep)]
-        total = logits.astype(mx.float32).sum()
-        mx.eval(logits, total)
-        check_finite(model, embedding.named_features, scores, total)
-        return logits, scores[keep], np.repeat(np.arange(B), M)[keep]
+        iou = iou.astype(mx.float32)
+        mx.async_eval(logits, iou)
+        return partial(answers_above, self.predictor.model, embedding, logits, iou)
+
+
+@at_work
+def answers_above(
+    model: Sam, embedding: ImageEmbedding, logits: mx.array, iou: mx.array, keep_iou: float
+) -> tuple[mx.array, np.ndarray, np.ndarray]:
+    """Of a model's answers (B, M, n, n) and their predicted IoU (B, M), those above a threshold:
+    logits (N, n, n), predicted IoU (N,) and index of the point (N,).
+    """
+    scores = np.array(iou).reshape(-1)
+    keep = above(scores, keep_iou)
+    logits = logits.flatten(0, 1)[mx.array(keep)]
+    total = logits.astype(mx.float32).sum()
+    mx.eval(logits, total)
+    check_finite(model, embedding.named_features, scores, total)
+    return logits, scores[keep], np.repeat(np.arange(len(iou)), iou.shape[1])[keep]
 
 
 def opened(

@@ -30,7 +30,10 @@ class Budget:
     mask_pixels: int  # pixels of logits at full size
     map_bytes: int  # copies of a band of a large map that a convolution makes
     band_pixels: int = 128  # of a line at full size, which one matrix makes
+    strip_pixels: int = 128  # the same for masks that are measured and cut where they reach
     cut_pixels: int = 8 * MIB  # pixels of masks at full size, as bool
+    steps_ahead: int = 1  # of an encoder on a GPU, begun before an earlier one is done
+    cache_bytes: int = 256 * MIB  # of a GPU's freed memory, for the next buffers of a call
     drawn_pixels: int = 1 * MIB  # pixels of a picture in float32
     prompts: int = 16  # whose masks at full size ``predict_each`` holds
     boxes: int = 1024  # each compared with the same number of others
@@ -55,9 +58,11 @@ class Budget:
             attention_bytes=min(memory // 64, 64 * MIB),
             # 8 prompts of ViT-B on a Mac of 8 GB, 32 on one of 32 GB, all 64 of a batch on 64 GB.
             decoder_bytes=min(memory // 15, 2700 * MIB),
-            mask_pixels=min(memory // 640, 32 * MIB),
+            mask_pixels=min(memory // 160, 64 * MIB),
             map_bytes=min(memory // 16, 256 * MIB),
             band_pixels=512,
+            steps_ahead=max(1, min(memory >> 33, 8)),
+            cache_bytes=min(memory // 8, 4096 * MIB),
         )
 
 

@@ -34,7 +34,7 @@ import mlx.core as mx
 import mlx.nn as nn
 
 from . import linux
-from .streams import enter
+from .streams import bounded_cache, enter
 
 T = TypeVar("T")
 P = ParamSpec("P")
@@ -255,7 +255,7 @@ def long_work(compute: Callable[P, T]) -> Callable[P, T]:
 
 
 def _door(compute: Callable[P, T], main_computes: bool) -> Callable[P, T]:
-    compute = linux.own_memory()(compute)
+    compute = linux.own_memory()(bounded_cache()(compute))
 
     @wraps(compute)
     def run(*arguments: P.args, **named: P.kwargs) -> T:

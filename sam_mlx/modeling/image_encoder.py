@@ -24,7 +24,7 @@ from .layers import (
     window_partition,
     window_unpartition,
 )
-from .ops import attend, gelu, tokenwise
+from .ops import attend, gelu, step, tokenwise
 from .shapes import count, shape_of
 
 
@@ -129,8 +129,8 @@ class Block(nn.Module):
         self.window = window
 
     def __call__(self, x: mx.array) -> mx.array:
-        x = x + self.attn(self.norm1(x), self.window)
-        return self.feed_forward(x)
+        x = step(x + self.attn(self.norm1(x), self.window))
+        return step(self.feed_forward(x))
 
     @tokenwise
     def feed_forward(self, x: mx.array) -> mx.array:

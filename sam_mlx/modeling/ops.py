@@ -15,6 +15,7 @@ import mlx.nn as nn
 
 from ..machine import streams
 from ..machine.budget import budget, even_parts, use_a_gpus
+from ..machine.streams import step as step  # for the layers
 from . import ops_x86
 
 Operation = TypeVar("Operation", bound=Callable[..., mx.array])
@@ -131,12 +132,11 @@ def attend(
         bias = by_row[..., None] + by_column[..., None, :]
         bias = bias.flatten(-2)  # (windows, heads, rows, T)
         whole = part[:2]
-        before[:] = [
-            mx.fast.scaled_dot_product_attention(
-                q[part], k[whole], v[whole], scale=scale, mask=bias
-            )
-        ]
-        return before[0]
+        x = mx.fast.scaled_dot_product_attention(
+            q[part], k[whole], v[whole], scale=scale, mask=bias
+        )
+        before[:] = [step(x)]
+        return x
 
     windows, some_heads, rows = (
         even_parts(N, at_once // (heads * T)),

@@ -23,7 +23,7 @@ from .layers import (
     window_partition,
     window_unpartition,
 )
-from .ops import depthwise, gelu
+from .ops import depthwise, gelu, step
 from .shapes import count, shape_of
 
 
@@ -196,7 +196,7 @@ class Stage(nn.Module):
 
     def __call__(self, x: mx.array) -> mx.array:
         for block in self.blocks:
-            x = block(x)
+            x = step(block(x))
         return self.downsample(x) if "downsample" in self else x
 
 

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from sam_mlx.machine import streams
+from tests.support.budgets import limited
 
 
 def tasks(x: mx.array) -> list:
@@ -78,6 +79,77 @@ def test_on_one_stream_two_rounds_are_alive():
         streams.use_one(width == 1)
     np.testing.assert_allclose(np.array(results), np.e, rtol=1e-6)
     assert mx.get_peak_memory() - before <= 9e6  # 8.4 measured; all of them are 84
+
+
+def test_tasks_on_one_array_one_after_another(plain):
+    x = mx.random.normal((4, 3))
+    work = [partial(lambda i, x: mx.exp(x) + i, i) for i in range(5)]
+    for on in (False, True):
+        plain(on)
+        results = streams.one_by_one(work, x)
+        assert all(mx.array_equal(result, mx.exp(x) + i) for i, result in enumerate(results))
+        assert streams.one_by_one([], x) == []
+
+
+def test_one_is_begun_ahead_on_a_gpu(plain):
+    def begin(i: int) -> int:
+        begun.append(i)
+        return i
+
+    for on, expected in ((False, streams.width() > 1), (True, False)):
+        plain(on)
+        begun: list[int] = []
+        for i in streams.ahead(partial(begin, i) for i in range(4)):
+            assert len(begun) == (i + 1 if expected else min(i + 2, 4))
+        assert begun == [0, 1, 2, 3]
+    assert list(streams.ahead([])) == []
+
+
+def test_steps_are_evaluated_a_few_behind(plain, monkeypatch):
+    done: list[str] = []
+    monkeypatch.setattr(mx, "async_eval", lambda x: done.append("begun"))
+    monkeypatch.setattr(mx, "eval", lambda x: done.append("awaited"))
+    x = mx.ones(3)
+    plain()
+    assert streams.step(x) is x and done == []  # a graph is wanted
+    with limited(steps_ahead=2), streams.stepwise():
+        assert all(streams.step(x) is x for _ in range(4))
+    assert done == ["begun"] * 3 + ["awaited", "begun", "awaited"]
+    plain(False)
+    with streams.stepwise():
+        streams.step(x)
+    assert len(done) == 6 or streams.width() == 1  # a CPU frees memory at once
+
+
+class Limits:
+    """MLX's limit of a GPU's cache."""
+
+    def __init__(self, limit: int):
+        self.limit = limit
+
+    def set(self, limit: int) -> int:
+        before, self.limit = self.limit, limit
+        return before
+
+
+@pytest.mark.parametrize("given", [1 << 40, 1000])
+def test_the_cache_is_bounded_during_calls_alone(given, monkeypatch):
+    mlx = Limits(given)
+    monkeypatch.setattr(mx, "set_cache_limit", mlx.set)
+    monkeypatch.setattr(streams, "on_cpu", lambda: False)
+    with limited(cache_bytes=5000):
+        with streams.bounded_cache():
+            assert mlx.limit == min(given, 5000)
+            with streams.bounded_cache():
+                pass
+            assert mlx.limit == min(given, 5000)
+        assert mlx.limit == given
+        with pytest.raises(ZeroDivisionError), streams.bounded_cache():
+            raise ZeroDivisionError
+        assert mlx.limit == given
+        with streams.bounded_cache():
+            mx.set_cache_limit(77)  # the caller's, in another thread
+        assert mlx.limit == 77
 
 
 def test_in_another_thread():

@@ -6,8 +6,10 @@ import numpy as np
 import pytest
 from scipy.special import erf
 
+from sam_mlx import Sam
 from sam_mlx.machine import streams
 from sam_mlx.modeling import ops, ops_x86
+from sam_mlx.registry import VARIANTS
 from tests.support.budgets import limited
 
 
@@ -191,3 +193,19 @@ def test_sums_within_products(plain):
     for found, stepwise in zip(sums(), expected):
         # 3e-6 measured, of values up to 21.
         assert mx.allclose(found, stepwise, rtol=0, atol=5e-6)
+
+
+@pytest.mark.skipif(not streams.on_cpu(), reason="a GPU keeps what its queue refers to")
+@pytest.mark.parametrize("variant", ["nano", "vit_t"])
+def test_an_encoder_step_by_step(variant, plain):
+    """The same numbers, without a queue of the next blocks."""
+    plain()
+    model = Sam(VARIANTS[variant])
+    mx.eval(model.parameters())
+    size = model.config.image_size
+    images = mx.random.normal((1, size, size, 3))
+    together = model.encode_image(images)
+    mx.eval(together)
+    with streams.stepwise():
+        apart = model.encode_image(images)
+    assert mx.array_equal(apart, together)

@@ -17,6 +17,7 @@ from sam_mlx.config import SamConfig
 from sam_mlx.decoding import decode_in_parts
 from sam_mlx.embedding import ImageEmbedding
 from sam_mlx.full_size import upscale_masks
+from sam_mlx.machine.streams import stepwise
 from sam_mlx.registry import IMAGE_EMBEDDING
 
 from .record import Recording, alias, patched, record, rehearse
@@ -82,7 +83,12 @@ def with_weights(
 def encoder(setting: Setting, B: int) -> Recording:
     model, size = model_of(setting), setting.config.image_size
     images = mx.zeros((B, size, size, 3))
-    return with_weights(model, model.encode_image, images)
+
+    def encode(images: mx.array) -> mx.array:
+        with stepwise():
+            return model.encode_image(images)
+
+    return with_weights(model, encode, images)
 
 
 def embedding_of(setting: Setting) -> mx.array:

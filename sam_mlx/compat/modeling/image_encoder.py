@@ -7,7 +7,7 @@ from typing import Any
 
 import mlx.core as mx
 
-from ...machine.streams import clear_cache
+from ...machine.streams import clear_cache, stepwise
 from ...machine.worker import long_work
 from ...modeling.layers import weights_of
 from ..missing import stand_in, unknown
@@ -67,8 +67,9 @@ class ImageEncoderViT(Part):
     @long_work
     def encode(self, images: mx.array) -> mx.array:
         """(B, S, S, 3) to (B, G, G, C), evaluated."""
-        features = self.sam.mlx.encode_image(images)
-        mx.eval(features)
+        with stepwise():
+            features = self.sam.mlx.encode_image(images)
+            mx.eval(features)
         clear_cache()  # the encoder's temporaries
         return features
 
