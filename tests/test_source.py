@@ -32,6 +32,7 @@ LAYERS = [
         "masks",
         "overlay",
         "samples",
+        "strips",
         "transforms",
     },
     {"embedding", "large", "prompts"},

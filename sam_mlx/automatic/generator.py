@@ -136,7 +136,10 @@ class SamAutomaticMaskGenerator(HasOptions):
         keep_iou = options.pred_iou_thresh
         pause = partial(checkpoint, cancel)
         answers = self._predict(image, options, keep_iou, progress, value_range, pause)
-        return select(answers, options, pause)
+        try:
+            return select(answers, options, pause)
+        finally:
+            clear_cache()
 
     @own_memory()
     def predict(

@@ -13,7 +13,6 @@ from typing import Any
 import mlx.core as mx
 import numpy as np
 
-from ..full_size import cut, measure
 from ..machine.worker import at_work, checkpoint
 from ..masks import (
     Record,
@@ -29,6 +28,7 @@ from ..masks import (
     with_mask,
 )
 from ..sam import Sam
+from ..strips import cut, measure
 from .crops import near_crop_edge
 from .options import GeneratorOptions
 from .predictions import MaskPredictions

@@ -17,7 +17,7 @@ from ..batch.checks import check_formats
 from ..files import make_folder, output_folder, read_file, user_path, write_whole
 from ..formats import FORMATS, Format, Result
 from ..formats.masks import save_mask
-from ..full_size import stability_at_full_size
+from ..strips import stability_at_full_size
 from ..images import load_image
 from ..masks import compress_rle, encode_rle, record_of
 from ..predictor import SamPredictor

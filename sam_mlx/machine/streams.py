@@ -149,8 +149,8 @@ def add_shared_stream(device: mx.Device) -> bool:
 
 def _after_fork() -> None:
     """In a child. MLX has computed before if it has a stream, or may have if that is not known."""
-    global _without_threads, _begins
-    _begins = threading.Lock()
+    global _without_threads, _begins, _cache, _callers
+    _begins, _cache, _callers = threading.Lock(), threading.Lock(), 0
     _without_threads = _without_threads or _begun or not add_shared_stream(mx.Device(mx.cpu))
 
 

@@ -15,7 +15,8 @@ from ..automatic.generator import SamAutomaticMaskGenerator
 from ..config import SamConfig
 from ..decoding import check_finite, decode_prompts
 from ..embedding import ImageEmbedding
-from ..full_size import enlarge, stability_at_full_size
+from ..full_size import enlarge
+from ..strips import stability_at_full_size
 from ..machine.budget import budget
 from ..machine.cache import Cache
 from ..machine.worker import at_work

@@ -19,22 +19,22 @@ MEMORY = int(8e9 * cost.WORKING_SHARE)
 # makes one larger makes the model slower or larger on a GPU; what makes it smaller lowers it here.
 BOUNDS = {
     "vit_b": {
-        "encoder, 1": (391, 1, 0, 15734, 2086),
-        "encoder, 4": (903, 1, 0, 64108, 2876),
+        "encoder, 1": (391, 81, 0, 15734, 310),
+        "encoder, 4": (903, 241, 0, 64108, 1076),
         "decoder, 1": (229, 1, 0, 241, 90),
         "decoder, 8": (227, 1, 0, 1281, 539),
         "decoder, 64": (211, 1, 0, 9600, 3407),
-        "decoder, 8 in parts": (439, 3, 0, 1356, 547),
-        "decoder, 64 in parts": (2079, 11, 0, 10262, 958),
-        "upscaling 3": (65, 1, 1, 88, 47),
+        "decoder, 8 in parts": (227, 1, 0, 1281, 539),
+        "decoder, 64 in parts": (1664, 9, 0, 10137, 1055),
+        "upscaling 3": (18, 1, 1, 88, 47),
     },
     "nano": {  # 8 points a side
-        "encoder, 1": (165, 1, 0, 996, 305),
-        "encoder, 4": (209, 1, 0, 3971, 1221),
-        "decoder, 64 in parts": (405, 3, 0, 1994, 846),
-        "selection, 512x512": (144, 13, 23, 438, 81),
-        "selection, 1200x1800": (1635, 54, 121, 2661, 180),
-        "automatic, 1200x1800": (2207, 59, 122, 5666, 846),
+        "encoder, 1": (165, 19, 0, 996, 99),
+        "encoder, 4": (209, 25, 0, 3971, 197),
+        "decoder, 64 in parts": (400, 3, 0, 1994, 846),
+        "selection, 512x512": (176, 5, 3, 259, 74),
+        "selection, 1200x1800": (1736, 8, 6, 1486, 295),
+        "automatic, 1200x1800": (2303, 31, 7, 4491, 846),
     },
 }
 
