@@ -49,12 +49,13 @@ def measure(
     ``masks.mask_boxes``), those at ``index`` (N,) of logits (M, n, n).
     """
     H, W = grid.size
-    # Each has one band of rows in memory, and in the end the sums along both sides.
+    # Each has one band of rows in memory, and in the end the counts along both sides.
     at_once = masks_at_once(max(len(grid.rows[0][1]) * W, 4 * H))
     parts = [index[i : i + at_once] for i in range(0, len(index), at_once)]
+    a_call = min(PARTS_A_CALL, masks_at_once(at_once * (3 * W + H)))
     scores, boxes = [np.zeros(0, np.float32)], [np.zeros((0, 4), int)]
-    for i in range(0, len(parts), PARTS_A_CALL):
-        found = _measured(logits, parts[i : i + PARTS_A_CALL], grid, threshold, offset)
+    for i in range(0, len(parts), a_call):
+        found = _measured(logits, parts[i : i + a_call], grid, threshold, offset)
         scores.append(found[0])
         boxes.append(found[1])
     return np.concatenate(scores), np.concatenate(boxes)

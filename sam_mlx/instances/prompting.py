@@ -16,10 +16,11 @@ import mlx.core as mx
 import numpy as np
 
 from ..decoding import decode_prompts
-from ..full_size import Grid, cut, measure
+from ..full_size import Grid
 from ..machine.worker import at_work
 from ..prompts import check_prompts
 from ..sam import Sam
+from ..strips import cut, measure
 from .maps import InstanceMaps, Instances, Score, described, needed
 from .options import InstanceOptions
 from .watershed import numbered
