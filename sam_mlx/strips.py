@@ -49,10 +49,11 @@ def measure(
     ``masks.mask_boxes``), those at ``index`` (N,) of logits (M, n, n).
     """
     H, W = grid.size
-    # Each has one band of rows in memory, and in the end the counts along both sides.
+    # Each has one band of rows in memory. In a call there are the low-resolution masks, and in the
+    # end the counts along both sides.
     at_once = masks_at_once(max(len(grid.rows[0][1]) * W, 4 * H))
     parts = [index[i : i + at_once] for i in range(0, len(index), at_once)]
-    a_call = min(PARTS_A_CALL, masks_at_once(at_once * (3 * W + H)))
+    a_call = min(PARTS_A_CALL, masks_at_once(at_once * max(grid.n**2, 3 * W + H)))
     scores, boxes = [np.zeros(0, np.float32)], [np.zeros((0, 4), int)]
     for i in range(0, len(parts), a_call):
         found = _measured(logits, parts[i : i + a_call], grid, threshold, offset)
@@ -144,7 +145,9 @@ def profiles(
     """Which rows and which columns of the masks at ``index`` (N,) of logits (M, n, n) have values
     above the threshold: (N, n) each.
     """
-    is_set = logits[mx.array(index)] > threshold
+    first, end = index[0], index[0] + len(index)
+    are_neighbours = np.array_equal(index, np.arange(first, end))  # which need no copy
+    is_set = (logits[first:end] if are_neighbours else logits[mx.array(index)]) > threshold
     both = np.array(mx.concatenate([is_set.any(axis=2), is_set.any(axis=1)], axis=1))
     return both[:, : is_set.shape[1]], both[:, is_set.shape[1] :]
 

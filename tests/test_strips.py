@@ -57,6 +57,9 @@ def test_masks_measured_and_cut_where_they_reach(size, together, forms, plain):
     with limited(mask_pixels=together * max(128 * W, 4 * H), cut_pixels=9000):
         scores, boxes = measure(logits, index, grid, 0.0, 1.0)
         found = list(cut(logits, index[::-1], boxes[::-1], grid, 0.0))[::-1]
+        turned = measure(logits, index[::-1], grid, 0.0, 1.0)
+    np.testing.assert_array_equal(turned[0], scores[::-1])
+    np.testing.assert_array_equal(turned[1], boxes[::-1])
     np.testing.assert_array_equal(boxes, np.array(mask_boxes(mx.array(masks))))
     np.testing.assert_array_equal(scores, np.array(stability_scores(whole)))
     for mask, (x0, y0, x1, y1), expected in zip(found, boxes, masks):
