@@ -73,7 +73,7 @@ def not_finite(model: Sam, features: Features | None) -> str:
 
 
 def total(x: np.ndarray | mx.array) -> Any:
-    return x.astype(mx.float32).sum() if isinstance(x, mx.array) else x.sum()
+    return x.astype(mx.float32).sum().item() if isinstance(x, mx.array) else x.sum()
 
 
 @at_work

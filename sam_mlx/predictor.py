@@ -119,8 +119,7 @@ class SamPredictor:
         size, config = image.shape[:2], self.model.config
         with stepwise():
             features = self.model.encode_features(transforms.preprocess(image, config))
-            mx.eval(features)
-        check_finite(self.model, None, *features.values())
+            check_finite(self.model, None, *features.values())  # evaluates them
         clear_cache()  # or the process would keep the encoder's large temporaries
         input_size = transforms.input_size(size, config)
         return ImageEmbedding.of(features, size, input_size, self.fingerprint, value_range)

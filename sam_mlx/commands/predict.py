@@ -17,11 +17,11 @@ from ..batch.checks import check_formats
 from ..files import make_folder, output_folder, read_file, user_path, write_whole
 from ..formats import FORMATS, Format, Result
 from ..formats.masks import save_mask
-from ..strips import stability_at_full_size
 from ..images import load_image
 from ..masks import compress_rle, encode_rle, record_of
 from ..predictor import SamPredictor
 from ..prompts import check_box, check_points, is_ambiguous
+from ..strips import stability_at_full_size
 from ..terminal import say
 from .common import add_image_flags, add_model_flags, apply_image_flags, load_model, report
 

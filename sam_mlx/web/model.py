@@ -16,7 +16,6 @@ from ..config import SamConfig
 from ..decoding import check_finite, decode_prompts
 from ..embedding import ImageEmbedding
 from ..full_size import enlarge
-from ..strips import stability_at_full_size
 from ..machine.budget import budget
 from ..machine.cache import Cache
 from ..machine.worker import at_work
@@ -24,6 +23,7 @@ from ..masks import compress_rle, encode_rle, record_of, stability_scores
 from ..predictor import SamPredictor
 from ..prompts import check_prompt
 from ..sam import Sam
+from ..strips import stability_at_full_size
 from .automatic import SEARCHED
 from .errors import Refusal
 
