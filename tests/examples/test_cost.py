@@ -176,5 +176,5 @@ def test_tables(capsys, monkeypatch):
     cost.main()
     lines = capsys.readouterr().out.splitlines()
     rows = [line.split(" | ") for line in lines if line.startswith("| decoder, 1")]
-    assert len(rows) == 2 and rows[0][1:4] == ["229", "1", "0"]
+    assert len(rows) == 2 and rows[0][1:4] == ["230", "1", "0"]
     assert len(rows[1]) == 1 + len(CHIPS)
