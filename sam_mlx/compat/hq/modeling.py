@@ -179,8 +179,10 @@ class Sam(modeling.Sam):
         sparse, dense = self.prompt_encoder.embed(points, boxes, masks)
         pe = self.mlx.prompt_encoder.get_dense_pe()
         named = {name: x.astype(self.mlx.dtype) for name, x in features.items()}
+        self.mlx.check_features(named, len(sparse))
         decoder = self.mask_decoder.answers(hq_token_only)
-        return self.mask_decoder.decode(named, pe, sparse, dense, bool(multimask_output), decoder)
+        settings = bool(multimask_output), decoder
+        return self.told(named, self.mask_decoder.decode(named, pe, sparse, dense, *settings))
 
 
 INSTEAD = "sam_mlx.modeling has the same in MLX"

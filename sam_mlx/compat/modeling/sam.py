@@ -14,7 +14,7 @@ from ... import full_size, sam, transforms
 from ...checkpoints.load import cast
 from ...decoding import all_finite, not_finite
 from ...modeling.layers import weights_of
-from ...registry import IMAGE_EMBEDDING, mask_decoder_of
+from ...registry import IMAGE_EMBEDDING, Features, mask_decoder_of
 from ..missing import unknown
 from ..tensors import (
     as_size,
@@ -160,8 +160,14 @@ class Sam(Part):
         named = {IMAGE_EMBEDDING: features.astype(self.mlx.dtype)}
         self.mlx.check_features(named, len(sparse))
         answers = self.mask_decoder.decode(named, pe, sparse, dense, bool(multimask_output))
-        if not all_finite(answers):  # as the original's are, without a word
-            warnings.warn(not_finite(self.mlx, named), stacklevel=2)
+        return self.told(named, answers)
+
+    def told(
+        self, features: Features, answers: tuple[mx.array, mx.array]
+    ) -> tuple[mx.array, mx.array]:
+        """Answers, after a warning where they hold NaN or infinities, as the original's may."""
+        if not all_finite(answers):
+            warnings.warn(not_finite(self.mlx, features), stacklevel=3)
         return answers
 
     def enlarge(
