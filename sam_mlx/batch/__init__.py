@@ -15,39 +15,43 @@ from typing import Any
 
 import mlx.core as mx
 
-from ..automatic.generator import SamAutomaticMaskGenerator
 from ..files import make_folder, output_folder
 from ..formats import Format
 from .checks import SETTINGS, check_formats, check_names, check_settings, check_strangers
 from .plan import Plan, see_what_is_done
 from .processes import only_run, workspace_of
 from .sources import find, named
+from .stacks import check_channels, check_reader, pages_of
 from .summary import finish, tell_of_sources
-from .work import make_results
+from .work import Generator, make_results
 
 
 def run(
     sources: str | Sequence[str],
     output: str | Path,
     formats: Sequence[Format],
-    generator: Callable[[], SamAutomaticMaskGenerator],
+    generator: Callable[[], Generator],
     settings: dict[str, Any],
     *,
     recursive: bool = False,
     verbose: bool = False,
+    pages: Sequence[range] | None = None,
 ) -> int:
     """Segment every picture of ``sources`` into the folder ``output``; returns the exit code.
 
     generator: called when there is work. settings: what the results depend on; a folder with
     results of other settings is refused. Its "value_range", if any, goes to ``load_image``.
-    recursive: pictures of subfolders too. verbose: count the masks of every picture. Returns 0, or
+    recursive: pictures of subfolders too. verbose: count the masks of every picture. pages: of
+    TIFF files with several, by default all, each a picture. Returns 0, or
     1 when some pictures have no results or something could not be read.
     Raises ValueError or OSError before any work, OSError for a full disk.
     """
     output = output_folder(output)
     check_formats(formats)
+    check_channels(settings.get("channels"))
+    check_reader(pages)
     found = find([sources] if isinstance(sources, str) else sources, output, recursive)
-    pictures = named(found.files)
+    pictures, numbers = pages_of(named(found.files), pages)
     check_names(pictures, output, formats)
     check_strangers(pictures, output, formats)
     make_folder(output)
@@ -55,7 +59,7 @@ def run(
     group = mx.distributed.init()
     with only_run(output, group):
         with workspace_of(output) as workspace:
-            plan = Plan(pictures, output, formats, settings, group, workspace)
+            plan = Plan(pictures, output, formats, settings, group, workspace, numbers)
             see_what_is_done(plan)
             failures = make_results(plan, generator) if plan.todo else []
             failed = finish(plan, failures, verbose)

@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -33,8 +34,10 @@ class Plan:
     settings: dict[str, Any]
     group: mx.distributed.Group
     workspace: Path  # where this process writes unfinished results
+    pages: Mapping[str, int] = field(default_factory=dict)  # of files that hold several, by names
     todo: list[str] = field(default_factory=list)  # this process's pictures without results
     changed: set[str] = field(default_factory=set)  # those whose results are from other content
+    remarks: list[str] = field(default_factory=list)  # for the summary
 
     def write(self, path: Path, write: Callable[[str], object]) -> None:
         write_whole(path, write, self.workspace)
@@ -44,7 +47,9 @@ class Plan:
 
     def file_name(self, name: str) -> str:
         """A picture's path below the folder that all share: two may have files of one name."""
-        return str(Path(name).with_name(self.pictures[name].name))
+        file = self.pictures[name].name
+        page = f"#{self.pages[name]}" if name in self.pages else ""
+        return str(Path(name).with_name(file + page))
 
     def has(self, format: Format, name: str, note: Note | None) -> bool:
         """Whether a result is there, made from the content that the note records."""
@@ -130,6 +135,16 @@ def traits(path: Path) -> Note:
     }
 
 
+def digest(path: Path) -> str:
+    """The SHA-256 of a file, read once for all its pages."""
+    return _digest_now(path, *list(traits(path).values())[1:])
+
+
+@lru_cache(maxsize=1)
+def _digest_now(path: Path, *state: int) -> str:
+    return sha256(path)
+
+
 def is_unmoved(note: Note, path: Path) -> bool:
     return traits(path).items() <= note.items()
 
@@ -140,6 +155,6 @@ def is_of(note: Note, path: Path) -> bool:
         if is_unmoved(note, path):
             return True
         same_name = Path(note["path"]).name == path.resolve().name
-        return same_name and note["size"] == path.stat().st_size and note["sha256"] == sha256(path)
+        return same_name and note["size"] == path.stat().st_size and note["sha256"] == digest(path)
     except OSError:
         return False

@@ -45,6 +45,8 @@ def tell(plan: Plan, counts: Sequence[int], notes: dict[str, Note], verbose: boo
         + (f", {unwritten} could not be written" if unwritten else "")
         + (f", {too_large} did not fit into memory" if too_large else "")
     )
+    for remark in plan.remarks:
+        say(remark)
     masks = {name: note["masks"] for name, note in notes.items()}
     if masks:
         each = f": {', '.join(f'{n} {k}' for n, k in masks.items())}"
@@ -69,9 +71,12 @@ def tell_of_sources(left_out: Sequence[str], unread: Mapping[Path, str]) -> None
 def tell_of_none(plan: Plan, names: Sequence[str]) -> None:
     if names:
         nano = plan.settings.get("model") == "nano"
+        lower = "--pred-iou-thresh or --stability-score-thresh"
+        if plan.remarks:  # by an instance decoder
+            lower = "--foreground-threshold"
         say(
-            f"no mask in {len(names)} of them: {listed(names)}. Lower --pred-iou-thresh or "
-            "--stability-score-thresh, or use another --model, with another folder"
+            f"no mask in {len(names)} of them: {listed(names)}. Lower {lower}, or use another "
+            "--model, with another folder"
             + ("; nano knows drawn shapes, facebook/sam-vit-base photographs" if nano else "")
         )
 

@@ -14,14 +14,16 @@ from tqdm import tqdm
 
 from ..automatic.generator import SamAutomaticMaskGenerator
 from ..embedding import fingerprint
-from ..files import sha256
 from ..formats import FORMATS, Result
-from ..images import load_image
+from ..instances.segmenter import InstanceSegmenter
 from ..messages import lacks_memory, one_line
 from ..modeling.layers import weights_of
 from ..terminal import say
 from .checks import SETTINGS, check_settings
-from .plan import Note, Plan, discard, number_of, traits, write_note
+from .plan import Note, Plan, digest, discard, number_of, traits, write_note
+from .stacks import load_page
+
+Generator = SamAutomaticMaskGenerator | InstanceSegmenter
 
 
 @dataclass(frozen=True)
@@ -31,9 +33,11 @@ class Failure:
     error: Exception
 
 
-def make_results(plan: Plan, generator: Callable[[], SamAutomaticMaskGenerator]) -> list[Failure]:
+def make_results(plan: Plan, generator: Callable[[], Generator]) -> list[Failure]:
     """Make the missing results; returns why some are still missing."""
     model = generator()
+    if isinstance(model, InstanceSegmenter):
+        plan.remarks.append(f"mode {model.options.mode}, by the model's instance decoder")
     # The same name may mean other weights by now.
     sam = model.predictor.model
     settings = {**plan.settings, "weights": fingerprint(sam.config, weights_of(sam))}
@@ -60,7 +64,7 @@ def tell_of_failures(plan: Plan, failures: Sequence[Failure]) -> None:
         say(f"not {failure.what}: {path}: {one_line(failure.error)}", error=True)
 
 
-def segment(plan: Plan, model: SamAutomaticMaskGenerator, name: str, bars: Bars) -> Failure | None:
+def segment(plan: Plan, model: Generator, name: str, bars: Bars) -> Failure | None:
     """Make one picture's results; returns why there are none."""
     try:
         return _segment(plan, model, name, bars)
@@ -70,7 +74,7 @@ def segment(plan: Plan, model: SamAutomaticMaskGenerator, name: str, bars: Bars)
         return Failure(name, "segmented", error)
 
 
-def _segment(plan: Plan, model: SamAutomaticMaskGenerator, name: str, bars: Bars) -> Failure | None:
+def _segment(plan: Plan, model: Generator, name: str, bars: Bars) -> Failure | None:
     path = plan.pictures[name]
     note = plan.current(name)
     try:
@@ -80,8 +84,9 @@ def _segment(plan: Plan, model: SamAutomaticMaskGenerator, name: str, bars: Bars
         return Failure(name, "written", error)
     try:
         # Before it is read: the next run sees any change from here on.
-        note = note or {"name": name, "formats": [], **traits(path), "sha256": sha256(path)}
-        image = load_image(path, value_range=plan.settings.get("value_range"))
+        note = note or {"name": name, "formats": [], **traits(path), "sha256": digest(path)}
+        given = (plan.settings.get(key) for key in ("channels", "value_range"))
+        image = load_page(path, plan.pages.get(name, 0), *given)
     except (ValueError, OSError) as error:
         return Failure(name, "read", error)
     records = model.generate(image, progress=bars.points)

@@ -6,13 +6,13 @@ import argparse
 import time
 
 from .. import batch
-from ..automatic.generator import SamAutomaticMaskGenerator
 from ..automatic.options import GeneratorOptions
 from ..checkpoints.options import LoadOptions
 from ..formats import FORMATS
 from ..options import add_flags, from_flags, settings
 from ..terminal import say
 from .common import add_image_flags, add_model_flags, apply_image_flags, load_model, report
+from .modes import Generator, add_mode_flags, generator_of, mode_settings
 
 HELP = "segment everything in many images"
 DESCRIPTION = (
@@ -39,9 +39,23 @@ def add(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--convert-to-rle", action="store_true", help="the same as --format rle")
     parser.add_argument("--recursive", action="store_true", help="take pictures in subfolders too")
+    add_mode_flags(parser)
     add_flags(parser, GeneratorOptions)
+    add_stack_flags(parser)
     add_image_flags(parser)
     add_model_flags(parser)
+
+
+def add_stack_flags(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--pages", nargs="+", type=page_range, metavar="N",
+        help="of TIFF files with several: numbers from 0, or ranges such as 0-9 (default: all, "
+        "each a picture)",
+    )  # fmt: skip
+    parser.add_argument(
+        "--channels", nargs="+", type=int, metavar="N",
+        help="up to three channels, counted from 0, that become red, green and blue, such as 2 0 1",
+    )  # fmt: skip
 
 
 def format_name(text: str) -> str:
@@ -50,6 +64,15 @@ def format_name(text: str) -> str:
             f"{text!r} is not one of {', '.join(FORMATS)}; put the input first, or -- before it"
         )
     return text
+
+
+def page_range(text: str) -> range:
+    """``7`` or ``0-9`` as a range."""
+    first, _, last = text.partition("-")
+    last = last or first
+    if not (first.isdecimal() and last.isdecimal() and int(first) <= int(last)):
+        raise argparse.ArgumentTypeError(f"{text!r} is not a page from 0, nor two as in 0-9")
+    return range(int(first), int(last) + 1)
 
 
 def run(args: argparse.Namespace) -> int:
@@ -62,19 +85,19 @@ def run(args: argparse.Namespace) -> int:
         "model": args.model,
         **settings(load_options),
         "value_range": args.value_range,
+        "channels": args.channels,
+        **mode_settings(args),
     }
 
-    def generator() -> SamAutomaticMaskGenerator:
-        made = SamAutomaticMaskGenerator(load_model(args))
-        made.options = options
-        return made
+    def generator() -> Generator:
+        return generator_of(args, load_model(args), options)
 
     start = time.perf_counter()
     try:
         formats = [FORMATS[name] for name in names]
         code = batch.run(
             args.input, args.output, formats, generator, depends_on,
-            recursive=args.recursive, verbose=args.verbose,
+            recursive=args.recursive, verbose=args.verbose, pages=args.pages,
         )  # fmt: skip
     except KeyboardInterrupt:
         say("stopped; the same command continues", error=True)

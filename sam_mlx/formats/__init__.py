@@ -2,13 +2,15 @@
 
 from .base import Format, Result
 from .coco import Coco
+from .imagej import ImageJRois
 from .masks import MaskImages
 from .outlines import GeoJson, Svg
-from .pictures import Cutout, LabelMap, Overlay
+from .pictures import Cutout, LabelMap, LabelTiff16, LabelTiff32, Overlay
 from .records import Records, Sa1b
 
 ALL: tuple[Format, ...] = (
-    MaskImages(), Coco(), Sa1b(), LabelMap(), Overlay(), Cutout(), Svg(), GeoJson(), Records(),
+    MaskImages(), Coco(), Sa1b(), LabelMap(), LabelTiff16(), LabelTiff32(), Overlay(), Cutout(),
+    Svg(), GeoJson(), ImageJRois(), Records(),
 )  # fmt: skip
 FORMATS = {format.name: format for format in ALL}
 

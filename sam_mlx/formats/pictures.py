@@ -17,6 +17,25 @@ class LabelMap(Format):
         Image.fromarray(label_map(result.masks, result.image.shape[:2])).save(path)
 
 
+class LabelTiff16(Format):
+    name = "tiff16"
+    help = "the same map as a 16-bit TIFF"
+    pattern = "{}_labels.tif"
+
+    def write(self, result: Result, path: str) -> None:
+        Image.fromarray(label_map(result.masks, result.image.shape[:2])).save(path)
+
+
+class LabelTiff32(Format):
+    name = "tiff32"
+    help = "as a 32-bit TIFF, for more than 65535 masks"
+    pattern = "{}_labels.tif"
+
+    def write(self, result: Result, path: str) -> None:
+        # Pillow writes 32 bits with a sign.
+        Image.fromarray(label_map(result.masks, result.image.shape[:2], np.int32)).save(path)
+
+
 class Overlay(Format):
     name = "overlay"
     help = "the picture with its masks as tints"

@@ -81,15 +81,18 @@ def _largest(masks: Any) -> Any:
     return masks[int(np.argmax(np.asarray(masks.sum(axis=(1, 2)))))]
 
 
-def label_map(masks: Sequence[np.ndarray], size: tuple[int, int]) -> np.ndarray:
-    """A map (H, W) of ``size``, uint16: i + 1 where mask i is, the smallest on top; 0 elsewhere.
+def label_map(
+    masks: Sequence[np.ndarray], size: tuple[int, int], dtype: type[np.integer[Any]] = np.uint16
+) -> np.ndarray:
+    """A map (H, W) of ``size``: i + 1 where mask i is, the smallest on top; 0 elsewhere.
 
-    Raises ValueError for more than 65535 masks.
+    Raises ValueError for more masks than the dtype has numbers, 65535 by default.
     """
-    if (count := arrays.count_of(masks, "masks")) > 65535:
-        raise ValueError(f"{count} masks; a 16-bit label map holds 65535")
+    bits, most = np.iinfo(dtype).bits, np.iinfo(dtype).max
+    if (count := arrays.count_of(masks, "masks")) > most:
+        raise ValueError(f"{count} masks; a {bits}-bit label map holds {most}")
     size = arrays.check_size(size, "size")
-    labels = np.zeros(size, np.uint16)
+    labels = np.zeros(size, dtype)
     areas = np.array([np.count_nonzero(check_mask(mask, "masks", size)) for mask in masks])
     for i in np.argsort(-areas, kind="stable").tolist():
         labels[check_mask(masks[i], "masks", size)] = i + 1

@@ -2,6 +2,8 @@
 
 import json
 import re
+import sys
+import zipfile
 from itertools import combinations
 from pathlib import Path
 from xml.etree import ElementTree
@@ -25,10 +27,10 @@ def result(count: int) -> Result:
     return Result("picture.png", 1, np.full((12, 20, 3), 90, np.uint8), records)
 
 
-def test_names_are_unique_and_so_are_paths_but_of_the_two_that_exclude_each_other():
+def test_names_are_unique_and_so_are_paths_but_of_those_that_exclude_each_other():
     assert list(FORMATS) == [format.name for format in ALL] and len(FORMATS) == len(ALL)
     same = {(a.name, b.name) for a, b in combinations(ALL, 2) if a.pattern == b.pattern}
-    assert same == {("sa1b", "rle")}
+    assert same == {("sa1b", "rle"), ("tiff16", "tiff32")}
     assert all(format.help for format in ALL)
 
 
@@ -40,6 +42,8 @@ def test_every_format_writes_what_it_is_given(format: Format, count: int, tmp_pa
     format.write(result(count), str(path))
     if path.is_dir():
         assert len(list(path.glob("*.png"))) == count
+    elif path.suffix == ".zip":
+        assert len(zipfile.ZipFile(path).namelist()) == count
     elif path.suffix in COUNTED:
         assert path.read_text().count(COUNTED[path.suffix]) == count
     else:
@@ -147,7 +151,7 @@ def test_drawn_outlines_give_the_masks_back(seed: int, tmp_path: Path):
     rles = M.compress_rle(M.encode_rle(masks))
     records = [{**r, "segmentation": rle, "name": 'a <"&'} for r, rle in zip(base.records, rles)]
     given = Result("x.png", 1, np.zeros((17, 23, 3), np.uint8), records)
-    for name in ("svg", "geojson", "cutout"):
+    for name in ("svg", "geojson", "cutout", "roi"):
         FORMATS[name].write(given, str(FORMATS[name].path(tmp_path, "x")))
     svg = ElementTree.parse(tmp_path / "x.svg").getroot()
     for path, mask in zip(svg, masks):
@@ -167,3 +171,43 @@ def test_drawn_outlines_give_the_masks_back(seed: int, tmp_path: Path):
             assert (mask | ~alone).all() and alone.any()
     alpha = np.asarray(Image.open(tmp_path / "x_cutout.png"))[..., 3]
     np.testing.assert_array_equal(alpha > 0, masks.any(axis=0))
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_imagejs_regions_give_the_masks_back(seed: int, tmp_path: Path):
+    """With their holes, and of several parts; regions without pixels are left out."""
+    roifile = pytest.importorskip("roifile")
+    rng = np.random.default_rng(seed)
+    masks = rng.random((4, 17, 23)) < [[[0.5]], [[0.9]], [[0.0]], [[0.0]]]
+    masks[3, 4:9, 5:20] = True
+    rles = M.compress_rle(M.encode_rle(masks))
+    base = result(3).records[0]
+    records = [{**base, "segmentation": rle, "name": f"a/{i}"} for i, rle in enumerate(rles)]
+    given = Result("x.png", 1, np.zeros((17, 23, 3), np.uint8), records)
+    FORMATS["roi"].write(given, str(tmp_path / "x.zip"))
+    regions = roifile.roiread(tmp_path / "x.zip")
+    assert [region.name for region in regions] == ["a/0", "a/1", "a/3"]
+    assert regions[2].roitype == roifile.ROI_TYPE.TRACED and regions[0].composite
+    for region, mask in zip(regions, masks[[0, 1, 3]]):
+        rings = [ring.astype(int) for ring in region.coordinates(multi=True)]
+        np.testing.assert_array_equal(filled(rings, mask.shape), mask)
+        y, x = np.nonzero(mask)
+        box = x.min(), y.min(), x.max() + 1, y.max() + 1
+        found = region.left, region.top, region.right, region.bottom
+        assert found == box or regions[2] is region
+
+
+def test_label_maps_of_more_bits(tmp_path: Path):
+    tifffile = pytest.importorskip("tifffile")
+    for name, dtype in (("tiff16", np.uint16), ("tiff32", np.int32)):
+        path = FORMATS[name].path(tmp_path, "x")
+        FORMATS[name].write(result(3), str(path))
+        labels = tifffile.imread(path)
+        assert labels.dtype == dtype
+        np.testing.assert_array_equal(labels, M.label_map(result(3).masks, (12, 20)))
+
+
+def test_roifile_is_asked_for(tmp_path: Path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "roifile", None)
+    with pytest.raises(ImportError, match="ImageJ ROIs need roifile: pip install"):
+        FORMATS["roi"].write(result(1), str(tmp_path / "x.zip"))
