@@ -175,7 +175,7 @@ NO_MEMORY = [
 ]
 
 
-@pytest.mark.parametrize("place", ["load_image", "generate", "Result"])
+@pytest.mark.parametrize("place", ["load_page", "generate", "Result"])
 @pytest.mark.parametrize("error", NO_MEMORY, ids=range(3))
 def test_a_picture_too_large_for_memory_is_its_own_failure(
     many, tmp_path, monkeypatch, error, place

@@ -191,7 +191,10 @@ def conv3x3_between(x: mx.array, kernel: mx.array) -> mx.array:
     x: (B, H + 2, W, C); kernel: from ``kernel3x3``, of weights of the same type. Returns
     (B, H, W, out).
     """
-    return mx.conv2d(x, kernel, padding=(0, 1))
+    _, H, W, _ = x.shape
+    x = mx.pad(x, [(0, 0), (0, 0), (1, 1), (0, 0)])
+    views = [x[:, i : i + H - 2, j : j + W] for i in range(3) for j in range(3)]
+    return mx.concatenate(views, axis=-1) @ kernel.flatten(1).T
 
 
 def tokenwise(f: Operation) -> Operation:
