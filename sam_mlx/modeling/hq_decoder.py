@@ -97,11 +97,14 @@ class MaskDecoderHQ(MaskDecoder):
     ) -> tuple[mx.array, mx.array, mx.array]:
         """SAM's masks (B, M, 4G, 4G), SAM-HQ's (B, 1, 4G, 4G), and SAM's predicted IoU (B, M)."""
         G = features[IMAGE_EMBEDDING].shape[1]
+        fine, shape = features[HQ_FEATURES], (1, 4 * G, 4 * G, len(self.hf_mlp.layers[-1].bias))
+        if fine.shape[1:] != shape[1:]:
+            raise ValueError(f"{HQ_FEATURES} have shape {fine.shape}; expected {shape}")
         tokens, image = self.attend(features[IMAGE_EMBEDDING], image_pe, sparse, valid, dense)
         upscaled = self.upscale(image)
         masks, iou = self.masks(tokens, upscaled, G, multimask_output)
         filters = self.hf_mlp(tokens[:, len(self.output_tokens()) - 1])  # (B, C/8)
-        hq_masks = self.hq_masks(filters, in_place(upscaled, G), features[HQ_FEATURES])
+        hq_masks = self.hq_masks(filters, in_place(upscaled, G), fine)
         return masks, hq_masks[:, None], iou
 
     def hq_masks(self, filters: mx.array, upscaled: mx.array, fine: mx.array) -> mx.array:

@@ -274,6 +274,16 @@ def test_a_decoder_of_another_encoder_is_refused(small, tmp_path):
         Sam.from_pretrained(tmp_path / "mixed.pth")
 
 
+def test_features_of_another_size_are_refused(small, photograph):
+    _, model = small
+    features = dict(our_predictor(model, photograph).get_image_embedding().named_features)
+    features[HQ_FEATURES] = features[HQ_FEATURES][:, ::2, ::2]
+    with pytest.raises(
+        ValueError, match=r"hq_features have shape \(1, 32, 32, 8\); expected \(1, 64, 64, 8\)"
+    ):
+        model.predict_masks(features)
+
+
 def test_a_model_without_the_token_says_so(small_sam, photograph):
     predictor = our_predictor(small_sam, photograph)
     with pytest.raises(ValueError, match="hq_token_only is for SAM-HQ; decoder 'sam'"):
