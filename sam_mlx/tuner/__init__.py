@@ -1,0 +1,1 @@
+"""Fine-tuning: labelled pictures in the forms that people have, training, evaluation."""
