@@ -1,0 +1,81 @@
+"""Gradients of the image encoder, a block at a time.
+
+Only the inputs of blocks are kept from the way forward; each block is computed again on the way
+back, so that memory holds the activations of one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import mlx.core as mx
+import mlx.nn as nn
+from mlx.utils import tree_unflatten
+
+from ..modeling.image_encoder import ImageEncoderViT
+from ..modeling.layers import apply_neck, weights_of
+from ..registry import IMAGE_EMBEDDING
+
+
+@dataclass(frozen=True)
+class Stage:
+    """A part of an encoder, which maps one array to one."""
+
+    names: list[str]  # of its weights in the encoder
+    run: Callable[[mx.array], mx.array]
+
+
+def stages_of(encoder: nn.Module) -> list[Stage]:
+    """The stages of an encoder in order: a ViT's blocks, or another encoder as a whole."""
+    names = list(weights_of(encoder))
+    if not isinstance(encoder, ImageEncoderViT):
+        return [Stage(names, lambda x: encoder(x)[IMAGE_EMBEDDING])]
+
+    def of(*prefixes: str) -> list[str]:
+        return [name for name in names if name.startswith(prefixes)]
+
+    def embed(x: mx.array) -> mx.array:
+        return encoder.patch_embed(x) + encoder.pos_embed
+
+    blocks = [Stage(of(f"blocks.{i}."), block) for i, block in enumerate(encoder.blocks)]
+    neck = Stage(of("neck."), lambda x: apply_neck(encoder.neck, x))
+    return [Stage(of("patch_embed.", "pos_embed"), embed), *blocks, neck]
+
+
+def forward(stages: Sequence[Stage], images: mx.array) -> tuple[mx.array, list[mx.array]]:
+    """The embedding (B, G, G, C) of prepared images, and the inputs of all stages."""
+    x, inputs = images, []
+    for stage in stages:
+        inputs.append(x)
+        x = stage.run(x)
+        mx.eval(x)
+    return x, inputs
+
+
+def backward(
+    encoder: nn.Module,
+    stages: Sequence[Stage],
+    inputs: Sequence[mx.array],
+    cotangent: mx.array,
+    trained: Callable[[str], bool],
+) -> dict[str, mx.array]:
+    """Gradients of the trained weights, by their names in the encoder.
+
+    cotangent: the gradient of the embedding (B, G, G, C).
+    """
+    weights, gradients = weights_of(encoder), dict[str, mx.array]()
+    wanted = [[name for name in stage.names if trained(name)] for stage in stages]
+    first = next(i for i, names in enumerate(wanted) if names)
+    for i in reversed(range(first, len(stages))):
+
+        def run(x: mx.array, *values: mx.array, i: int = i) -> mx.array:
+            encoder.update(tree_unflatten(list(zip(wanted[i], values))))
+            return stages[i].run(x)
+
+        given = [inputs[i], *(weights[name] for name in wanted[i])]
+        cotangent, *found = mx.vjp(run, given, [cotangent])[1]
+        mx.eval(cotangent, found)
+        gradients |= zip(wanted[i], found)
+    encoder.update(tree_unflatten(list(weights.items())))
+    return gradients

@@ -1,0 +1,85 @@
+"""What training sees: pictures, or squares cut from them, with the objects that count."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+
+import numpy as np
+
+from ..masks import Rle, decode_rle, encode_rle, rle_area
+from .data import LabelledPicture
+
+Box = tuple[int, int, int, int]  # x0, y0, x1, y1, exclusive, pixels
+
+
+@dataclass(frozen=True)
+class Example:
+    """A picture, or a square cut from it."""
+
+    picture: LabelledPicture
+    box: Box  # in the picture
+    objects: tuple[Rle, ...]  # of the box's size, each of ``min_area`` pixels or more
+    digest: str  # of its pixels
+
+    @property
+    def name(self) -> str:
+        x0, y0, x1, y1 = self.box
+        return f"{self.picture.name} {x0}-{x1}, {y0}-{y1}"
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """Height and width in pixels."""
+        x0, y0, x1, y1 = self.box
+        return y1 - y0, x1 - x0
+
+    def pixels(self, view: int = 0) -> np.ndarray:
+        """(H, W, 3) in a view."""
+        x0, y0, x1, y1 = self.box
+        return seen(self.picture.pixels()[y0:y1, x0:x1], view)
+
+    def masks(self, index: np.ndarray, view: int = 0) -> np.ndarray:
+        """Some of the objects, (B, H, W), in a view."""
+        chosen = decode_rle([self.objects[i] for i in index])
+        return np.stack([seen(mask, view) for mask in chosen])
+
+
+def seen(array: np.ndarray, view: int) -> np.ndarray:
+    """An array (H, W, ...) mirrored and turned: eight views, of which 0 is as it is."""
+    mirrored = array[:, ::-1] if view % 2 else array
+    return np.ascontiguousarray(np.rot90(mirrored, view // 2))
+
+
+def examples_of(
+    pictures: Iterable[LabelledPicture], min_area: int, crop: int | None
+) -> list[Example]:
+    """The examples of labelled pictures; what holds no object that counts is left out."""
+    return [one for picture in pictures for one in examples_in(picture, min_area, crop)]
+
+
+def examples_in(picture: LabelledPicture, min_area: int, crop: int | None) -> Iterator[Example]:
+    pixels, objects = picture.read()
+    H, W = pixels.shape[:2]
+    for box in squares((H, W), crop):
+        x0, y0, x1, y1 = box
+        inside = objects if box == (0, 0, W, H) else cut(objects, box)
+        large = tuple(found for found in inside if rle_area(found) >= min_area)
+        if large:
+            part = np.ascontiguousarray(pixels[y0:y1, x0:x1])
+            yield Example(picture, box, large, hashlib.sha256(part.tobytes()).hexdigest())
+
+
+def squares(size: tuple[int, int], side: int | None) -> Iterator[Box]:
+    """Boxes of a side that cover a picture, the last of a row or column moved inside it."""
+    H, W = size
+    h, w = (H, W) if side is None else (min(side, H), min(side, W))
+    for y in sorted({min(y, H - h) for y in range(0, H, h)}):
+        for x in sorted({min(x, W - w) for x in range(0, W, w)}):
+            yield x, y, x + w, y + h
+
+
+def cut(objects: list[Rle], box: Box) -> list[Rle]:
+    x0, y0, x1, y1 = box
+    parts = (decode_rle([found])[:, y0:y1, x0:x1] for found in objects)
+    return [encode_rle(part)[0] for part in parts if part.any()]

@@ -1,0 +1,93 @@
+"""Objects as what masks are compared with, and the matrices between sizes."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+import mlx.core as mx
+import numpy as np
+
+from ..config import SamConfig
+from ..masks import Rle, decode_rle
+from ..modeling.layers import interpolate_rows
+from ..transforms import input_size
+
+
+@dataclass(frozen=True)
+class Frame:
+    """The sizes of a picture in training: masks are compared at its own size, or that of the
+    model's input frame where that is smaller.
+    """
+
+    config: SamConfig
+    original: tuple[int, int]  # height, width of the picture, pixels
+
+    @property
+    def inner(self) -> tuple[int, int]:
+        """Height and width in the input frame."""
+        return input_size(self.original, self.config)
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """Height and width at which masks are compared."""
+        small = max(self.original) <= self.config.image_size
+        return self.original if small else self.inner
+
+    def to_input(self, points: np.ndarray) -> np.ndarray:
+        """Points (..., 2), x and y in pixels of ``size``, to the model's input frame."""
+        (h, w), (H, W) = self.inner, self.size
+        return np.asarray(points, np.float32) * np.array([w / W, h / H], np.float32)
+
+    @cached_property
+    def enlarging(self) -> tuple[mx.array, mx.array]:
+        """Matrices (H, n) and (W, n) that make masks of ``size`` of logits (n, n), as
+        ``full_size`` has it.
+        """
+        heights, widths = zip(self.inner, self.size)
+        return self._matrix(*heights), self._matrix(*widths)
+
+    def _matrix(self, inner: int, outer: int) -> mx.array:
+        square = interpolate_rows(np.eye(self.config.mask_size), self.config.image_size)
+        return mx.array(interpolate_rows(square[:inner], outer), mx.float32)
+
+    def enlarge(self, logits: mx.array) -> mx.array:
+        """Logits (..., n, n) at ``size``: (..., H, W)."""
+        rows, columns = self.enlarging
+        return rows @ logits @ columns.T
+
+
+def shares(masks: np.ndarray, frame: Frame) -> np.ndarray:
+    """The share of each cell of the logits that is set in masks (B, H, W): (B, n, n), float32.
+
+    masks have any size that stands for the whole picture. A truth that is only set or not in each
+    cell would have an IoU of 0.92 with itself.
+    """
+    n, S = frame.config.mask_size, frame.config.image_size
+    rows, columns = (
+        _overlaps(n, side, S / n * side / inner)
+        for side, inner in zip(masks.shape[1:], frame.inner)
+    )
+    return np.asarray(rows @ masks.astype(np.float32) @ columns.T, np.float32)
+
+
+def _overlaps(n: int, side: int, cell: float) -> np.ndarray:
+    """(n, side): the share of each of n cells, ``cell`` pixels long, that each pixel covers."""
+    begins = np.arange(n)[:, None] * cell
+    pixels = np.arange(side)
+    common = np.minimum(begins + cell, pixels + 1) - np.maximum(begins, pixels)
+    return np.maximum(common, 0).astype(np.float32) / np.float32(cell)
+
+
+def masks_of(objects: Sequence[Rle], frame: Frame) -> np.ndarray:
+    """Objects as bool masks (B, H, W) at the frame's size."""
+    return resized(decode_rle(objects), frame)
+
+
+def resized(masks: np.ndarray, frame: Frame) -> np.ndarray:
+    """Masks (B, H, W) of the picture at the frame's size: set where most of a pixel is."""
+    if frame.size == frame.original:
+        return masks
+    rows, columns = (_overlaps(m, side, side / m) for side, m in zip(frame.original, frame.size))
+    return np.asarray(rows @ masks.astype(np.float32) @ columns.T > 0.5)

@@ -1,0 +1,235 @@
+"""The loop of training."""
+
+from __future__ import annotations
+
+import hashlib
+import math
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import mlx.core as mx
+import mlx.optimizers as optim
+import numpy as np
+
+from .. import transforms
+from ..files import to_json
+from ..machine.streams import enter
+from ..machine.worker import Cancel, checkpoint
+from ..options import settings
+from ..predictor import SamPredictor
+from ..sam import Sam
+from .embeddings import Embeddings
+from .encoder import backward, forward, stages_of
+from .examples import Example
+from .levels import DECODER, LEVELS
+from .options import TrainingOptions
+from .state import BEST, LAST, LOG, Log, Progress, load_state, save_state
+from .step import Arrays, Outcome, Truth, train_on
+from .targets import Frame
+from .validation import validate
+
+Report = Callable[[dict[str, Any]], None]  # is given each line of the log
+
+
+class Trainer:
+    """Trains a model, in place, on examples. Everything that is drawn follows from the seed and the
+    number of the step, so a training that is stopped goes on with the same numbers.
+
+    folder: where the state, the log and embeddings are kept.
+    """
+
+    def __init__(
+        self,
+        model: Sam,
+        training: Sequence[Example],
+        validation: Sequence[Example],
+        options: TrainingOptions,
+        folder: Path,
+    ):
+        enter()
+        self.model, self.training, self.validation = model, training, validation
+        self.options, self.folder = options, folder
+        predictor = SamPredictor(model)
+        self.made_from = digest_of(predictor.fingerprint, training, validation, options)
+        self.level = LEVELS[options.train](model, options)
+        self.level.put(self.level.parameters)
+        self.embeddings = Embeddings(folder / "embeddings", predictor)
+        self.stages = stages_of(model.image_encoder)
+        self.optimizer = optim.AdamW(
+            options.highest_rate, weight_decay=options.weight_decay, bias_correction=True
+        )
+        self.optimizer.init(self.level.parameters)
+        self.progress = Progress()
+
+    def resume(self) -> None:
+        """Go on from the last saved state. Raises FileNotFoundError if there is none, ValueError if
+        it is of other data, options or another model.
+        """
+        arrays, self.progress = load_state(self.folder / LAST, self.made_from)
+        parameters, state = split(arrays)
+        self.level.put(parameters)
+        self.optimizer.state = unflat(state)
+
+    def run(self, report: Report = lambda line: None, cancel: Cancel | None = None) -> None:
+        """Train to the end, or until there was no gain for long; then the best weights are put.
+
+        After KeyboardInterrupt, and once ``cancel`` is set, the state is saved. Raises RuntimeError
+        where the loss is no longer a number.
+        """
+        log = Log(self.folder / LOG, self.progress.iteration)
+
+        def tell(**values: Any) -> None:
+            log.write(**values)
+            report(values)
+
+        try:
+            if self.progress.iteration == 0:
+                self.judge(tell)
+            while not self.is_over():
+                checkpoint(cancel)
+                self.step(tell)
+        except BaseException:
+            self.save_last()
+            raise
+        best, _ = load_state(self.folder / BEST, self.made_from)
+        self.level.put(split(best)[0])
+
+    def is_over(self) -> bool:
+        done, options = self.progress, self.options
+        return done.iteration >= options.iters or done.without_gain >= options.patience
+
+    def step(self, tell: Callable[..., None]) -> None:
+        """One step, and what is due after it."""
+        options, done = self.options, self.progress
+        rate = self.rate(done.iteration)
+        outcome = self.gradients(done.iteration)
+        if not math.isfinite(outcome.loss):
+            raise RuntimeError(
+                f"the loss is {outcome.loss} at step {done.iteration + 1}; the state before it is "
+                "kept: go on with a lower learning rate in another folder"
+            )
+        self.optimizer.learning_rate = rate
+        parameters = self.optimizer.apply_gradients(outcome.gradients, self.level.parameters)
+        mx.eval(parameters, self.optimizer.state)
+        self.level.put(parameters)
+        done.iteration += 1
+        done.losses.append(outcome.loss)
+        last = done.iteration == options.iters
+        if done.iteration % options.steps_per_report == 0 or last:
+            loss = float(np.mean(done.losses))
+            tell(iteration=done.iteration, train_loss=loss, learning_rate=rate)
+            done.losses = []
+        if done.iteration % options.steps_per_eval == 0 or last:
+            self.judge(tell)
+
+    def rate(self, iteration: int) -> float:
+        """The learning rate of a step: it rises linearly, then falls as a cosine to 0."""
+        options = self.options
+        warm = round(options.warmup * options.iters)
+        if iteration < warm:
+            return options.highest_rate * (iteration + 1) / (warm + 1)
+        share = (iteration - warm) / max(1, options.iters - warm)
+        return options.highest_rate * 0.5 * (1 + math.cos(math.pi * share))
+
+    def gradients(self, iteration: int) -> Outcome:
+        """Means over the pictures of a step."""
+        count = self.options.batch_size
+        outcomes = [self.one(iteration * count + i) for i in range(count)]
+        total = {
+            name: sum((o.gradients[name] for o in outcomes[1:]), first) / count
+            for name, first in outcomes[0].gradients.items()
+        }
+        loss = sum(o.loss for o in outcomes) / count
+        return Outcome(loss, outcomes[0].iou, total, outcomes[0].cotangent)
+
+    def one(self, number: int) -> Outcome:
+        """The loss of the number-th picture, and the gradients of what is trained."""
+        options, count = self.options, len(self.training)
+        order = np.random.default_rng([options.seed, 0, number // count]).permutation(count)
+        example = self.training[order[number % count]]
+        rng = np.random.default_rng([options.seed, 1, number])
+        view = int(rng.integers(options.views))
+        index = rng.permutation(len(example.objects))[: options.objects]
+        masks = example.masks(index, view)
+        frame = Frame(self.model.config, masks.shape[1:])
+        features, inputs = self.features(example, view)
+        decoder = {n: w for n, w in self.level.parameters.items() if n.startswith(DECODER)}
+        outcome = train_on(
+            self.model, decoder, features, Truth.of(masks, frame), options.clicks, rng
+        )
+        encoder: Arrays = {}
+        if inputs:
+            names = {name.removeprefix("image_encoder.") for name in self.level.weights()}
+            encoder = backward(
+                self.model.image_encoder, self.stages, inputs, outcome.cotangent, names.__contains__
+            )
+        gradients = self.level.gradients(outcome.gradients, encoder)
+        return Outcome(outcome.loss, outcome.iou, gradients, outcome.cotangent)
+
+    def features(self, example: Example, view: int = 0) -> tuple[mx.array, list[mx.array]]:
+        """An example's features, and where the encoder is trained the inputs of its stages."""
+        if not self.level.encoder_is_trained:
+            return self.embeddings.of(example, view), []
+        return forward(self.stages, transforms.preprocess(example.pixels(view), self.model.config))
+
+    def judge(self, tell: Callable[..., None]) -> None:
+        """Validate, keep the weights if they are the best, and save."""
+        done = self.progress
+        found = validate(self.model, self.validation, lambda one: self.features(one)[0])
+        tell(iteration=done.iteration, **{f"val_{name}": value for name, value in found.items()})
+        if found["iou"] > done.best:
+            done.best, done.best_iteration, done.without_gain = found["iou"], done.iteration, 0
+            save_state(self.folder / BEST, joined(self.level.parameters), done, self.made_from)
+        else:
+            done.without_gain += 1
+        self.save_last()
+
+    def save_last(self) -> None:
+        arrays = joined(self.level.parameters, flat(self.optimizer.state))
+        save_state(self.folder / LAST, arrays, self.progress, self.made_from)
+
+
+def joined(parameters: Arrays, state: Arrays | None = None) -> Arrays:
+    """Parameters and the optimiser's state under names that tell them apart."""
+    found = {f"parameters/{name}": value for name, value in parameters.items()}
+    return found | {f"optimizer/{name}": value for name, value in (state or {}).items()}
+
+
+def split(arrays: Arrays) -> tuple[Arrays, Arrays]:
+    """What ``joined`` joined."""
+    parts: dict[str, Arrays] = {"parameters": {}, "optimizer": {}}
+    for name, value in arrays.items():
+        kind, _, rest = name.partition("/")
+        parts[kind][rest] = value
+    return parts["parameters"], parts["optimizer"]
+
+
+def flat(state: dict[str, Any]) -> Arrays:
+    """An optimiser's state with names such as ``a.weight/m``: those of parameters hold dots."""
+    found: Arrays = {}
+    for name, value in state.items():
+        inner = value.items() if isinstance(value, dict) else [("", value)]
+        found |= {f"{name}/{part}": array for part, array in inner}
+    return found
+
+
+def unflat(arrays: Arrays) -> dict[str, Any]:
+    """What ``flat`` flattened."""
+    found: dict[str, Any] = {}
+    for name, value in arrays.items():
+        parameter, _, part = name.partition("/")
+        if part:
+            found.setdefault(parameter, {})[part] = value
+        else:
+            found[parameter] = value
+    return found
+
+
+def digest_of(
+    model: str, training: Sequence[Example], validation: Sequence[Example], options: TrainingOptions
+) -> str:
+    """What tells a training from others: its numbers follow from this."""
+    examples = [[(e.digest, e.box, e.objects) for e in part] for part in (training, validation)]
+    text = to_json([model, examples, settings(options)])
+    return hashlib.sha256(text.encode()).hexdigest()
