@@ -6,12 +6,15 @@ import argparse
 from typing import NoReturn
 
 from . import ending
-from .commands import auto, export, info, predict, web
+from .commands import auto, evaluate, export, finetune, info, predict, web
 from .messages import MAX_LINE, one_line, printable
 from .options import Help
 from .terminal import as_lines, say
 
-COMMANDS = {"predict": predict, "auto": auto, "info": info, "export": export, "web": web}
+COMMANDS = {
+    "predict": predict, "auto": auto, "web": web, "finetune": finetune, "evaluate": evaluate,
+    "info": info, "export": export,
+}  # fmt: skip
 
 
 def main(argv: list[str] | None = None) -> int:

@@ -52,22 +52,31 @@ def seen(array: np.ndarray, view: int) -> np.ndarray:
 
 
 def examples_of(
-    pictures: Iterable[LabelledPicture], min_area: int, crop: int | None
+    pictures: Iterable[LabelledPicture],
+    min_area: int,
+    crop: int | None,
+    part: tuple[float, float] = (0, 1),
 ) -> list[Example]:
-    """The examples of labelled pictures; what holds no object that counts is left out."""
-    return [one for picture in pictures for one in examples_in(picture, min_area, crop)]
+    """The examples of labelled pictures; what holds no object that counts is left out.
+
+    part: the share of each picture's width at which they begin and end.
+    """
+    return [one for picture in pictures for one in examples_in(picture, min_area, crop, part)]
 
 
-def examples_in(picture: LabelledPicture, min_area: int, crop: int | None) -> Iterator[Example]:
+def examples_in(
+    picture: LabelledPicture, min_area: int, crop: int | None, part: tuple[float, float]
+) -> Iterator[Example]:
     pixels, objects = picture.read()
     H, W = pixels.shape[:2]
-    for box in squares((H, W), crop):
-        x0, y0, x1, y1 = box
+    left, right = round(part[0] * W), round(part[1] * W)
+    for x, y, x_end, y_end in squares((H, right - left), crop):
+        box = (x0, y0, x1, y1) = x + left, y, x_end + left, y_end
         inside = objects if box == (0, 0, W, H) else cut(objects, box)
         large = tuple(found for found in inside if rle_area(found) >= min_area)
         if large:
-            part = np.ascontiguousarray(pixels[y0:y1, x0:x1])
-            yield Example(picture, box, large, hashlib.sha256(part.tobytes()).hexdigest())
+            digest = hashlib.sha256(np.ascontiguousarray(pixels[y0:y1, x0:x1]).tobytes())
+            yield Example(picture, box, large, digest.hexdigest())
 
 
 def squares(size: tuple[int, int], side: int | None) -> Iterator[Box]:

@@ -1,0 +1,111 @@
+"""``sam-mlx finetune``: a model of one's own objects."""
+
+from __future__ import annotations
+
+import argparse
+from dataclasses import fields
+from pathlib import Path
+from typing import Any
+
+import yaml
+from tqdm import tqdm
+
+from ..checkpoints.options import LoadOptions
+from ..files import read_file, user_path, write_whole
+from ..messages import short
+from ..options import add_flags, from_flags
+from ..terminal import say
+from ..tuner.data import open_data
+from ..tuner.options import TrainingOptions
+from ..tuner.report import table
+from ..tuner.run import Job, finetune
+from ..tuner.split import WAYS
+from ..tuner.survey import contact_sheet, survey
+from .common import add_image_flags, add_model_flags, apply_image_flags, load_model
+
+HELP = "train a model further on labelled pictures"
+DESCRIPTION = (
+    "Train a model further on labelled pictures, and report how much better it is on parts of them "
+    "that it was not trained on. DATA: a folder with images and labels (or masks), x.tif beside "
+    "x_masks.tif, a COCO file, labelme's JSON, or YOLO's folders. The result is a model folder, "
+    "which every command takes with --model. After a stop, --resume continues."
+)
+MAX_CONFIG = 1 << 20  # bytes
+
+
+def add(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("data", nargs="?", metavar="DATA", help="labelled pictures")
+    parser.add_argument("--images", metavar="DIR", help="folder of pictures, with --labels")
+    parser.add_argument("--labels", metavar="DIR", help="folder of label images of the same names")
+    parser.add_argument("--validation", metavar="DATA", help="labelled pictures to judge it by")
+    parser.add_argument(
+        "--split", choices=WAYS, help="what is kept for validation: whole files, or the right of "
+        "each picture; by default by place where pictures may be frames of a series",
+    )  # fmt: skip
+    parser.add_argument("-o", "--output", required=True, metavar="OUT", help="folder to make")
+    parser.add_argument("--check", action="store_true", help="only look at the data")
+    parser.add_argument("--resume", action="store_true", help="continue a training")
+    parser.add_argument("--config", metavar="FILE", help="flags from a YAML file; others override")
+    parser.add_argument("--export-pth", action="store_true", help="write model.pth for others too")
+    add_flags(parser, TrainingOptions)
+    add_image_flags(parser)
+    add_model_flags(parser)
+
+
+def run(args: argparse.Namespace) -> int:
+    if args.config:
+        apply_config(args, user_path(args.config))
+    apply_image_flags(args)
+    options = from_flags(args, TrainingOptions)
+    pictures = open_data(
+        args.data, images=args.images, labels=args.labels, value_range=args.value_range
+    )
+    held = args.validation and open_data(args.validation, value_range=args.value_range)
+    model = load_model(args)
+    if args.check:
+        return check(args, pictures, model.config)
+    more = {name: getattr(args, name) for name in SAVED}
+    job = Job(model, args.model, pictures, user_path(args.output), options, held, args.split, more)
+    bar = tqdm(total=options.iters, unit="it")
+
+    def report(line: dict[str, Any]) -> None:
+        bar.update(line["iteration"] - bar.n)
+        values = (f"{name} {value:.4g}" for name, value in line.items() if name != "iteration")
+        bar.write(f"step {line['iteration']}: {', '.join(values)}")
+
+    with bar:
+        results = finetune(
+            job, resume=args.resume, export_pth=args.export_pth, say=bar.write, report=report
+        )
+    say(table({"before": results["before"], "after": results["after"]}))
+    say(f"{args.output}: the model, report.md, examples.png")
+    return 0
+
+
+# What finetune.yaml holds beside the training's options.
+SAVED = ("data", "images", "labels", "validation", "split", "value_range")
+
+
+def check(args: argparse.Namespace, pictures: Any, config: Any) -> int:
+    found = survey(pictures, config, args.crop)
+    for line in found.lines():
+        say(line)
+    output = user_path(args.output)
+    output.mkdir(parents=True, exist_ok=True)
+    write_whole(output / "contact_sheet.png", contact_sheet(pictures).save)
+    say(output / "contact_sheet.png")
+    return 1 if found.odd else 0
+
+
+def apply_config(args: argparse.Namespace, path: Path) -> None:
+    """Take flags that were left at their defaults from a YAML file."""
+    values = yaml.safe_load(read_file(path, MAX_CONFIG))
+    if not isinstance(values, dict):
+        raise ValueError(f"{path} holds {short(values)}; expected names and values")
+    options = {f.name: f.default for f in (*fields(TrainingOptions), *fields(LoadOptions))}
+    defaults = {**options, **dict.fromkeys(SAVED), "model": "nano"}
+    for name, value in values.items():
+        if name not in defaults:
+            raise ValueError(f"{path} has {short(name)}; expected some of {', '.join(defaults)}")
+        if getattr(args, name) == defaults[name]:
+            setattr(args, name, value)

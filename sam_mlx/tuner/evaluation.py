@@ -1,0 +1,204 @@
+"""How well a model does on labelled pictures: prompts, corrective clicks, automatic masks."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import mlx.core as mx
+import numpy as np
+
+from ..automatic.generator import SamAutomaticMaskGenerator
+from ..automatic.options import thresholds_of
+from ..masks import decode_rle
+from ..predictor import SamPredictor
+from ..sam import Sam
+from .examples import Example
+from .prompts import Prompts
+from .step import answer
+from .targets import Frame
+from .validation import boxes, clicks, inner_pixel, iou_of, truths_of
+
+CLICKS = 8  # in all, of which the first is well inside the object
+GOALS = (0.8, 0.9)  # IoU, for the number of clicks to it
+THRESHOLDS = np.arange(0.5, 1, 0.05)  # IoU at which an object counts as found
+RESAMPLES = 1000  # of pictures, for intervals
+
+
+@dataclass(frozen=True)
+class Matches:
+    """Automatic masks of an example, best score first, beside its objects."""
+
+    hits: np.ndarray  # (thresholds, N): which masks find an object that none before them found
+    scores: np.ndarray  # (N,)
+    truths: int  # objects
+
+
+@dataclass(frozen=True)
+class Scores:
+    """What one example gives: an array with a value for each object, by measure."""
+
+    prompts: dict[str, np.ndarray]
+    automatic: Matches | None
+
+
+def evaluate(
+    model: Sam,
+    examples: Sequence[Example],
+    automatic: bool = True,
+    progress: Callable[[Iterable[Example]], Iterable[Example]] = iter,
+) -> dict[str, Any]:
+    """Means over all objects of the examples, and 95 % intervals by drawing pictures again.
+
+    Of prompts (up to 16 objects of an example): ``iou_click``, the mask that the score chooses of
+    three for one click, ``iou_best``, the best of them; ``iou_box``; ``iou_3_clicks`` and
+    ``iou_8_clicks``, each click where the mask before is wrong; ``clicks_to_0.8``, ``_0.9``, at
+    most 8; ``score_error``, of the predicted IoU. Of automatic masks: ``AP50`` (COCO's average
+    precision at IoU 0.5) and ``mSA`` (mean over IoU 0.5 to 0.95 of TP / (TP + FP + FN)).
+    """
+    predictor = SamPredictor(model)
+    generator = generator_of(model) if automatic else None
+    found = [scores(predictor, generator, example) for example in progress(examples)]
+    rng = np.random.default_rng(0)
+    drawn = [rng.integers(len(found), size=len(found)) for _ in range(RESAMPLES)]
+    means = summary(found)
+    again = [summary([found[i] for i in index]) for index in drawn] if len(found) > 1 else []
+    intervals = {
+        name: np.percentile([one[name] for one in again], (2.5, 97.5)).round(4).tolist()
+        for name in means
+        if again
+    }
+    return {
+        "pictures": len(examples),
+        "objects": sum(len(one.prompts["iou_click"]) for one in found),
+        "means": {name: round(value, 4) for name, value in means.items()},
+        "intervals": intervals,
+    }
+
+
+def generator_of(model: Sam) -> SamAutomaticMaskGenerator:
+    """A generator with the model's own thresholds."""
+    generator = SamAutomaticMaskGenerator(model)
+    thresholds: dict[str, Any] = {**thresholds_of(model.config)}
+    generator.options = replace(generator.options, **thresholds)
+    return generator
+
+
+def scores(
+    predictor: SamPredictor, generator: SamAutomaticMaskGenerator | None, example: Example
+) -> Scores:
+    pixels = example.pixels()
+    embedding = predictor.embed(pixels)
+    frame = Frame(predictor.model.config, example.size)
+    found = prompted(predictor.model, embedding.features, truths_of(example, frame), frame)
+    if generator is None:
+        return Scores(found, None)
+    records = generator.generate(pixels)
+    masks = np.array([r["segmentation"] for r in records], bool).reshape(-1, *example.size)
+    order = np.argsort([-r["predicted_iou"] for r in records], kind="stable")
+    hits, truths = matched(masks[order], decode_rle(list(example.objects)))
+    ranks = np.array([records[i]["predicted_iou"] for i in order])
+    return Scores(found, Matches(hits, ranks, truths))
+
+
+def prompted(
+    model: Sam, features: mx.array, truths: np.ndarray, frame: Frame
+) -> dict[str, np.ndarray]:
+    """Measures of prompts, a value for each of the truths (B, H, W)."""
+    image_pe = model.prompt_encoder.get_dense_pe()
+
+    def ask(
+        prompts: Prompts, outputs: slice, masks: mx.array | None = None
+    ) -> tuple[mx.array, np.ndarray, np.ndarray]:
+        logits, predicted = answer(model, features, image_pe, prompts, frame, masks)
+        found = np.array(frame.enlarge(logits[:, outputs]) > Sam.mask_threshold)
+        return logits[:, outputs], found, np.array(predicted[:, outputs])
+
+    logits, masks, predicted = ask(clicks(truths), slice(1, None))
+    each = np.arange(len(truths))
+    best = predicted.argmax(axis=1)
+    three = iou_of(masks, truths[:, None])
+    chosen = three[each, best]
+    box = iou_of(ask(boxes(truths), slice(0, 1))[1][:, 0], truths)
+    prompts, mask = clicks(truths), masks[each, best]
+    low = mx.take_along_axis(logits, mx.array(best)[:, None, None, None], axis=1)
+    history = [chosen]
+    for _ in range(CLICKS - 1):
+        prompts = corrected(prompts, mask, truths)
+        low, masks, _ = ask(prompts, slice(0, 1), low)
+        mask = masks[:, 0]
+        history.append(iou_of(mask, truths))
+    return {
+        "iou_click": chosen,
+        "iou_best": three.max(axis=1),
+        "iou_box": box,
+        "iou_3_clicks": history[2],
+        "iou_8_clicks": history[-1],
+        **{f"clicks_to_{goal}": needed(np.array(history), goal) for goal in GOALS},
+        "score_error": np.abs(predicted[each, best] - chosen),
+    }
+
+
+def corrected(prompts: Prompts, masks: np.ndarray, truths: np.ndarray) -> Prompts:
+    """One more click each, well inside what is wrong."""
+    wrong = masks ^ truths
+    wrong = np.where(wrong.any(axis=(1, 2), keepdims=True), wrong, truths)
+    points = np.stack([inner_pixel(mask) for mask in wrong])
+    x, y = points.astype(int).T
+    return prompts.with_points(points, truths[np.arange(len(truths)), y, x].astype(int))
+
+
+def needed(history: np.ndarray, goal: float) -> np.ndarray:
+    """How many clicks each object takes to an IoU, (clicks, B); CLICKS where it is not reached."""
+    reached = history >= goal
+    return np.where(reached.any(axis=0), reached.argmax(axis=0) + 1, len(history)).astype(float)
+
+
+def matched(masks: np.ndarray, truths: np.ndarray) -> tuple[np.ndarray, int]:
+    """For each threshold, which masks (N, H, W), best score first, find an object that none before
+    them has found, (thresholds, N); and how many truths (M, H, W) there are.
+    """
+    flat = truths.reshape(len(truths), -1)
+    areas = flat.sum(axis=1)
+    hits = np.zeros((len(THRESHOLDS), len(masks)), bool)
+    free = np.ones((len(THRESHOLDS), len(truths)), bool)
+    for i, mask in enumerate(masks):
+        pixels = np.flatnonzero(mask)
+        overlap = flat[:, pixels].sum(axis=1)
+        iou = np.where(free, overlap / (areas + len(pixels) - overlap), 0)
+        best = iou.argmax(axis=1)
+        rows = np.flatnonzero(iou[np.arange(len(iou)), best] >= THRESHOLDS)
+        hits[rows, i], free[rows, best[rows]] = True, False
+    return hits, len(truths)
+
+
+def summary(found: Sequence[Scores]) -> dict[str, float]:
+    """Means over the objects of all examples."""
+    names = found[0].prompts
+    means = {name: float(np.concatenate([f.prompts[name] for f in found]).mean()) for name in names}
+    automatic = [f.automatic for f in found if f.automatic is not None]
+    if automatic:
+        means["AP50"] = average_precision(automatic)
+        means["mSA"] = float(np.mean([segmentation_accuracy(each) for each in automatic]))
+    return means
+
+
+def average_precision(found: Sequence[Matches]) -> float:
+    """COCO's at IoU 0.5, with 101 recalls, over the masks of all examples."""
+    order = np.argsort(-np.concatenate([each.scores for each in found]), kind="stable")
+    ranked = np.concatenate([each.hits[0] for each in found])[order]
+    if not len(ranked):
+        return 0.0
+    true = np.cumsum(ranked)
+    recall = true / sum(each.truths for each in found)
+    precision = np.maximum.accumulate((true / np.arange(1, len(ranked) + 1))[::-1])[::-1]
+    place = np.searchsorted(recall, np.linspace(0, 1, 101))
+    reached = np.append(precision, 0)  # 0 for recalls that are not reached
+    return float(reached[place].mean())
+
+
+def segmentation_accuracy(found: Matches) -> float:
+    """The mean over thresholds of TP / (TP + FP + FN), micro-sam's and DSB 2018's measure."""
+    true, masks = found.hits.sum(axis=1), found.hits.shape[1]
+    return float((true / np.maximum(1, masks + found.truths - true)).mean())

@@ -1,0 +1,73 @@
+"""What is trained on, and what a model is judged by: by file, or by place in each picture."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from typing import Any
+
+from .data import LabelledPicture
+from .examples import Example, examples_of
+
+VALIDATION = 0.2  # share of the files, or of each picture's width
+GAP = 0.05  # of the width, in between, where pictures are split by place
+MIN_FILES = 5  # for a split by file
+WAYS = ("file", "place")
+
+
+def split(
+    pictures: Sequence[LabelledPicture],
+    min_area: int,
+    crop: int | None,
+    way: str | None = None,
+) -> tuple[list[Example], list[Example]]:
+    """Examples to train on, and for validation.
+
+    way: "file", or "place": the left of each picture is trained on, its right is for validation.
+    By default pictures that may be frames of one series, which look alike, are split by place.
+    """
+    way = way or ("place" if are_series(pictures) else "file")
+    if way == "place":
+        ends = (0.0, 1 - VALIDATION - GAP), (1 - VALIDATION, 1.0)
+        found = [examples_of(pictures, min_area, crop, part) for part in ends]
+    else:
+        files = sorted({one.path for one in pictures})
+        chosen = set(files[:: max(1, round(1 / VALIDATION))]) if len(files) > 1 else set()
+        found = [
+            examples_of([p for p in pictures if (p.path in chosen) == held], min_area, crop)
+            for held in (False, True)
+        ]
+    training, validation = found
+    return training, validation
+
+
+def are_series(pictures: Sequence[LabelledPicture]) -> bool:
+    """Whether pictures may be frames of one series: pages of a stack, few files, or files whose
+    names differ in numbers alone.
+    """
+    files = {one.path for one in pictures}
+    names = {re.sub(r"\d+", "0", file.name) for file in files}
+    return len(files) < max(MIN_FILES, len(pictures)) or len(names) == 1
+
+
+def check_apart(training: Sequence[Example], validation: Sequence[Example]) -> None:
+    """Raise ValueError where the same pixels are on both sides."""
+    known = {example.digest: example.name for example in training}
+    for example in validation:
+        if example.digest in known:
+            raise ValueError(
+                f"{example.name} is for validation and has the pixels of {known[example.digest]}, "
+                "which is trained on: take one of them away"
+            )
+
+
+def described(training: Sequence[Example], validation: Sequence[Example]) -> dict[str, Any]:
+    """What ``split.json`` holds: each side's parts, their boxes and digests."""
+    return {
+        side: [
+            {"picture": one.picture.name, "box": list(one.box), "objects": len(one.objects),
+             "sha256": one.digest}
+            for one in examples
+        ]
+        for side, examples in (("training", training), ("validation", validation))
+    }  # fmt: skip
