@@ -51,7 +51,8 @@ def run(args: argparse.Namespace) -> int:
             return tqdm(parts, desc=name, total=len(examples), leave=False)
 
         columns[name] = evaluate(model, examples, not args.prompts_only, progress)
-    say(table(columns))
+    for line in table(columns).split("\n"):
+        say(line)
     if args.json:
         write_whole(user_path(args.json), partial(write_json, values=columns, indent=2))
     return 0

@@ -77,7 +77,8 @@ def run(args: argparse.Namespace) -> int:
         results = finetune(
             job, resume=args.resume, export_pth=args.export_pth, say=bar.write, report=report
         )
-    say(table({"before": results["before"], "after": results["after"]}))
+    for line in table({"before": results["before"], "after": results["after"]}).split("\n"):
+        say(line)
     say(f"{args.output}: the model, report.md, examples.png")
     return 0
 

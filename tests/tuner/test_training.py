@@ -1,0 +1,213 @@
+"""Training: it goes on with the same numbers after any stop, and writes what others load."""
+
+import json
+import threading
+from dataclasses import replace
+
+import mlx.core as mx
+import numpy as np
+import pytest
+
+from sam_mlx import Sam, cli
+from sam_mlx.modeling.layers import weights_of
+from sam_mlx.tuner.data import open_data
+from sam_mlx.tuner.examples import examples_of
+from sam_mlx.tuner.levels import LEVELS
+from sam_mlx.tuner.options import TrainingOptions
+from sam_mlx.tuner.run import Job, finetune
+from sam_mlx.tuner.trainer import Trainer
+from tests.support.models import SMALL, random_sam
+from tests.support.tuner import write_data
+
+OPTIONS = TrainingOptions(
+    iters=6, objects=2, clicks=1, views=2, steps_per_report=2, steps_per_eval=3, learning_rate=1e-3
+)
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory):
+    return write_data(tmp_path_factory.mktemp("data"), 3)
+
+
+@pytest.fixture(scope="module")
+def examples(data):
+    found = examples_of(open_data(data), 25, None)
+    return found[:2], found[2:]
+
+
+def trainer(examples, folder, options=OPTIONS):
+    return Trainer(random_sam(SMALL), *examples, options, folder)
+
+
+@pytest.mark.parametrize("level", LEVELS)
+def test_a_stopped_training_goes_on_with_the_same_numbers(examples, tmp_path, level):
+    options = replace(OPTIONS, train=level)
+    whole = trainer(examples, tmp_path / "whole", options)
+    whole.run()
+    first = trainer(examples, tmp_path / "parts", options)
+    stop, lines = threading.Event(), []
+
+    def report(line):
+        lines.append(line)
+        if line["iteration"] == 4:
+            stop.set()
+
+    with pytest.raises(BaseException, match="cancelled"):
+        first.run(report, stop)
+    second = trainer(examples, tmp_path / "parts", options)
+    second.resume()
+    assert second.progress.iteration == 4
+    second.run()
+    logs = [(tmp_path / name / "log.jsonl").read_text() for name in ("whole", "parts")]
+    assert logs[0] == logs[1] and logs[0].count("\n") == 6
+    for name, weight in whole.level.parameters.items():
+        assert mx.array_equal(weight, second.level.parameters[name]), name
+
+
+def test_a_killed_training_goes_on_from_its_last_state(examples, tmp_path, monkeypatch):
+    """As after kill -9: nothing is saved at the end, and the log's last line is cut off."""
+    trainer(examples, tmp_path / "whole").run()
+    first = trainer(examples, tmp_path / "parts")
+
+    def die(line):
+        if line["iteration"] == 4:
+            monkeypatch.setattr(first, "save_last", lambda: None)
+            raise SystemExit
+
+    with pytest.raises(SystemExit):
+        first.run(die)
+    with (tmp_path / "parts" / "log.jsonl").open("a") as file:
+        file.write('{"iteration": 5, "tra')
+    second = trainer(examples, tmp_path / "parts")
+    second.resume()
+    assert second.progress.iteration == 3
+    second.run()
+    logs = [(tmp_path / name / "log.jsonl").read_text() for name in ("whole", "parts")]
+    assert logs[0] == logs[1]
+
+
+def test_a_state_of_another_training_is_refused(examples, tmp_path):
+    trainer(examples, tmp_path).run()
+    for options, parts in (
+        (replace(OPTIONS, seed=1), examples),
+        (replace(OPTIONS, learning_rate=2e-3), examples),
+        (OPTIONS, examples[::-1]),
+    ):
+        with pytest.raises(ValueError, match="other data, options or another model"):
+            trainer(parts, tmp_path, options).resume()
+
+
+def test_a_loss_that_is_no_number_ends_with_the_state_before_it(examples, tmp_path):
+    options = replace(OPTIONS, learning_rate=1e30, iters=50, warmup=0)
+    one = trainer(examples, tmp_path, options)
+    with pytest.raises(RuntimeError, match="lower learning rate"):
+        one.run()
+    again = trainer(examples, tmp_path, options)
+    again.resume()
+    assert 0 < again.progress.iteration < 50
+
+
+def test_without_gain_it_ends_and_the_best_is_kept(examples, tmp_path):
+    options = replace(OPTIONS, learning_rate=1e-12, iters=1000, steps_per_eval=1, patience=2)
+    one = trainer(examples, tmp_path, options)
+    one.run()
+    assert one.progress.iteration == one.progress.best_iteration + 2 < 1000
+
+
+@pytest.mark.parametrize("level", LEVELS)
+def test_a_level_trains_what_it_says(examples, tmp_path, level):
+    one = trainer(examples, tmp_path, replace(OPTIONS, train=level, iters=1, steps_per_eval=1))
+    before = weights_of(one.model)
+    one.step(lambda **line: None)
+    after = weights_of(one.model)
+    changed = {name for name in before if not mx.array_equal(before[name], after[name])}
+    decoder = {n for n in before if n.startswith(("prompt_encoder.", "mask_decoder."))}
+    assert "prompt_encoder.pe_layer.positional_encoding_gaussian_matrix" not in changed
+    encoder = {name.rpartition(".attn.")[2] for name in changed - decoder}
+    if level == "decoder":
+        assert changed <= decoder
+    elif level == "lora":
+        assert encoder == {"qkv.weight"}
+        middle = slice(SMALL.encoder.dim, 2 * SMALL.encoder.dim)  # keys
+        name = "image_encoder.blocks.0.attn.qkv.weight"
+        assert mx.array_equal(before[name][middle], after[name][middle])
+    else:
+        assert {"rel_pos_h", "image_encoder.pos_embed", "image_encoder.neck.0.weight"} <= encoder
+
+
+@pytest.fixture
+def model(tmp_path):
+    random_sam(SMALL).save_pretrained(tmp_path / "model")
+    return tmp_path / "model"
+
+
+def test_the_folder_is_a_model_with_a_report(data, model, tmp_path):
+    pictures = open_data(data)
+    out = tmp_path / "out"
+    job = Job(Sam.from_pretrained(model), str(model), pictures, out, OPTIONS, split_by="file")
+    results = finetune(job, export_pth=True)
+    ours = Sam.from_pretrained(out)
+    for name, weight in weights_of(job.model).items():
+        assert mx.array_equal(weight, weights_of(ours)[name])
+    other = Sam.from_pretrained(out / "model.pth")
+    assert other.config.encoder == ours.config.encoder
+    for name, weight in weights_of(other).items():
+        assert mx.array_equal(weight, weights_of(ours)[name])
+    assert json.loads((out / "report.json").read_text()) == results
+    sides = json.loads((out / "split.json").read_text())
+    assert [len(sides[side]) for side in ("training", "validation")] == [2, 1]
+    assert "IoU of a box" in (out / "report.md").read_text()
+    for name in ("curve.png", "examples.png", "README.md", "finetune.yaml", "config.json"):
+        assert (out / name).stat().st_size > 0
+    with pytest.raises(FileExistsError):
+        finetune(job)
+
+
+def test_the_pth_is_metas(originals, tmp_path):
+    from convert.meta import build_meta
+    from sam_mlx.tuner.run import export
+
+    model = random_sam(SMALL)
+    export(model, tmp_path / "model.pth")
+    state = originals.torch.load(tmp_path / "model.pth", weights_only=True)
+    reference = build_meta(SMALL)
+    reference.load_state_dict(state)
+    image = np.random.default_rng(0).normal(size=(1, 128, 128, 3)).astype(np.float32)
+    with originals.torch.no_grad():
+        theirs = reference.image_encoder(originals.torch.tensor(image).permute(0, 3, 1, 2))
+    ours = model.encode_image(mx.array(image))
+    np.testing.assert_allclose(ours, theirs.permute(0, 2, 3, 1), atol=2e-5)
+
+
+def test_loras_adapter_loads_here_and_gives_the_model(data, model, tmp_path):
+    options = replace(OPTIONS, train="lora", iters=2, steps_per_eval=2)
+    job = Job(
+        Sam.from_pretrained(model), str(model), open_data(data), tmp_path / "out", options,
+        split_by="file",
+    )  # fmt: skip
+    finetune(job)
+    found = weights_of(Sam.from_pretrained(model, adapter=tmp_path / "out" / "adapter"))
+    for name, weight in weights_of(Sam.from_pretrained(tmp_path / "out")).items():
+        np.testing.assert_allclose(found[name], weight, atol=1e-6)
+
+
+def test_the_command(data, model, tmp_path, capsys):
+    out = tmp_path / "out"
+    command = ["finetune", str(data), "-o", str(out), "--model", str(model), "--split", "file"]
+    small = ["--iters", "2", "--objects", "2", "--clicks", "0", "--steps-per-eval", "1"]
+    assert cli.main([*command, *small]) == 0
+    assert "| IoU of a box |" in capsys.readouterr().out
+    assert cli.main([*command, *small]) == 2
+    assert "--resume" in capsys.readouterr().err
+    again = tmp_path / "again"
+    config = ["finetune", "--config", str(out / "finetune.yaml"), "-o", str(again)]
+    assert cli.main(config) == 0
+    assert (again / "report.json").read_text() == (out / "report.json").read_text()
+    assert cli.main(["evaluate", str(model), str(out), str(data), "--prompts-only"]) == 0
+    assert capsys.readouterr().out.count("IoU of a box") == 2
+
+
+def test_check_trains_nothing(data, tmp_path, capsys):
+    assert cli.main(["finetune", str(data), "-o", str(tmp_path / "out"), "--check"]) == 0
+    assert "15 objects, 5 in a picture" in capsys.readouterr().out
+    assert [f.name for f in (tmp_path / "out").iterdir()] == ["contact_sheet.png"]
