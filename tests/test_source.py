@@ -43,6 +43,7 @@ LAYERS = [
     {"batch"},
     {"export"},
     {"web"},
+    {"tuner"},
     {"commands", "compat"},
     {"cli"},
     {"__main__"},
@@ -211,7 +212,17 @@ TYPES_ONLY = {"_typeshed"}
     [
         (
             "sam_mlx",
-            ["dependencies", "regions", "heic", "web", "compat", "geo", "microscopy", "slides"],
+            [
+                "dependencies",
+                "regions",
+                "heic",
+                "web",
+                "compat",
+                "geo",
+                "microscopy",
+                "slides",
+                "finetune",
+            ],
         ),
         ("convert", ["dependencies", "convert"]),
         ("tests", ["dependencies", "test", "test-light"]),

@@ -66,14 +66,13 @@ def run(args: argparse.Namespace) -> int:
         return check(args, pictures, model.config)
     more = {name: getattr(args, name) for name in SAVED}
     job = Job(model, args.model, pictures, user_path(args.output), options, held, args.split, more)
-    bar = tqdm(total=options.iters, unit="it")
+    with tqdm(total=options.iters, unit="it", disable=None) as bar:
 
-    def report(line: dict[str, Any]) -> None:
-        bar.update(line["iteration"] - bar.n)
-        values = (f"{name} {value:.4g}" for name, value in line.items() if name != "iteration")
-        bar.write(f"step {line['iteration']}: {', '.join(values)}")
+        def report(line: dict[str, Any]) -> None:
+            bar.update(line["iteration"] - bar.n)
+            values = (f"{name} {value:.4g}" for name, value in line.items() if name != "iteration")
+            bar.write(f"step {line['iteration']}: {', '.join(values)}")
 
-    with bar:
         results = finetune(
             job, resume=args.resume, export_pth=args.export_pth, say=bar.write, report=report
         )

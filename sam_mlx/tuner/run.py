@@ -26,7 +26,7 @@ from ..sam import Sam
 from .data import LabelledPicture
 from .evaluation import evaluate
 from .examples import Example, examples_of
-from .levels import DECODER, LoRA
+from .levels import DECODER, LEVELS, LoRA
 from .options import TrainingOptions
 from .report import curve, sheet, table
 from .split import check_apart, described, split
@@ -84,6 +84,9 @@ def finetune(
     where the data do not fit; RuntimeError where the loss is no longer a number.
     """
     output = job.output
+    LEVELS[job.options.train](job.model, job.options)
+    if export_pth:
+        check_exported(job.model)
     training, validation = job.sides()
     prepare(job, resume)
     before = remembered(output, "before.json", lambda: judged(job.model, validation, say, "before"))
@@ -200,13 +203,17 @@ def write_adapter(job: Job, level: LoRA) -> None:
         mx.save_safetensors(str(folder / "adapter_model.safetensors"), tensors, {"format": "pt"})
 
 
-def export(model: Sam, path: Path) -> None:
-    """A ``.pth`` with Meta's names. Raises ValueError for encoders whose file Meta's code lacks."""
+def check_exported(model: Sam) -> None:
+    """Raise ValueError for encoders whose weights no longer have their original's layout."""
     if not isinstance(model.image_encoder, ImageEncoderViT):
         raise ValueError(
             "--export-pth writes ViT models: MobileSAM's layout has batch norms, which are folded "
             "into the weights here"
         )
+
+
+def export(model: Sam, path: Path) -> None:
+    """A ``.pth`` with Meta's names."""
     weights = to_torch(weights_of(model), model)
     write_pth(path, {name: as_float32(weight) for name, weight in weights.items()})
 

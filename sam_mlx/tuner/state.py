@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -10,7 +9,7 @@ from typing import Any
 
 import mlx.core as mx
 
-from ..files import parse_json, write_whole
+from ..files import parse_json, to_json, write_whole
 from ..tensor_files import load_tagged, save_tagged
 
 KIND = "TrainingState"
@@ -38,7 +37,7 @@ def save_state(
         with open(name, "wb") as file:
             mx.save_safetensors(file, dict(arrays), metadata)
 
-    texts = {"progress": json.dumps(asdict(progress)), "made_from": made_from}
+    texts = {"progress": to_json(asdict(progress)), "made_from": made_from}
     save_tagged(path, KIND, write, texts)
 
 
@@ -64,7 +63,7 @@ class Log:
     def __init__(self, path: Path, iteration: int):
         self.path = path
         kept = [line for line in self.lines() if line["iteration"] <= iteration]
-        text = "".join(json.dumps(line) + "\n" for line in kept)
+        text = "".join(to_json(line) + "\n" for line in kept)
         write_whole(path, lambda name: Path(name).write_text(text))
 
     def lines(self) -> list[dict[str, Any]]:
@@ -74,4 +73,4 @@ class Log:
 
     def write(self, **values: Any) -> None:
         with self.path.open("a") as file:
-            file.write(json.dumps(values) + "\n")
+            file.write(to_json(values) + "\n")
