@@ -47,7 +47,8 @@ def needed() -> tuple[ModuleType, ModuleType]:
         from skimage import segmentation
     except ImportError as error:
         raise ImportError(
-            f"instances need {error.name}: pip install scipy scikit-image, or the extra instances"
+            f"instances need {error.name}: pip install scipy scikit-image, or the extra instances; "
+            "SamAutomaticMaskGenerator, in the shell --mode amg, works without"
         ) from error
     return ndimage, segmentation
 

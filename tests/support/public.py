@@ -12,6 +12,7 @@ import numpy as np
 
 from sam_mlx import (
     ImageEmbedding,
+    InstanceSegmenter,
     MaskPredictions,
     Sam,
     SamAutomaticMaskGenerator,
@@ -22,6 +23,7 @@ from sam_mlx import (
     transforms,
 )
 from sam_mlx.export import export
+from tests.support.instances import nano_with_decoder
 
 Calls = dict[str, Callable[[], Any]]
 
@@ -51,6 +53,8 @@ class World:
         )
         mx.eval(self.logits, self.in_bfloat16.logits)
         self.masks = np.array(self.logits > 0)
+        self.segmenter = InstanceSegmenter(nano_with_decoder(), foreground_threshold=0.4)
+        self.maps = self.segmenter.predict(self.image)
         self.names = iter(range(1000))
 
     def new(self, name: str) -> Path:
@@ -75,6 +79,8 @@ def calls(w: World) -> Calls:
         "Sam.predict_masks": lambda: np.array(
             w.model.predict_masks(w.embedding.features, points)[0]
         ),
+        "InstanceSegmenter.generate": lambda: w.segmenter.generate(w.image),
+        "InstanceSegmenter.select apg": lambda: w.segmenter.select(w.maps, mode="apg"),
         "Sam.save_pretrained": lambda: w.model.save_pretrained(w.new("model")),
         "sam_model_registry": lambda: sam_model_registry["vit_t"](),
         "SamPredictor.from_pretrained": lambda: SamPredictor.from_pretrained("nano"),
