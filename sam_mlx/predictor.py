@@ -90,14 +90,8 @@ class SamPredictor:
             self._embedding, self._windows = self.embed(image, image_format, value_range), None
 
     def _in_windows(self, picture: LargeImage) -> WindowedPrompts:
-        return WindowedPrompts(
-            picture,
-            self.model.config,
-            lambda: self.fingerprint,
-            self.embed,
-            self._decode,
-            self._enlarge,
-        )
+        calls = lambda: self.fingerprint, self.embed, self.answers, self.at_full_size
+        return WindowedPrompts(picture, self.model.config, *calls)
 
     @property
     def windows(self) -> WindowedPrompts:
@@ -311,18 +305,18 @@ class SamPredictor:
         hq_token_only: bool = False,
     ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """multimask_output: None for all masks, the single one first."""
-        logits, scores = self._decode(embedding, prompts, multimask_output, hq_token_only)
-        return self._enlarge(embedding, logits, return_logits), scores, logits
+        logits, scores = self.answers(embedding, prompts, multimask_output, hq_token_only)
+        return self.at_full_size(embedding, logits, return_logits), scores, logits
 
     @at_work
-    def _decode(
+    def answers(
         self,
         embedding: ImageEmbedding,
         prompts: Sequence[Prompt],
-        multimask_output: bool | None,
-        hq_token_only: bool,
+        multimask_output: bool | None = True,
+        hq_token_only: bool = False,
     ) -> tuple[np.ndarray, np.ndarray]:
-        """Low-resolution logits (B, C, 4G, 4G) and predicted IoU (B, C)."""
+        """Low-resolution logits (B, C, 4G, 4G) and predicted IoU (B, C) of checked prompts."""
         features = embedding.named_features
         answers = decode_prompts(self.model, features, prompts, multimask_output, hq_token_only)
         logits, scores = (np.array(x.astype(mx.float32)) for x in answers)
@@ -330,9 +324,10 @@ class SamPredictor:
         return logits, scores
 
     @at_work
-    def _enlarge(
+    def at_full_size(
         self, embedding: ImageEmbedding, logits: np.ndarray, return_logits: bool
     ) -> np.ndarray:
+        """Masks (B, C, H, W) of such logits, bool or with ``return_logits`` float32."""
         sizes = embedding.input_size, embedding.original_size, self.model.config.image_size
         threshold = None if return_logits else self.model.mask_threshold
         return enlarge(mx.array(logits), *sizes, threshold)

@@ -37,7 +37,7 @@ LAYERS = [
     },
     {"embedding", "large", "prompts"},
     {"decoding", "predictor"},
-    {"automatic"},
+    {"automatic", "tiled"},
     {"instances"},
     {"formats"},
     {"batch"},

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -15,23 +14,26 @@ import numpy as np
 from .. import transforms
 from ..checkpoints.options import LoadOptions
 from ..decoding import check_finite, decode_in_parts
-from ..embedding import ImageEmbedding, check_parts
-from ..images import Source
+from ..embedding import ImageEmbedding
+from ..large import LargeImage, open_large
 from ..machine.linux import own_memory
-from ..machine.streams import ahead, clear_cache, enter
+from ..machine.streams import ahead, clear_cache
 from ..machine.worker import Cancel, at_work, checkpoint
+from ..masks import Record
 from ..messages import short
 from ..modeling.prompt_encoder import FOREGROUND
 from ..predictor import SamPredictor
 from ..sam import Sam
 from ..samples import Range
+from ..tiled.layout import TileOptions, region_of
+from ..tiled.passes import Everything, record_of_found
+from ..tiled.store import Store
 from .crops import generate_crop_boxes
 from .options import DEFAULTS, NUMBER, SELECTING, GeneratorOptions, HasOptions
+from .pictures import Picture, opened
 from .predictions import MaskPredictions
+from .progress import Progress, reporting
 from .selection import Pause, above, select
-
-Picture = Source | ImageEmbedding
-Progress = bool | Callable[[int, int], None] | None
 
 
 class SamAutomaticMaskGenerator(HasOptions):
@@ -140,6 +142,63 @@ class SamAutomaticMaskGenerator(HasOptions):
             return select(answers, options, pause)
         finally:
             clear_cache()
+
+    def generate_large(
+        self,
+        source: Any,
+        tile: int = 1024,
+        overlap: int = 256,
+        region: Sequence[int] | None = None,
+        progress: Progress = None,
+        cancel: Cancel | None = None,
+    ) -> Iterator[dict[str, Any]]:
+        """Masks of everything in a picture of any size, one after another, without seams.
+
+        source: what ``large.open_large`` takes or gives. tile, overlap: in pixels; objects up to
+        the overlap's size are found whole, cut ones are joined and asked about once more, and
+        coarser searches find larger ones. region: x, y, width, height. progress: True for a bar of
+        tiles, or a function called with the tiles done and all tiles. The other arguments are
+        those of ``generate``; ``crop_n_layers`` has no meaning here.
+
+        Records are those of ``generate``, from above to below, with positions in pixels of the
+        picture; their segmentation is that of ``window``, x, y, width, height. With a ``scale``
+        above 1, of large objects, each of its pixels is that many along both sides. Memory grows
+        with the picture's width, not with its height.
+        """
+        search = self.search_large(
+            source if isinstance(source, LargeImage) else open_large(source),
+            TileOptions(tile, overlap),
+            region,
+            cancel=cancel,
+        )
+        with reporting(progress, len(search.tiles), "tile") as search.report:
+            for one in search:
+                yield record_of_found(one, search.region, self.options.output_mode)
+
+    def search_large(
+        self,
+        picture: LargeImage,
+        tiles: TileOptions,
+        region: Sequence[int] | None = None,
+        store: Store | None = None,
+        cancel: Cancel | None = None,
+    ) -> Everything:
+        """The search behind ``generate_large``. store: of tiles that are done already."""
+        return Everything(
+            picture,
+            region_of(picture, region),
+            self.predictor,
+            partial(self._find, partial(checkpoint, cancel)),
+            self.options,
+            tiles,
+            store or Store(),
+            pause=partial(checkpoint, cancel),
+        )
+
+    @own_memory()
+    def _find(self, pause: Pause, pixels: np.ndarray, options: GeneratorOptions) -> list[Record]:
+        answers = self._predict(pixels, options, options.pred_iou_thresh, None, None, pause)
+        return select(answers, options, pause)
 
     @own_memory()
     def predict(
@@ -276,47 +335,3 @@ def answers_above(
     mx.eval(logits, total)
     check_finite(model, embedding.named_features, scores, total)
     return logits, scores[keep], np.repeat(np.arange(len(iou)), iou.shape[1])[keep]
-
-
-def opened(
-    image: Picture, crop_n_layers: int, value_range: Range | None
-) -> tuple[np.ndarray | ImageEmbedding, tuple[int, int]]:
-    """The pixels or the embedding, and the size of the picture."""
-    enter()  # the image may be an MLX array
-    if not isinstance(image, ImageEmbedding):
-        image = transforms.load_image(image, value_range=value_range)
-        return image, image.shape[:2]
-    if value_range is not None:
-        raise ValueError(
-            f"value_range is {value_range}, but an ImageEmbedding has no samples: give it to "
-            "SamPredictor.embed"
-        )
-    if crop_n_layers > 0:
-        raise ValueError(
-            f"an ImageEmbedding has no pixels to crop, and crop_n_layers is "
-            f"{crop_n_layers}: pass the image, or use crop_n_layers=0"
-        )
-    check_parts(image)
-    return image, image.original_size
-
-
-@contextmanager
-def reporting(progress: Progress, total: int | None) -> Iterator[Callable[[int, int], None]]:
-    """The function to report progress to, (done, total); True makes it a bar.
-
-    total: None if it is known later.
-    """
-    if not (progress is None or isinstance(progress, bool) or callable(progress)):
-        raise ValueError(f"progress is {short(progress)}; expected True or a function")
-    if progress is not True:
-        yield progress or (lambda done, total: None)
-        return
-    from tqdm import tqdm
-
-    with tqdm(total=total, unit="point") as bar:
-
-        def update(done: int, total: int) -> None:
-            bar.total = total
-            bar.update(done - bar.n)
-
-        yield update

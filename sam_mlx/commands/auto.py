@@ -9,9 +9,11 @@ from .. import batch
 from ..automatic.options import GeneratorOptions
 from ..checkpoints.options import LoadOptions
 from ..formats import FORMATS
+from ..formats.large import LARGE_FORMATS
 from ..options import add_flags, from_flags, settings
 from ..terminal import say
 from .common import add_image_flags, add_model_flags, apply_image_flags, load_model, report
+from .large import add_tile_flags, check_tile_flags, run_tiles
 from .modes import Generator, add_mode_flags, generator_of, mode_settings
 
 HELP = "segment everything in many images"
@@ -32,16 +34,17 @@ def add(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--format",
         nargs="+",
-        default=["masks"],
         type=format_name,
         metavar="FORMAT",
-        help="; ".join(f"{name}: {format.help}" for name, format in FORMATS.items()),
+        help="; ".join(f"{name}: {format.help}" for name, format in FORMATS.items())
+        + " (default: masks)",
     )
     parser.add_argument("--convert-to-rle", action="store_true", help="the same as --format rle")
     parser.add_argument("--recursive", action="store_true", help="take pictures in subfolders too")
     add_mode_flags(parser)
     add_flags(parser, GeneratorOptions)
     add_stack_flags(parser)
+    add_tile_flags(parser)
     add_image_flags(parser)
     add_model_flags(parser)
 
@@ -59,9 +62,10 @@ def add_stack_flags(parser: argparse.ArgumentParser) -> None:
 
 
 def format_name(text: str) -> str:
-    if text not in FORMATS:
+    known = dict.fromkeys([*FORMATS, *LARGE_FORMATS])
+    if text not in known:
         raise argparse.ArgumentTypeError(
-            f"{text!r} is not one of {', '.join(FORMATS)}; put the input first, or -- before it"
+            f"{text!r} is not one of {', '.join(known)}; put the input first, or -- before it"
         )
     return text
 
@@ -77,7 +81,8 @@ def page_range(text: str) -> range:
 
 def run(args: argparse.Namespace) -> int:
     apply_image_flags(args)
-    names = ["rle"] if args.convert_to_rle else sorted(set(args.format))
+    check_tile_flags(args, FORMATS)
+    names = ["rle"] if args.convert_to_rle else sorted(set(args.format or ["masks"]))
     options = from_flags(args, GeneratorOptions, output_mode="coco_rle")
     load_options = from_flags(args, LoadOptions)
     depends_on = {
@@ -94,11 +99,14 @@ def run(args: argparse.Namespace) -> int:
 
     start = time.perf_counter()
     try:
-        formats = [FORMATS[name] for name in names]
-        code = batch.run(
-            args.input, args.output, formats, generator, depends_on,
-            recursive=args.recursive, verbose=args.verbose, pages=args.pages,
-        )  # fmt: skip
+        if args.tile is not None:
+            code = run_tiles(args, options, depends_on)
+        else:
+            formats = [FORMATS[name] for name in names]
+            code = batch.run(
+                args.input, args.output, formats, generator, depends_on,
+                recursive=args.recursive, verbose=args.verbose, pages=args.pages,
+            )  # fmt: skip
     except KeyboardInterrupt:
         say("stopped; the same command continues", error=True)
         raise

@@ -23,7 +23,9 @@ from ..predictor import SamPredictor
 from ..prompts import check_box, check_points, is_ambiguous
 from ..strips import stability_at_full_size
 from ..terminal import say
+from . import predict_many
 from .common import add_image_flags, add_model_flags, apply_image_flags, load_model, report
+from .large import add_opening_flags
 
 HELP = "segment one object of an image"
 DESCRIPTION = (
@@ -56,6 +58,14 @@ def add(parser: argparse.ArgumentParser) -> None:
         "--box", nargs=4, type=float, action="append", metavar=("X0", "Y0", "X1", "Y1"),
         help="around the object, in pixels",
     )  # fmt: skip
+    parser.add_argument(
+        "--boxes", metavar="FILE",
+        help="a vector file, in any reference system, of an object a feature: a box round a shape, "
+        "a click for a point; the picture may be of any size, and -o is then a file, such as "
+        "masks.gpkg",
+    )  # fmt: skip
+    parser.add_argument("--layer", metavar="NAME", help="of --boxes, where the file has several")
+    add_opening_flags(parser)
     parser.add_argument("--mask-input", metavar="FILE", help="logits.npy of an earlier prediction")
     parser.add_argument("--multimask", action="store_true", help="write all three masks")
     parser.add_argument(
@@ -72,6 +82,10 @@ def add(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
+    if args.boxes is not None:
+        apply_image_flags(args)
+        return predict_many.run(args)
+    refuse_flags_of_boxes(args)
     prompt = read_prompt(args)
     apply_image_flags(args)
     image = load_image(args.image, value_range=args.value_range)
@@ -107,6 +121,12 @@ def run(args: argparse.Namespace) -> int:
             error=True,
         )
     return 0
+
+
+def refuse_flags_of_boxes(args: argparse.Namespace) -> None:
+    for name in ("layer", "level", "bands", "nodata"):
+        if getattr(args, name) is not None:
+            raise ValueError(f"--{name} needs --boxes FILE")
 
 
 def check_output(args: argparse.Namespace) -> Path:

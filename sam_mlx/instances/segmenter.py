@@ -10,7 +10,8 @@ from typing import Any
 import mlx.core as mx
 import numpy as np
 
-from ..automatic.generator import Picture, Progress, opened, reporting
+from ..automatic.pictures import Picture, opened
+from ..automatic.progress import Progress, reporting
 from ..checkpoints.options import LoadOptions
 from ..embedding import ImageEmbedding
 from ..full_size import upscale_masks

@@ -1,12 +1,13 @@
 """Prompts on large pictures: answered in windows, none dropped, none clipped."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
 from sam_mlx import Sam, SamPredictor
 from sam_mlx.large import Window, open_large, window
 from sam_mlx.machine import budget
-from sam_mlx.machine.budget import Budget
 from sam_mlx.machine.cache import Cache
 from tests.support.large import Drawn, geotiff
 
@@ -142,7 +143,7 @@ def test_prompts_in_any_mixture(predictor):
 
 def test_embeddings_are_kept_up_to_a_number_of_bytes(model, drawn):
     nbytes = SamPredictor(model).embed(np.zeros((9, 9, 3), np.uint8)).nbytes
-    budget.use(Budget(8 << 20, 320 << 20, 1 << 20, embedding_bytes=int(2.5 * nbytes)))
+    budget.use(replace(budget.budget(), embedding_bytes=int(2.5 * nbytes)))
     try:
         predictor = SamPredictor(model)
         predictor.set_image(open_large(drawn))

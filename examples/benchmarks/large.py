@@ -1,0 +1,155 @@
+"""Large pictures: does cutting them into tiles change what is found, and what does it cost?
+
+    python -m examples.benchmarks.large tiles      # tiles against one pass, and shifted tiles
+    python -m examples.benchmarks.large sizes      # the size of an object at the model, and quality
+    python -m examples.benchmarks.large memory     # three heights of 30,000 pixels' width (long)
+
+All with nano on drawn scenes.
+"""
+
+from __future__ import annotations
+
+import argparse
+import resource
+import subprocess
+import sys
+import time
+
+import numpy as np
+
+from examples.benchmarks.drawn import Drawn
+from sam_mlx import SamAutomaticMaskGenerator
+from sam_mlx.large import open_large
+from sam_mlx.tiled.layout import TileOptions
+from sam_mlx.tiled.seams import count_cut
+
+THRESHOLDS = dict(pred_iou_thresh=0.8, stability_score_thresh=0.85)
+Mask = tuple[int, int, np.ndarray, float]  # x, y, pixels, score
+
+
+def nano(points: int) -> SamAutomaticMaskGenerator:
+    return SamAutomaticMaskGenerator.from_pretrained("nano", points_per_side=points, **THRESHOLDS)
+
+
+def in_tiles(scene: Drawn, tile: int, overlap: int, points: int) -> tuple[list[Mask], int]:
+    """The masks of a scene, and how many a border has cut."""
+    search = nano(points).search_large(open_large(scene), TileOptions(tile, overlap))
+    found = list(search)
+    fine = [one for one in found if one.scale == 1]
+    masks = [(one.x, one.y, one.mask, one.predicted_iou) for one in fine]
+    return masks, count_cut(fine, *search.layouts[1].borders())
+
+
+def in_one(scene: Drawn, points: int) -> list[Mask]:
+    """The masks that the whole picture gives at once."""
+    masks = []
+    for record in nano(points).generate(scene.whole()):
+        x, y, w, h = record["bbox"]
+        mask = record["segmentation"][y : y + h + 1, x : x + w + 1]
+        masks.append((x, y, mask, record["predicted_iou"]))
+    return masks
+
+
+def of_discs(scene: Drawn) -> list[Mask]:
+    masks = []
+    for x, y, radius in scene.discs():
+        left, top, side = int(x - radius) - 1, int(y - radius) - 1, int(2 * radius) + 4
+        yy, xx = np.mgrid[top : top + side, left : left + side] + 0.5
+        masks.append((left, top, (xx - x) ** 2 + (yy - y) ** 2 <= radius**2, 1.0))
+    return masks
+
+
+def iou(a: Mask, b: Mask) -> float:
+    (ax, ay, p, _), (bx, by, q, _) = a, b
+    x0, y0 = max(ax, bx), max(ay, by)
+    x1, y1 = min(ax + p.shape[1], bx + q.shape[1]), min(ay + p.shape[0], by + q.shape[0])
+    if x0 >= x1 or y0 >= y1:
+        return 0.0
+    both = (p[y0 - ay : y1 - ay, x0 - ax : x1 - ax] & q[y0 - by : y1 - by, x0 - bx : x1 - bx]).sum()
+    return float(both / (p.sum() + q.sum() - both))
+
+
+def average_precision(found: list[Mask], wanted: list[Mask], threshold: float) -> float:
+    """The area under precision over recall; each wanted mask is matched once, best scores first."""
+    free, hits = set(range(len(wanted))), []
+    for one in sorted(found, key=lambda mask: -mask[3]):
+        best = max(free, key=lambda i: iou(one, wanted[i]), default=None)
+        hit = best is not None and iou(one, wanted[best]) >= threshold
+        free -= {best} if hit else set()
+        hits.append(hit)
+    precision = np.cumsum(hits) / np.arange(1, len(hits) + 1)
+    return float(precision[np.array(hits, bool)].sum() / max(len(wanted), 1))
+
+
+def recall(found: list[Mask], wanted: list[Mask], threshold: float) -> float:
+    best = [max((iou(one, disc) for one in found), default=0) for disc in wanted]
+    return float(np.mean(np.array(best) >= threshold))
+
+
+def matched(found: list[Mask], wanted: list[Mask]) -> list[Mask]:
+    """The masks of discs: those that are mostly of one. Others are groups, rings, background."""
+    return [one for one in found if max((iou(one, w) for w in wanted), default=0) > 0.5]
+
+
+def tiles() -> None:
+    """Discs of 48 to 160 pixels across in 1000 x 1000; tiles of 640 that share 256."""
+    scene = Drawn(1000, 1000)
+    discs = of_discs(scene)
+    once = matched(in_one(scene, 20), discs)
+    print("| search | masks | cut by a border | AP 0.9 to one pass | AP 0.9 to the discs |")
+    print("|---|---|---|---|---|")
+    print(f"| one pass | {len(once)} | - | - | {average_precision(once, discs, 0.9):.3f} |")
+    for offset in (0, 192):
+        moved = Drawn(1000 + offset, 1000 + offset, offset=offset)
+        found, cut = in_tiles(moved, 640, 256, 14)
+        found = [(x - offset, y - offset, mask, score) for x, y, mask, score in found]
+        found = matched(found, discs)
+        ap = [average_precision(found, wanted, 0.9) for wanted in (once, discs)]
+        name = f"tiles, moved by {offset} pixels" if offset else "tiles"
+        print(f"| {name} | {len(found)} | {cut} | {ap[0]:.3f} | {ap[1]:.3f} |")
+
+
+def sizes() -> None:
+    """Discs of one size in a picture of 1280 x 1280, at once and in tiles of 320."""
+    print("| across in the picture | at the model | found at once | found in tiles of 320 |")
+    print("|---|---|---|---|")
+    for radius in (6, 10, 16, 26, 40):
+        cell = max(64, 4 * radius)
+        share = radius / cell
+        scene = Drawn(1280, 1280, cell=cell, most=share, least=share)
+        discs = of_discs(scene)
+        once, (tiled, _) = in_one(scene, 32), in_tiles(scene, 320, 80, 16)
+        found = [recall(masks, discs, 0.8) for masks in (once, tiled)]
+        print(f"| {2 * radius} | {radius / 2:g} | {found[0]:.0%} | {found[1]:.0%} |", flush=True)
+
+
+def memory() -> None:
+    print("| height | tiles | masks | seconds | peak, GB |")
+    print("|---|---|---|---|---|")
+    for height in (7500, 15_000, 30_000):
+        program = [sys.executable, "-m", "examples.benchmarks.large", "one", str(height)]
+        done = subprocess.run(program, check=True, capture_output=True, text=True)
+        print(done.stdout.strip().splitlines()[-1], flush=True)
+
+
+def one(height: int) -> None:
+    """A picture of 30,000 pixels' width: few points, for what counts here is all the rest."""
+    start = time.perf_counter()
+    scene = Drawn(height, 30_000, cell=400)
+    search = nano(3).search_large(open_large(scene), TileOptions(2048, 256))
+    count = sum(1 for _ in search)
+    unit = 1 if sys.platform == "darwin" else 1024
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
+    seconds = time.perf_counter() - start
+    print(f"| {height} | {len(search.tiles)} | {count} | {seconds:.0f} | {peak / 1e9:.2f} |")
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("what", choices=["tiles", "sizes", "memory", "one"])
+    parser.add_argument("height", nargs="?", type=int, default=3000)
+    args = parser.parse_args()
+    if args.what == "one":
+        one(args.height)
+    else:
+        {"tiles": tiles, "sizes": sizes, "memory": memory}[args.what]()
