@@ -261,7 +261,7 @@ def test_qupath(tmp_path, scene):
 def test_imagej(result, tmp_path):
     import roifile
 
-    rois = roifile.roiread(write("imagej", result, tmp_path))
+    rois = roifile.roiread(write("roi", result, tmp_path))
     assert [roi.name for roi in rois] == ["mask_1", "mask_2", "mask_3", "mask_4"]
     import rasterio
     import shapely
@@ -280,7 +280,7 @@ def test_imagej(result, tmp_path):
 @pytest.mark.parametrize(
     ("name", "missing", "extra"),
     [("gpkg", "pyogrio.raw", "geo"), ("labelmap", "rasterio", "geo"),
-     ("geojson", "rasterio.warp", "geo"), ("imagej", "roifile", "microscopy")],
+     ("geojson", "rasterio.warp", "geo"), ("roi", "roifile", "microscopy")],
 )  # fmt: skip
 def test_a_writer_that_is_missing_is_named(name, missing, extra, result, tmp_path, monkeypatch):
     import sys

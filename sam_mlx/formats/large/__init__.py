@@ -3,13 +3,13 @@ a file, one after another, and hold only a few.
 """
 
 from .base import LargeFormat, LargeResult, Spool
-from .imagej import ImageJ
+from .imagej import LargeRois
 from .json_files import LargeCoco, LargeGeoJson, QuPath
 from .raster import LabelRaster
 from .vector import GeoPackage
 
 ALL: tuple[LargeFormat, ...] = (
-    GeoPackage(), LargeGeoJson(), LabelRaster(), LargeCoco(), QuPath(), ImageJ(),
+    GeoPackage(), LargeGeoJson(), LabelRaster(), LargeCoco(), QuPath(), LargeRois(),
 )  # fmt: skip
 LARGE_FORMATS = {format.name: format for format in ALL}
 
