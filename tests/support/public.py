@@ -124,7 +124,6 @@ def calls(w: World) -> Calls:
     }
 
 
-WITHOUT_MLX = {"MaskPredictions.load"}  # only numpy arrays
 COMPAT_WITHOUT_MLX = {"compat.amg.mask_to_rle_pytorch", "compat.amg.batched_mask_to_box"}
 
 
