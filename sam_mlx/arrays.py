@@ -10,11 +10,12 @@ import mlx.core as mx
 import numpy as np
 
 from .machine.worker import at_work
-from .messages import short
+from .messages import one_line, short
 
 TRACED = "during function transformations"  # of MLX's error where a value is not known yet
 WIDENED = ("bfloat16", "float8")  # how the names of types that numpy lacks begin
 MAX_NUMBER = 3.4e32  # in prompts: leaves room for the factors of the positional encoding in float32
+MAX_SAID = 200  # characters of another library's error
 MAX_PIXELS = 1 << 32  # of masks that are made at once; may be increased
 
 
@@ -90,7 +91,7 @@ def check_size(size: Any, name: str) -> tuple[int, int]:
         height, width = map(operator.index, size)
     except (TypeError, ValueError):
         height = width = 0
-    if min(height, width) < 1:
+    if min(height, width) < 1 or any(isinstance(side, bool) for side in size):
         raise ValueError(
             f"{name} is {short(size)}; expected height and width, whole numbers above 0"
         )
@@ -141,7 +142,8 @@ def _converted(values: Any, name: str) -> np.ndarray:
     except (MemoryError, _Refusal):
         raise
     except Exception as error:
-        raise _Refusal(f"{name} is {_kind(values)}, of which numpy says: {error}") from error
+        said = one_line(error)[:MAX_SAID]
+        raise _Refusal(f"{name} is {_kind(values)}, of which numpy says: {said}") from error
     if array.ndim == 2 and not isinstance(values, (list, tuple)):
         _check_columns(values, name)
     return _plain(array, name)

@@ -93,8 +93,8 @@ class ImageEmbedding:
 
     def _texts(self) -> dict[str, str]:
         texts = {
-            "original_size": json.dumps(self.original_size, default=int),
-            "input_size": json.dumps(self.input_size, default=int),
+            "original_size": json.dumps([int(side) for side in self.original_size]),
+            "input_size": json.dumps([int(side) for side in self.input_size]),
             "fingerprint": self.fingerprint,
         }
         if self.value_range is not None:

@@ -3,6 +3,7 @@
 import base64
 import inspect
 import io
+import math
 import os
 import re
 import warnings
@@ -15,7 +16,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 from PIL import Image
 
-from .arrays import to_numpy
+from .arrays import check_pixels, to_numpy
 from .files import unfit
 from .image_files import MAX_BYTES, as_value_error, from_file, from_pil
 from .image_files import look as look
@@ -84,7 +85,9 @@ def load_image(
             return from_pil(image, value_range)
     if hasattr(image, "read"):
         return _from_object(image, value_range)
-    return to_rgb(to_numpy(image, "image"), value_range, image_format)
+    array = to_numpy(image, "image")
+    check_pixels(math.prod(array.shape[:2]), "image")  # one that is repeated may claim any size
+    return to_rgb(array, value_range, image_format)
 
 
 def of_url(text: str) -> str | bytes:

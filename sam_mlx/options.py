@@ -48,6 +48,9 @@ def number(words: str, fits: Callable[[float], bool] = lambda _: True) -> Rule:
     return Rule(words, lambda value: _is_number(value) and bool(fits(value)))
 
 
+NUMBER = number("a number")
+
+
 def one_of(*choices: Any, words: str = "") -> Rule:
     same = {(type(choice), choice) for choice in choices}  # True is not 1 here
     listed = f"one of {', '.join(map(str, choices))}"

@@ -21,8 +21,7 @@ from .machine.budget import budget
 from .machine.streams import clear_cache, enter, stepwise
 from .machine.worker import Cancel, at_work, checkpoint, long_work
 from .messages import shown
-from .options import check_flag
-from .prompts import Column, Prompt, Stacked, check_prompt, check_prompts, stack
+from .prompts import Column, Prompt, Stacked, check_flags, check_prompt, check_prompts, stack
 from .sam import Sam
 from .samples import Range, check_range
 
@@ -216,7 +215,7 @@ class SamPredictor:
         >>> mask = masks[scores.argmax()]
         """
         given = point_coords, point_labels, box, mask_input
-        settings = check_flag(multimask_output, "multimask_output"), return_logits, hq_token_only
+        settings = check_flags(multimask_output, return_logits, hq_token_only)
         if self._windows is not None:
             return self._windows.predict(*given, *settings)
         embedding = self.get_image_embedding()
@@ -253,7 +252,7 @@ class SamPredictor:
         ((2, 1, 256, 256), (2, 1))
         """
         columns = point_coords, point_labels, boxes, mask_inputs
-        settings = check_flag(multimask_output, "multimask_output"), return_logits, hq_token_only
+        settings = check_flags(multimask_output, return_logits, hq_token_only)
         if self._windows is not None:
             return self._windows.predict_batch(*columns, *settings)
         embedding = self.get_image_embedding()
@@ -278,7 +277,7 @@ class SamPredictor:
         is set, ``concurrent.futures.CancelledError`` is raised after the answers already held.
         """
         columns = point_coords, point_labels, boxes, mask_inputs
-        settings = check_flag(multimask_output, "multimask_output"), return_logits, hq_token_only
+        settings = check_flags(multimask_output, return_logits, hq_token_only)
         if self._windows is not None:
             return self._windows.predict_each(*columns, *settings, cancel)
         embedding = self.get_image_embedding()

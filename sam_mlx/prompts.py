@@ -20,6 +20,7 @@ from .arrays import to_finite, to_numbers, to_numpy, to_rows
 from .config import SamConfig
 from .machine.streams import enter
 from .modeling.prompt_encoder import BACKGROUND, EMPTY, FOREGROUND, NOT_A_POINT
+from .options import check_flag
 
 MAX_POINTS = 1024  # of one prompt; may be increased
 Column = ArrayLike | Sequence[ArrayLike | None] | None  # one part of B prompts
@@ -170,6 +171,17 @@ def check_mask(mask: ArrayLike, size: int) -> np.ndarray:
             "low-resolution logits that predict returns, as logits[i : i + 1]"
         )
     return to_finite(mask, "mask_input").astype(np.float32)
+
+
+def check_flags(
+    multimask_output: Any, return_logits: Any, hq_token_only: Any
+) -> tuple[Any, bool, bool]:
+    """The flags of ``SamPredictor.predict``. Raises ValueError for what is not one."""
+    return (
+        check_flag(multimask_output, "multimask_output"),
+        bool(check_flag(return_logits, "return_logits")),
+        bool(check_flag(hq_token_only, "hq_token_only")),
+    )
 
 
 def stack(prompts: Sequence[Prompt]) -> Stacked:

@@ -147,6 +147,11 @@ def _is_of_masks(sizes: Any) -> bool:
 
 def check_parts(config: SamConfig) -> None:
     """Raise ValueError for decoders that cannot be combined, or that the encoder cannot serve."""
+    _check_registered(config.encoder, "encoder", ENCODERS)
+    if not isinstance(config.decoders, tuple):
+        raise ValueError(f"decoders is {short(config.decoders)}; expected a tuple of sizes")
+    for sizes in config.decoders:
+        _check_registered(sizes, "decoder", DECODERS)
     kinds, encoder = decoders_of(config), encoder_of(config)
     parts = [kind.part for kind in kinds]
     if parts.count(MASK_DECODER) != 1 or len(set(parts)) < len(parts):
@@ -161,6 +166,11 @@ def check_parts(config: SamConfig) -> None:
                 f"decoder {kind.sizes.type!r} needs the features {missing}, but encoder "
                 f"{config.encoder.type!r} only computes {list(encoder.features)}"
             )
+
+
+def _check_registered(sizes: object, what: str, kinds: Mapping[str, Any]) -> None:
+    if not any(isinstance(sizes, kind.sizes) for kind in kinds.values()):
+        raise ValueError(f"{what} is {short(sizes)}; expected sizes of the kinds {list(kinds)}")
 
 
 def config_of(values: Mapping[str, Any]) -> SamConfig:

@@ -15,7 +15,7 @@ from .checkpoints.load import Checkpoint, load
 from .checkpoints.locate import resolve
 from .checkpoints.options import LoadOptions
 from .checkpoints.save import precision, write_card, write_checkpoint
-from .config import SamConfig
+from .config import SamConfig, check
 from .files import user_path, whole_folder
 from .machine.advice import warn_about
 from .machine.streams import enter
@@ -51,6 +51,7 @@ class Sam(nn.Module):
     def __init__(self, config: SamConfig):
         super().__init__()
         check_parts(config)
+        check(config)
         self.config = config
         self.image_encoder = encoder_of(config).module(config)
         self.prompt_encoder = PromptEncoder(config)

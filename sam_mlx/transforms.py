@@ -4,15 +4,18 @@ Sizes are (height, width) in pixels. Three frames: the original image; the input
 original scaled so that its longest side is the model's; the padded square the model sees.
 """
 
+import math
+
 import mlx.core as mx
 import numpy as np
 from PIL import Image
 
-from .arrays import check_rgb
-from .config import SamConfig
+from .arrays import check_rgb, check_size, to_numbers
+from .config import CHOICES, SamConfig
 from .full_size import upscale_masks as upscale_masks  # the way back, for users of both
 from .images import load_image as load_image  # beside the functions that take its arrays
 from .machine.worker import at_work
+from .messages import short
 
 
 def preprocess_shape(original_size: tuple[int, int], long_side: int) -> tuple[int, int]:
@@ -20,8 +23,10 @@ def preprocess_shape(original_size: tuple[int, int], long_side: int) -> tuple[in
 
     A side that would vanish keeps one pixel, where the original fails.
     """
-    if min(original_size) < 1:
-        raise ValueError(f"an image of {original_size} holds no pixels; expected sides above 0")
+    if not all(1 <= side < math.inf for side in original_size):
+        raise ValueError(
+            f"an image of {short(original_size)} holds no pixels; expected sides above 0"
+        )
     scale = long_side * 1.0 / max(original_size)
     height, width = (max(1, int(side * scale + 0.5)) for side in original_size)
     return height, width
@@ -38,7 +43,10 @@ def resize_image(
     image: np.ndarray, size: tuple[int, int], resample: str = "bilinear"
 ) -> np.ndarray:
     """Antialiased resize of an (H, W, 3) uint8 image, by Pillow, bilinear as the original's."""
-    if image.shape[:2] == size:
+    check_rgb(image)
+    if resample not in CHOICES["resample"]:
+        raise ValueError(f"resample is {short(resample)}; expected one of {CHOICES['resample']}")
+    if image.shape[:2] == check_size(size, "size"):
         return image
     filter = Image.Resampling[resample.upper()]
     return np.asarray(Image.fromarray(image).resize(size[::-1], filter))
@@ -81,10 +89,15 @@ def scale_coords(
 ) -> np.ndarray:
     """The same for an input frame of any size."""
     (height, width), (new_height, new_width) = original_size, input_size
-    return np.asarray(coords, float) * (new_width / width, new_height / height)
+    found = to_numbers(coords, "coords").astype(float)
+    if found.shape[-1:] != (2,):
+        raise ValueError(f"coords has shape {found.shape}; expected (..., 2): x, y in pixels")
+    return found * (new_width / width, new_height / height)
 
 
 def apply_boxes(boxes: np.ndarray, original_size: tuple[int, int], long_side: int) -> np.ndarray:
     """Boxes (..., 4) as x0, y0, x1, y1 pixels of the original image to the input frame."""
-    boxes = np.asarray(boxes, float)
+    boxes = to_numbers(boxes, "boxes").astype(float)
+    if boxes.shape[-1:] != (4,):
+        raise ValueError(f"boxes has shape {boxes.shape}; expected (..., 4): x0, y0, x1, y1")
     return apply_coords(boxes.reshape(-1, 2, 2), original_size, long_side).reshape(boxes.shape)

@@ -159,3 +159,13 @@ def test_the_home_folder(predictor, tmp_path, monkeypatch):
     assert sorted(path.name for path in tmp_path.iterdir()) == ["a", "~no_user"]
     with pytest.raises(FileNotFoundError, match=f"no such image embedding: {tmp_path}/none"):
         ImageEmbedding.load("~/none")
+
+
+def test_sizes_of_numpy_are_saved(predictor, tmp_path):
+    """They were predicted with, and could not be saved."""
+    own = predictor.get_image_embedding()
+    other = replace(own, original_size=np.array(own.original_size), input_size=[*own.input_size])
+    other.save(tmp_path / "a.safetensors")
+    assert other == own == ImageEmbedding.load(tmp_path / "a.safetensors")
+    with pytest.raises(ValueError, match=r"original_size is \(True, True\); expected height"):
+        replace(own, original_size=(True, True)).save(tmp_path / "b.safetensors")

@@ -747,3 +747,9 @@ def test_what_is_no_picture_is_not_looked_at():
     for data in (b"", b"text", b"\x89PNG\r\n\x1a\n"):
         with pytest.raises(ValueError, match=f"cannot read the {len(data)} bytes as a picture"):
             look(data)
+
+
+def test_arrays_that_only_claim_their_size_are_refused():
+    for shape in ((10**9, 10**9, 3), (10**6, 10**6), (10**5, 10**5, 4)):
+        with pytest.raises(ValueError, match=r"image would take 10+ pixels; expected up to"):
+            load_image(np.broadcast_to(np.uint8(1), shape))

@@ -186,3 +186,23 @@ def test_what_is_too_large_for_float16_is_named(small_sam, wide_photograph):
     assert np.isfinite(predictor.predict(**POINT)[1]).all()
     with pytest.raises(ValueError, match="float16 is too small for it; load the model with dtype"):
         predictor.predict(mask_input=np.full((1, 64, 64), 1e6, np.float32))
+
+
+@pytest.mark.parametrize("name", ["return_logits", "hq_token_only"])
+@pytest.mark.parametrize("wanted", ["False", "no", 2, [], {}, np.array([True]), float("nan")])
+def test_other_flags_are_true_or_false(predictor, name, wanted):
+    """A text was taken for True, a list without entries for False."""
+    for call in (predictor.predict, predictor.predict_batch, predictor.predict_each):
+        given = POINT if call == predictor.predict else {k: [v] for k, v in POINT.items()}
+        with pytest.raises(ValueError, match=f"{name} is .*; expected True or False"):
+            call(**given, **{name: wanted})
+
+
+def test_errors_of_other_libraries_are_cut(predictor):
+    class Failing:
+        def __array__(self, *_, **__):
+            raise KeyError("two\nlines " * 10_000)
+
+    with pytest.raises(ValueError, match="^point_coords is of type .*of which numpy says") as error:
+        predictor.predict(Failing(), [1])
+    assert len(str(error.value)) < 400 and str(error.value).isprintable()

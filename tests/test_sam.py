@@ -3,6 +3,7 @@
 import copy
 import pickle
 import warnings
+from dataclasses import replace
 
 import mlx.core as mx
 import numpy as np
@@ -116,3 +117,20 @@ def test_functions_that_mlx_traces_are_not_checked(small_sam):
     np.testing.assert_allclose(mx.compile(decode)(boxes, *points), expected, atol=1e-5)
     gradient = mx.grad(lambda b: decode(b, *points).sum())(boxes)
     assert mx.isfinite(gradient).all()
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"encoder": None}, {"encoder": "vit"}, {"decoders": None}, {"decoders": []},
+        {"decoders": ("sam",)}, {"image_size": 0}, {"image_size": 1 << 40},
+        {"pixel_std": (0, 1, 1)},
+        {"pixel_mean": (float("nan"),) * 3}, {"prompt_dim": 7}, {"multimask_outputs": 65535},
+        {"decoder_depth": 10**9}, {"variant": "\x1b[31m"},
+    ],
+    ids=str,
+)  # fmt: skip
+def test_configs_made_in_python_are_checked(small_sam, change):
+    """Only those from files were."""
+    with pytest.raises(ValueError, match=f"^{next(iter(change))[:7]}"):
+        Sam(replace(small_sam.config, **change))

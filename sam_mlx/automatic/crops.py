@@ -42,8 +42,7 @@ def layered_point_grids(n_per_side: int, n_layers: int, downscale: float) -> lis
 def check_point_grids(grids: Any, n_layers: int) -> list[np.ndarray]:
     if not isinstance(grids, (Sequence, np.ndarray)) or isinstance(grids, str):
         raise ValueError(f"point_grids is {short(grids)}; expected a list, an array a crop layer")
-    # Copies: the caller's may change later.
-    grids = [np.array(to_numbers(grid, f"point_grids[{i}]")) for i, grid in enumerate(grids)]
+    grids = [to_numbers(grid, f"point_grids[{i}]") for i, grid in enumerate(grids)]
     if len(grids) <= n_layers:
         raise ValueError(
             f"point_grids has {len(grids)} grids; expected {n_layers + 1}: one for the image and "
@@ -58,7 +57,7 @@ def check_point_grids(grids: Any, n_layers: int) -> list[np.ndarray]:
             raise ValueError(f"point_grids[{i}] has {len(grid)} points; at most {MAX_POINTS**2}")
         if not (np.isfinite(grid).all() and grid.min() >= 0 and grid.max() <= 1):
             raise ValueError(f"point_grids[{i}] holds values outside [0, 1]")
-    return grids
+    return list(map(np.array, grids))  # copies: the caller's may change later
 
 
 def generate_crop_boxes(

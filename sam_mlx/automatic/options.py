@@ -15,11 +15,10 @@ import numpy as np
 
 from ..config import SamConfig
 from ..masks.regions import AREA
-from ..options import check, number, option, whole_number
+from ..options import NUMBER, check, number, option, whole_number
 from .crops import MAX_POINTS, check_point_grids, layered_point_grids
 
 OUTPUT_MODES = ("binary_mask", "uncompressed_rle", "coco_rle")
-NUMBER = number("a number")
 MAX_LAYERS = 6  # 5461 crops: more would be a mistake, and run for weeks
 
 

@@ -31,13 +31,20 @@ NOISE = {
     "_checkpoint_wrapped_module",
 }  # fmt: skip
 # Copies that trainers keep beside the model.
-COPIES = {"ema", "averaged", "average", "avg", "teacher", "swa", "shadow", "polyak"}
+COPIES = {
+    "ema", "averaged", "average", "avg", "teacher", "swa", "shadow", "polyak", "old", "previous",
+    "prev", "initial", "init", "backup", "target", "reference", "frozen", "discriminator",
+}  # fmt: skip
 WORD = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+")  # also in camel case
 TRAINING = re.compile(
-    r"optim|sched|lr_|scaler|amp|rng|callback|loop|exp_|moment|grad", re.IGNORECASE
+    r"optim|sched|lr_|scaler|amp|rng|callback|loop|exp_|moment|grad|(m|v|mu|nu)$|square_avg",
+    re.IGNORECASE,
 )
 # In the names of models that peft has wrapped.
-PEFT = re.compile(r"\.(lora|hada|lokr|ia3|oft|boft|vera|loha|fourierft)_|\.base_layer\.")
+PEFT = re.compile(
+    r"\.(\w*lora|hada|lokr|ia3|oft|boft|vera|loha|fourierft|hra|vblora|bone|miss|shira|c3a|poly|"
+    r"ln_tuning|loreft|waveft|road)_|\.base_layer\."
+)
 # Constants that some versions of the original store; they are part of the configuration.
 CONSTANTS = ("pixel_mean", "pixel_std")
 
@@ -192,7 +199,7 @@ def adapted(names: Iterable[str]) -> list[str]:
 
 def why_adapted(names: Iterable[str]) -> str:
     name = adapted(names)[0]
-    kind = "a LoRA adapter" if ".lora_" in name or ".base_layer." in name else "an adapter"
+    kind = "a LoRA adapter" if "lora_" in name or ".base_layer." in name else "an adapter"
     return (
         f"it holds {kind} of peft's ({shown(name)}), with or within a model saved whole: save the "
         "model after merge_and_unload(), or the adapter alone by its save_pretrained(folder), and "

@@ -6,9 +6,13 @@ from typing import Any
 
 import mlx.core as mx
 import numpy as np
+from numpy.typing import ArrayLike
 
+from ..arrays import to_numbers
 from ..machine.budget import budget
 from ..machine.worker import where_held
+from ..messages import short
+from ..options import NUMBER
 from .arrays import Array, check_masks
 from .rle import Rle, rle_counts, rle_size
 
@@ -68,18 +72,29 @@ def _outermost(rle: Rle) -> list[int] | None:
     return [x0, int((first % height).min()), x1, int((last % height).max())]
 
 
+def _check_boxes(boxes: ArrayLike, axes: int | None = None) -> np.ndarray:
+    """Boxes (..., 4), of so many axes. Raises ValueError for anything else."""
+    found = to_numbers(boxes, "boxes")
+    if found.shape[-1:] != (4,) or axes not in (None, found.ndim):
+        raise ValueError(f"boxes has shape {found.shape}; expected (N, 4): x0, y0, x1, y1")
+    return found
+
+
 def box_area(boxes: np.ndarray) -> np.ndarray:
     """Areas (N,) of boxes (N, 4)."""
+    boxes = _check_boxes(boxes, 2)
     return (boxes[:, 2] - boxes[:, 0]) * (boxes[:, 3] - boxes[:, 1])
 
 
 def to_xywh(boxes: np.ndarray) -> np.ndarray:
     """Boxes (..., 4) from x0, y0, x1, y1 to x, y, width, height (``box_xyxy_to_xywh``)."""
+    boxes = _check_boxes(boxes)
     return np.concatenate([boxes[..., :2], boxes[..., 2:] - boxes[..., :2]], axis=-1)
 
 
 def box_iou(a: np.ndarray, b: np.ndarray) -> np.ndarray:
     """IoU (N, M), float32, of boxes (N, 4) and (M, 4); NaN for two without area."""
+    a, b = _check_boxes(a, 2), _check_boxes(b, 2)
     low = np.maximum(a[:, None, :2], b[None, :, :2])
     high = np.minimum(a[:, None, 2:], b[None, :, 2:])
     shared = np.prod(np.maximum(high - low, 0), axis=2)
@@ -97,6 +112,8 @@ def nms(boxes: np.ndarray, scores: np.ndarray, threshold: float) -> np.ndarray:
         raise ValueError(
             f"boxes have shape {np.shape(boxes)}; expected {(len(scores), 4)}, one a score"
         )
+    if not NUMBER.fits(threshold):
+        raise ValueError(f"threshold is {short(threshold)}; expected {NUMBER.words}")
     order = np.argsort(-np.asarray(scores, np.float32), kind="stable")
     # In numpy: other devices do not round divisions as torchvision on a CPU does.
     boxes = np.asarray(boxes, np.float32)[order]

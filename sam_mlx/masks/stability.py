@@ -10,6 +10,8 @@ import numpy as np
 
 from ..arrays import to_finite, to_numbers
 from ..machine.worker import at_work
+from ..messages import short
+from ..options import NUMBER
 
 
 @at_work
@@ -19,6 +21,9 @@ def stability_scores(logits: mx.array, threshold: float = 0.0, offset: float = 1
     The IoU of the masks above ``threshold + offset`` and above ``threshold - offset``; NaN when
     both are empty (``calculate_stability_score``).
     """
+    for name, value in (("threshold", threshold), ("offset", offset)):
+        if not NUMBER.fits(value):
+            raise ValueError(f"{name} is {short(value)}; expected {NUMBER.words}")
     if not isinstance(logits, mx.array):
         logits = mx.array(to_finite(to_numbers(logits, "logits"), "logits"))
     return stability_ratio(*stability_counts(logits, threshold, offset))

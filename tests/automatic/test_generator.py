@@ -14,7 +14,7 @@ from pycocotools import mask as coco
 from examples.nano import scenes
 from sam_mlx import MaskPredictions, Sam, SamAutomaticMaskGenerator, SamPredictor
 from sam_mlx.automatic import crops
-from sam_mlx.automatic.options import OUTPUT_MODES
+from sam_mlx.automatic.options import OUTPUT_MODES, GeneratorOptions
 from sam_mlx.masks import decode_rle
 from tests.support.automatic import (
     FULL_SIZE_DECODER,
@@ -406,3 +406,8 @@ def test_thin_pictures_take_memory_for_their_pixels(size):
     command = [sys.executable, "-c", THIN, *map(str, size)]
     done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=120)
     assert float(done.stdout) < 800  # MB
+
+
+def test_grids_that_only_claim_their_size_are_refused():
+    with pytest.raises(ValueError, match=r"point_grids\[0\] has 10000000000 points; at most"):
+        GeneratorOptions(points_per_side=None, point_grids=[np.broadcast_to(0.5, (10**10, 2))])

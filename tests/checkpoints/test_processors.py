@@ -65,6 +65,8 @@ OTHERS = {
     "video": ("video_preprocessor_config", {"a": {"image_mean": 0.5}}, "a"),
     "the model's": ("config", {"model_type": "sam", "preprocessing": HALVES}, "preprocessing"),
     "a part of it": ("x", {"steps": [{"do_normalize": False}]}, "steps.0"),
+    "timm's": ("x", {"pretrained_cfg": {"mean": [0.5] * 3, "std": [0.5] * 3}}, "pretrained_cfg"),
+    "torchvision's": ("x", {"steps": [{"mean": [0, 0, 0], "std": [1, 1, 1]}]}, "steps.0"),
     "a factor": ("x", {"rescale_factor": 1}, "its top"),
 }
 
@@ -81,6 +83,7 @@ def test_other_files_say_nothing(tmp_path):
     (tmp_path / "large.json").write_text(json.dumps({"image_mean": "x" * (1 << 20)}))
     os.symlink("/dev/zero", tmp_path / "endless.json")
     files = {
+        "scores": {"mean": [0.1, 0.2], "std": [0.1, 0.2], "iou": {"mean": 0.5, "std": 0.1}},
         "generation_config": {"a": [1]},
         "broken": "{",
         "deep": "[" * 99999,
@@ -144,6 +147,16 @@ def test_what_is_not_an_object_is_named(values, tmp_path):
 def test_one_number_stands_for_three():
     given = {**HALVES, "image_mean": 0.5, "image_std": 0.25}
     assert approximately(preprocessing(given, VIT_B)) == FOUND
+
+
+@pytest.mark.parametrize(
+    "field",
+    [{KEY: HALVES}, {"transforms": [{"mean": [0.5] * 3, "std": [0.5] * 3}]}, {"a": {"b": HALVES}}],
+)
+def test_settings_within_settings_are_named(field):
+    """They were passed over with a warning, and the defaults of transformers taken."""
+    with pytest.raises(ValueError, match="^(image_processor|transforms|a) describes how pictures"):
+        preprocessing(field, VIT_B)
 
 
 def test_fields_that_are_not_known_are_named():

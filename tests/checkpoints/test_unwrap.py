@@ -181,6 +181,7 @@ def beside_others(state) -> dict[str, dict]:
         "an optimiser's, under no name of its own": {"state": states, "model": state},
         "moments by name": {"exp_avg": moments(state), "model": state},
         "moments with suffixes": {**moments(state, "opt.", ".exp_avg"), **prefixed(state, "sam.")},
+        "Adam's, by its letters": {"m": moments(state), "v": moments(state), "model": state},
         "gradients": {"grads": moments(state), "net": state},
         "lightning's": {"optimizer_states": [{"state": states}], "state_dict": state},
         "a part more": {**prefixed(encoder_of(other), "module."), **state},
@@ -250,7 +251,8 @@ def test_a_tensor_that_is_there_twice(small, tmp_path):
 @pytest.mark.parametrize(
     "copy",
     ["ema", "EMA", "model_ema", "modelEma", "EMAModel", "ema_model.module", "state_dict_ema",
-     "Teacher", "averaged_model", "SWA", "shadow_params", "net.ema"],
+     "Teacher", "averaged_model", "SWA", "shadow_params", "net.ema", "old_model", "target_net",
+     "discriminator", "initial"],
 )  # fmt: skip
 def test_copies_are_known_in_any_case(copy, small, tmp_path):
     reference, model = small
@@ -271,6 +273,12 @@ PEFT = {
     "LoKr": "image_encoder.blocks.0.attn.qkv.lokr_w1.default",
     "IA3": "image_encoder.blocks.0.attn.qkv.ia3_l.default",
     "OFT": "image_encoder.blocks.0.attn.qkv.oft_R.default.weight",
+    "VB-LoRA": "image_encoder.blocks.0.attn.qkv.vblora_logits_A.default",
+    "HRA": "image_encoder.blocks.0.attn.qkv.hra_u.default",
+    "Bone": "image_encoder.blocks.0.attn.qkv.bone_block.default",
+    "poly": "image_encoder.blocks.0.attn.qkv.poly_lora_A.default",
+    "norms": "image_encoder.blocks.0.norm1.ln_tuning_layers.default.weight",
+    "C3A": "image_encoder.blocks.0.attn.qkv.c3a_kernel.default",
     "VeRA": "image_encoder.blocks.0.attn.qkv.vera_lambda_b.default",
 }
 

@@ -47,3 +47,32 @@ def test_nms_keeps_boxes_without_area():
     """mlx-examples: such a box suppressed itself, so masks one pixel wide vanished."""
     boxes = np.array([[0, 0, 9, 9], [20, 3, 20, 30], [40, 0, 50, 9], [20, 3, 20, 30]])
     assert M.nms(boxes, np.array([4, 3, 2, 1.0]), 0.7).tolist() == [0, 1, 2, 3]
+
+
+@pytest.mark.parametrize(
+    "boxes",
+    [np.zeros((2, 3)), np.zeros((2, 5)), [1, 2], 5, "ab", [["a"] * 4], {}, None, [[1], [2]]],
+)
+def test_boxes_of_other_forms_are_named(boxes):
+    """Rows of three were taken for boxes, with a number that is there twice."""
+    good = np.zeros((2, 4))
+    for function in (
+        M.to_xywh,
+        M.box_area,
+        lambda b: M.box_iou(b, good),
+        lambda b: M.box_iou(good, b),
+    ):
+        with pytest.raises(ValueError, match="^boxes "):
+            function(boxes)
+
+
+@pytest.mark.parametrize("value", ["a", [], None, float("nan"), 10**400, {}, True])
+def test_thresholds_are_numbers(value):
+    boxes = np.array([[0, 0, 2, 2], [0, 0, 2, 2]])
+    for call in (
+        lambda: M.nms(boxes, np.ones(2), value),
+        lambda: M.stability_scores(mx.zeros((1, 2, 2)), value),
+        lambda: M.stability_scores(mx.zeros((1, 2, 2)), 0.0, value),
+    ):
+        with pytest.raises(ValueError, match="^(threshold|offset) is .*; expected a number"):
+            call()

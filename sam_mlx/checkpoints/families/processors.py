@@ -31,6 +31,7 @@ PROCESSOR: dict[str, Any] = {
 RESAMPLE = {2: "bilinear", 3: "bicubic"}  # Pillow's numbers
 # Only in such settings, wherever they are.
 TELLING = {"image_mean", "image_std", "rescale_factor", "do_normalize", "do_rescale"}
+NORMALISING = [("mean", "std"), ("means", "stds"), ("mean", "stdev")]  # as timm and torchvision
 # Fields of any value that change nothing here: of masks, of calls, of classes.
 INERT = {
     "image_processor_type", "feature_extractor_type", "processor_class", "auto_map",
@@ -80,7 +81,7 @@ def refuse_unknown(folder: Path) -> None:
 
 def places(values: Any, path: str = "", depth: int = 0) -> Iterator[str]:
     """The paths of objects, at any depth, that describe how pictures are prepared."""
-    if isinstance(values, Mapping) and TELLING & values.keys():
+    if isinstance(values, Mapping) and (TELLING & values.keys() or _has_three_of_each(values)):
         yield path or "its top"
     items: Iterable[tuple[Any, Any]] = ()
     if depth < MAX_DEPTH:
@@ -88,6 +89,15 @@ def places(values: Any, path: str = "", depth: int = 0) -> Iterator[str]:
         items = enumerate(values) if isinstance(values, list) else items
     for key, value in items:
         yield from places(value, f"{path}.{key}" if path else str(key), depth + 1)
+
+
+def _has_three_of_each(values: Mapping[str, Any]) -> bool:
+    """Whether there are a mean and a deviation for each channel, under the names in NORMALISING."""
+    return any(_per_channel(values.get(a)) and _per_channel(values.get(b)) for a, b in NORMALISING)
+
+
+def _per_channel(value: Any) -> bool:
+    return isinstance(value, list) and bool(_three(value))
 
 
 def preprocessing(values: Mapping[str, Any], config: SamConfig) -> SamConfig:
@@ -126,6 +136,12 @@ def check_fields(given: Mapping[str, Any]) -> None:
             f"{shown(steps[0])} is {short(given[steps[0]])}; SAM's pictures are resized, "
             "normalised and padded, and nothing else"
         )
+    for name in others:
+        for place in places(given[name], name):
+            raise ValueError(
+                f"{shown(name)} describes how pictures are prepared in a layout that is not known, "
+                f"at {shown(place)}: move this to {PLAIN}, or choose by preprocess='sam' or another"
+            )
     if others:
         listed = ", ".join(map(shown, others[:5]))
         warnings.warn(f"fields of the image processor that are not known: {listed}", stacklevel=2)
