@@ -8,14 +8,15 @@ from typing import Any
 
 import mlx.core as mx
 
+from ...arrays import MAX_SAID
 from ...checkpoints import layouts
 from ...checkpoints.families import clean
 from ...checkpoints.load import Checkpoint, load
 from ...checkpoints.options import LoadOptions
 from ...checkpoints.unwrap import CONSTANTS
-from ...messages import short
+from ...messages import one_line, short
 from ...modeling.layers import weights_of
-from ..tensors import TRAINING, at_work, frozen, import_torch, to_mlx, to_tensor
+from ..tensors import TRAINING, at_work, frozen, import_torch, is_tensor, to_mlx, to_tensor
 
 BUFFER = "prompt_encoder.pe_layer.positional_encoding_gaussian_matrix"
 
@@ -170,7 +171,13 @@ def as_weight(name: object, value: Any) -> mx.array:
             f"Error(s) in loading state_dict for Sam: {short(name)} is {short(value)}; expected a "
             "tensor of real numbers"
         )
-    return to_mlx(value)
+    try:
+        return to_mlx(value.detach() if is_tensor(value) else value)
+    except (NotImplementedError, RuntimeError, TypeError, ValueError) as error:  # sparse, meta
+        raise RuntimeError(
+            f"Error(s) in loading state_dict for Sam: {short(name)} is a {type(value).__name__} "
+            f"whose values cannot be read: {one_line(error)[:MAX_SAID]}"
+        ) from error
 
 
 def mlx_dtype(dtype: Any) -> mx.Dtype:
