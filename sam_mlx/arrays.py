@@ -9,6 +9,7 @@ from typing import Any
 import mlx.core as mx
 import numpy as np
 
+from .machine.streams import Forked, enter
 from .machine.worker import at_work
 from .messages import one_line, short
 
@@ -139,7 +140,7 @@ def _converted(values: Any, name: str) -> np.ndarray:
         array = np.asarray(_on_host(values, name))
         if array.dtype == object and array.ndim == 0 and hasattr(values, "__dlpack__"):
             array = np.from_dlpack(values)
-    except (MemoryError, _Refusal):
+    except (MemoryError, _Refusal, Forked):
         raise
     except Exception as error:
         said = one_line(error)[:MAX_SAID]
@@ -191,6 +192,7 @@ def _on_host(values: Any, name: str) -> Any:
             return [v if np.isscalar(v) else _converted(v, name) for v in values]
         return values
     if isinstance(values, mx.array):
+        enter()  # it may have to be computed
         return values.astype(mx.float32) if values.dtype == mx.bfloat16 else values
     if hasattr(values, "detach") and hasattr(values, "cpu"):  # PyTorch's
         values = values.detach().cpu()

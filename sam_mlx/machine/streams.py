@@ -107,6 +107,10 @@ def step(x: mx.array) -> mx.array:
     return x
 
 
+class Forked(RuntimeError):
+    """MLX is not usable in this process."""
+
+
 def enter() -> None:
     """To be called before the package has MLX compute.
 
@@ -115,7 +119,7 @@ def enter() -> None:
     """
     global _begun
     if _without_threads:
-        raise RuntimeError(
+        raise Forked(
             "MLX has computed in the process that this one was forked from, and its threads do "
             "not survive that: start workers with multiprocessing.get_context('spawn'), a "
             "DataLoader's with multiprocessing_context='spawn'"

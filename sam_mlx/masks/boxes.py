@@ -114,9 +114,9 @@ def nms(boxes: np.ndarray, scores: np.ndarray, threshold: float) -> np.ndarray:
         )
     if not NUMBER.fits(threshold):
         raise ValueError(f"threshold is {short(threshold)}; expected {NUMBER.words}")
-    order = np.argsort(-np.asarray(scores, np.float32), kind="stable")
+    order = np.argsort(-to_numbers(scores, "scores").astype(np.float32), kind="stable")
     # In numpy: other devices do not round divisions as torchvision on a CPU does.
-    boxes = np.asarray(boxes, np.float32)[order]
+    boxes = to_numbers(boxes, "boxes").astype(np.float32)[order]
     kept = np.zeros(0, int)
     at_once = budget().boxes
     for start in range(0, len(boxes), at_once):

@@ -110,6 +110,10 @@ def calls(w: World) -> Calls:
         "masks.check_masks": lambda: masks.check_masks(lazy(w.masks.astype(np.float32))),
         "masks.check_masks numbers": lambda: masks.check_masks(mx.array(w.masks.astype(np.int32))),
         "masks.encode_rle": lambda: masks.encode_rle(lazy(w.masks.astype(np.float32))),
+        "masks.encode_rle of a list": lambda: masks.encode_rle(
+            [lazy(w.masks[0].astype(np.float32))]
+        ),
+        "masks.nms": lambda: masks.nms(lazy([[0.0, 0, 2, 2]]), lazy([1.0]), 0.5),
         "masks.polygons": lambda: masks.polygons(lazy(w.masks[0].astype(np.float32))),
         "masks.mask_boxes": lambda: np.array(masks.mask_boxes(w.logits > 0)),
         "masks.stability_scores": lambda: np.array(masks.stability_scores(w.logits * 1)),
