@@ -421,6 +421,15 @@ def test_records_as_json(files, tmp_path):
     assert isinstance(records[0]["segmentation"]["counts"], str)
 
 
+def test_names_that_look_like_files_keep_apart():
+    """x.png, named so beside x.jpg, was left out where x.png.png is there, too."""
+    files = [Path(f) for f in ("x.jpg", "x.png", "x.png.png", "X.PNG.png.png", "x", "y.a", "y.a.b")]
+    for some in (files, files[::-1], files[:3], files[1:4], files[4:]):
+        assert sorted(sources.named(some).values()) == sorted(some)
+    assert sources.named(files[2:3]) == {"x.png": files[2]}
+    assert sources.named([Path("y.a")]) == {"y": Path("y.a")}
+
+
 def test_files_of_the_same_name_keep_apart(tmp_path):
     for name in ("a.png", "a.jpg", "b.png", "deep/b.png", "deep/c.png"):
         (tmp_path / name).parent.mkdir(exist_ok=True)

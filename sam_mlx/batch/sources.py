@@ -239,6 +239,7 @@ def named(files: Iterable[Path]) -> dict[str, Path]:
     root = commonpath([place.parent for place in places])
     below = sorted(place.relative_to(root) for place in places)
     taken = Counter(str(f.with_suffix("")).casefold() for f in below)
+    taken.update(str(f).casefold() for f in below if f.suffix)  # x.png.png's name beside x.png
     taken.update({str(parent).casefold() for f in below for parent in f.parents})
     plain = {f: f.with_suffix("") for f in below}
     return {
