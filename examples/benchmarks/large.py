@@ -144,7 +144,7 @@ def one(height: int) -> None:
     print(f"| {height} | {len(search.tiles)} | {count} | {seconds:.0f} | {peak / 1e9:.2f} |")
 
 
-if __name__ == "__main__":
+def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("what", choices=["tiles", "sizes", "memory", "one"])
     parser.add_argument("height", nargs="?", type=int, default=3000)
@@ -153,3 +153,7 @@ if __name__ == "__main__":
         one(args.height)
     else:
         {"tiles": tiles, "sizes": sizes, "memory": memory}[args.what]()
+
+
+if __name__ == "__main__":
+    main()

@@ -18,7 +18,7 @@ from PIL import Image
 
 from ..images import load_image
 from ..large.readers.base import is_installed, needed
-from ..large.readers.tiffs import EXTRA, named
+from ..large.readers.tiffs import EXTRA, as_tiff, named
 from ..messages import printable
 from ..samples import Range, to_rgb
 
@@ -95,11 +95,13 @@ def _stack(path: str, mtime: int, size: int) -> Stack | None:
     import zarr
 
     try:
-        series = tifffile.TiffFile(path).series[0]
-        array: Any = zarr.open(series.aszarr(level=0), mode="r")
-        stack = Stack(path, array, named(series.axes, series.shape, array.shape))
-    except (tifffile.TiffFileError, IndexError, KeyError, OSError, TypeError):
+        with as_tiff(path):
+            series = tifffile.TiffFile(path).series[0]
+            array: Any = zarr.open(series.aszarr(level=0), mode="r")
+            axes = named(series.axes, series.shape, array.shape)
+    except ValueError:
         return None  # Pillow says what it is
+    stack = Stack(path, array, axes)
     ordinary = stack.pages == 1 and stack.length("C") == 1 and stack.channels <= 4
     return None if ordinary else stack
 

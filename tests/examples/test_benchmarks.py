@@ -18,7 +18,7 @@ from tests.support.source import ROOT
 
 FOLDER = ROOT / "examples" / "benchmarks"
 CALLED_BY_RUN = {"bench_mlx_examples", "bench_sam_mlx", "bench_torch", "prepare"}
-BENCHMARKS = sorted({path.stem for path in FOLDER.glob("*.py")} - {"loop"})
+BENCHMARKS = sorted({path.stem for path in FOLDER.glob("*.py")} - {"drawn", "loop"})
 PLATE = "examples/images/plate.png"
 
 
