@@ -16,6 +16,8 @@ from sam_mlx.tiled.seams import count_cut
 from sam_mlx.tiled.store import FolderStore
 from tests.support.large import Drawn, geotiff
 
+pytestmark = pytest.mark.slow
+
 TILES = TileOptions(256, 96)
 THRESHOLDS = dict(pred_iou_thresh=0.8, stability_score_thresh=0.85)
 

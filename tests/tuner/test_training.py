@@ -141,6 +141,7 @@ def model(tmp_path):
     return tmp_path / "model"
 
 
+@pytest.mark.slow
 def test_the_folder_is_a_model_with_a_report(data, model, tmp_path):
     pictures = open_data(data)
     out = tmp_path / "out"
@@ -179,6 +180,7 @@ def test_the_pth_is_metas(originals, tmp_path):
     np.testing.assert_allclose(ours, theirs.permute(0, 2, 3, 1), atol=2e-5)
 
 
+@pytest.mark.slow
 def test_loras_adapter_loads_here_and_gives_the_model(data, model, tmp_path):
     options = replace(OPTIONS, train="lora", iters=2, steps_per_eval=2)
     job = Job(
@@ -191,6 +193,7 @@ def test_loras_adapter_loads_here_and_gives_the_model(data, model, tmp_path):
         np.testing.assert_allclose(found[name], weight, atol=1e-6)
 
 
+@pytest.mark.slow
 def test_the_command(data, model, tmp_path, capsys):
     out = tmp_path / "out"
     command = ["finetune", str(data), "-o", str(out), "--model", str(model), "--split", "file"]
