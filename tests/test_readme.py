@@ -66,6 +66,7 @@ def folder(request, tmp_path):
     picture.save(tmp_path / "photos" / "coins.png")
     picture.resize((1800, 1200)).save(tmp_path / "truck.jpg")
     picture.save(tmp_path / "picture.jpg")
+    picture.save(tmp_path / "ortho.tif")
     return tmp_path
 
 
