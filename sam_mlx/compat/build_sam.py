@@ -11,21 +11,25 @@ from .missing import unknown
 from .modeling.sam import Sam
 
 
-def _build(variant: str, checkpoint: str | Path | None) -> Sam:
+def model_of(variant: str, checkpoint: str | Path | None) -> sam.Sam:
     """The model of a checkpoint, or one of the variant's sizes with random weights.
 
     A checkpoint of other sizes is loaded as it is, with a warning; the original refuses it.
     """
     if checkpoint is None:
-        return Sam(sam.build_sam(variant))
+        return sam.build_sam(variant)
     model = sam.Sam.from_pretrained(checkpoint)
     if model.config.variant != variant:
         warnings.warn(
             f"{checkpoint} is a SAM {model.config.variant}, and is loaded as such; "
             f"{variant} was asked for",
-            stacklevel=3,
+            stacklevel=4,
         )
-    return Sam(model)
+    return model
+
+
+def _build(variant: str, checkpoint: str | Path | None) -> Sam:
+    return Sam(model_of(variant, checkpoint))
 
 
 def build_sam_vit_h(checkpoint: str | Path | None = None) -> Sam:

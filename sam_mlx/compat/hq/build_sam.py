@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from ... import sam
 from .. import build_sam as meta
 from ..missing import unknown
 from .modeling import Sam
@@ -18,17 +16,7 @@ def _build(variant: str, checkpoint: str | Path | None) -> Sam:
 
     Raises NotImplementedError for a SAM without SAM-HQ's tensors, which the original leaves random.
     """
-    name = f"sam_hq_{variant}"
-    if checkpoint is None:
-        return Sam(sam.build_sam(name))
-    model = sam.Sam.from_pretrained(checkpoint)
-    if model.config.variant != name:
-        warnings.warn(
-            f"{checkpoint} is a SAM {model.config.variant}, and is loaded as such; {name} was "
-            "asked for",
-            stacklevel=3,
-        )
-    return Sam(model)
+    return Sam(meta.model_of(f"sam_hq_{variant}", checkpoint))
 
 
 def build_sam_vit_h(checkpoint: str | Path | None = None) -> Sam:
