@@ -1,5 +1,7 @@
 """Pictures, one for each: a map of labels, masks as tints, and only the pixels within masks."""
 
+from typing import Any
+
 import numpy as np
 from PIL import Image
 
@@ -12,28 +14,23 @@ class LabelMap(Format):
     name = "labelmap"
     help = "a 16-bit PNG for each picture, i + 1 where mask i is"
     pattern = "{}_labels.png"
+    dtype: type[np.integer[Any]] = np.uint16
 
     def write(self, result: Result, path: str) -> None:
-        Image.fromarray(label_map(result.masks, result.image.shape[:2])).save(path)
+        labels = label_map(result.masks, result.image.shape[:2], self.dtype)
+        Image.fromarray(labels).save(path)
 
 
-class LabelTiff16(Format):
+class LabelTiff16(LabelMap):
     name = "tiff16"
     help = "the same map as a 16-bit TIFF"
     pattern = "{}_labels.tif"
 
-    def write(self, result: Result, path: str) -> None:
-        Image.fromarray(label_map(result.masks, result.image.shape[:2])).save(path)
 
-
-class LabelTiff32(Format):
+class LabelTiff32(LabelTiff16):
     name = "tiff32"
     help = "as a 32-bit TIFF, for more than 65535 masks"
-    pattern = "{}_labels.tif"
-
-    def write(self, result: Result, path: str) -> None:
-        # Pillow writes 32 bits with a sign.
-        Image.fromarray(label_map(result.masks, result.image.shape[:2], np.int32)).save(path)
+    dtype = np.int32  # Pillow writes 32 bits with a sign
 
 
 class Overlay(Format):
