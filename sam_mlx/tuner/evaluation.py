@@ -16,9 +16,8 @@ from ..predictor import SamPredictor
 from ..sam import Sam
 from .examples import Example
 from .prompts import Prompts
-from .step import answer
 from .targets import Frame
-from .validation import boxes, clicks, inner_pixel, iou_of, truths_of
+from .validation import asking, clicks, first_answers, inner_pixel, iou_of, truths_of
 
 CLICKS = 8  # in all, of which the first is well inside the object
 GOALS = (0.8, 0.9)  # IoU, for the number of clicks to it
@@ -88,13 +87,12 @@ def generator_of(model: Sam) -> SamAutomaticMaskGenerator:
 def scores(
     predictor: SamPredictor, generator: SamAutomaticMaskGenerator | None, example: Example
 ) -> Scores:
-    pixels = example.pixels()
-    embedding = predictor.embed(pixels)
+    embedding = predictor.embed(example.pixels())
     frame = Frame(predictor.model.config, example.size)
     found = prompted(predictor.model, embedding.features, truths_of(example, frame), frame)
     if generator is None:
         return Scores(found, None)
-    records = generator.generate(pixels)
+    records = generator.generate(embedding)
     masks = np.array([r["segmentation"] for r in records], bool).reshape(-1, *example.size)
     order = np.argsort([-r["predicted_iou"] for r in records], kind="stable")
     hits, truths = matched(masks[order], decode_rle(list(example.objects)))
@@ -106,23 +104,10 @@ def prompted(
     model: Sam, features: mx.array, truths: np.ndarray, frame: Frame
 ) -> dict[str, np.ndarray]:
     """Measures of prompts, a value for each of the truths (B, H, W)."""
-    image_pe = model.prompt_encoder.get_dense_pe()
-
-    def ask(
-        prompts: Prompts, outputs: slice, masks: mx.array | None = None
-    ) -> tuple[mx.array, np.ndarray, np.ndarray]:
-        logits, predicted = answer(model, features, image_pe, prompts, frame, masks)
-        found = np.array(frame.enlarge(logits[:, outputs]) > Sam.mask_threshold)
-        return logits[:, outputs], found, np.array(predicted[:, outputs])
-
-    logits, masks, predicted = ask(clicks(truths), slice(1, None))
-    each = np.arange(len(truths))
-    best = predicted.argmax(axis=1)
-    three = iou_of(masks, truths[:, None])
-    chosen = three[each, best]
-    box = iou_of(ask(boxes(truths), slice(0, 1))[1][:, 0], truths)
-    prompts, mask = clicks(truths), masks[each, best]
-    low = mx.take_along_axis(logits, mx.array(best)[:, None, None, None], axis=1)
+    ask = asking(model, features, frame)
+    first = first_answers(ask, truths)
+    chosen = first.ious["iou_click"]
+    prompts, mask, low = clicks(truths), first.masks, first.logits
     history = [chosen]
     for _ in range(CLICKS - 1):
         prompts = corrected(prompts, mask, truths)
@@ -130,13 +115,11 @@ def prompted(
         mask = masks[:, 0]
         history.append(iou_of(mask, truths))
     return {
-        "iou_click": chosen,
-        "iou_best": three.max(axis=1),
-        "iou_box": box,
+        **first.ious,
         "iou_3_clicks": history[2],
         "iou_8_clicks": history[-1],
         **{f"clicks_to_{goal}": needed(np.array(history), goal) for goal in GOALS},
-        "score_error": np.abs(predicted[each, best] - chosen),
+        "score_error": np.abs(first.predicted - chosen),
     }
 
 

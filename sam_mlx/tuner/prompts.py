@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from ..masks import mask_boxes
 from ..modeling.prompt_encoder import (
     BACKGROUND,
     BOTTOM_RIGHT,
@@ -77,9 +78,8 @@ def draw_pixel(mask: np.ndarray, rng: np.random.Generator) -> np.ndarray:
 
 
 def box_of(mask: np.ndarray) -> np.ndarray:
-    """x0, y0, x1, y1 of the outermost set pixels."""
-    rows, columns = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
-    return np.array([columns[0], rows[0], columns[-1], rows[-1]], float)
+    """x0, y0, x1, y1 of a mask (H, W), as floats, to which noise is added."""
+    return np.asarray(mask_boxes(mask[None]), float)[0]
 
 
 def noisy_box(mask: np.ndarray, rng: np.random.Generator) -> np.ndarray:

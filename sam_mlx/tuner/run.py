@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -16,7 +15,7 @@ from tqdm import tqdm
 
 from ..checkpoints.files.writing import write_pth
 from ..checkpoints.layouts import to_torch
-from ..files import read_json, whole_folder, write_json, write_whole
+from ..files import read_json, temporary_folder, whole_folder, write_json, write_whole
 from ..machine.worker import Cancel
 from ..modeling.image_encoder import ImageEncoderViT
 from ..modeling.layers import as_float32, weights_of
@@ -34,7 +33,7 @@ from .state import LAST, LOG, Log
 from .trainer import Report, Trainer
 from .validation import MAX_OBJECTS, clicks
 
-WORST = 5  # examples that are drawn
+DRAWN = 5  # examples in examples.png
 Say = Callable[[str], None]
 
 
@@ -81,7 +80,7 @@ def finetune(
 
     The folder of ``job.output`` must be new, or with ``resume`` hold the state of the same
     training. Raises FileExistsError, FileNotFoundError; ValueError before anything is computed
-    where the data do not fit; RuntimeError where the loss is no longer a number.
+    where the data do not fit; RuntimeError if the loss becomes NaN or infinite.
     """
     output = job.output
     LEVELS[job.options.train](job.model, job.options)
@@ -89,15 +88,15 @@ def finetune(
         check_exported(job.model)
     training, validation = job.sides()
     prepare(job, resume)
-    before = remembered(output, "before.json", lambda: judged(job.model, validation, say, "before"))
-    masks_before = drawn(job.model, worst(validation))
+    before = remembered(output, "before.json", lambda: judged(job.model, validation, "before"))
+    masks_before = drawn(job.model, fullest(validation))
     trainer = Trainer(job.model, training, validation, job.options, output / "state")
     if resume and (output / "state" / LAST).exists():
         trainer.resume()
     write_about(job, training, validation)
     say(f"{len(training)} parts with objects to train on, {len(validation)} for validation")
     trainer.run(report, cancel)
-    after = judged(job.model, validation, say, "after")
+    after = judged(job.model, validation, "after")
     results = {
         "model": job.origin,
         "options": settings(job.options),
@@ -128,16 +127,16 @@ def remembered(output: Path, name: str, make: Callable[[], Any]) -> Any:
     return read_json(path)
 
 
-def judged(model: Sam, examples: Sequence[Example], say: Say, when: str) -> dict[str, Any]:
+def judged(model: Sam, examples: Sequence[Example], when: str) -> dict[str, Any]:
     def progress(parts: Iterable[Example]) -> Iterable[Example]:
         return tqdm(parts, desc=f"evaluating {when}", total=len(examples), leave=False)
 
     return evaluate(model, examples, progress=progress)
 
 
-def worst(examples: Sequence[Example]) -> Sequence[Example]:
-    """The examples with the most objects: most to see, and to get wrong."""
-    return sorted(examples, key=lambda e: -len(e.objects))[:WORST]
+def fullest(examples: Sequence[Example]) -> Sequence[Example]:
+    """The examples with the most objects, which are drawn."""
+    return sorted(examples, key=lambda e: -len(e.objects))[:DRAWN]
 
 
 def drawn(model: Sam, examples: Sequence[Example]) -> list[np.ndarray]:
@@ -165,14 +164,10 @@ def write_about(job: Job, training: Sequence[Example], validation: Sequence[Exam
 def write_model(job: Job, trainer: Trainer, export_pth: bool) -> None:
     """The model's folder's files, and with LoRA peft's two beside them."""
     output = job.output
-    with whole_folder(output / "state" / "model") as temporary:
-        job.model.save_pretrained(temporary / "model", base_model=None)
-        for file in (temporary / "model").iterdir():
-            shutil.move(file, temporary / file.name)
-        (temporary / "model").rmdir()
-    for file in (output / "state" / "model").iterdir():
-        file.replace(output / file.name)
-    (output / "state" / "model").rmdir()
+    with temporary_folder(output) as folder:
+        job.model.save_pretrained(folder / "model")
+        for file in (folder / "model").iterdir():
+            file.replace(output / file.name)
     if isinstance(trainer.level, LoRA):
         write_adapter(job, trainer.level)
     if export_pth:
@@ -230,7 +225,7 @@ def write_report(
     ]  # fmt: skip
     write_whole(output / "report.md", lambda name: Path(name).write_text("\n".join(lines)))
     curve(Log(output / "state" / LOG, job.options.iters).lines(), output / "curve.png")
-    examples = worst(validation)
+    examples = fullest(validation)
     after = drawn(job.model, examples)
     rows = [
         (example, [old, new, example.masks(np.arange(len(example.objects)))])

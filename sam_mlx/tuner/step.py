@@ -64,8 +64,8 @@ def counted(prompts: Prompts, outputs: int) -> mx.array:
 def round_loss(
     answers: tuple[mx.array, mx.array], allowed: mx.array, truth: tuple[mx.array, mx.array],
     frame: Frame,
-) -> tuple[mx.array, mx.array, mx.array]:  # fmt: skip
-    """The loss of a round; logits (B, 1, n, n) of the best of the outputs that count; IoU (B,).
+) -> tuple[mx.array, mx.array]:  # fmt: skip
+    """The loss of a round, and the logits (B, 1, n, n) of the best of the outputs that count.
 
     Only the best one's mask is trained (SAM paper, section 3), and the predicted IoU of all.
     """
@@ -78,27 +78,23 @@ def round_loss(
     actual = actual_iou(found.flatten(2), masks.flatten(1)[:, None])
     errors = mx.where(allowed, (predicted - actual) ** 2, 0).sum(axis=1) / allowed.sum(axis=1)
     loss = (mx.take_along_axis(losses, best, axis=1)[:, 0] + fine + errors).mean()
-    return loss, chosen, mx.take_along_axis(actual, best, axis=1)[:, 0]
+    return loss, chosen
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """What one picture gives a step: means over its rounds, and the IoU of each."""
+    """What one picture gives a step: means over its rounds."""
 
     loss: float
-    iou: list[float]  # of the best outputs, round by round
     gradients: Arrays  # of the decoder's weights
     cotangent: mx.array  # the gradient of the features
 
-    def plus(
-        self, loss: mx.array, iou: mx.array, gradients: Arrays, cotangent: mx.array, share: float
-    ) -> Outcome:
-        """With another round, or picture, that counts for a share."""
+    def plus(self, loss: mx.array, gradients: Arrays, cotangent: mx.array, share: float) -> Outcome:
+        """With another round, which counts for a share."""
         total = {name: g + share * gradients[name] for name, g in self.gradients.items()}
         cotangent = self.cotangent + share * cotangent
-        mx.eval(loss, iou, total, cotangent)
-        value, mean = (float(np.array(x)) for x in (share * loss, iou.mean()))
-        return Outcome(self.loss + value, [*self.iou, mean], total, cotangent)
+        mx.eval(loss, total, cotangent)
+        return Outcome(self.loss + float(np.array(share * loss)), total, cotangent)
 
 
 def train_on(
@@ -118,7 +114,7 @@ def train_on(
 
     def run(
         values: Arrays, features: mx.array, prompts: Prompts, masks: mx.array | None
-    ) -> tuple[mx.array, mx.array, mx.array]:
+    ) -> tuple[mx.array, mx.array]:
         model.update(tree_unflatten(list(values.items())))
         answers = answer(model, features, image_pe, prompts, frame, masks)
         return round_loss(answers, counted(prompts, answers[1].shape[1]), given, frame)
@@ -126,13 +122,11 @@ def train_on(
     differentiate = mx.value_and_grad(run, argnums=(0, 1))
     prompts, masks = first_prompts(truth.masks, rng), None
     outcome = Outcome(
-        0.0, [], {name: mx.zeros_like(w) for name, w in parameters.items()}, mx.zeros_like(features)
+        0.0, {name: mx.zeros_like(w) for name, w in parameters.items()}, mx.zeros_like(features)
     )
     for number in range(1 + clicks):
-        (loss, chosen, iou), (weights, cotangent) = differentiate(
-            parameters, features, prompts, masks
-        )
-        outcome = outcome.plus(loss, iou, weights, cotangent, 1 / (1 + clicks))
+        (loss, chosen), (weights, cotangent) = differentiate(parameters, features, prompts, masks)
+        outcome = outcome.plus(loss, weights, cotangent, 1 / (1 + clicks))
         if number < clicks:
             found = np.array(frame.enlarge(chosen[:, 0]) > Sam.mask_threshold)
             prompts = prompts.with_points(*corrections(found, truth.masks, rng))

@@ -75,8 +75,8 @@ def oddities(name: str, pixels: np.ndarray, areas: list[int]) -> Iterator[str]:
         yield f"{name} has no objects: it is not used"
     if any(area > WHOLE * pixels.shape[0] * pixels.shape[1] for area in areas):
         yield f"{name} has an object over nearly all of it: is the background labelled?"
-    if len(np.unique(pixels)) < FLAT:
-        yield f"{name} uses {len(np.unique(pixels))} gray values: give --value-range"
+    if (count := len(np.unique(pixels))) < FLAT:
+        yield f"{name} uses {count} gray values: give --value-range"
 
 
 def spread(values: Sequence[float] | np.ndarray) -> str:

@@ -25,7 +25,7 @@ from .examples import Example
 from .levels import DECODER, LEVELS
 from .options import TrainingOptions
 from .state import BEST, LAST, LOG, Log, Progress, load_state, save_state
-from .step import Arrays, Outcome, Truth, train_on
+from .step import Arrays, Truth, train_on
 from .targets import Frame
 from .validation import validate
 
@@ -72,10 +72,10 @@ class Trainer:
         self.optimizer.state = unflat(state)
 
     def run(self, report: Report = lambda line: None, cancel: Cancel | None = None) -> None:
-        """Train to the end, or until there was no gain for long; then the best weights are put.
+        """Train to the end, or until validation stops improving; then restore the best weights.
 
         After KeyboardInterrupt, and once ``cancel`` is set, the state is saved. Raises RuntimeError
-        where the loss is no longer a number.
+        if the loss becomes NaN or infinite.
         """
         log = Log(self.folder / LOG, self.progress.iteration)
 
@@ -103,22 +103,22 @@ class Trainer:
         """One step, and what is due after it."""
         options, done = self.options, self.progress
         rate = self.rate(done.iteration)
-        outcome = self.gradients(done.iteration)
-        if not math.isfinite(outcome.loss):
+        loss, gradients = self.gradients(done.iteration)
+        if not math.isfinite(loss):
             raise RuntimeError(
-                f"the loss is {outcome.loss} at step {done.iteration + 1}; the state before it is "
+                f"the loss is {loss} at step {done.iteration + 1}; the state before it is "
                 "kept: go on with a lower learning rate in another folder"
             )
         self.optimizer.learning_rate = rate
-        parameters = self.optimizer.apply_gradients(outcome.gradients, self.level.parameters)
+        parameters = self.optimizer.apply_gradients(gradients, self.level.parameters)
         mx.eval(parameters, self.optimizer.state)
         self.level.put(parameters)
         done.iteration += 1
-        done.losses.append(outcome.loss)
+        done.losses.append(loss)
         last = done.iteration == options.iters
         if done.iteration % options.steps_per_report == 0 or last:
-            loss = float(np.mean(done.losses))
-            tell(iteration=done.iteration, train_loss=loss, learning_rate=rate)
+            mean = float(np.mean(done.losses))
+            tell(iteration=done.iteration, train_loss=mean, learning_rate=rate)
             done.losses = []
         if done.iteration % options.steps_per_eval == 0 or last:
             self.judge(tell)
@@ -132,18 +132,16 @@ class Trainer:
         share = (iteration - warm) / max(1, options.iters - warm)
         return options.highest_rate * 0.5 * (1 + math.cos(math.pi * share))
 
-    def gradients(self, iteration: int) -> Outcome:
-        """Means over the pictures of a step."""
+    def gradients(self, iteration: int) -> tuple[float, Arrays]:
+        """The loss of a step, and the gradients of what is trained: means over its pictures."""
         count = self.options.batch_size
-        outcomes = [self.one(iteration * count + i) for i in range(count)]
-        total = {
-            name: sum((o.gradients[name] for o in outcomes[1:]), first) / count
-            for name, first in outcomes[0].gradients.items()
-        }
-        loss = sum(o.loss for o in outcomes) / count
-        return Outcome(loss, outcomes[0].iou, total, outcomes[0].cotangent)
+        loss, total = self.one(iteration * count)
+        for i in range(1, count):
+            other, more = self.one(iteration * count + i)
+            loss, total = loss + other, {name: g + more[name] for name, g in total.items()}
+        return loss / count, {name: g / count for name, g in total.items()}
 
-    def one(self, number: int) -> Outcome:
+    def one(self, number: int) -> tuple[float, Arrays]:
         """The loss of the number-th picture, and the gradients of what is trained."""
         options, count = self.options, len(self.training)
         order = np.random.default_rng([options.seed, 0, number // count]).permutation(count)
@@ -164,8 +162,7 @@ class Trainer:
             encoder = backward(
                 self.model.image_encoder, self.stages, inputs, outcome.cotangent, names.__contains__
             )
-        gradients = self.level.gradients(outcome.gradients, encoder)
-        return Outcome(outcome.loss, outcome.iou, gradients, outcome.cotangent)
+        return outcome.loss, self.level.gradients(outcome.gradients, encoder)
 
     def features(self, example: Example, view: int = 0) -> tuple[mx.array, list[mx.array]]:
         """An example's features, and where the encoder is trained the inputs of its stages."""

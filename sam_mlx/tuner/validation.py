@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 
 import mlx.core as mx
 import numpy as np
 
+from ..masks import mask_boxes
 from ..modeling.prompt_encoder import EMPTY, FOREGROUND
 from ..sam import Sam
 from .examples import Example
@@ -31,18 +33,46 @@ def validate(
 def score(model: Sam, example: Example, features: mx.array) -> dict[str, np.ndarray]:
     """The IoU of each object that is asked about."""
     frame = Frame(model.config, example.size)
-    truths = truths_of(example, frame)
+    return first_answers(asking(model, features, frame), truths_of(example, frame)).ious
+
+
+Ask = Callable[..., tuple[mx.array, np.ndarray, np.ndarray]]
+
+
+def asking(model: Sam, features: mx.array, frame: Frame) -> Ask:
+    """A function from prompts, a slice of the outputs, and logits of earlier masks or None, to
+    these outputs' logits (B, M, n, n), masks (B, M, H, W) and predicted IoU (B, M).
+    """
     image_pe = model.prompt_encoder.get_dense_pe()
 
-    def ask(prompts: Prompts, outputs: slice) -> tuple[np.ndarray, np.ndarray]:
-        logits, predicted = answer(model, features, image_pe, prompts, frame, None)
-        masks = np.array(frame.enlarge(logits[:, outputs]) > Sam.mask_threshold)
-        return iou_of(masks, truths[:, None]), np.array(predicted[:, outputs])
+    def ask(
+        prompts: Prompts, outputs: slice, masks: mx.array | None = None
+    ) -> tuple[mx.array, np.ndarray, np.ndarray]:
+        logits, predicted = answer(model, features, image_pe, prompts, frame, masks)
+        found = np.array(frame.enlarge(logits[:, outputs]) > Sam.mask_threshold)
+        return logits[:, outputs], found, np.array(predicted[:, outputs])
 
-    three, predicted = ask(clicks(truths), slice(1, None))
-    box, _ = ask(boxes(truths), slice(0, 1))
-    chosen = np.take_along_axis(three, predicted.argmax(axis=1)[:, None], axis=1)[:, 0]
-    return {"iou_click": chosen, "iou_best": three.max(axis=1), "iou_box": box[:, 0]}
+    return ask
+
+
+@dataclass(frozen=True)
+class FirstAnswers:
+    """Answers to one click on each of B objects, of which the score chooses one, and to a box."""
+
+    logits: mx.array  # (B, 1, n, n), of the chosen ones
+    masks: np.ndarray  # (B, H, W)
+    predicted: np.ndarray  # (B,), their predicted IoU
+    ious: dict[str, np.ndarray]  # (B,) each: of the chosen one, the best of three, the box
+
+
+def first_answers(ask: Ask, truths: np.ndarray) -> FirstAnswers:
+    logits, masks, predicted = ask(clicks(truths), slice(1, None))
+    each, best = np.arange(len(truths)), predicted.argmax(axis=1)
+    three = iou_of(masks, truths[:, None])
+    box = iou_of(ask(boxes(truths), slice(0, 1))[1][:, 0], truths)
+    chosen = mx.take_along_axis(logits, mx.array(best)[:, None, None, None], axis=1)
+    ious = {"iou_click": three[each, best], "iou_best": three.max(axis=1), "iou_box": box}
+    return FirstAnswers(chosen, masks[each, best], predicted[each, best], ious)
 
 
 def truths_of(example: Example, frame: Frame) -> np.ndarray:
@@ -70,7 +100,7 @@ def clicks(truths: np.ndarray) -> Prompts:
 
 
 def boxes(truths: np.ndarray) -> Prompts:
-    found = np.stack([box_of(truth) for truth in truths])
+    found = np.asarray(mask_boxes(truths), float)
     return Prompts(np.zeros((len(truths), 1, 2)), np.full((len(truths), 1), EMPTY), found)
 
 
