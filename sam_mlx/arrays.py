@@ -37,7 +37,7 @@ def to_numpy(values: Any, name: str) -> np.ndarray:
 def to_numbers(values: Any, name: str) -> np.ndarray:
     """``to_numpy`` for what may also hold Python's own numbers of any kind.
 
-    Raises ValueError for what is no number, and for those beyond a float.
+    Raises ValueError for values that are not numbers, and for numbers too large for a float.
     """
     array = _converted(values, name)
     fits = array.dtype.kind in "biufO"

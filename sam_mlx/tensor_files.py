@@ -188,7 +188,7 @@ def unwritten(path: Path) -> str | None:
     try:
         size = os.fstat(descriptor).st_size
         holes = at = 0
-        with suppress(OSError):  # there is no more data, or the disk cannot tell
+        with suppress(OSError):  # past the last data, or the disk cannot tell
             for _ in range(1000):
                 hole = os.lseek(descriptor, at, os.SEEK_HOLE)
                 holes += size - hole

@@ -132,7 +132,7 @@ def check_preprocessing(config: SamConfig) -> None:
 
 
 def check_decoders(config: SamConfig) -> None:
-    """Raise ValueError for decoders beside the one for masks: there is no file for them."""
+    """Raise ValueError for decoders other than the mask decoder: they are not exported."""
     kinds = [kind for kind in decoders_of(config) if kind.part != MASK_DECODER]
     if kinds:
         raise ValueError(

@@ -108,7 +108,7 @@ class PromptEncoder(nn.Module):
         0 background, -1 not a point, -2 empty slot; boxes: (B, 4) as x0, y0, x1, y1 pixels;
         masks: logits (B, 1, 4G, 4G).
         Returns tokens (B, N', C), which of them are real (B, N'), and the dense embedding,
-        (B, G, G, C), or (1, 1, 1, C) when there are no masks. Raises ValueError for other labels.
+        (B, G, G, C), or (1, 1, 1, C) when there are no masks. Raises ValueError for another label.
         """
         if points is not None:
             check_labels(points[1])

@@ -43,7 +43,7 @@ def write_features(
     rows = [{"id": number, **measures(result, one)} for number, one in some]
     columns = columns_of(rows, georeferenced=place is not None)
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore", UserWarning)  # where there is no reference system
+        warnings.simplefilter("ignore", UserWarning)  # the file has no reference system
         raw.write(
             path, shapes, list(columns.values()), np.array(list(columns)), layer=LAYER,
             driver="GPKG", geometry_type="MultiPolygon", append=append,
@@ -52,7 +52,7 @@ def write_features(
 
 
 def columns_of(rows: list[dict[str, Any]], georeferenced: bool) -> dict[str, np.ndarray]:
-    """The rows' values by name, of one type each even if there are no rows."""
+    """The rows' values by name; each column has its type even without rows."""
     types: dict[str, Any] = {"id": np.int64, "area_px": np.int64}
     if georeferenced:
         types |= {"area": np.float64, "area_unit": object}
