@@ -6,14 +6,14 @@ import argparse
 from typing import NoReturn
 
 from . import ending
-from .commands import auto, evaluate, export, finetune, info, predict, web
+from .commands import auto, evaluate, export, finetune, info, predict, serve, web
 from .messages import MAX_LINE, one_line, printable
 from .options import Help
 from .terminal import as_lines, say
 
 COMMANDS = {
-    "predict": predict, "auto": auto, "web": web, "finetune": finetune, "evaluate": evaluate,
-    "info": info, "export": export,
+    "predict": predict, "auto": auto, "web": web, "serve": serve, "finetune": finetune,
+    "evaluate": evaluate, "info": info, "export": export,
 }  # fmt: skip
 
 

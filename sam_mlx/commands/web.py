@@ -46,12 +46,7 @@ def run(args: argparse.Namespace) -> int:
         from ..web.server import serve
         from ..web.store import MAX_PIXELS
     except ImportError as error:
-        missing = (error.name or "").partition(".")[0]
-        if missing not in {"anyio", "starlette", "uvicorn", "h11"}:
-            raise
-        raise ImportError(
-            f'the page needs {missing}, which is not installed: pip install "sam-mlx[web]"'
-        ) from None
+        raise missing_package(error, "the page") from None
     pixels = MAX_PIXELS if args.max_pixels is None else args.max_pixels
     allow_pixels(pixels)
     pictures = find(args.picture)
@@ -68,6 +63,16 @@ def run(args: argparse.Namespace) -> int:
         raise ValueError("none of the pictures could be read; give others")
     serve(backend, args.host, args.port, not args.no_open, say)
     return 0
+
+
+def missing_package(error: ImportError, what: str) -> ImportError:
+    """The error of a package that is not installed, with the line that installs it."""
+    missing = (error.name or "").partition(".")[0]
+    if missing not in {"anyio", "starlette", "uvicorn", "h11"}:
+        return error
+    return ImportError(
+        f'{what} needs {missing}, which is not installed: pip install "sam-mlx[web]"'
+    )
 
 
 def find(given: list[str]) -> list[Path]:

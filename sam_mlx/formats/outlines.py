@@ -58,20 +58,23 @@ class GeoJson(Format):
 
 
 def feature(result: Result, i: int, mask: np.ndarray) -> dict[str, Any]:
+    name, colour = named(result, i)
+    record = result.records[i]
+    scores = {k: record[k] for k in ("area", "predicted_iou", "stability_score")}
+    properties = {"name": name, "colour": colour, **scores}
+    return {"type": "Feature", "id": i, "properties": properties, "geometry": geometry(mask)}
+
+
+def geometry(mask: np.ndarray) -> dict[str, Any]:
+    """A mask's GeoJSON geometry: a polygon, or several."""
     # Holes run the other way round, as GeoJSON requires.
     regions = [
         [closed(outline), *(closed(hole)[::-1] for hole in holes)]
         for outline, *holes in outlines(mask)
     ]
     if len(regions) == 1:
-        geometry = {"type": "Polygon", "coordinates": regions[0]}
-    else:
-        geometry = {"type": "MultiPolygon", "coordinates": regions}
-    name, colour = named(result, i)
-    record = result.records[i]
-    scores = {k: record[k] for k in ("area", "predicted_iou", "stability_score")}
-    properties = {"name": name, "colour": colour, **scores}
-    return {"type": "Feature", "id": i, "properties": properties, "geometry": geometry}
+        return {"type": "Polygon", "coordinates": regions[0]}
+    return {"type": "MultiPolygon", "coordinates": regions}
 
 
 def closed(ring: np.ndarray) -> list[list[int]]:

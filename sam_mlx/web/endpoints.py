@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Any
 
+from . import openapi
+from .openapi import Endpoint
 from .routes.automatic import select_automatic, show_automatic, start_automatic, stop_automatic
-from .routes.call import Call, Handler
+from .routes.call import Call
 from .routes.objects import add_object, change_object, remove_object
 from .routes.out import export, export_all, show_python
 from .routes.pictures import (
@@ -26,21 +27,6 @@ from .routes.sessions import (
     show_session,
 )
 from .schemas import ANSWERS, AUTOMATIC, OBJECT, PREDICT, SELECT
-from .validate import TEXT, Schema, ref
-
-
-@dataclass(frozen=True)
-class Endpoint:
-    """An address, the function that answers it, and the forms of request and answer."""
-
-    method: str
-    path: str
-    handler: Handler
-    summary: str
-    status: int = 200
-    answer: str = ""  # a schema's name; "" is a file or nothing
-    body: Schema | str | None = None  # a schema, or the type of a file
-    query: tuple[str, ...] = ()
 
 
 async def show_openapi(call: Call) -> dict[str, Any]:
@@ -96,57 +82,16 @@ ENDPOINTS = (
     Endpoint("GET", "/api/openapi.json", show_openapi, "This document"),
 )  # fmt: skip
 
-REFUSED = {400: "the request is malformed", 403: "the request may not come from there",
-           404: "it is not there", 408: "the body came too slowly", 409: "not now, or replaced",
-           413: "too large", 415: "of another type", 503: "too much to do"}  # fmt: skip
+ABOUT = (
+    "Coordinates are x, y in pixels of the picture, turned as its EXIF data says. Errors are "
+    "{error: one sentence}. Where the server listens on more than this machine, requests carry its "
+    "token: ?token=, Authorization: Bearer, or the cookie."
+)
 
 
 def document() -> dict[str, Any]:
     """The API as an OpenAPI document: docs/web-api.json."""
-    paths: dict[str, Any] = {}
-    for endpoint in ENDPOINTS:
-        paths.setdefault(endpoint.path, {})[endpoint.method.lower()] = operation(endpoint)
-    return {
-        "openapi": "3.0.3",
-        "info": {
-            "title": "sam-mlx web",
-            "version": "1",
-            "description": "Coordinates are x, y in pixels of the picture, turned as its EXIF "
-            "data says. Errors are {error: one sentence}. Where the server listens on more than "
-            "this machine, requests carry its token: ?token=, Authorization: Bearer, or the "
-            "cookie.",
-        },
-        "paths": paths,
-        "components": {"schemas": ANSWERS},
-    }
-
-
-def operation(endpoint: Endpoint) -> dict[str, Any]:
-    parameters = [
-        {"name": part[1:-1], "in": "path", "required": True, "schema": TEXT}
-        for part in endpoint.path.split("/")
-        if part.startswith("{")
-    ] + [{"name": name, "in": "query", "schema": TEXT} for name in endpoint.query]
-    answer: dict[str, Any] = {"description": endpoint.summary}
-    if endpoint.answer:
-        answer["content"] = {"application/json": {"schema": ref(endpoint.answer)}}
-    elif endpoint.status == 200:
-        answer["content"] = {"*/*": {"schema": {"type": "string", "format": "binary"}}}
-    refused = {"content": {"application/json": {"schema": ref("Error")}}}
-    responses = {str(n): {"description": text, **refused} for n, text in REFUSED.items()}
-    described = {
-        "operationId": endpoint.handler.__name__,
-        "summary": endpoint.summary,
-        "parameters": parameters,
-        "responses": {str(endpoint.status): answer, **responses},
-    }
-    if isinstance(endpoint.body, str):
-        binary = {"schema": {"type": "string", "format": "binary"}}
-        described["requestBody"] = {"required": True, "content": {endpoint.body: binary}}
-    elif endpoint.body is not None:
-        content = {"application/json": {"schema": endpoint.body}}
-        described["requestBody"] = {"required": False, "content": content}
-    return described
+    return openapi.document("sam-mlx web", ABOUT, ENDPOINTS, ANSWERS)
 
 
 if __name__ == "__main__":

@@ -109,12 +109,22 @@ class Model:
         """The record of a prompt's exact mask, the one that ``SamPredictor.predict`` gives."""
         logits, scores = self._decode(picture, prompt, three)
         i = int(scores.argmax()) if choice is None or choice >= len(scores) else choice
-        chosen, embedding = logits[i : i + 1], picture.embedding
+        return self._record(picture.embedding, logits[i : i + 1], scores[i])
+
+    @at_work
+    def masks(self, picture: Encoded, prompt: dict[str, Any], three: bool) -> list[dict[str, Any]]:
+        """The records of all exact masks of a prompt, one or three, in the model's order."""
+        logits, scores = self._decode(picture, prompt, three)
+        embedding = picture.embedding
+        return [self._record(embedding, logits[i : i + 1], s) for i, s in enumerate(scores)]
+
+    def _record(self, embedding: ImageEmbedding, chosen: mx.array, score: float) -> dict[str, Any]:
+        """The record of low-resolution logits (1, n, n)."""
         sizes = embedding.input_size, embedding.original_size, self.config.image_size
         threshold = self.predictor.model.mask_threshold
         masks = enlarge(chosen[None], *sizes, threshold)
         stability = np.nan_to_num(stability_at_full_size(chosen, *sizes, threshold))
-        return record_of(compress_rle(encode_rle(masks[0]))[0], scores[i], stability[0])
+        return record_of(compress_rle(encode_rle(masks[0]))[0], score, stability[0])
 
     def _decode(self, picture: Encoded, prompt: dict[str, Any], three: bool) -> Answer:
         """The model's answer to a prompt, kept because a page asks twice: for masks to draw, and

@@ -87,6 +87,10 @@ class Queue:
         if full or self._ended:
             raise Refusal(503, "the server has too much to do; ask again in a moment")
 
+    @property
+    def has_ended(self) -> bool:
+        return self._ended
+
     def waiting(self) -> int:
         with self._lock:
             return sum(job.waits for job in self._jobs)

@@ -15,7 +15,7 @@ from uvicorn.protocols.http.h11_impl import H11Protocol
 from .. import ending
 from .application import application
 from .backend import Backend
-from .guard import ANY_ADDRESS, is_loopback
+from .guard import ANY_ADDRESS, App, is_loopback
 
 HEAD_SECONDS = 15.0  # for a client to send a request's head
 MAX_CONNECTIONS = 512
@@ -94,8 +94,12 @@ def serve(
 
 
 def configuration(backend: Backend, host: str, token: str | None) -> uvicorn.Config:
+    return configured(application(backend, host, token))
+
+
+def configured(app: App) -> uvicorn.Config:
     return uvicorn.Config(
-        application(backend, host, token), http=Protocol, ws="none", lifespan="off",
+        app, http=Protocol, ws="none", lifespan="off",
         log_level="warning", access_log=False, server_header=False,
         limit_concurrency=MAX_CONNECTIONS, timeout_keep_alive=10,
         timeout_graceful_shutdown=1, proxy_headers=False,

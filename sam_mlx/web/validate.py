@@ -33,6 +33,11 @@ def form(required: str = "", **properties: Schema) -> Schema:
     return schema | ({"required": required.split()} if required else {})
 
 
+def open_form(required: str = "", **properties: Schema) -> Schema:
+    """``form`` for objects that may hold more, as those of clients that are not ours."""
+    return form(required, **properties) | {"additionalProperties": True}
+
+
 def many(items: Schema, max_items: int | None = None, min_items: int = 0) -> Schema:
     schema: Schema = {"type": "array", "items": items}
     schema |= {"minItems": min_items} if min_items else {}
@@ -103,6 +108,8 @@ def check_object(value: dict[str, Any], schema: Schema, name: str) -> None:
     known = schema["properties"]
     for key, entry in value.items():
         if key not in known:
+            if schema.get("additionalProperties"):
+                continue
             raise Refusal(400, f"{name} has {short(key)}; expected {', '.join(known)}")
         check(entry, known[key], key if name == "the body" else f"{name}.{key}")
     if missing := [key for key in schema.get("required", ()) if key not in value]:

@@ -1,0 +1,1 @@
+"""One server for label tools: ``sam-mlx serve``."""
