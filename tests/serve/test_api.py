@@ -57,9 +57,9 @@ def test_all_three_masks_and_other_prompts(client, nano):
         assert (decode_rle([one["rle"]])[0] == masks[i]).all()
     prompt = dict(point_coords=[CLICK, [10, 10]], point_labels=[1, 0], box=[110, 28, 165, 82])
     (mask,), _, _ = predictor.predict(**prompt, multimask_output=False)
-    (one,) = segment(
-        client, points=prompt["point_coords"], labels=[1, 0], box=prompt["box"]
-    )["masks"]
+    (one,) = segment(client, points=prompt["point_coords"], labels=[1, 0], box=prompt["box"])[
+        "masks"
+    ]
     assert (decode_rle([one["rle"]])[0] == mask).all()
 
 

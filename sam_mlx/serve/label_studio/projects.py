@@ -6,30 +6,18 @@ import json
 import threading
 import time
 from collections import OrderedDict
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from ...web.errors import Refusal
 from ...web.store import Content
 from ..pictures import Pictures
 from .media import Media
-
-if TYPE_CHECKING:
-    from .training import Training
+from .project import Project
+from .training import Training
 
 MAX_PROJECTS = 1000
 MAX_PLACES = 10_000  # of pictures
 FRESH_SECONDS = 600.0  # for which what is at an address counts as the same
-
-
-@dataclass
-class Project:
-    """One of Label Studio's projects."""
-
-    number: str
-    token: str | None = None  # with which its media may be fetched
-    model: str | None = None  # that its settings name
-    trained: str | None = None  # the model trained for it
 
 
 class Projects:

@@ -21,7 +21,8 @@ from ..tool import Tool
 from .config import Config, read
 from .context import Prompt, prompt_of
 from .media import DEFAULT, Media
-from .projects import Project, Projects
+from .project import Project
+from .projects import Projects
 
 MAX_TASKS = 1000  # of one request
 # Corners of polygons that are this near to the line between others are left out, in pixels.

@@ -26,7 +26,7 @@ from ...web.model import Model
 from ..backend import Backend
 from ..pictures import Pictures
 from .media import Media
-from .projects import Project
+from .project import Project
 
 MAX_EXPORT = 1 << 30  # bytes
 END_SECONDS = 5.0  # for which a training's process may take to end
