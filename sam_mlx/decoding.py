@@ -108,7 +108,7 @@ def decode_in_parts(
     """``Sam.decode``, evaluated a few prompts at a time."""
     B = next((len(p) for p in (points and points[0], boxes, masks) if p is not None), 1)
     features = model.features_of(features)
-    image_pe = model.prompt_encoder.get_dense_pe()
+    image_pe = model.prompt_encoder.kept_dense_pe()
 
     def decode(part: slice) -> Answers:
         return model.decode(

@@ -206,3 +206,23 @@ def test_errors_of_other_libraries_are_cut(predictor):
     with pytest.raises(ValueError, match="^point_coords is of type .*of which numpy says") as error:
         predictor.predict(Failing(), [1])
     assert len(str(error.value)) < 400 and str(error.value).isprintable()
+
+
+def test_the_positional_encoding_is_made_again_for_other_weights(small_sam):
+    encoder = copy.deepcopy(small_sam).prompt_encoder
+    first = encoder.kept_dense_pe()
+    assert encoder.kept_dense_pe() is first
+    assert mx.array_equal(first, encoder.get_dense_pe())
+    encoder.pe_layer.load_weights(
+        [
+            (
+                "positional_encoding_gaussian_matrix",
+                mx.random.normal((2, encoder.pe_layer.frequencies.shape[1])),
+            )
+        ]
+    )
+    second = encoder.kept_dense_pe()
+    assert mx.array_equal(second, encoder.get_dense_pe()) and not mx.array_equal(second, first)
+    encoder.set_dtype(mx.float16)
+    assert encoder.kept_dense_pe().dtype == mx.float16
+    assert "_kept" not in weights_of(encoder)

@@ -84,7 +84,8 @@ def own_memory() -> Iterator[None]:
 
 
 def resident_bytes() -> int:
-    return int(Path("/proc/self/statm").read_text().split()[1]) * mmap.PAGESIZE
+    with open("/proc/self/statm", "rb", buffering=0) as file:
+        return int(file.read(256).split()[1]) * mmap.PAGESIZE
 
 
 def tune() -> bool:

@@ -1,6 +1,7 @@
 """Points, boxes and masks as tokens and image-sized embeddings (SAM paper, section 3)."""
 
 import math
+from dataclasses import dataclass
 from typing import Any
 
 import mlx.core as mx
@@ -68,6 +69,14 @@ def check_labels(labels: mx.array) -> None:
         )
 
 
+@dataclass(frozen=True)
+class Kept:
+    """A dense positional encoding, and the matrix that it was made of."""
+
+    matrix: mx.array
+    dense_pe: mx.array
+
+
 class PromptEncoder(nn.Module):
     def __init__(self, config: SamConfig):
         super().__init__()
@@ -87,10 +96,21 @@ class PromptEncoder(nn.Module):
             nn.Conv2d(hidden, dim, 1),
         ]
         self.no_mask_embed = nn.Embedding(1, dim)
+        self._kept: Kept | None = None
 
     def get_dense_pe(self) -> mx.array:
         """The positional encoding of the image embedding's cells: (1, G, G, C)."""
         return self.pe_layer.grid(self.image_embedding_size)[None].astype(self.dtype)
+
+    def kept_dense_pe(self) -> mx.array:
+        """``get_dense_pe``, computed once for these weights: for one click it is a twentieth of all
+        that is computed.
+        """
+        matrix, kept = self.pe_layer.positional_encoding_gaussian_matrix, self._kept
+        if kept is None or kept.matrix is not matrix or kept.dense_pe.dtype != self.dtype:
+            kept = self._kept = Kept(matrix, self.get_dense_pe())
+            mx.eval(kept.dense_pe)  # it must outlive this thread
+        return kept.dense_pe
 
     @property
     def dtype(self) -> mx.Dtype:

@@ -18,6 +18,7 @@ from sam_mlx.decoding import decode_in_parts
 from sam_mlx.embedding import ImageEmbedding
 from sam_mlx.full_size import upscale_masks
 from sam_mlx.machine.streams import stepwise
+from sam_mlx.modeling.prompt_encoder import Kept
 from sam_mlx.registry import IMAGE_EMBEDDING
 
 from .record import Recording, alias, patched, record, rehearse
@@ -112,11 +113,14 @@ def decoder(setting: Setting, B: int) -> Recording:
 def parts(setting: Setting, B: int) -> Recording:
     model = model_of(setting)
 
-    def decode(features: mx.array, *points: mx.array) -> object:
+    def decode(features: mx.array, dense_pe: mx.array, *points: mx.array) -> object:
+        encoder = model.prompt_encoder  # which has been asked before
+        encoder._kept = Kept(encoder.pe_layer.positional_encoding_gaussian_matrix, dense_pe)
         return decode_in_parts(model, features, points)
 
+    features = embedding_of(setting)
     with patched((Sam, "decode", separate(Sam.decode))):
-        return with_weights(model, decode, embedding_of(setting), *points_of(B))
+        return with_weights(model, decode, features, features, *points_of(B))
 
 
 def separate(decode: Callable[..., object]) -> Callable[..., object]:
