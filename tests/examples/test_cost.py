@@ -34,7 +34,7 @@ BOUNDS = {
         "decoder, 64 in parts": (402, 3, 0, 1994, 846),
         "selection, 512x512": (175, 5, 3, 242, 74),
         "selection, 1200x1800": (1735, 8, 6, 1470, 295),
-        "automatic, 1200x1800": (2305, 31, 8, 4483, 846),
+        "automatic, 1200x1800": (2305, 32, 8, 4483, 846),  # one evaluation is made once a model
     },
     "vit_l": {"encoder, 1": (691, 133, 0, 33915, 415)},
     "vit_h": {"encoder, 1": (859, 157, 0, 50270, 499)},
