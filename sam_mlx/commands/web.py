@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 from pathlib import Path
+from typing import Any
 
 from ..batch.sources import gather, nothing_to_do
 from ..checkpoints.options import LoadOptions
@@ -27,6 +28,10 @@ def add(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "picture", nargs="*", metavar="PICTURE", help="picture files, or folders of pictures"
     )
+    parser.add_argument(
+        "--classes", type=class_names, default=(), metavar="NAMES",
+        help="classes for objects: a,b,c, or a file with one on each line",
+    )  # fmt: skip
     parser.add_argument("--host", default="127.0.0.1", help="address to listen on")
     parser.add_argument("--port", type=port_number, default=8000, help="0 chooses a free port")
     parser.add_argument("--no-open", action="store_true", help="do not open a browser")
@@ -38,6 +43,16 @@ def port_number(text: str) -> int:
     if not text.isdecimal() or int(text) > 65535:
         raise argparse.ArgumentTypeError(f"{text!r} is not a port; expected 0 to 65535")
     return int(text)
+
+
+def class_names(text: str) -> list[Any]:
+    """The classes that a flag gives, as the page's server takes them."""
+    from ..web.classes import given
+
+    try:
+        return given(text)
+    except (ValueError, OSError) as error:
+        raise argparse.ArgumentTypeError(str(error)) from None
 
 
 def run(args: argparse.Namespace) -> int:
@@ -55,6 +70,7 @@ def run(args: argparse.Namespace) -> int:
     backend = Backend(
         load_model(args), args.model, pictures,
         max_pixels=pixels, value_range=value_range, options=options,
+        classes=args.classes,
     )  # fmt: skip
     for line in backend.left_out:
         say(f"left out: {line}", error=True)

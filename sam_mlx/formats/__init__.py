@@ -3,14 +3,16 @@
 from .base import Format, Result
 from .coco import Coco
 from .imagej import ImageJRois
+from .labelme import LabelMe
 from .masks import MaskImages
 from .outlines import GeoJson, Svg
-from .pictures import Cutout, LabelMap, LabelTiff16, LabelTiff32, Overlay
+from .pictures import ClassMap, Cutout, LabelMap, LabelTiff16, LabelTiff32, Overlay
 from .records import Records, Sa1b
+from .yolo import Yolo
 
 ALL: tuple[Format, ...] = (
     MaskImages(), Coco(), Sa1b(), LabelMap(), LabelTiff16(), LabelTiff32(), Overlay(), Cutout(),
-    Svg(), GeoJson(), ImageJRois(), Records(),
+    Svg(), GeoJson(), ImageJRois(), Records(), Yolo(), LabelMe(), ClassMap(),
 )  # fmt: skip
 FORMATS = {format.name: format for format in ALL}
 

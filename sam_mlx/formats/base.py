@@ -23,10 +23,16 @@ class Result:
     image: np.ndarray  # (H, W, 3)
     records: Sequence[dict[str, Any]]  # of the generator; segmentations are compressed RLE
     prompt: dict[str, Any] = field(default_factory=dict)  # to be drawn: ``overlay.draw_overlay``
+    # Names of classes. Records may have a ``category_id``, which counts them from 1.
+    categories: Sequence[str] = ("object",)
 
     @property
     def masks(self) -> Masks:
         return Masks(self.records)
+
+    def category(self, i: int) -> str:
+        """The name of a mask's class."""
+        return self.categories[self.records[i].get("category_id", 1) - 1]
 
     def describe(self) -> dict[str, Any]:
         """The picture, as the JSON of datasets has it."""

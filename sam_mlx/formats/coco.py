@@ -21,10 +21,12 @@ class Coco(Format):
         """One picture's part of the dataset, with ids as if it were alone."""
         image = {"id": 1, **result.describe()}
         annotations = coco_annotations(result.records, image_id=1)
-        write_json(path, {"image": image, "annotations": annotations})
+        part = {"image": image, "annotations": annotations, "categories": list(result.categories)}
+        write_json(path, part)
 
     def finish(self, parts: Mapping[str, Path], path: str) -> None:
-        """Join the parts; ids are numbered across all of them."""
+        """Join the parts, which have the same classes; ids are numbered across all of them."""
+        categories = ["object"]
         images: list[dict[str, Any]] = []
         annotations: list[dict[str, Any]] = []
         for name, part in parts.items():
@@ -35,6 +37,7 @@ class Coco(Format):
                 raise ValueError(
                     f"{part} is damaged; delete it, and the same command makes it again"
                 ) from error
+            categories = found.get("categories", categories)
             number = len(images) + 1
             # The dataset names files by their paths below the folder that was segmented.
             file_name = str(Path(name).with_name(Path(found["image"]["file_name"]).name))
@@ -46,7 +49,10 @@ class Coco(Format):
         dataset = {
             "info": {"description": "Automatic masks of Segment Anything, by sam_mlx"},
             "licenses": [],
-            "categories": [{"id": 1, "name": "object", "supercategory": "object"}],
+            "categories": [
+                {"id": i, "name": name, "supercategory": "object"}
+                for i, name in enumerate(categories, 1)
+            ],
             "images": images,
             "annotations": annotations,
         }

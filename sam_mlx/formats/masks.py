@@ -36,7 +36,7 @@ class MaskImages(Format):
     def write(self, result: Result, path: str) -> None:
         Path(path).mkdir()
         for i, mask in enumerate(result.masks):
-            save_mask(mask, f"{path}/{i}.png")
+            save_mask(mask, f"{path}/{file_name(result, i)}.png")
         with open(f"{path}/metadata.csv", "w", newline="") as file:
             table = csv.writer(file, lineterminator="\n")
             table.writerow(COLUMNS)
@@ -56,6 +56,14 @@ class MaskImages(Format):
                     f"{path} holds {entry.name}, which this command did not write; move it"
                 )
         shutil.rmtree(path)
+
+
+def file_name(result: Result, i: int) -> str:
+    """The number of a mask, with its class and its name where it has them."""
+    record = result.records[i]
+    kind = result.category(i) if "category_id" in record else ""
+    text = "_".join(filter(None, (str(i), kind, record.get("name", ""))))
+    return re.sub(r'[\x00-\x1f\x7f\ud800-\udfff<>:"/\\|?*]', "-", text)[:60].rstrip(". ")
 
 
 def save_mask(mask: np.ndarray, path: str) -> None:

@@ -35,7 +35,9 @@ class Svg(Format):
         for i, mask in enumerate(result.masks):
             name, colour = (escape(text) for text in named(result, i))
             drawn = "".join(map(drawing, (ring for region in outlines(mask) for ring in region)))
-            lines.append(f'<path fill="{colour}" d="{drawn}"><title>{name}</title></path>')
+            kind = escape(result.category(i)) if "category_id" in result.records[i] else ""
+            data = f' data-class="{kind}"' if kind else ""
+            lines.append(f'<path fill="{colour}"{data} d="{drawn}"><title>{name}</title></path>')
         Path(path).write_text("\n".join([*lines, "</svg>\n"]), encoding="utf-8")
 
 
@@ -61,7 +63,8 @@ def feature(result: Result, i: int, mask: np.ndarray) -> dict[str, Any]:
     name, colour = named(result, i)
     record = result.records[i]
     scores = {k: record[k] for k in ("area", "predicted_iou", "stability_score")}
-    properties = {"name": name, "colour": colour, **scores}
+    kind = {"class": result.category(i)} if "category_id" in record else {}
+    properties = {"name": name, "colour": colour, **kind, **scores}
     return {"type": "Feature", "id": i, "properties": properties, "geometry": geometry(mask)}
 
 

@@ -21,6 +21,18 @@ class LabelMap(Format):
         Image.fromarray(labels).save(path)
 
 
+class ClassMap(Format):
+    name = "classmap"
+    help = "a 16-bit PNG for each picture, the number of a class where its masks are"
+    pattern = "{}_classes.png"
+
+    def write(self, result: Result, path: str) -> None:
+        numbers = np.zeros(result.image.shape[:2], np.uint16)
+        for record, mask in zip(result.records, result.masks):
+            numbers[mask] = record.get("category_id", 1)
+        Image.fromarray(numbers).save(path)
+
+
 class LabelTiff16(LabelMap):
     name = "tiff16"
     help = "the same map as a 16-bit TIFF"

@@ -57,15 +57,16 @@ def coco_annotations(
 ) -> list[dict[str, Any]]:
     """COCO annotations of automatic masks in any output mode, with compressed RLE.
 
-    Ids count from ``first_id``. ``bbox`` is COCO's, one wider and higher than the records', which
-    are the original's. The records' scores, point and crop come along.
+    Ids count from ``first_id``. A record's own ``category_id`` goes before the one given. ``bbox``
+    is COCO's, one wider and higher than the records', which are the original's. The records'
+    scores, point and crop come along.
     """
     rles = compressed_segmentations(records)
     return [
         {
             "id": first_id + i,
             "image_id": image_id,
-            "category_id": category_id,
+            "category_id": record.get("category_id", category_id),
             "segmentation": rle,
             "area": record["area"],
             "bbox": rle_bbox(rle),

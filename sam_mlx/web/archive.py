@@ -17,13 +17,15 @@ from ..files import to_json
 from ..masks import decode_rle, record_of
 from ..samples import check_range
 from .automatic import parts_of
+from .classes import CLASSES, checked
 from .errors import Refusal
 from .objects import MaskObject, prompt_of, schemas
 from .sessions import MAX_OBJECTS, MAX_PICTURES, Picture, Session
 from .store import Store, clean_name
 from .validate import NAME, NUMBER, TEXT, check, form, many, or_null, parse, short
 
-FORMATS = "sam_mlx.web 1", "sam_mlx.web 2", "sam_mlx.web 3"  # all are read; the last is written
+# All are read; the last is written.
+FORMATS = "sam_mlx.web 1", "sam_mlx.web 2", "sam_mlx.web 3", "sam_mlx.web 4"
 RENAMED = {"everything": "automatic"}  # fields of objects, from the first format
 MAX_BYTES = 1 << 30  # of a file, and of the pictures inside
 MAX_JSON_BYTES = 64 << 20
@@ -34,14 +36,19 @@ SAVED_PICTURE = form(
     "name objects", name=NAME, objects=many(SAVED_OBJECT, MAX_OBJECTS),
     value_range=or_null(many(NUMBER, 2, 2)),  # since the third format
 )  # fmt: skip
-SAVED = form("format pictures", format=TEXT, pictures=many(SAVED_PICTURE, MAX_PICTURES))
+SAVED = form(
+    "format pictures", format=TEXT, pictures=many(SAVED_PICTURE, MAX_PICTURES),
+    classes=CLASSES,  # since the fourth format
+)  # fmt: skip
 
 
 def save(session: Session) -> bytes:
     target = io.BytesIO()
     with zipfile.ZipFile(target, "w", zipfile.ZIP_DEFLATED) as archive:
         pictures = list(session.pictures.values())
-        saved = {"format": FORMATS[-1], "pictures": [saved_picture(p) for p in pictures]}
+        classes = [each.show() for each in session.classes]
+        shown = [saved_picture(p) for p in pictures]
+        saved = {"format": FORMATS[-1], "classes": classes, "pictures": shown}
         archive.writestr("session.json", to_json(saved))
         for i, picture in enumerate(pictures):
             archive.writestr(f"pictures/{i}", picture.content.read(), zipfile.ZIP_STORED)
@@ -51,7 +58,7 @@ def save(session: Session) -> bytes:
 def saved_picture(picture: Picture) -> dict[str, Any]:
     return {
         "name": picture.name,
-        "objects": [found.save() for found in picture.objects.values()],
+        "objects": [found.save() for found in picture.in_order()],
         "value_range": picture.content.value_range,
     }
 
@@ -107,7 +114,7 @@ def pictures_of(archive: zipfile.ZipFile, max_bytes: int) -> Iterator[bytes]:
 
 
 def opened(saved: dict[str, Any], pictures: Iterator[bytes], store: Store) -> Session:
-    session = Session()
+    session = Session(classes=checked(saved.get("classes", [])))
     for given in saved["pictures"]:
         value_range = check_range(given.get("value_range", store.value_range))
         content = store.of_bytes(next(pictures), value_range)

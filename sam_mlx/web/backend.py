@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
@@ -12,6 +13,7 @@ from ..machine.worker import Lane
 from ..sam import Sam
 from ..samples import Range
 from .automatic import Run
+from .classes import Category
 from .errors import Refusal, Stopped, reported
 from .model import Encoded, Model
 from .queue import Queue
@@ -35,13 +37,15 @@ class Backend:
         max_bytes: int = MAX_BYTES,
         value_range: Range | None = None,
         options: dict[str, Any] | None = None,
+        classes: Sequence[Category] = (),
     ):
         self.store = Store(max_pixels, max_bytes, value_range)
         self.model = Model(model, name, options or {})
         self.queue = Queue()
         self.threads = ThreadPoolExecutor(FILE_THREADS, "sam_mlx.web.files")
         self.left_out: list[str] = []  # pictures from the command line, and why
-        self.sessions = Sessions([one for path in pictures for one in self.first_picture(path)])
+        first = [one for path in pictures for one in self.first_picture(path)]
+        self.sessions = Sessions(first, classes)
         self.encoding_seconds = FIRST_ENCODING_SECONDS  # of the last picture
 
     def first_picture(self, path: Path) -> list[tuple[str, Content]]:

@@ -24,9 +24,10 @@ from .routes.sessions import (
     end_session,
     open_session,
     save_session,
+    set_classes,
     show_session,
 )
-from .schemas import ANSWERS, AUTOMATIC, OBJECT, PREDICT, SELECT
+from .schemas import ANSWERS, AUTOMATIC, CLASSES, OBJECT, PREDICT, SELECT
 
 
 async def show_openapi(call: Call) -> dict[str, Any]:
@@ -47,8 +48,13 @@ ENDPOINTS = (
              "Open a session file again", 201, "Session", FILE),
     Endpoint("GET", SESSION, show_session, "The session's pictures and objects", 200, "Pictures"),
     Endpoint("DELETE", SESSION, end_session, "End a session and forget its work", 204),
+    Endpoint("PUT", f"{SESSION}/classes", set_classes,
+             "The classes that the session's objects may have, all of them in their order",
+             200, "Classes", CLASSES),
     Endpoint("GET", f"{SESSION}/file", save_session, "The session as a file: zip"),
-    Endpoint("GET", f"{SESSION}/export", export_all, "All pictures in every format: zip"),
+    Endpoint("GET", f"{SESSION}/export", export_all,
+             "All pictures in these formats, with commas between them, or in every one: zip",
+             query=("formats",)),
     Endpoint("POST", f"{SESSION}/pictures", add_picture,
              "Add a picture: a file's bytes", 201, "Picture", FILE, ("name",)),
     Endpoint("GET", PICTURE, show_picture, "A picture's state and objects", 200, "Picture"),

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import io
+import json
 import tempfile
 import unicodedata
 import zipfile
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
 
-from ..formats import FORMATS, Format, Result
+from ..formats import FORMATS, Result
 from ..formats.masks import save_mask
 from ..masks import decode_rle
 from .automatic import SEARCHED, parts_of
@@ -20,29 +21,37 @@ from .model import POINTS_AT_ONCE
 from .objects import MaskObject
 from .sessions import Picture, Session
 
-NAMES = ("masks", "cutout", "coco", "labelmap", "svg", "geojson")
+NAMES = ("masks", "cutout", "coco", "yolo", "labelme", "labelmap", "classmap", "svg", "geojson")
 TYPES = {".png": "image/png", ".json": "application/json", ".svg": "image/svg+xml",
-         ".geojson": "application/geo+json", ".zip": "application/zip"}  # fmt: skip
+         ".geojson": "application/geo+json", ".zip": "application/zip",
+         ".txt": "text/plain"}  # fmt: skip
 WITH_PICTURE = {"cutout"}  # formats that need its pixels
+LABELLED = {"yolo", "classmap"}  # formats whose classes are numbers
+File = tuple[bytes, str, str]
 
 
-def export(picture: Picture, name: str, chosen: str | None) -> tuple[bytes, str, str]:
+def export(session: Session, picture: Picture, name: str, chosen: str | None) -> File:
     """A file, its type and its name, for all objects of a picture or for one."""
-    if name not in NAMES:
-        raise Refusal(404, f"there is no such format; there are {', '.join(NAMES)}")
-    objects = list(picture.objects.values()) if chosen is None else [picture.object(chosen)]
+    check_names([name])
+    objects = picture.in_order() if chosen is None else [picture.object(chosen)]
     if not objects:
         raise Refusal(404, "the picture has no objects: click on one first")
     stem = Path(picture.name).stem or "picture"
     if name == "masks" and len(objects) == 1:
         return mask_png(objects[0]), TYPES[".png"], f"{stem}_mask.png"
     with tempfile.TemporaryDirectory() as folder:
-        written = write(Path(folder), picture, objects, FORMATS[name])
-        if written.is_dir():
-            data = zipped(sorted(written.rglob("*")), written)
-            return data, TYPES[".zip"], f"{stem}_masks.zip"
-        ending = written.suffix
-        return written.read_bytes(), TYPES[ending], f"{stem}_{name}{ending}"
+        format = FORMATS[name]
+        path = format.path_of_one(Path(folder), "picture")
+        path.parent.mkdir(parents=True, exist_ok=True)
+        format.write_one(result_of(session, picture, objects, name in WITH_PICTURE), str(path))
+        if path.is_dir():
+            return zipped(sorted(path.rglob("*")), path), TYPES[".zip"], f"{stem}_masks.zip"
+        return path.read_bytes(), TYPES[path.suffix], f"{stem}_{name}{path.suffix}"
+
+
+def check_names(names: Sequence[str]) -> None:
+    if not names or not set(names) <= set(NAMES):
+        raise Refusal(404, f"there is no such format; there are {', '.join(NAMES)}")
 
 
 def mask_png(found: MaskObject) -> bytes:
@@ -53,42 +62,69 @@ def mask_png(found: MaskObject) -> bytes:
 
 
 def result_of(
-    picture: Picture, objects: list[MaskObject], with_picture: bool, name: str = "", number: int = 1
+    session: Session,
+    picture: Picture,
+    objects: list[MaskObject],
+    with_picture: bool,
+    name: str = "",
+    number: int = 1,
 ) -> Result:
     size = picture.size
     image = picture.content.pixels() if with_picture else np.empty((*size, 3), np.uint8)
-    return Result(name or picture.name, number, image, [found.record() for found in objects])
+    categories = categories_of(session)
+    numbers = {each.id: i for i, each in enumerate(session.classes, 1)}
+    records = [found.record() for found in objects]
+    if session.classes:
+        for record, found in zip(records, objects):
+            record["category_id"] = numbers.get(found.category or 0, len(categories))
+    return Result(name or picture.name, number, image, records, categories=categories)
 
 
-def write(folder: Path, picture: Picture, objects: list[MaskObject], format: Format) -> Path:
-    """The result of one picture in a format: a file, or a folder."""
-    path = format.path_of_one(folder, "picture")
-    path.parent.mkdir(parents=True, exist_ok=True)
-    format.write_one(result_of(picture, objects, format.name in WITH_PICTURE), str(path))
-    return path
+def categories_of(session: Session) -> list[str]:
+    """The names of the session's classes, and one more if any of its objects has none of them."""
+    names = [each.name for each in session.classes]
+    known = {each.id for each in session.classes}
+    every = (found for picture in session.pictures.values() for found in picture.in_order())
+    if names and all(found.category in known for found in every):
+        return names
+    return [*names, next(name for name in ("object", "no class", "?") if name not in names)]
 
 
-def export_all(session: Session) -> bytes:
-    """A zip of all pictures' objects in every format; of one name, pictures are numbered."""
+def export_all(session: Session, names: Sequence[str] = NAMES) -> bytes:
+    """A zip of all pictures' objects in these formats; of one name, pictures are numbered."""
+    check_names(names)
     pictures = [p for p in session.pictures.values() if p.objects]
     if not pictures:
         raise Refusal(404, "no picture has objects: click on one first")
-    with tempfile.TemporaryDirectory() as name:
-        folder = Path(name)
-        names = unique([Path(p.name) for p in pictures], lambda path: [str(path)])
+    formats = [FORMATS[name] for name in names]
+    with tempfile.TemporaryDirectory() as temporary:
+        folder = Path(temporary)
+        files = unique([Path(p.name) for p in pictures], lambda path: [str(path)])
         stems = unique([Path(Path(p.name).stem) for p in pictures], paths_of)
-        for number, (name, stem, picture) in enumerate(zip(names, stems, pictures), 1):
-            objects = list(picture.objects.values())
-            result = result_of(picture, objects, True, name, number)
-            for format in (FORMATS[n] for n in NAMES):
+        for number, (file, stem, picture) in enumerate(zip(files, stems, pictures), 1):
+            pixels = not WITH_PICTURE.isdisjoint(names)
+            result = result_of(session, picture, picture.in_order(), pixels, file, number)
+            for format in formats:
                 path = format.path(folder, stem)
                 path.parent.mkdir(parents=True, exist_ok=True)
                 format.write(result, str(path))
-        coco = FORMATS["coco"]
-        parts = {name: coco.path(folder, stem) for name, stem in zip(names, stems)}
-        coco.finish(parts, str(folder / coco.joined))
-        files = [p for p in sorted(folder.rglob("*")) if ".coco" not in p.parts]
-        return zipped(files, folder)
+        for format in formats:
+            if format.joined:
+                parts = {file: format.path(folder, stem) for file, stem in zip(files, stems)}
+                format.finish(parts, str(folder / format.joined))
+        if not LABELLED.isdisjoint(names):
+            (folder / "data.yaml").write_text(data_yaml(session), encoding="utf-8")
+        found = [p for p in sorted(folder.rglob("*")) if ".coco" not in p.parts]
+        return zipped(found, folder)
+
+
+def data_yaml(session: Session) -> str:
+    """The names of classes by their numbers, as YOLO has them; quoted as JSON, which YAML reads."""
+    names = (
+        f"  {i}: {json.dumps(name, ensure_ascii=False)}\n"
+        for i, name in enumerate(categories_of(session))
+    )
+    return "train: images\nval: images\nnames:\n" + "".join(names)
 
 
 def paths_of(stem: Path) -> list[str]:
@@ -101,7 +137,7 @@ def unique(names: list[Path], uses: Callable[[Path], list[str]]) -> list[str]:
 
     Paths count as the same that some disks hold for the same: in other cases or accents.
     """
-    taken = {FORMATS["coco"].joined}
+    taken = {FORMATS["coco"].joined, "data.yaml"}
     found = []
     for name in names:
         new, i = name, 2

@@ -30,6 +30,7 @@ MAX_CORNERS = 5000  # of a stroke
 MAX_RADIUS = 10_000  # pixels, of a brush
 MAX_COORDINATE = 1e6  # pixels, in both directions
 MAX_SIDE = 1 << 24  # pixels, of a saved mask
+MAX_ORDER = 1e9
 
 Rle = dict[str, Any]
 Size = tuple[int, int]  # height, width
@@ -51,6 +52,8 @@ EDIT = form(
 )
 EDITS = many(EDIT, MAX_EDITS)
 ID = {"type": "string", "maxLength": 40}
+CATEGORY_ID = {"type": "integer", "minimum": 1, "maximum": 2**31}
+ORDER = {"type": "number", "minimum": -MAX_ORDER, "maximum": MAX_ORDER}
 COMPRESSED = form(
     "size counts", size=many({"type": "integer", "minimum": 1, "maximum": MAX_SIDE}, 2), counts=TEXT
 )
@@ -78,6 +81,10 @@ class MaskObject:
     name: str = field(metadata=told(NAME, exported=True))
     colour: str = field(metadata=told(COLOUR, exported=True))
     hidden: bool = field(default=False, metadata=told(FLAG))
+    # The id of one of the session's classes.
+    category: int | None = field(default=None, metadata=told(or_null(CATEGORY_ID)))
+    # Its place among the picture's objects, from the back to the front.
+    order: float = field(default=0.0, metadata=told(ORDER))
     points: list[list[float]] = field(default_factory=list, metadata=told(POINTS, prompt=True))
     labels: list[int] = field(default_factory=list, metadata=told(LABELS, prompt=True))
     box: list[float] | None = field(default=None, metadata=told(BOX, prompt=True))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from . import objects
+from . import classes, objects
 from .automatic import MAX_POINTS_PER_SIDE
 from .objects import BOX, LABELS, MULTIMASK, PIXELS, POINTS
 from .validate import FLAG, INTEGER, NUMBER, SHARE, TEXT, Schema, form, many, or_null, ref
@@ -16,6 +16,7 @@ PREDICT = form(
     request={"type": "integer", "minimum": 0, "maximum": MAX_REQUEST},
 )  # fmt: skip
 OBJECT = objects.TOLD
+CLASSES = form("classes", classes=classes.CLASSES)
 AUTOMATIC = form(points_per_side={"type": "integer", "minimum": 1, "maximum": MAX_POINTS_PER_SIDE})
 SELECT = form(
     pred_iou_thresh=THRESHOLD, stability_score_thresh=THRESHOLD, box_nms_thresh=THRESHOLD,
@@ -45,7 +46,13 @@ ANSWERS: dict[str, Schema] = {
             min_stability_score_thresh=NUMBER,
         ),
     ),
-    "Pictures": form("pictures selected", pictures=many(ref("Picture")), selected=or_null(TEXT)),
+    "Pictures": form(
+        "pictures classes selected",
+        pictures=many(ref("Picture")),
+        classes=classes.CLASSES,
+        selected=or_null(TEXT),
+    ),
+    "Classes": CLASSES,
     "Picture": form(
         "id name width height ready encoding error objects",
         id=TEXT,

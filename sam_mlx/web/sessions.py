@@ -11,6 +11,7 @@ from typing import Any
 
 from ..overlay import hex_colour
 from .automatic import Run
+from .classes import Category
 from .errors import Refusal
 from .objects import MaskObject, Size
 from .store import Content
@@ -42,12 +43,17 @@ class Picture:
         if len(self.objects) >= MAX_OBJECTS:
             raise Refusal(400, f"the picture has {MAX_OBJECTS} objects, the most it can have")
         number = self.numbers()
-        return MaskObject(f"o{number}", f"object {number}", hex_colour(number - 1))
+        colour, order = hex_colour(number - 1), float(number)
+        return MaskObject(f"o{number}", f"object {number}", colour, order=order)
 
     def new_run(self, points_per_side: int) -> Run:
         """The next search; its masks have ids of their own."""
         self.runs += 1
         return Run(self.runs, points_per_side)
+
+    def in_order(self) -> list[MaskObject]:
+        """The objects from the back to the front; those of one place as they were made."""
+        return sorted(self.objects.values(), key=lambda found: found.order)
 
     def object(self, name: str) -> MaskObject:
         if name not in self.objects:
@@ -61,6 +67,7 @@ class Session:
 
     id: str = field(default_factory=lambda: secrets.token_urlsafe(18))
     pictures: dict[str, Picture] = field(default_factory=dict)
+    classes: list[Category] = field(default_factory=list)
     selected: str | None = None
     used: float = field(default_factory=time.monotonic)
     numbers: Callable[[], int] = field(default_factory=lambda: count(1).__next__)
@@ -88,8 +95,11 @@ class Session:
 class Sessions:
     """All sessions, by their ids, which cannot be guessed."""
 
-    def __init__(self, pictures: Sequence[tuple[str, Content]] = ()):
+    def __init__(
+        self, pictures: Sequence[tuple[str, Content]] = (), classes: Sequence[Category] = ()
+    ):
         self.first_pictures = pictures  # in every new session
+        self.first_classes = classes
         self._kept: dict[str, Session] = {}
 
     def __len__(self) -> int:
@@ -103,7 +113,7 @@ class Sessions:
                 raise Refusal(503, "the server has too many sessions; close other pages of it")
             del self._kept[oldest.id]
         if session is None:
-            session = Session()
+            session = Session(classes=list(self.first_classes))
             for name, content in self.first_pictures:
                 session.add(name, content)
         self._kept[session.id] = session

@@ -14,7 +14,7 @@ VALUES = {
     "name": "coin", "colour": "#abcdef", "hidden": True, "points": [[138, 53]], "labels": [1],
     "box": [120, 30, 160, 75], "multimask": True, "choice": 1,
     "edits": [{"erase": False, "radius": 3, "path": [[5, 5], [9, 9]]}], "automatic": None,
-    "min_mask_region_area": 60,
+    "min_mask_region_area": 60, "category": 2, "order": 7.5,
 }  # fmt: skip
 
 
@@ -30,7 +30,7 @@ def test_every_field_says_what_it_is_outside():
         "stability",
     }
     assert schemas("saved").keys() == VALUES.keys() | {"base", "mask", "score", "stability"}
-    assert set(PROMPT) == VALUES.keys() - {"name", "colour", "hidden", "edits"}
+    assert set(PROMPT) == VALUES.keys() - {"name", "colour", "hidden", "edits", "category", "order"}
 
 
 def test_what_a_client_sets_is_shown_saved_and_exported(page):

@@ -16,11 +16,11 @@ export class Choices {
   }
 
   /** Offer the masks of an object's question, if it has several. image: a small copy of the picture. */
-  update(object, picture, image) {
+  update(object, work, image) {
     const answer = object && answerOf(object.prompt.question);
     this.root.hidden = !(answer?.masks.length > 1);
     if (this.root.hidden) return;
-    if (this.shown !== answer) this.#build(answer, object.colour, picture, image);
+    if (this.shown !== answer) this.#build(answer, work.colourOf(object), work.picture, image);
     const chosen = object.prompt.choice ?? answer.best;
     [...this.root.children].forEach((button, i) => {
       button.setAttribute("aria-checked", String(i === chosen));

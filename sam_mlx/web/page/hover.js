@@ -50,7 +50,7 @@ export class Hover {
   }
 
   #show({ question, since }, { masks, best }) {
-    this.mask = { field: masks[best].field, colour: this.work.active?.colour ?? this.work.nextColour, question };
+    this.mask = { field: masks[best].field, colour: this.work.colour, question };
     this.stage.drawNow("top");
     const shown = new CustomEvent("shown", { detail: { since, at: question.points.at(-1) } });
     afterPaint(() => this.stage.root.dispatchEvent(shown));

@@ -23,6 +23,8 @@ const SHEET = [
     ["Backspace", "Delete the active object"],
     ["[ ]", "Previous, next object"],
     ["H", "Hide or show it"],
+    ["⇧1 – ⇧9, ⇧0", "Give a class, none"],
+    ["C", "Find or make a class"],
     [`${COMMAND}Z, ⇧${COMMAND}Z`, "Undo, redo"],
     ["Esc", "Cancel, close or finish"],
   ]],
@@ -64,10 +66,11 @@ export class Keys {
   }
 
   #down(event) {
-    if (this.sheet.open || isTyping(event.target)) return;
+    if (document.querySelector("dialog[open]") || isTyping(event.target)) return;
     const command = event.metaKey || event.ctrlKey;
     const onStage = event.target === this.stage.root || event.target === document.body;
-    const call = command ? this.#withCommand(event) : this.#plain(event) ?? (onStage ? this.#onStage(event) : null);
+    const call = command ? this.#withCommand(event)
+      : this.#withShift(event) ?? this.#plain(event) ?? (onStage ? this.#onStage(event) : null);
     if (!call) return;
     event.preventDefault();
     call();
@@ -78,6 +81,13 @@ export class Keys {
     return {
       z: shiftKey ? redo : undo, y: redo, s: saveSession, o: openPictures, c: shiftKey ? copyMask : undefined,
     }[key.toLowerCase()];
+  }
+
+  /** Classes, by the keys' places: with Shift their characters differ from country to country. */
+  #withShift({ code, shiftKey }) {
+    const [, digit] = (shiftKey && /^(?:Digit|Numpad)(\d)$/.exec(code)) || [];
+    if (!digit) return null;
+    return digit === "0" ? this.actions.noClass : () => this.actions.giveClass(digit - 1);
   }
 
   #plain({ key, target }) {
@@ -92,7 +102,7 @@ export class Keys {
       e: () => act.tool("eraser"), m: () => act.tool("pan"),
       ",": act.smallerBrush, ".": act.largerBrush,
       "+": act.zoomIn, "=": act.zoomIn, "-": act.zoomOut, 0: act.fit,
-      a: act.toggleAutomatic, d: () => $("theme").click(), "?": () => this.sheet.showModal(),
+      c: act.openClasses, a: act.toggleAutomatic, d: () => $("theme").click(), "?": () => this.sheet.showModal(),
       pageup: () => act.stepPicture(-1), pagedown: () => act.stepPicture(1),
     }[key.toLowerCase()];
   }

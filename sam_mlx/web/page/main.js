@@ -10,6 +10,7 @@ import { Hover } from "./hover.js";
 import { Keys } from "./keys.js";
 import { ObjectList } from "./objects.js";
 import { Out } from "./out.js";
+import { Palette } from "./palette.js";
 import { Pictures } from "./pictures.js";
 import { Pointer } from "./pointer.js";
 import { Session } from "./session.js";
@@ -31,7 +32,9 @@ const crosshair = new Crosshair({ stage, view, tools, hover, editor, brush, pan 
 
 // Around the picture.
 const choices = new Choices((i) => editor.choice(i));
-const objects = new ObjectList({ choose: (key) => editor.choose(key), finish: () => editor.finish() });
+const { classes } = session;
+const objects = new ObjectList({ classes, choose: (key) => editor.choose(key), finish: () => editor.finish(), giveClass });
+const palette = new Palette({ classes, chosen: giveClass });
 const pictures = new Pictures(session);
 const out = new Out(session);
 
@@ -42,6 +45,9 @@ const actions = {
   choice: (i) => editor.choice(i),
   finish: () => editor.finish(),
   remove: () => withActive((work, { key }) => work.remove(key)),
+  giveClass: (i) => classes.list[i] && giveClass(classes.list[i].id),
+  noClass: () => giveClass(null),
+  openClasses: () => palette.open(),
   toggleHidden: () => withActive((work, { key }) => work.toggleHidden(key)),
   stepObject: (by) => editor.step(by),
   stepPicture: (by) => pictures.step(by),
@@ -142,6 +148,13 @@ function progress() {
   stage.root.toggleAttribute("data-ready", Boolean(work?.picture.ready));
 }
 
+/** Give the active object a class, null for none; without one, the objects that come. */
+function giveClass(id) {
+  classes.use(id);
+  withActive((work, { key }) => work.edit(key, { category: id }));
+  announce(classes.find(id)?.name ?? "No class");
+}
+
 function withActive(call) {
   const { work } = session;
   if (work?.active) call(work, work.active);
@@ -152,7 +165,9 @@ function withActive(call) {
 stage.scene = () => {
   const { work } = session;
   if (!work) return null;
-  const shown = work.objects.map((object) => ({ ...object, shown: work.shown(object) }));
+  const shown = work.objects
+    .filter((object) => classes.isShown(object))
+    .map((object) => ({ ...object, colour: work.colourOf(object), shown: work.shown(object) }));
   const active = shown.find(({ key }) => key === work.state.active) ?? null;
   return {
     active,
@@ -188,7 +203,7 @@ function update() {
   $("redo").disabled = !work?.future.length;
   if (stage.image || !work) {
     objects.update(work, stage.small);
-    choices.update(automatic.open ? null : work?.active, work?.picture, stage.small);
+    choices.update(automatic.open ? null : work?.active, work, stage.small);
   }
   stage.root.toggleAttribute("data-unsaved", Boolean(work?.syncing || editor.asking));
   const begun = work && (work.active || work.objects.length);

@@ -9,6 +9,8 @@ const OBJECT = {
   name: "",
   colour: "",
   hidden: false,
+  category: null, // the id of a class
+  order: 0, // its place, from the back to the front
   prompt: {
     choice: null, // which of three masks; null: the one with the highest score
     edits: [], // strokes of brush and eraser: {erase, radius, path}

@@ -1,5 +1,6 @@
-// The list of objects, where they are chosen, renamed, coloured, hidden and deleted.
+// The list of objects by their classes, where they are chosen, renamed, coloured, hidden and deleted.
 
+import { ClassHead } from "./class-head.js";
 import { $, iconButton, make } from "./dom.js";
 import { rgba } from "./colours.js";
 import { pathsOf } from "./outline.js";
@@ -7,11 +8,14 @@ import { pathsOf } from "./outline.js";
 const SIDE = 36;
 
 export class ObjectList {
-  /** choose(key) is called for another active object, null for none; finish() to start a new one. */
-  constructor({ choose, finish }) {
-    this.choose = choose;
-    this.root = $("objects");
+  /**
+   * choose(key) is called for another active object, null for none; finish() to start a new one;
+   * giveClass(id) when a class is picked, null for none.
+   */
+  constructor({ classes, choose, finish, giveClass }) {
+    Object.assign(this, { classes, choose, giveClass, root: $("objects") });
     this.rows = new Map(); // by key
+    this.heads = new Map(); // of classes, by id
     $("clear").onclick = () => this.work.clear();
     $("new-object").onclick = finish;
   }
@@ -20,29 +24,54 @@ export class ObjectList {
   update(work, image) {
     Object.assign(this, { work, image });
     const objects = work?.objects ?? [];
-    const keys = new Set(objects.map((o) => o.key));
-    for (const [key, row] of this.rows) {
-      if (keys.has(key)) continue;
-      row.item.remove();
-      this.rows.delete(key);
-    }
-    objects.forEach((object, i) => this.#place(object, i));
+    forgetOthers(this.rows, new Set(objects.map((o) => o.key)));
+    const items = this.#groups(objects).flatMap(({ id, members }) => this.#group(id, members));
+    items.forEach((item, i) => {
+      if (this.root.children[i] !== item) this.root.insertBefore(item, this.root.children[i] ?? null);
+    });
+    while (this.root.children.length > items.length) this.root.lastChild.remove();
     $("no-objects").hidden = objects.length > 0;
     $("clear").disabled = !objects.length;
     $("new-object").disabled = !work?.active;
   }
 
-  #place(object, i) {
+  /** The objects of each class; those without one are last. */
+  #groups(objects) {
+    const members = new Map([...this.classes.list.map(({ id }) => [id, []]), [null, []]]);
+    for (const object of objects) members.get(this.classes.of(object)).push(object);
+    return [...members].map(([id, found]) => ({ id, members: found }));
+  }
+
+  #group(id, members) {
+    const heads = this.classes.list.length > 0 && (id !== null || members.length > 0);
+    const rows = this.classes.filtered.has(id) ? [] : members.map((object) => this.#place(object));
+    return heads ? [this.#head(id, members.length), ...rows] : rows;
+  }
+
+  #head(id, count) {
+    if (!this.heads.has(id)) this.heads.set(id, new ClassHead(id, this.classes, this.giveClass));
+    return this.heads.get(id).update(count);
+  }
+
+  #place(object) {
     if (!this.rows.has(object.key)) this.rows.set(object.key, this.#row(object.key));
     const row = this.rows.get(object.key);
-    if (this.root.children[i] !== row.item) this.root.insertBefore(row.item, this.root.children[i] ?? null);
     const active = this.work.state.active === object.key;
+    const { mask } = this.work.shown(object);
+    const shown = [object, active, mask, this.image, this.work.colourOf(object)];
+    if (shown.some((value, i) => value !== row.shown[i])) this.#fill(row, object, active);
+    row.shown = shown;
+    return row.item;
+  }
+
+  #fill(row, object, active) {
     row.item.classList.toggle("active", active);
     row.item.classList.toggle("is-hidden", object.hidden);
     row.choose.setAttribute("aria-pressed", String(active));
     row.choose.setAttribute("aria-label", `Choose ${object.name}`);
     if (document.activeElement !== row.name) row.name.value = object.name;
-    row.colour.value = object.colour;
+    row.colour.value = this.work.colourOf(object);
+    row.colour.disabled = this.classes.of(object) !== null; // then it is the class's
     row.hide.replaceWith((row.hide = this.#hideButton(object)));
     row.remove.setAttribute("aria-label", `Delete ${object.name}`);
     this.#thumbnail(row, object);
@@ -67,7 +96,7 @@ export class ObjectList {
     const remove = iconButton("delete", "Delete", () => work.remove(key));
     remove.classList.add("small");
     const item = make("li", { className: "object" }, choose, colour, name, hide, remove);
-    return { item, choose, canvas, name, colour, hide, remove, drawn: null };
+    return { item, choose, canvas, name, colour, hide, remove, drawn: null, shown: [] };
   }
 
   #hideButton({ key, name, hidden }) {
@@ -82,9 +111,10 @@ export class ObjectList {
   /** Draw the object, cut out of the picture. */
   #thumbnail(row, object) {
     const { mask } = this.work.shown(object);
-    if (!mask || !this.image || (row.drawn === mask && row.colourDrawn === object.colour)) return;
+    const colour = this.work.colourOf(object);
+    if (!mask || !this.image || (row.drawn === mask && row.colourDrawn === colour)) return;
     row.drawn = mask;
-    row.colourDrawn = object.colour;
+    row.colourDrawn = colour;
     const context = row.canvas.getContext("2d");
     context.setTransform(1, 0, 0, 1, 0, 0);
     context.clearRect(0, 0, SIDE * 2, SIDE * 2);
@@ -92,11 +122,15 @@ export class ObjectList {
     if (!box) return;
     const [x0, y0, x1, y1] = box;
     const scale = (SIDE * 2 - 8) / Math.max(x1 - x0, y1 - y0);
-    context.fillStyle = rgba(object.colour, 0.25);
+    context.fillStyle = rgba(colour, 0.25);
     context.fillRect(0, 0, SIDE * 2, SIDE * 2);
     context.setTransform(scale, 0, 0, scale, SIDE - ((x0 + x1) / 2) * scale, SIDE - ((y0 + y1) / 2) * scale);
     context.clip(smooth, "evenodd");
     const { width, height } = this.work.picture;
     context.drawImage(this.image, 0, 0, width, height);
   }
+}
+
+function forgetOthers(rows, keys) {
+  for (const key of rows.keys()) if (!keys.has(key)) rows.delete(key);
 }

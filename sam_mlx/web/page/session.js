@@ -1,6 +1,7 @@
 // The page's session on the server: its pictures, the work on each, and which one is shown.
 
 import { Api } from "./api.js";
+import { Classes } from "./classes.js";
 import { attempt, toast } from "./dom.js";
 import { Model } from "./model.js";
 import { Work } from "./work.js";
@@ -30,6 +31,7 @@ export class Session {
   constructor({ joined, shown, changed, progress }) {
     Object.assign(this, { joined, shown, changed, progress });
     this.welcome = this.api = this.model = null;
+    this.classes = new Classes(changed);
     this.pictures = []; // as the server describes them
     this.works = new Map(); // by the picture's id
     this.work = null; // of the picture that is shown
@@ -58,8 +60,9 @@ export class Session {
 
   async #join(welcome) {
     const api = new Api(welcome);
-    const { pictures, selected } = await api.show();
+    const { pictures, classes, selected } = await api.show();
     Object.assign(this, { welcome, api, pictures, model: new Model(api, this.progress) });
+    this.classes.join(api, classes);
     this.works.clear();
     this.joined();
     const wanted = kept.picture ?? selected;
@@ -83,8 +86,8 @@ export class Session {
 
   #workOf(picture) {
     if (!this.works.has(picture.id)) {
-      const { api, model, changed } = this;
-      this.works.set(picture.id, new Work({ api, model, picture, changed }));
+      const { api, model, classes, changed } = this;
+      this.works.set(picture.id, new Work({ api, model, classes, picture, changed }));
     }
     return this.works.get(picture.id);
   }

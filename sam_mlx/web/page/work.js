@@ -10,8 +10,8 @@ const MAX_STEPS = 500; // of undo
 
 export class Work {
   /** changed() is called when objects, their masks, or what the server has of them change. */
-  constructor({ api, model, picture, changed }) {
-    Object.assign(this, { api, model, picture, changed });
+  constructor({ api, model, classes, picture, changed }) {
+    Object.assign(this, { api, model, classes, picture, changed });
     this.saved = new Map(); // by key: {id, object}, the version that the server has
     this.latest = new Map(); // by key: the prompt whose mask arrived last
     this.past = [];
@@ -33,8 +33,14 @@ export class Work {
     return (this.active?.prompt ?? newPrompt()).question;
   }
 
-  get nextColour() {
-    return colourAt(this.count);
+  /** What is drawn with it: its class's colour, or its own. */
+  colourOf(object) {
+    return this.classes.find(object.category)?.colour ?? object.colour;
+  }
+
+  /** The colour of the active object, or of the next one. */
+  get colour() {
+    return this.colourOf(this.active ?? { category: this.classes.current, colour: colourAt(this.count) });
   }
 
   find(key) {
@@ -72,7 +78,10 @@ export class Work {
 
   /** Add new objects without making one active. */
   add(...prompts) {
-    const objects = prompts.map((prompt) => ({ ...this.#fresh(), prompt }));
+    const objects = prompts.map((prompt, i) => {
+      const fresh = this.#fresh();
+      return { ...fresh, order: fresh.order + i, prompt };
+    });
     this.#step({ ...this.state, objects: [...this.objects, ...objects] });
     return objects;
   }
@@ -119,7 +128,8 @@ export class Work {
 
   #fresh() {
     const colour = colourAt(this.count++);
-    return newObject({ name: `Object ${this.count}`, colour });
+    const order = Math.max(0, ...this.objects.map((object) => object.order)) + 1;
+    return newObject({ name: `Object ${this.count}`, colour, category: this.classes.current, order });
   }
 
   #put(object) {

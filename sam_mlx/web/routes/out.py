@@ -9,13 +9,15 @@ from .call import Call, download
 
 
 async def export(call: Call) -> Response:
-    picture, format = call.picture(), call.part("format")
-    data, kind, name = await call.in_thread(exports.export, picture, format, call.query("object"))
+    where = call.session(), call.picture(), call.part("format"), call.query("object")
+    data, kind, name = await call.in_thread(exports.export, *where)
     return download(data, kind, name)
 
 
 async def export_all(call: Call) -> Response:
-    data = await call.in_thread(exports.export_all, call.session())
+    names = call.query("formats")
+    chosen = exports.NAMES if names is None else tuple(names.split(","))
+    data = await call.in_thread(exports.export_all, call.session(), chosen)
     return download(data, "application/zip", "sam-mlx.zip")
 
 

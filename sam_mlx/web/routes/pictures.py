@@ -25,7 +25,7 @@ def shown(backend: Backend, picture: Picture) -> dict[str, Any]:
         "id": picture.id, "name": picture.name, "width": width, "height": height,
         "ready": content.key in backend.model.embeddings,
         "encoding": None if share is None else {"done": share},
-        "error": content.error, "objects": [found.show() for found in picture.objects.values()],
+        "error": content.error, "objects": [found.show() for found in picture.in_order()],
     }  # fmt: skip
 
 

@@ -6,7 +6,7 @@ from typing import Any
 
 from starlette.responses import Response
 
-from .. import archive, automatic, exports
+from .. import archive, automatic, classes, exports
 from ..sessions import Session
 from .call import Call, download
 from .pictures import shown
@@ -40,7 +40,14 @@ async def open_session(call: Call) -> dict[str, Any]:
 async def show_session(call: Call) -> dict[str, Any]:
     session = call.session()
     pictures = [shown(call.backend, picture) for picture in session.pictures.values()]
-    return {"pictures": pictures, "selected": session.selected}
+    listed = [each.show() for each in session.classes]
+    return {"pictures": pictures, "classes": listed, "selected": session.selected}
+
+
+async def set_classes(call: Call) -> dict[str, Any]:
+    session, given = call.session(), await call.json()
+    session.classes = classes.checked(given["classes"])
+    return {"classes": [each.show() for each in session.classes]}
 
 
 async def save_session(call: Call) -> Response:

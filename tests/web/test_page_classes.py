@@ -1,0 +1,123 @@
+"""The page in a browser: classes are made, given by keys, filtered, renamed, and removed."""
+
+import pytest
+
+import tests.support.browser  # noqa: F401  first: it skips all where it must
+
+
+def make(tab, *names):
+    """Classes, as a user makes them: some letters in the palette, and Enter."""
+    for name in names:
+        tab.page.keyboard.press("c")
+        tab.page.keyboard.type(name)
+        tab.page.keyboard.press("Enter")
+        tab.page.wait_for_selector("#palette", state="hidden")
+    return tab.settled()
+
+
+def heads(tab) -> list[str]:
+    return [" ".join(head.inner_text().split()) for head in tab.page.locator(".class").all()]
+
+
+@pytest.fixture
+def three(tab):
+    """Two classes, and an object of each and of none; the last is active."""
+    make(tab, "penny", "dime")
+    tab.press("Shift+Digit1").click(138, 53)
+    tab.press("n", "Shift+Digit2").click(65, 50)
+    return tab.press("n", "Shift+Digit0").click(212, 50)
+
+
+def test_classes_are_made_and_given_by_keys(three):
+    tab = three
+    assert [c.name for c in tab.session.classes] == ["penny", "dime"]
+    assert [o.category for o in tab.objects] == [1, 2, None]
+    assert heads(tab) == ["penny 1 ⇧1", "dime 1 ⇧2", "No class 1 ⇧0"]
+    tab.press("Shift+Digit2")  # the active object gets it, and the next ones
+    assert tab.objects[2].category == 2
+    tab.press("Control+z")
+    assert tab.objects[2].category is None
+    tab.press("c")
+    tab.page.keyboard.type("PEN")
+    tab.press("Enter")
+    assert tab.objects[2].category == 1 and len(tab.session.classes) == 2
+    tab.press("n").click(138, 80)
+    assert tab.objects[3].category == 1
+
+
+def test_keys_of_other_keyboards(tab):
+    """In France digits need Shift, and their keys have letters: places of keys count."""
+    make(tab, "penny")
+    tab.click(138, 53)
+    tab.page.evaluate("""() => document.body.dispatchEvent(new KeyboardEvent("keydown", {
+      key: "1", code: "Digit1", shiftKey: true, bubbles: true }))""")
+    tab.settled()
+    assert tab.objects[0].category == 1
+
+
+def test_a_class_colours_its_objects(three):
+    tab = three
+    first, second = (c.colour for c in tab.session.classes)
+    assert first != second
+
+    def colour_at(x, y):
+        tab.set("opacity", 1)
+        red, green, blue, _ = tab.ink(x, y)
+        return f"#{red:02x}{green:02x}{blue:02x}"
+
+    tab.press("Escape")
+    assert (colour_at(138, 53), colour_at(65, 50)) == (first, second)
+    tab.page.locator(".class .object-colour").first.evaluate("""(input) => {
+      input.value = "#204060";
+      input.dispatchEvent(new Event("change"));
+    }""")
+    tab.page.wait_for_function(
+        "document.querySelector('.object .object-colour').value == '#204060'"
+    )
+    tab.settled()
+    assert tab.session.classes[0].colour == colour_at(138, 53) == "#204060"
+
+
+def test_classes_are_filtered(three):
+    tab = three
+    assert tab.names() == ["Object 1", "Object 2", "Object 3"]
+    tab.page.locator(".class").first.hover()
+    tab.page.get_by_role("button", name="Hide the class penny").click()
+    tab.settled()
+    assert tab.names() == ["Object 2", "Object 3"]
+    assert tab.ink(138, 53)[3] == 0 < tab.ink(65, 50)[3]
+    assert not any(o.hidden for o in tab.objects)  # a filter changes nothing of the work
+    tab.page.get_by_role("button", name="Show the class penny").click()
+    tab.settled()
+    assert len(tab.names()) == 3 and tab.ink(138, 53)[3] > 0
+
+
+def test_classes_are_renamed_and_removed(three):
+    tab = three
+    tab.page.locator(".class").first.hover()
+    tab.page.get_by_role("button", name="Rename the class penny").click()
+    tab.page.keyboard.type("cent")
+    with tab.page.expect_response("**/classes"):
+        tab.page.keyboard.press("Enter")
+    tab.page.wait_for_selector("text=cent")
+    assert [c.name for c in tab.session.classes] == ["cent", "dime"]
+    with tab.page.expect_response("**/classes"):
+        tab.page.get_by_role("button", name="Remove the class cent").click()
+    tab.page.wait_for_selector("text=cent", state="detached")
+    assert heads(tab) == ["dime 1 ⇧1", "No class 2 ⇧0"] and len(tab.objects) == 3
+
+
+def test_a_name_that_is_taken_is_refused_with_a_sentence(three):
+    tab = three
+    tab.page.locator(".class-pick").nth(1).dblclick()
+    tab.page.keyboard.type("penny")
+    tab.page.keyboard.press("Enter")
+    tab.page.wait_for_selector("#toast.error.shown")
+    assert "penny" in tab.text("#toast") and heads(tab)[1] == "dime 1 ⇧2"
+    assert len(tab.errors) == 1 and "400" in tab.errors.pop()  # Chromium's own, of the answer
+
+
+def test_classes_survive_a_reload(three):
+    before = heads(three)
+    three.page.reload()
+    assert heads(three.ready()) == before and len(three.names()) == 3
