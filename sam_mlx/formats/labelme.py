@@ -20,7 +20,7 @@ class LabelMe(Format):
 
     name = "labelme"
     help = "a JSON file for each picture, as labelme has it"
-    pattern = "labelme/{}.json"
+    pattern = "{}.json"
 
     def write(self, result: Result, path: str) -> None:
         height, width = result.image.shape[:2]
@@ -38,7 +38,7 @@ class LabelMe(Format):
 
 
 def shape(mask: np.ndarray) -> dict[str, Any]:
-    common = {"group_id": None, "flags": {}}
+    common: dict[str, Any] = {"group_id": None, "flags": {}}
     regions = outlines(mask)
     if [len(rings) for rings in regions] == [1]:
         points = regions[0][0].astype(float).tolist()

@@ -59,10 +59,11 @@ class MaskImages(Format):
 
 
 def file_name(result: Result, i: int) -> str:
-    """The number of a mask, with its class and its name where it has them."""
+    """The number of a mask, and where it has a class, that and its name."""
     record = result.records[i]
-    kind = result.category(i) if "category_id" in record else ""
-    text = "_".join(filter(None, (str(i), kind, record.get("name", ""))))
+    if "category_id" not in record:
+        return str(i)
+    text = "_".join(filter(None, (str(i), result.category(i), record.get("name"))))
     return re.sub(r'[\x00-\x1f\x7f\ud800-\udfff<>:"/\\|?*]', "-", text)[:60].rstrip(". ")
 
 

@@ -18,7 +18,7 @@ class Yolo(Format):
 
     name = "yolo"
     help = "a text file for each picture, as YOLO has it for segmentation"
-    pattern = "labels/{}.txt"
+    pattern = "{}.txt"
 
     def write(self, result: Result, path: str) -> None:
         height, width = result.image.shape[:2]

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import os
 import unicodedata
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
-from pathlib import Path
+from operator import itemgetter
 from typing import Any
 
 from ..files import read_file
@@ -39,9 +41,11 @@ def checked(given: Sequence[dict[str, Any]]) -> list[Category]:
     found = [Category(each["id"], as_line(each["name"]), each["colour"]) for each in given]
     if not all(c.name for c in found):
         raise Refusal(400, "a class has no name; give it one")
-    for what, used in (("id", [c.id for c in found]), ("name", [c.name for c in found])):
-        if twice := [value for value in used if used.count(value) > 1]:
-            raise Refusal(400, f"two classes have the {what} {twice[0]!r}; choose another")
+    for what in ("id", "name"):
+        used = Counter(getattr(each, what) for each in found)
+        value, count = max(used.items(), key=itemgetter(1), default=(None, 0))
+        if count > 1:
+            raise Refusal(400, f"two classes have the {what} {value!r}; choose another")
     return found
 
 
@@ -62,7 +66,7 @@ def given(text: str) -> list[Category]:
     """The classes of a flag: names with commas between them, or a file with one on each line."""
     if not text.strip():
         raise ValueError("there are no classes; give their names, or a file with one on each line")
-    if not Path(text).is_file():
+    if not os.path.isfile(text):  # which takes names too long to be one
         return of_names(text.split(","))
     lines = read_file(text, MAX_FILE).decode("utf-8-sig", "replace").splitlines()
     if not (found := of_names(lines)):

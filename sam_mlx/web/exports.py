@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import json
 import tempfile
 import unicodedata
 import zipfile
@@ -11,8 +10,9 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
+import yaml
 
-from ..formats import FORMATS, Result
+from ..formats import FORMATS, Format, Result
 from ..formats.masks import save_mask
 from ..masks import decode_rle
 from .automatic import SEARCHED, parts_of
@@ -27,7 +27,8 @@ TYPES = {".png": "image/png", ".json": "application/json", ".svg": "image/svg+xm
          ".txt": "text/plain"}  # fmt: skip
 WITH_PICTURE = {"cutout"}  # formats that need its pixels
 LABELLED = {"yolo", "classmap"}  # formats whose classes are numbers
-File = tuple[bytes, str, str]
+FOLDERS = {"yolo": "labels", "labelme": "labelme"}  # of some formats, among all files
+File = tuple[bytes, str, str]  # with its type and its name
 
 
 def export(session: Session, picture: Picture, name: str, chosen: str | None) -> File:
@@ -105,12 +106,12 @@ def export_all(session: Session, names: Sequence[str] = NAMES) -> bytes:
             pixels = not WITH_PICTURE.isdisjoint(names)
             result = result_of(session, picture, picture.in_order(), pixels, file, number)
             for format in formats:
-                path = format.path(folder, stem)
+                path = place(format, folder, stem)
                 path.parent.mkdir(parents=True, exist_ok=True)
                 format.write(result, str(path))
         for format in formats:
             if format.joined:
-                parts = {file: format.path(folder, stem) for file, stem in zip(files, stems)}
+                parts = {file: place(format, folder, stem) for file, stem in zip(files, stems)}
                 format.finish(parts, str(folder / format.joined))
         if not LABELLED.isdisjoint(names):
             (folder / "data.yaml").write_text(data_yaml(session), encoding="utf-8")
@@ -119,17 +120,19 @@ def export_all(session: Session, names: Sequence[str] = NAMES) -> bytes:
 
 
 def data_yaml(session: Session) -> str:
-    """The names of classes by their numbers, as YOLO has them; quoted as JSON, which YAML reads."""
-    names = (
-        f"  {i}: {json.dumps(name, ensure_ascii=False)}\n"
-        for i, name in enumerate(categories_of(session))
-    )
-    return "train: images\nval: images\nnames:\n" + "".join(names)
+    """The names of classes by their numbers, as YOLO has them."""
+    values = {"train": "images", "val": "images", "names": dict(enumerate(categories_of(session)))}
+    return yaml.safe_dump(values, sort_keys=False, allow_unicode=True)
 
 
 def paths_of(stem: Path) -> list[str]:
     """Where the results of a picture go."""
-    return [str(FORMATS[name].path(Path(), str(stem))) for name in NAMES]
+    return [str(place(FORMATS[name], Path(), str(stem))) for name in NAMES]
+
+
+def place(format: Format, folder: Path, stem: str) -> Path:
+    """Where the result of a picture goes among those of other formats."""
+    return format.path(folder / FOLDERS.get(format.name, ""), stem)
 
 
 def unique(names: list[Path], uses: Callable[[Path], list[str]]) -> list[str]:

@@ -30,7 +30,8 @@ def result(count: int) -> Result:
 def test_names_are_unique_and_so_are_paths_but_of_those_that_exclude_each_other():
     assert list(FORMATS) == [format.name for format in ALL] and len(FORMATS) == len(ALL)
     same = {(a.name, b.name) for a, b in combinations(ALL, 2) if a.pattern == b.pattern}
-    assert same == {("sa1b", "rle"), ("tiff16", "tiff32")}
+    in_json = {("sa1b", "rle"), ("sa1b", "labelme"), ("rle", "labelme")}
+    assert same == in_json | {("tiff16", "tiff32")}
     assert all(format.help for format in ALL)
 
 

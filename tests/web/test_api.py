@@ -415,7 +415,8 @@ def test_every_format_of_every_object(page):
     with zipfile.ZipFile(io.BytesIO(page.client.get(f"{page.session}/export").content)) as archive:
         assert sorted(archive.namelist()) == [
             "annotations.json", "coins.geojson", "coins.svg", "coins/0.png", "coins/1.png",
-            "coins/metadata.csv", "coins_cutout.png", "coins_labels.png",
+            "coins/metadata.csv", "coins_classes.png", "coins_cutout.png", "coins_labels.png",
+            "data.yaml", "labelme/coins.json", "labels/coins.txt",
         ]  # fmt: skip
         assert len(json.loads(archive.read("annotations.json"))["annotations"]) == 2
 

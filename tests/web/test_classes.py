@@ -18,7 +18,7 @@ from sam_mlx.web.classes import MAX_CLASSES, given
 
 CLASSES = [
     {"id": 7, "name": "penny", "colour": "#112233"},
-    {"id": 3, "name": 'two "words"', "colour": "#445566"},
+    {"id": 3, "name": 'two "words" 🪙', "colour": "#445566"},
 ]
 
 
@@ -82,7 +82,7 @@ def masks_of(page):
 def test_coco_has_the_classes(labelled):
     coco = labelled.export("coco").json()
     names = {c["id"]: c["name"] for c in coco["categories"]}
-    assert names == {1: "penny", 2: 'two "words"', 3: "object"}
+    assert names == {1: "penny", 2: 'two "words" 🪙', 3: "object"}
     assert [a["category_id"] for a in coco["annotations"]] == [1, 2, 3]
     for annotation, mask in zip(coco["annotations"], masks_of(labelled)):
         np.testing.assert_array_equal(decode_rle([annotation["segmentation"]])[0], mask)
@@ -92,11 +92,11 @@ def test_an_object_without_a_class_alone_makes_another_class(labelled):
     (last,) = (o for o in labelled.client.get(labelled.picture).json()["objects"] if o["order"] > 2)
     labelled.client.put(f"{labelled.picture}/objects/{last['id']}", json={"category": 7})
     names = [c["name"] for c in labelled.export("coco").json()["categories"]]
-    assert names == ["penny", 'two "words"']
+    assert names == ["penny", 'two "words" 🪙']
     set_classes(labelled, [CLASSES[0], CLASSES[1] | {"name": "object"}, {**CLASSES[1], "id": 9}])
     labelled.client.put(f"{labelled.picture}/objects/{last['id']}", json={"category": 1})
     names = [c["name"] for c in labelled.export("coco").json()["categories"]]
-    assert names == ["penny", "object", 'two "words"', "no class"]
+    assert names == ["penny", "object", 'two "words" 🪙', "no class"]
 
 
 def test_label_maps_of_objects_and_of_classes(labelled):
@@ -114,7 +114,7 @@ def archive_of(answer) -> zipfile.ZipFile:
 
 def test_masks_are_named_by_class_and_name(labelled):
     names = archive_of(labelled.export("masks")).namelist()
-    assert names == ["0_penny_a.png", "1_two -words-_b-c.png", "2_object_object 3.png",
+    assert names == ["0_penny_a.png", "1_two -words- 🪙_b-c.png", "2_object_object 3.png",
                      "metadata.csv"]  # fmt: skip
 
 
@@ -128,7 +128,7 @@ def test_yolo_and_labelme_are_read_back(labelled, tmp_path):
         "labels/coins.txt", "labelme/coins.json", "data.yaml",
     }  # fmt: skip
     names = yaml.safe_load((tmp_path / "data.yaml").read_text())["names"]
-    assert names == {0: "penny", 1: 'two "words"', 2: "object"}
+    assert names == {0: "penny", 1: 'two "words" 🪙', 2: "object"}
     lines = (tmp_path / "labels" / "coins.txt").read_text().splitlines()
     assert [int(line.split()[0]) for line in lines] == [0, 1, 2]
     (tmp_path / "images").mkdir()
@@ -138,13 +138,13 @@ def test_yolo_and_labelme_are_read_back(labelled, tmp_path):
         ((_, objects),) = [one.read() for one in open_data(data)]
         np.testing.assert_array_equal(decode_rle(objects), masks_of(labelled))
     shapes = json.loads((tmp_path / "labelme" / "coins.json").read_text())["shapes"]
-    assert [shape["label"] for shape in shapes] == ["penny", 'two "words"', "object"]
+    assert [shape["label"] for shape in shapes] == ["penny", 'two "words" 🪙', "object"]
 
 
 def test_outlines_have_the_classes(labelled):
     features = labelled.export("geojson").json()["features"]
-    assert [f["properties"]["class"] for f in features] == ["penny", 'two "words"', "object"]
-    assert 'data-class="two &quot;words&quot;"' in labelled.export("svg").text
+    assert [f["properties"]["class"] for f in features] == ["penny", 'two "words" 🪙', "object"]
+    assert 'data-class="two &quot;words&quot; 🪙"' in labelled.export("svg").text
 
 
 def test_formats_that_do_not_exist_are_named(page):

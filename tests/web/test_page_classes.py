@@ -2,7 +2,7 @@
 
 import pytest
 
-import tests.support.browser  # noqa: F401  first: it skips all where it must
+from tests.support.browser import sync_api  # first: it skips all where it must
 
 
 def make(tab, *names):
@@ -71,9 +71,7 @@ def test_a_class_colours_its_objects(three):
       input.value = "#204060";
       input.dispatchEvent(new Event("change"));
     }""")
-    tab.page.wait_for_function(
-        "document.querySelector('.object .object-colour').value == '#204060'"
-    )
+    sync_api.expect(tab.page.locator(".object .object-colour").first).to_have_value("#204060")
     tab.settled()
     assert tab.session.classes[0].colour == colour_at(138, 53) == "#204060"
 
@@ -109,7 +107,8 @@ def test_classes_are_renamed_and_removed(three):
 
 def test_a_name_that_is_taken_is_refused_with_a_sentence(three):
     tab = three
-    tab.page.locator(".class-pick").nth(1).dblclick()
+    tab.page.locator(".class").nth(1).hover()
+    tab.page.get_by_role("button", name="Rename the class dime").click()
     tab.page.keyboard.type("penny")
     tab.page.keyboard.press("Enter")
     tab.page.wait_for_selector("#toast.error.shown")

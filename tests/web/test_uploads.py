@@ -213,7 +213,7 @@ def of_object(**values):
 @pytest.mark.parametrize(
     ("change", "status", "words"),
     [
-        (lambda s: s.update(format="sam_mlx.web 4"), 400, "a newer sam_mlx may have written it"),
+        (lambda s: s.update(format="sam_mlx.web 9"), 400, "a newer sam_mlx may have written it"),
         (lambda s: s.pop("format"), 400, "has format null"),
         (lambda s: s.update(pictures=1), 400, "expected array"),
         (lambda s: s.pop("pictures"), 400, "lacks pictures"),

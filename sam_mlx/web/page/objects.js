@@ -1,6 +1,6 @@
 // The list of objects by their classes, where they are chosen, renamed, coloured, hidden and deleted.
 
-import { ClassHead } from "./class-head.js";
+import { ClassHead } from "./heads.js";
 import { $, iconButton, make } from "./dom.js";
 import { rgba } from "./colours.js";
 import { pathsOf } from "./outline.js";

@@ -26,7 +26,6 @@ export class ClassHead {
     this.rename = iconButton("rename", "Rename", () => this.#edit());
     this.remove = iconButton("delete", "Remove", () => this.classes.remove(this.id));
     for (const button of [this.rename, this.remove]) button.classList.add("small", "on-hover");
-    this.pick.ondblclick = () => this.#edit();
     return [this.rename, this.remove];
   }
 
