@@ -12,8 +12,7 @@ import numpy as np
 from PIL import Image
 
 from ..image_files import as_value_error
-from ..masks import Record, Rle, decode_rle, encode_rle, outlines
-from ..masks.simplify import simplified
+from ..masks import Record, Rle, decode_rle, encode_rle, outlines, simplified
 from ..messages import short
 from ..tuner.data.polygons import filled
 from .brush_rle import decode_brush, encode_brush

@@ -48,6 +48,7 @@ from .rle import (
     rle_size,
     run_lengths,
 )
+from .simplify import perimeter, simplified
 from .stability import stability_counts, stability_ratio, stability_scores
 
 __all__ = [
@@ -73,6 +74,7 @@ __all__ = [
     "nms",
     "outlines",
     "partners",
+    "perimeter",
     "polygons",
     "profile_boxes",
     "record_of",
@@ -83,6 +85,7 @@ __all__ = [
     "rle_counts",
     "rle_size",
     "run_lengths",
+    "simplified",
     "stability_counts",
     "stability_ratio",
     "stability_scores",

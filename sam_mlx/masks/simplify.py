@@ -22,7 +22,7 @@ def simplified(ring: np.ndarray, tolerance: float) -> np.ndarray:
         first, last = parts.pop()
         if last - first < 2:
             continue
-        apart = distances(closed[first + 1 : last], closed[first], closed[last])
+        apart = _distances(closed[first + 1 : last], closed[first], closed[last])
         worst = int(apart.argmax())
         if apart[worst] > tolerance:
             middle = first + 1 + worst
@@ -32,7 +32,7 @@ def simplified(ring: np.ndarray, tolerance: float) -> np.ndarray:
     return found if len(found) >= 3 else ring
 
 
-def distances(points: np.ndarray, a: np.ndarray, b: np.ndarray) -> np.ndarray:
+def _distances(points: np.ndarray, a: np.ndarray, b: np.ndarray) -> np.ndarray:
     """Distances (N,) of points (N, 2) from the line segment between a and b."""
     along = b - a
     length = float(along @ along)

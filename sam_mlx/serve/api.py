@@ -10,8 +10,7 @@ from typing import Any
 
 from PIL import Image
 
-from ..masks import Record, decode_rle, outlines, rle_bbox
-from ..masks.simplify import simplified
+from ..masks import Record, decode_rle, outlines, rle_bbox, simplified
 from ..web.automatic import MAX_POINTS_PER_SIDE
 from ..web.errors import Refusal
 from ..web.objects import BOX, LABELS, MULTIMASK, PIXELS, POINTS, plain

@@ -7,8 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from ..masks import Record, decode_rle, outlines
-from ..masks.simplify import perimeter, simplified
+from ..masks import Record, decode_rle, outlines, perimeter, simplified
 from ..web.errors import Refusal
 from ..web.openapi import Endpoint
 from ..web.validate import FLAG, NAME, TEXT, Schema, form, many, open_form, ref
