@@ -20,7 +20,10 @@ class Coco(Format):
     def write(self, result: Result, path: str) -> None:
         """One picture's part of the dataset, with ids as if it were alone."""
         image = {"id": 1, **result.describe()}
-        annotations = coco_annotations(result.records, image_id=1)
+        annotations = [
+            annotation | ({"name": record["name"]} if "name" in record else {})
+            for annotation, record in zip(coco_annotations(result.records, 1), result.records)
+        ]
         part = {"image": image, "annotations": annotations, "categories": list(result.categories)}
         write_json(path, part)
 

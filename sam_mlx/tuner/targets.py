@@ -9,6 +9,7 @@ from functools import cached_property
 import mlx.core as mx
 import numpy as np
 
+from .. import mask_inputs
 from ..config import SamConfig
 from ..masks import Rle, decode_rle
 from ..modeling.layers import interpolate_rows
@@ -64,20 +65,7 @@ def shares(masks: np.ndarray, frame: Frame) -> np.ndarray:
     masks have any size that stands for the whole picture. A truth that is only set or not in each
     cell would have an IoU of 0.92 with itself.
     """
-    n, S = frame.config.mask_size, frame.config.image_size
-    rows, columns = (
-        _overlaps(n, side, S / n * side / inner)
-        for side, inner in zip(masks.shape[1:], frame.inner)
-    )
-    return np.asarray(rows @ masks.astype(np.float32) @ columns.T, np.float32)
-
-
-def _overlaps(n: int, side: int, cell: float) -> np.ndarray:
-    """(n, side): the share of each of n cells, ``cell`` pixels long, that each pixel covers."""
-    begins = np.arange(n)[:, None] * cell
-    pixels = np.arange(side)
-    common = np.minimum(begins + cell, pixels + 1) - np.maximum(begins, pixels)
-    return np.maximum(common, 0).astype(np.float32) / np.float32(cell)
+    return mask_inputs.shares(masks, frame.inner, frame.config)
 
 
 def masks_of(objects: Sequence[Rle], frame: Frame) -> np.ndarray:
@@ -89,5 +77,7 @@ def resized(masks: np.ndarray, frame: Frame) -> np.ndarray:
     """Masks (B, H, W) of the picture at the frame's size: set where most of a pixel is."""
     if frame.size == frame.original:
         return masks
-    rows, columns = (_overlaps(m, side, side / m) for side, m in zip(frame.original, frame.size))
+    rows, columns = (
+        mask_inputs.overlaps(m, side, side / m) for side, m in zip(frame.original, frame.size)
+    )
     return np.asarray(rows @ masks.astype(np.float32) @ columns.T > 0.5)

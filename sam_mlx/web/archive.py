@@ -131,7 +131,7 @@ def opened_object(picture: Picture, state: dict[str, Any]) -> MaskObject:
         setattr(found, RENAMED.get(name, name), value)
     found.painted = len(found.edits)
     prompt_of(found.points, found.labels, found.box)
-    for rle in (found.mask, found.base):
+    for rle in (found.mask, found.base, found.start):
         if rle is not None:
             if tuple(rle["size"]) != picture.size:
                 raise Refusal(400, "a mask in the session file has another size than its picture")

@@ -7,10 +7,10 @@ from typing import Any
 
 import numpy as np
 
-from ..masks import clean_rle, compress_rle, with_mask
+from ..masks import clean_rle, compress_rle, record_of, with_mask
 from .errors import Refusal
 from .model import Encoded, Model
-from .objects import PROMPT, MaskObject, Size, prompt_of
+from .objects import PROMPT, MaskObject, Size, check_start, prompt_of
 from .sessions import Picture
 
 MAX_STROKE_PIXELS = 1e9  # covered by the strokes of one change, each segment counted separately
@@ -20,9 +20,11 @@ def change(before: MaskObject, given: dict[str, Any], size: Size) -> tuple[MaskO
     """An object with the given changes, and the stale parts of its mask: "base", "edits"."""
     given = {k: v for k, v in given.items() if k != "name" or v}
     after = replace(before, **given)
-    if given.get("automatic") is None and (given.get("points") or given.get("box")):
+    if given.get("automatic") is None and any(given.get(k) for k in ("points", "box", "start")):
         after.automatic = None
     prompt_of(after.points, after.labels, after.box)
+    if after.start is not before.start:
+        check_start(after.start, size)
     stale = set()
     if not before.mask or any(getattr(after, k) != getattr(before, k) for k in PROMPT):
         stale.add("base")
@@ -63,6 +65,8 @@ def apply(
         record = taken(picture, after.automatic)
     elif encoded is not None:
         record = model.mask(encoded, after.prompt, after.asks_for_three, after.choice)
+    elif after.start is not None:
+        record = record_of(after.start, 0.0, 0.0)
     if record is not None and after.min_mask_region_area > 0:
         record = cleaned(record, after.min_mask_region_area)
     after.set_base(record, picture.size)

@@ -9,7 +9,7 @@ from .openapi import Endpoint
 from .routes.automatic import select_automatic, show_automatic, start_automatic, stop_automatic
 from .routes.call import Call
 from .routes.objects import add_object, change_object, remove_object
-from .routes.out import export, export_all, show_python
+from .routes.out import export, export_all, import_file, show_python
 from .routes.pictures import (
     add_picture,
     encode,
@@ -51,6 +51,9 @@ ENDPOINTS = (
     Endpoint("PUT", f"{SESSION}/classes", set_classes,
              "The classes that the session's objects may have, all of them in their order",
              200, "Classes", CLASSES),
+    Endpoint("POST", f"{SESSION}/import", import_file,
+             "Add the objects in a file of annotations (COCO, labelme, YOLO, label images, a "
+             "zip of these) to the pictures of the same names", 201, "Imported", FILE, ("name",)),
     Endpoint("GET", f"{SESSION}/file", save_session, "The session as a file: zip"),
     Endpoint("GET", f"{SESSION}/export", export_all,
              "All pictures in these formats, with commas between them, or in every one: zip",

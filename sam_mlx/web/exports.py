@@ -14,7 +14,7 @@ import yaml
 
 from ..formats import FORMATS, Format, Result
 from ..formats.masks import save_mask
-from ..masks import decode_rle
+from ..masks import Rle, decode_rle
 from .automatic import SEARCHED, parts_of
 from .errors import Refusal
 from .model import POINTS_AT_ONCE
@@ -100,7 +100,8 @@ def export_all(session: Session, names: Sequence[str] = NAMES) -> bytes:
     formats = [FORMATS[name] for name in names]
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary)
-        files = unique([Path(p.name) for p in pictures], lambda path: [str(path)])
+        every = {picture.id: name for name, picture in file_names(session)}
+        files = [every[picture.id] for picture in pictures]
         stems = unique([Path(Path(p.name).stem) for p in pictures], paths_of)
         for number, (file, stem, picture) in enumerate(zip(files, stems, pictures), 1):
             pixels = not WITH_PICTURE.isdisjoint(names)
@@ -133,6 +134,13 @@ def paths_of(stem: Path) -> list[str]:
 def place(format: Format, folder: Path, stem: str) -> Path:
     """Where the result of a picture goes among those of other formats."""
     return format.path(folder / FOLDERS.get(format.name, ""), stem)
+
+
+def file_names(session: Session) -> list[tuple[str, Picture]]:
+    """The session's pictures by the names that files of annotations have for them."""
+    pictures = list(session.pictures.values())
+    names = unique([Path(p.name) for p in pictures], lambda path: [str(path)])
+    return list(zip(names, pictures))
 
 
 def unique(names: list[Path], uses: Callable[[Path], list[str]]) -> list[str]:
@@ -173,6 +181,8 @@ def python(model: str, picture: Picture, found: MaskObject) -> str:
         first, *lines = of_automatic(model, picture, found.automatic)
     elif found.prompt:
         first, *lines = of_prompt(model, picture, found)
+    elif found.start is not None:
+        first, *lines = "from sam_mlx.masks import decode_rle", given_mask(found.start)
     else:
         first, *lines = "import numpy as np", f"mask = np.zeros({picture.size}, bool)"
     tools = []
@@ -197,18 +207,29 @@ def read(picture: Picture) -> str:
 
 
 def of_prompt(model: str, picture: Picture, found: MaskObject) -> list[str]:
-    arguments = [f"{k}={v!r}" for k, v in found.prompt.items()]
+    arguments = [f"{k}={v!r}" for k, v in found.prompt.items() if k != "start"]
+    start: list[str] = []
+    imported = "from sam_mlx.mask_inputs import mask_input", "from sam_mlx.masks import decode_rle"
+    if found.start is not None:
+        arguments.append("mask_input=mask_input(mask, predictor.model.config)")
+        start = [given_mask(found.start)]
     arguments.append(f"multimask_output={found.asks_for_three}")
     chosen = "scores.argmax()" if found.choice is None else str(found.choice)
     chosen = chosen if found.asks_for_three else "0"
     return [
         "from sam_mlx import SamPredictor",
+        *(imported if start else []),
         "",
         f"predictor = SamPredictor.from_pretrained({model})",
         f"predictor.set_image({read(picture)})",
+        *start,
         f"masks, scores, _ = predictor.predict({', '.join(arguments)})",
         f"mask = masks[{chosen}]",
     ]
+
+
+def given_mask(rle: Rle) -> str:
+    return f"mask = decode_rle([{rle!r}])[0]"
 
 
 def of_automatic(model: str, picture: Picture, name: str) -> list[str]:

@@ -19,7 +19,8 @@ from ..full_size import enlarge
 from ..machine.budget import budget
 from ..machine.cache import Cache
 from ..machine.worker import at_work
-from ..masks import compress_rle, encode_rle, record_of, stability_scores
+from ..mask_inputs import mask_input
+from ..masks import compress_rle, decode_rle, encode_rle, record_of, stability_scores
 from ..predictor import SamPredictor
 from ..prompts import check_prompt
 from ..sam import Sam
@@ -134,11 +135,12 @@ class Model:
         answer = self.answers.get(question)
         if answer is None:
             embedding = picture.embedding
+            start = prompt.get("start")
             checked = check_prompt(
                 prompt.get("point_coords"),
                 prompt.get("point_labels"),
                 prompt.get("box"),
-                None,
+                None if start is None else mask_input(decode_rle([start])[0], self.config),
                 size=embedding.original_size,
                 config=self.config,
             )

@@ -19,6 +19,7 @@ from ..masks import (
     record_of,
     rle_area,
     rle_counts,
+    rle_size,
 )
 from ..prompts import check_box, is_ambiguous
 from .errors import Refusal
@@ -90,6 +91,8 @@ class MaskObject:
     box: list[float] | None = field(default=None, metadata=told(BOX, prompt=True))
     # Whether the model is asked for three masks; None: if the prompt is ambiguous.
     multimask: bool | None = field(default=None, metadata=told(MULTIMASK, prompt=True))
+    # A mask given as a prompt, from a file or another object; the mask where nothing is asked.
+    start: Rle | None = field(default=None, metadata=told(or_null(COMPRESSED), prompt=True))
     # Which of three masks; None: the one with the highest score.
     choice: int | None = field(default=None, metadata=told(CHOICE, prompt=True))
     edits: list[dict[str, Any]] = field(default_factory=list, metadata=told(EDITS))
@@ -105,8 +108,8 @@ class MaskObject:
 
     @property
     def prompt(self) -> dict[str, Any]:
-        """The arguments of ``SamPredictor.predict``; none if no prompt is given."""
-        return prompt_of(self.points, self.labels, self.box)
+        """What the model is asked, as ``prompt_of`` has it; empty if it is asked nothing."""
+        return prompt_of(self.points, self.labels, self.box, self.start)
 
     @property
     def asks_for_three(self) -> bool:
@@ -165,9 +168,14 @@ SHOWN = form(" ".join([*schemas("shown"), "area"]), **schemas("shown"), area=INT
 
 
 def prompt_of(
-    points: list[list[float]] | None, labels: list[int] | None, box: list[float] | None
+    points: list[list[float]] | None,
+    labels: list[int] | None,
+    box: list[float] | None,
+    start: Rle | None = None,
 ) -> dict[str, Any]:
-    """The arguments of ``SamPredictor.predict``. Raises Refusal, 400, if they are invalid."""
+    """The arguments of ``SamPredictor.predict``, with the given mask, compressed, in place of a
+    ``mask_input``. A mask alone asks nothing. Raises Refusal, 400, if they are invalid.
+    """
     points, labels = points or [], labels or []
     if len(points) != len(labels):
         raise Refusal(
@@ -180,12 +188,26 @@ def prompt_of(
         except ValueError as error:
             raise Refusal(400, str(error)) from None
         prompt["box"] = box
-    return prompt
+    return prompt | ({"start": start} if prompt and start else {})
+
+
+def check_start(start: Rle | None, size: Size) -> None:
+    """Raise Refusal, 400, for a given mask that is malformed, or has another size than ``size``."""
+    try:
+        found = size if start is None else rle_size(start)
+        if start is not None:
+            rle_counts(start)
+    except ValueError as error:
+        raise Refusal(400, f"start: {error}") from None
+    if found != size:
+        raise Refusal(400, f"start has size {list(found)}; expected the picture's, {list(size)}")
 
 
 def asks_for_three(prompt: dict[str, Any], multimask: bool | None) -> bool:
     """Whether the model is asked for three masks of a prompt; None leaves it to the prompt."""
-    return is_ambiguous(**prompt) if multimask is None else multimask
+    if multimask is not None:
+        return multimask
+    return "start" not in prompt and is_ambiguous(**prompt)
 
 
 def plain(rle: Rle) -> Rle:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from . import classes, objects
 from .automatic import MAX_POINTS_PER_SIDE
-from .objects import BOX, LABELS, MULTIMASK, PIXELS, POINTS
+from .objects import BOX, COMPRESSED, LABELS, MULTIMASK, PIXELS, POINTS
 from .validate import FLAG, INTEGER, NUMBER, SHARE, TEXT, Schema, form, many, or_null, ref
 
 MAX_REQUEST = 2**53  # a number that JavaScript holds exactly
@@ -12,7 +12,8 @@ THRESHOLD = {"type": "number", "minimum": -1, "maximum": 2}
 
 # For requests.
 PREDICT = form(
-    points=POINTS, labels=LABELS, box=BOX, multimask=MULTIMASK, hover=FLAG,
+    points=POINTS, labels=LABELS, box=BOX, start=or_null(COMPRESSED),
+    multimask=MULTIMASK, hover=FLAG,
     request={"type": "integer", "minimum": 0, "maximum": MAX_REQUEST},
 )  # fmt: skip
 OBJECT = objects.TOLD
@@ -65,6 +66,12 @@ ANSWERS: dict[str, Schema] = {
         objects=many(ref("Object")),
     ),
     "Object": objects.SHOWN,
+    "Imported": form(
+        "classes pictures left_out",
+        classes=classes.CLASSES,
+        pictures=many(form("id objects", id=TEXT, objects=many(ref("Object")))),
+        left_out=many(TEXT),
+    ),
     "Prediction": form(
         "request best masks",
         request=INTEGER,

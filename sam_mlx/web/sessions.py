@@ -18,7 +18,7 @@ from .store import Content
 
 MAX_SESSIONS = 256
 MAX_PICTURES = 2000  # of a session
-MAX_OBJECTS = 1000  # of a picture
+MAX_OBJECTS = 10_000  # of a picture
 IDLE_SECONDS = 3600.0  # after which a session may be dropped to make room for a new one
 
 
@@ -39,8 +39,9 @@ class Picture:
     def size(self) -> Size:
         return self.content.size
 
-    def new_object(self) -> MaskObject:
-        if len(self.objects) >= MAX_OBJECTS:
+    def new_object(self, waiting: int = 0) -> MaskObject:
+        """waiting: how many other new ones are not among the objects yet."""
+        if len(self.objects) + waiting >= MAX_OBJECTS:
             raise Refusal(400, f"the picture has {MAX_OBJECTS} objects, the most it can have")
         number = self.numbers()
         colour, order = hex_colour(number - 1), float(number)

@@ -15,6 +15,7 @@ VALUES = {
     "box": [120, 30, 160, 75], "multimask": True, "choice": 1,
     "edits": [{"erase": False, "radius": 3, "path": [[5, 5], [9, 9]]}], "automatic": None,
     "min_mask_region_area": 60, "category": 2, "order": 7.5,
+    "start": {"size": [256, 256], "counts": "PPP2"},
 }  # fmt: skip
 
 
@@ -50,7 +51,12 @@ def test_a_change_of_the_prompt_makes_the_mask_anew(name):
     from sam_mlx.web.editing import change
 
     before = MaskObject("o1", "coin", "#abcdef", points=[[1, 1]], labels=[1], mask={"size": [9, 9]})
-    value = {"labels": [0], "points": [[2, 2]], "automatic": "8-1-0"}.get(name, VALUES[name])
+    value = {
+        "labels": [0],
+        "points": [[2, 2]],
+        "start": {"size": [9, 9], "counts": "a2"},
+        "automatic": "8-1-0",
+    }.get(name, VALUES[name])
     assert change(before, {name: value}, (9, 9))[1] == {"base"}
     assert change(before, {"name": "other", "hidden": True}, (9, 9))[1] == set()
 

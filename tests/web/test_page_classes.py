@@ -1,6 +1,10 @@
 """The page in a browser: classes are made, given by keys, filtered, renamed, and removed."""
 
+import io
+from pathlib import Path
+
 import pytest
+from PIL import Image
 
 from tests.support.browser import sync_api  # first: it skips all where it must
 
@@ -120,3 +124,39 @@ def test_classes_survive_a_reload(three):
     before = heads(three)
     three.page.reload()
     assert heads(three.ready()) == before and len(three.names()) == 3
+
+
+def test_annotations_of_all_pictures_go_out_and_come_in(three, window):
+    """YOLO of one picture of two, into another window, where clicks refine the masks."""
+    tab = three
+    file = io.BytesIO()
+    Image.new("RGB", (90, 70)).save(file, "PNG")
+    other = {"name": "other.png", "mimeType": "image/png", "buffer": file.getvalue()}
+    tab.page.locator("#files").set_input_files([other])
+    tab.page.wait_for_selector("#thumbnails li:nth-child(2)")
+    tab.ready()
+    tab.page.click("#export")
+    assert tab.page.get_by_role("menuitem", name="YOLO").is_disabled()  # of this picture
+    tab.page.get_by_role("menuitemradio", name="All pictures").click()
+    with tab.page.expect_download() as found:
+        tab.page.get_by_role("menuitem", name="YOLO").click()
+    tab.press("PageUp")
+    masks = tab.masks
+    again = window()
+    again.page.locator("#annotations-file").set_input_files(
+        {"name": "all.zip", "mimeType": "application/zip",
+         "buffer": Path(found.value.path()).read_bytes()}
+    )  # fmt: skip
+    again.page.wait_for_selector("text=3 objects in 1 pictures")
+    again.settled()
+    assert heads(again) == ["penny 1 ⇧1", "dime 1 ⇧2", "object 1 ⇧3"]
+    assert all((a == b).all() for a, b in zip(masks, again.masks, strict=True))
+    again.page.get_by_role("button", name="Choose object 1").click()
+    again.click(138, 70)
+    first = again.objects[0]
+    assert first.start is not None and first.points == [[138, 70]]
+    assert 0.5 < (again.masks[0] & masks[0]).sum() / (again.masks[0] | masks[0]).sum() < 1
+    again.press("Control+z", "Control+z")
+    assert again.objects == []  # the import is one step of undo
+    again.press("Control+Shift+z")
+    assert len(again.objects) == 3

@@ -40,6 +40,7 @@ export class Api {
   static open = (file) => json("POST", "/api/sessions/file", file);
 
   show = () => json("GET", this.root);
+  importFile = (file) => json("POST", `${this.root}/import?name=${encodeURIComponent(file.name)}`, file);
   setClasses = (classes) => json("PUT", `${this.root}/classes`, { classes });
   addPicture = (file, name) => json("POST", `${this.root}/pictures?name=${encodeURIComponent(name)}`, file);
   removePicture = (id) => request("DELETE", this.pictureUrl(id));

@@ -13,10 +13,14 @@ export class Classes {
   /** The classes of a session, as the server has them. */
   join(api, list) {
     this.api = api;
-    this.list = list; // {id, name, colour} each
+    this.receive(list);
     this.filtered = new Set(); // ids of those that are not shown; null: objects without a class
     this.current = null; // the id that new objects get
-    this.last = Math.max(0, ...list.map(({ id }) => id));
+  }
+
+  receive(list) {
+    this.list = list; // {id, name, colour} each
+    this.last = Math.max(this.last ?? 0, ...list.map(({ id }) => id)); // ids are not used again
   }
 
   find(id) {

@@ -36,7 +36,7 @@ const { classes } = session;
 const objects = new ObjectList({ classes, choose: (key) => editor.choose(key), finish: () => editor.finish(), giveClass });
 const palette = new Palette({ classes, chosen: giveClass });
 const pictures = new Pictures(session);
-const out = new Out(session);
+const out = new Out(session, pictures);
 
 /** What keys and buttons call. */
 const actions = {

@@ -16,7 +16,7 @@ const OBJECT = {
     edits: [], // strokes of brush and eraser: {erase, radius, path}
     automatic: null, // the id of an automatic mask, instead of a question
     min_mask_region_area: 0,
-    question: { points: [], labels: [], box: null },
+    question: { points: [], labels: [], box: null, start: null }, // start: a mask given as a prompt
   },
 };
 
@@ -51,8 +51,9 @@ function nested(found, fields) {
 
 // Questions.
 
-export function withPoint({ points, labels, box }, point, label) {
-  return { points: [...points, point], labels: [...labels, label], box };
+export function withPoint(question, point, label) {
+  const { points, labels } = question;
+  return { ...question, points: [...points, point], labels: [...labels, label] };
 }
 
 export const withBox = (question, box) => ({ ...question, box });

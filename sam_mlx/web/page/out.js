@@ -7,14 +7,18 @@ const FORMATS = {
   masks: ["Mask", "PNG"],
   cutout: ["Cut-out with transparency", "PNG"],
   coco: ["COCO annotations", "JSON"],
+  yolo: ["YOLO outlines", "TXT"],
+  labelme: ["labelme", "JSON"],
   labelmap: ["Label map", "PNG, 16 bit"],
+  classmap: ["Classes map", "PNG, 16 bit"],
   svg: ["Outlines", "SVG"],
   geojson: ["Outlines", "GeoJSON"],
 };
 
 export class Out {
-  constructor(session) {
-    this.session = session;
+  constructor(session, pictures) {
+    Object.assign(this, { session, pictures });
+    this.all = false; // whether files are of all pictures, or of the one that is shown
     this.button = $("export");
     this.menu = $("export-menu");
     this.button.onclick = () => this.toggle();
@@ -22,6 +26,10 @@ export class Out {
     document.addEventListener("pointerdown", (event) => {
       if (!event.target.closest(".menu-holder")) this.toggle(false);
     });
+    $("annotations-file").onchange = (event) => {
+      pictures.importFiles([...event.target.files]);
+      event.target.value = "";
+    };
     $("session-file").onchange = (event) => {
       if (event.target.files[0]) session.openFile(event.target.files[0]);
       event.target.value = "";
@@ -39,7 +47,9 @@ export class Out {
 
   #build() {
     const { work, pictures, welcome } = this.session;
-    const none = !work?.objects.length;
+    const isEmpty = (picture) => !this.session.objectsOf(picture).length;
+    const all = this.all && pictures.length > 1;
+    const none = all ? pictures.every(isEmpty) : !work?.objects.length;
     const item = (label, note, run, disabled = false) => make(
       "button",
       { type: "button", className: "menu-item", role: "menuitem", tabIndex: -1, disabled, onclick: () => this.#run(run) },
@@ -48,19 +58,32 @@ export class Out {
     const line = () => make("div", { className: "menu-line", role: "separator" });
     const one = work?.active ?? (work?.objects.length === 1 ? work.objects[0] : null);
     this.menu.replaceChildren(
+      ...(pictures.length > 1 ? [this.#scope("This picture", false), this.#scope("All pictures", true), line()] : []),
       ...welcome.formats.map((name) => item(...this.#label(name), () => this.save(name), none)),
-      item("All pictures, all formats", "ZIP", () => this.#download("/export"), !pictures.length),
+      item("All pictures, all formats", "ZIP", () => this.#download("/export"), pictures.every(isEmpty)),
       line(),
-      item("Copy the mask", "⇧⌘C", () => this.copyMask(), none),
+      item("Copy the mask", "⇧⌘C", () => this.copyMask(), !work?.objects.length),
       item("Copy Python lines", one ? one.name : "of the active object", () => this.copyPython(one), !one),
       line(),
       item("Save the session…", "⌘S", () => this.saveSession()),
+      item("Import annotations…", "", () => $("annotations-file").click(), !pictures.length),
       item("Open a session…", "", () => $("session-file").click()),
     );
   }
 
+  #scope(label, all) {
+    const choose = () => {
+      this.all = all;
+      this.#build();
+      this.menu.querySelector("[aria-checked=true]").focus();
+    };
+    return make("button", { type: "button", className: "menu-item scope", role: "menuitemradio", tabIndex: -1,
+                            "aria-checked": String(this.all === all), onclick: choose }, make("span", {}, label));
+  }
+
   #label(format) {
     const [label, note] = FORMATS[format] ?? [format, ""];
+    if (this.all && this.session.pictures.length > 1) return [label, "ZIP"];
     return format === "masks" && this.session.work?.objects.length > 1 ? ["Masks", "PNG, ZIP"] : [label, note];
   }
 
@@ -81,6 +104,7 @@ export class Out {
   }
 
   save(format) {
+    if (this.all && this.session.pictures.length > 1) return this.#download(`/export?formats=${format}`);
     return this.#download(`/pictures/${this.session.work.picture.id}/export/${format}`);
   }
 

@@ -1,6 +1,6 @@
 // The session's pictures: a strip of thumbnails, and files that are dropped, pasted or chosen.
 
-import { $, announce, attempt, iconButton, make } from "./dom.js";
+import { $, announce, attempt, iconButton, make, toast } from "./dom.js";
 
 export class Pictures {
   constructor(session) {
@@ -34,10 +34,24 @@ export class Pictures {
 
   // Adding and showing.
 
-  /** Send pictures to the server and show the first one; a session file is opened instead. */
-  async add(files) {
-    const saved = files.find((file) => file.name.endsWith(".zip"));
+  /** Send pictures to the server and show the first one; a session is opened, annotations are added. */
+  async add(given) {
+    const kinds = await Promise.all(given.map(kindOf));
+    const saved = given.find((_, i) => kinds[i] === "session");
     if (saved) return this.session.openFile(saved);
+    await this.addPictures(given.filter((_, i) => kinds[i] === "picture"));
+    await this.importFiles(given.filter((_, i) => kinds[i] === "annotations"));
+  }
+
+  /** Add the objects in files of annotations, also of label images. */
+  async importFiles(files) {
+    for (const file of files) {
+      const said = await attempt(() => this.session.importFile(file));
+      if (said) toast(said);
+    }
+  }
+
+  async addPictures(files) {
     let first = null;
     for (const file of files) {
       if (files.length > 1) announce(`Sending ${file.name}`);
@@ -88,6 +102,14 @@ export class Pictures {
   }
 }
 
+/** What a file is, by its name; zips by their first entry. */
+async function kindOf(file) {
+  if (/\.(json|txt)$/i.test(file.name)) return "annotations";
+  if (!/\.zip$/i.test(file.name)) return "picture";
+  const head = await file.slice(30, 42).text();
+  return head === "session.json" ? "session" : "annotations";
+}
+
 /** The files of a drop, including those in folders. */
 async function filesOf(transfer) {
   const entries = [...transfer.items].map((item) => item.webkitGetAsEntry?.()).filter(Boolean);
@@ -101,6 +123,6 @@ async function filesIn(entry) {
   const found = [];
   for (let part; (part = await new Promise((done, fail) => reader.readEntries(done, fail))).length; ) found.push(...part);
   const files = (await Promise.all(found.map(filesIn))).flat();
-  return files.filter((file) => file.type.startsWith("image/") || /\.(heic|heif|tiff?)$/i.test(file.name))
+  return files.filter((file) => file.type.startsWith("image/") || /\.(heic|heif|tiff?|json|txt)$/i.test(file.name))
     .sort((a, b) => a.name.localeCompare(b.name));
 }

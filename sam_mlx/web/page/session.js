@@ -101,6 +101,23 @@ export class Session {
     return picture;
   }
 
+  /** Add the objects in a file of annotations. Resolves with what a user is told of them. */
+  async importFile(file) {
+    const { classes, pictures, left_out: left } = await this.api.importFile(file);
+    this.classes.receive(classes);
+    for (const { id, objects } of pictures) {
+      if (this.works.has(id)) this.works.get(id).receive(objects);
+      else this.pictures.find((picture) => picture.id === id).objects.push(...objects);
+    }
+    this.changed();
+    const count = pictures.reduce((sum, { objects }) => sum + objects.length, 0);
+    return `${count} objects in ${pictures.length} pictures` + (left.length ? `; left out: ${left.slice(0, 3).join("; ")}` : "");
+  }
+
+  objectsOf(picture) {
+    return this.works.get(picture.id)?.objects ?? picture.objects;
+  }
+
   async remove(picture) {
     picture.removed = true;
     await this.api.removePicture(picture.id);

@@ -86,6 +86,12 @@ export class Work {
     return objects;
   }
 
+  /** Objects that the server has made. */
+  receive(found) {
+    const objects = found.map((each) => this.#adopt(each));
+    this.#step({ ...this.state, objects: [...this.objects, ...objects] });
+  }
+
   edit(key, properties) {
     const objects = this.objects.map((o) => (o.key === key ? { ...o, ...properties } : o));
     this.#step({ ...this.state, objects });

@@ -1,10 +1,13 @@
-"""What leaves the server: exported files, and lines of Python."""
+"""What leaves the server: exported files, and lines of Python. And what comes in: annotations."""
 
 from __future__ import annotations
 
+from typing import Any
+
 from starlette.responses import Response
 
-from .. import exports
+from .. import exports, imports
+from ..store import clean_name
 from .call import Call, download
 
 
@@ -26,3 +29,20 @@ async def show_python(call: Call) -> Response:
     found = picture.object(call.query("object") or "")
     lines = exports.python(call.backend.model.arguments, picture, found)
     return Response(lines, media_type="text/plain; charset=utf-8")
+
+
+async def import_file(call: Call) -> dict[str, Any]:
+    session, name = call.session(), clean_name(call.query("name"), "annotations")
+    path = await call.upload(imports.MAX_BYTES)
+    try:
+        done = await call.in_thread(imports.add, session, name, path.read_bytes())
+    finally:
+        path.unlink(missing_ok=True)
+    return {
+        "classes": [each.show() for each in session.classes],
+        "pictures": [
+            {"id": picture, "objects": [found.show() for found in objects]}
+            for picture, objects in done.objects.items()
+        ],
+        "left_out": done.left_out,
+    }

@@ -9,7 +9,7 @@ from starlette.responses import Response
 
 from ..backend import Backend
 from ..errors import Refusal
-from ..objects import asks_for_three, prompt_of
+from ..objects import asks_for_three, check_start, prompt_of
 from ..sessions import Picture
 from ..store import clean_name
 from .call import Call
@@ -64,7 +64,8 @@ async def encode(call: Call) -> dict[str, Any]:
 async def predict(call: Call) -> dict[str, Any]:
     content, model = call.picture().content, call.backend.model
     given = await call.json()
-    prompt = prompt_of(given.get("points"), given.get("labels"), given.get("box"))
+    check_start(start := given.get("start"), content.size)
+    prompt = prompt_of(given.get("points"), given.get("labels"), given.get("box"), start)
     if not prompt:
         raise Refusal(400, "the prompt is empty: give points with their labels, or a box")
     encoded = model.encoded(content.key)
