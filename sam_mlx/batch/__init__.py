@@ -10,6 +10,7 @@ two make the same result.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -39,10 +40,10 @@ def run(
 ) -> int:
     """Segment every picture of ``sources`` into the folder ``output``; returns the exit code.
 
-    generator: called when there is work. settings: what the results depend on; a folder with
-    results of other settings is refused. Its "value_range", if any, goes to ``load_image``.
-    recursive: pictures of subfolders too. verbose: count the masks of every picture. pages: of
-    TIFF files with several, by default all, each a picture. Returns 0, or
+    generator: called when there is work, before a folder is made. settings: what the results
+    depend on; a folder with results of other settings is refused. Its "value_range", if any,
+    goes to ``load_image``. recursive: pictures of subfolders too. verbose: count the masks of
+    every picture. pages: of TIFF files with several, by default all, each a picture. Returns 0, or
     1 when some pictures have no results or something could not be read.
     Raises ValueError or OSError before any work, OSError for a full disk.
     """
@@ -54,6 +55,9 @@ def run(
     pictures, numbers = pages_of(named(found.files), pages)
     check_names(pictures, output, formats)
     check_strangers(pictures, output, formats)
+    generator = cache(generator)
+    if not output.exists():
+        generator()  # what it refuses leaves no folder
     make_folder(output)
     check_settings(output / SETTINGS, settings)
     group = mx.distributed.init()
