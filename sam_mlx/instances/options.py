@@ -9,13 +9,18 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from ..automatic.options import OUTPUT_MODES
-from ..options import check, number, one_of, option, whole_number
+from ..options import NUMBER, Rule, check, number, one_of, option, whole_number
 
 MODES = ("ais", "apg")
 SHARE = number("a number from 0 to 1", lambda share: 0 <= share <= 1)
 SIGMA = number("pixels, from 0 to 100", lambda sigma: 0 <= sigma <= 100)
 MIN_SIZE = {"ais": 0, "apg": 25}  # pixels; micro-sam's defaults
 YES_OR_NO = one_of(True, False)
+AUTO = "auto"
+LOGIT = Rule(
+    f"a number, or {AUTO!r}",
+    lambda value: value == AUTO if isinstance(value, str) else NUMBER.fits(value),
+)
 
 
 @dataclass(frozen=True)
@@ -48,8 +53,8 @@ class InstanceOptions:
     intersection_over_min: bool = option(
         False, "apg: compare with the smaller mask, not the union", YES_OR_NO, flag=False
     )
-    mask_threshold: float = option(
-        0.0, "apg: logits above this are the mask", number("a number"), flag=False
+    mask_threshold: float | str = option(
+        0.0, "apg: logits above this are the mask; 'auto': one for each mask", LOGIT, flag=False
     )
     refine_with_box_prompts: bool = option(
         False, "apg: ask again with the boxes of the masks", YES_OR_NO, flag=False

@@ -23,6 +23,7 @@ from ..sam import Sam
 from ..strips import cut, measure
 from .maps import InstanceMaps, Instances, Score, described, needed
 from .options import InstanceOptions
+from .otsu import thresholds
 from .watershed import numbered
 
 STABILITY_OFFSET = 1.0
@@ -141,12 +142,23 @@ def _masks(
     predicted_iou: np.ndarray,
 ) -> Found:
     embedding, threshold = maps.embedding, options.mask_threshold
+    if isinstance(threshold, str):  # "auto"
+        logits, threshold = above_their_own(logits), 0.0
     sizes = embedding.input_size, embedding.original_size
     grid = Grid.of(logits.shape[-1], *sizes, model.config.image_size)
     index = np.arange(len(predicted_iou))
     stability, boxes = measure(logits, index, grid, threshold, STABILITY_OFFSET)
     masks = list(cut(logits, index, boxes, grid, threshold))
     return Found(masks, boxes, predicted_iou, stability)
+
+
+@at_work
+def above_their_own(logits: mx.array) -> mx.array:
+    """Logits (N, n, n) less the threshold that each finds for itself."""
+    logits = logits.astype(mx.float32)
+    moved = logits - mx.array(thresholds(np.array(logits)))[:, None, None]
+    mx.eval(moved)
+    return moved
 
 
 def larger(found: Found, maps: InstanceMaps) -> np.ndarray:

@@ -12,13 +12,11 @@ from PIL import Image
 
 pytest.importorskip("skimage")
 
-from scipy import ndimage
-
-from sam_mlx import InstanceSegmenter, Sam, SamAutomaticMaskGenerator, SamPredictor
+from sam_mlx import InstanceSegmenter, Sam, SamPredictor
 from sam_mlx.full_size import upscale_masks
 from sam_mlx.instances.maps import InstanceMaps
 from sam_mlx.instances.options import InstanceOptions
-from tests.support.instances import matched, nano_with_decoder
+from tests.support.instances import coin_maps, matched, nano_with_decoder
 from tests.support.source import ROOT
 
 
@@ -32,19 +30,9 @@ def coins() -> np.ndarray:
     return np.array(Image.open(ROOT / "examples" / "images" / "coins.png").convert("RGB"))
 
 
-@pytest.fixture(scope="module")
-def coin_maps(model, coins) -> InstanceMaps:
-    """Maps of the coins as a trained decoder would make them, from nano's own masks."""
-    generator = SamAutomaticMaskGenerator(model, points_per_side=12, pred_iou_thresh=0.85)
-    generator.stability_score_thresh = 0.9
-    embedding = SamPredictor(model).embed(coins)
-    inner = np.zeros(coins.shape[:2])
-    for record in generator.generate(embedding):
-        if record["area"] < 5000:
-            distance = ndimage.distance_transform_edt(record["segmentation"])
-            inner = np.maximum(inner, distance / distance.max())
-    foreground = (inner > 0).astype(np.float32)
-    return InstanceMaps(foreground, *(np.float32(1 - inner),) * 2, embedding)
+@pytest.fixture(scope="module", name="coin_maps")
+def of_coins(model, coins) -> InstanceMaps:
+    return coin_maps(model, coins)
 
 
 def test_maps_are_the_decoders_at_full_size(model, coins):
@@ -108,6 +96,8 @@ def test_prompts_find_the_coins(model, coin_maps):
         {"multimasking": True},
         {"refine_with_box_prompts": True},
         {"mask_threshold": 1.5, "nms_threshold": 0.3, "min_size": 200},
+        {"mask_threshold": "auto"},
+        {"mask_threshold": "auto", "multimasking": True, "refine_with_box_prompts": True},
     ],
 )
 def test_prompting_is_micro_sams(model, coins, coin_maps, arguments, monkeypatch):
@@ -143,8 +133,9 @@ def test_bad_arguments(model, coins, monkeypatch):
         InstanceSegmenter(model, "amg")
     with pytest.raises(ValueError, match="min_size is -1"):
         InstanceSegmenter(model, min_size=-1)
-    with pytest.raises(ValueError, match="mask_threshold is 'auto'"):
-        InstanceSegmenter(model, mask_threshold="auto")
+    for wrong in ("otsu", True, np.array("auto")):
+        with pytest.raises(ValueError, match="mask_threshold is .*; expected a number, or 'auto'"):
+            InstanceSegmenter(model, mask_threshold=wrong)
     other = replace(SamPredictor(model).embed(coins), fingerprint="other")
     with pytest.raises(ValueError, match="made by encoder"):
         InstanceSegmenter(model).predict(other)
