@@ -345,11 +345,11 @@ def test_a_decoder_is_exported_with_what_it_takes(tmp_path, fine):
     assert decoder["outputs"][1]["shape"] == [1, 1]
 
 
-def test_other_decoders_are_not_exported(tmp_path):
+def test_other_decoders_are_left_out_of_an_export(tmp_path):
     model = Sam(replace(CONFIG, decoders=(MaskDecoderConfig(), CellsConfig(maps=3))))
-    with pytest.raises(ValueError, match=r"also has the decoders \['cells'\].*can be exported"):
-        export(model, tmp_path / "out")
-    assert not (tmp_path / "out").exists()
+    written = export(model, tmp_path / "out")
+    assert written["left_out"] == ["cells"]
+    assert set(written["files"]) == {"encoder.mlxfn", "decoder.mlxfn"}
 
 
 def test_functions_that_take_one_array_say_so(fine):

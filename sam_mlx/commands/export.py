@@ -61,6 +61,8 @@ def run(args: argparse.Namespace) -> int:
         "largest differences from SamPredictor: "
         + ", ".join(f"{k} {v:.2g}" for k, v in differences)
     )
+    if written["left_out"]:
+        say(f"Left out: the decoder for {', '.join(written['left_out'])}; it runs in Python only.")
     if written["device"]["tf32"]:
         say(
             f"Float32 products are TF32 on this device: compared with a bound of "

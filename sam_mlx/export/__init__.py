@@ -24,7 +24,6 @@ from ..messages import short
 from ..modeling.layers import weights_of
 from ..options import whole_number
 from ..prompts import MAX_POINTS
-from ..registry import MASK_DECODER, decoders_of
 from ..sam import Sam
 from . import graphs, schema
 from .check import check
@@ -59,13 +58,16 @@ def export(
     mlx-swift app is to load the files. ``export.json`` describes every file; ``examples/cpp`` and
     ``examples/swift`` use them.
 
+    Decoders beside the one for masks, such as micro-sam's for instances, are left out; ``left_out``
+    in ``export.json`` names them.
+
     The files are loaded again and compared with ``SamPredictor`` on a test image; the folder
     appears only if they agree. They run only on the kind of device they were traced on.
 
     Returns the content of ``export.json``. Raises FileExistsError if the folder exists, OSError if
-    it cannot be written, ValueError for arguments out of range and for models with decoders beside
-    the one for masks or with preprocessing other than SAM's, RuntimeError if the files differ from
-    the model or do not run here, or if the reader has another MLX.
+    it cannot be written, ValueError for arguments out of range and for models with preprocessing
+    other than SAM's, RuntimeError if the files differ from the model or do not run here, or if the
+    reader has another MLX.
     """
     check_reader(reader)
     folder = refuse_existing(out_folder)
@@ -83,7 +85,6 @@ def export(
         step("load the model")
         model = prepare(model, options)
         check_preprocessing(model.config)
-        check_decoders(model.config)
         files = write_files(temporary, model, points, sizes, step)
         differences = check(temporary, model, points, sizes, step)
         description = describe(temporary, model, source, points, files, differences)
@@ -128,16 +129,6 @@ def check_preprocessing(config: SamConfig) -> None:
         raise ValueError(
             f"the model has {others}; only SAM's own preprocessing is exported. With "
             "preprocess='sam' the files expect pictures prepared that way"
-        )
-
-
-def check_decoders(config: SamConfig) -> None:
-    """Raise ValueError for decoders other than the mask decoder: they are not exported."""
-    kinds = [kind for kind in decoders_of(config) if kind.part != MASK_DECODER]
-    if kinds:
-        raise ValueError(
-            f"the model also has the decoders {[kind.sizes.type for kind in kinds]}; only models "
-            "with a mask decoder alone can be exported"
         )
 
 

@@ -10,7 +10,7 @@ from ..config import SamConfig
 from ..embedding import encoder_fingerprint
 from ..files import sha256
 from ..machine.precision import device_kind, uses_tf32
-from ..registry import mask_decoder_of
+from ..registry import MASK_DECODER, decoders_of, mask_decoder_of
 from ..sam import Sam
 from .schema import Trace, dtype_name, feature_name
 
@@ -45,6 +45,7 @@ def describe(
             "names": [feature_name(name) for name in mask_decoder_of(config).takes],
             "note": "all outputs of the encoder, in this order, are the decoder's first inputs",
         },
+        "left_out": [k.sizes.type for k in decoders_of(config) if k.part != MASK_DECODER],
         "preprocessing": preprocessing(config),
         "masks": masks(model),
         "files": {name: describe_file(folder / name, traces) for name, traces in files.items()},

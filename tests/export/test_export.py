@@ -12,7 +12,9 @@ from mlx.utils import tree_flatten
 from sam_mlx import Sam, SamPredictor
 from sam_mlx.cli import main
 from sam_mlx.export import export, graphs, schema
-from sam_mlx.registry import VARIANTS
+from sam_mlx.modeling.instance_decoder import InstanceDecoderConfig
+from sam_mlx.modeling.layers import weights_of
+from sam_mlx.registry import VARIANTS, with_decoder
 from sam_mlx.transforms import apply_boxes, apply_coords, resize_image
 from tests.support.graph import above_rank, traced_shapes
 from tests.support.hq import with_hq
@@ -356,3 +358,26 @@ def test_sam_hq(tmp_path):
     best = 1 + scores[0, 1:].argmax()
     chosen = slice(best, best + 1)
     assert_same(scores[0, chosen], low_res[0, chosen], *predictor.predict([[40, 30]], [1])[1:])
+
+
+def test_an_instance_decoder_is_left_out_and_named(tmp_path, capsys):
+    """As in micro-sam's models; encoder and mask decoder are those of the same model without it."""
+    model = random_sam(SMALL)
+    both = Sam(with_decoder(SMALL, InstanceDecoderConfig(4)))
+    both.load_weights(list(weights_of(model).items()), strict=False)
+    both.save_pretrained(tmp_path / "both")
+    assert main(["export", str(tmp_path / "both"), str(tmp_path / "out")]) == 0
+    said = capsys.readouterr().out
+    assert "Left out: the decoder for instances; it runs in Python only." in said
+    written = json.loads((tmp_path / "out" / "export.json").read_text())
+    plain = export(model, tmp_path / "plain")
+    assert written["left_out"] == ["instances"] and plain["left_out"] == []
+    assert written["files"].keys() == plain["files"].keys()
+    for name, file in plain["files"].items():
+        assert written["files"][name]["traces"] == file["traces"]
+    image, size = mx.array(picture(S, S)[None]), mx.array([S, S], mx.int32)
+    ours, theirs = (
+        mx.import_function(str(tmp_path / name / "encoder.mlxfn"))(image, size)[0]
+        for name in ("out", "plain")
+    )
+    assert mx.array_equal(ours, theirs)
