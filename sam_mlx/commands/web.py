@@ -74,6 +74,8 @@ def run(args: argparse.Namespace) -> int:
     )  # fmt: skip
     for line in backend.left_out:
         say(f"left out: {line}", error=True)
+    if backend.model.remark:
+        say(backend.model.remark, error=True)
     if not backend.sessions.first_pictures:
         backend.close()
         raise ValueError("none of the pictures could be read; give others")

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from abc import ABC, abstractmethod
+from collections.abc import Iterable, Sequence
 from typing import Any, cast
 
 from ..automatic.options import DEFAULTS, GeneratorOptions, thresholds_of
@@ -25,46 +26,84 @@ SEARCHED: dict[str, Any] = {
 }
 
 
-@dataclass
-class Run:
-    """One search for the masks of a picture."""
+class Run(ABC):
+    """One search for the masks of a picture. Their ids say how they were searched for (``kind``),
+    in which of the picture's searches, and which they are.
+    """
 
-    number: int  # of the picture's searches
-    points_per_side: int
-    done: float = 0.0
-    records: list[dict[str, Any]] | None = None
-    error: str | None = None
-    stopped: bool = False
-    job: Job[None] | None = None
+    def __init__(self, number: int):
+        self.number = number  # of the picture's searches
+        self.done = 0.0
+        self.is_done = False
+        self.error: str | None = None
+        self.stopped = False
+        self.job: Job[None] | None = None
+
+    @abstractmethod
+    def show(self) -> list[dict[str, Any]]:
+        """The masks, once they are there."""
+
+    @abstractmethod
+    def record(self, name: str) -> dict[str, Any]:
+        """The record of a mask. Raises Refusal, 404, for another run's."""
+
+    def parts(self, name: str) -> tuple[str, int]:
+        """Kind and index from the id of a mask. Raises Refusal, 404, for another run's."""
+        match = ID.fullmatch(name)
+        if not match or int(match[2]) != self.number:
+            raise no_mask()
+        return match[1], int(match[3])
+
+    def show_mask(self, kind: str, i: int, record: dict[str, Any]) -> dict[str, Any]:
+        x, y, width, height = record["bbox"]
+        return {
+            "id": f"{kind}-{self.number}-{i}", "box": [x, y, x + width, y + height],
+            "area": record["area"], "score": record["predicted_iou"],
+            "stability": record["stability_score"], "mask": plain(record["segmentation"]),
+        }  # fmt: skip
+
+
+class PointRun(Run):
+    """A search with a grid of points."""
+
+    def __init__(self, number: int, points_per_side: int):
+        super().__init__(number)
+        self.points_per_side = points_per_side
+        self.records: list[dict[str, Any]] = []
+
+    def index_of(self, name: str) -> int:
+        kind, index = self.parts(name)
+        if kind != str(self.points_per_side) or index >= len(self.records):
+            raise no_mask()
+        return index
+
+    def record(self, name: str) -> dict[str, Any]:
+        return self.records[self.index_of(name)]
 
     def id_of(self, index: int) -> str:
         return f"{self.points_per_side}-{self.number}-{index}"
 
-    def index_of(self, name: str) -> int:
-        """Raises Refusal, 404, for the id of another run's mask."""
-        match = re.fullmatch(rf"{self.points_per_side}-{self.number}-(\d{{1,6}})", name)
-        if not match or self.records is None or int(match[1]) >= len(self.records):
-            raise Refusal(404, "there is no such automatic mask: search again")
-        return int(match[1])
-
     def show(self) -> list[dict[str, Any]]:
-        return [self.show_mask(i, record) for i, record in enumerate(self.records or [])]
+        return [self.shown(i, record) for i, record in enumerate(self.records)]
 
-    def show_mask(self, i: int, record: dict[str, Any]) -> dict[str, Any]:
-        x, y, width, height = record["bbox"]
-        return {
-            "id": self.id_of(i), "box": [x, y, x + width, y + height], "area": record["area"],
-            "score": record["predicted_iou"], "stability": record["stability_score"],
-            "mask": plain(record["segmentation"]),
-        }  # fmt: skip
+    def shown(self, i: int, record: dict[str, Any]) -> dict[str, Any]:
+        return self.show_mask(str(self.points_per_side), i, record)
 
 
-def parts_of(name: str) -> tuple[int, int, int]:
-    """Points per side, run and index from a mask's id. Raises Refusal, 400, for other text."""
-    match = re.fullmatch(r"(\d{1,6})-(\d{1,9})-(\d{1,6})", name, re.ASCII)
+def no_mask() -> Refusal:
+    return Refusal(404, "there is no such automatic mask: search again")
+
+
+KIND = r"\d{1,6}|(?:(?:100|\d{1,2})\.){3}\d{1,9}"  # points per side, or thresholds
+ID = re.compile(rf"({KIND})-(\d{{1,9}})-(\d{{1,6}})", re.ASCII)
+
+
+def parts_of(name: str) -> tuple[str, int, int]:
+    """Kind, run and index from a mask's id. Raises Refusal, 400, for other text."""
+    match = ID.fullmatch(name)
     if not match:
         raise Refusal(400, f"automatic is {name[:40]!r}; expected the id of an automatic mask")
-    return int(match[1]), int(match[2]), int(match[3])
+    return match[1], int(match[2]), int(match[3])
 
 
 def defaults(config: SamConfig) -> dict[str, Any]:
@@ -80,11 +119,23 @@ def defaults(config: SamConfig) -> dict[str, Any]:
     }
 
 
+THRESHOLDS = (
+    "pred_iou_thresh", "stability_score_thresh", "box_nms_thresh", "min_mask_region_area",
+)  # fmt: skip
+
+
+def refuse_others(given: Iterable[str], names: Sequence[str]) -> None:
+    """Raise Refusal, 400, for thresholds of another kind of search."""
+    if others := [name for name in given if name not in names]:
+        raise Refusal(
+            400, f"{', '.join(others)}: this model's masks have the thresholds {', '.join(names)}"
+        )
+
+
 @at_work
-def choose_from(run: Run, config: SamConfig, given: dict[str, Any]) -> dict[str, Any]:
+def choose_from(run: PointRun, config: SamConfig, given: dict[str, Any]) -> dict[str, Any]:
     """The ids that ``select`` would keep with the thresholds given, and the masks it changes."""
-    if run.records is None:
-        raise Refusal(409, "the search is still running: wait until its masks are there")
+    refuse_others(given, THRESHOLDS)
     options = GeneratorOptions(**{**thresholds_of(config), **given})
     for name, least in (("pred_iou_thresh", MIN_IOU), ("stability_score_thresh", MIN_STABILITY)):
         if getattr(options, name) < least:
@@ -95,5 +146,5 @@ def choose_from(run: Run, config: SamConfig, given: dict[str, Any]) -> dict[str,
         raise Refusal(400, str(error)) from None
     return {
         "ids": [run.id_of(i) for i in kept],
-        "changed": [run.show_mask(i, record) for i, record in changed.items()],
+        "changed": [run.shown(i, record) for i, record in changed.items()],
     }

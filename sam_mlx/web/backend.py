@@ -12,9 +12,10 @@ from typing import Any
 from ..machine.worker import Lane
 from ..sam import Sam
 from ..samples import Range
-from .automatic import Run
+from .automatic import PointRun
 from .classes import Category
 from .errors import Refusal, Stopped, reported
+from .instances import InstanceRun
 from .model import Encoded, Model
 from .queue import Queue
 from .sessions import Picture, Sessions
@@ -88,14 +89,21 @@ class Backend:
     # Searches for automatic masks.
 
     def search(self, picture: Picture, owner: str, points_per_side: int) -> None:
-        """Begin a search, in place of the picture's earlier one."""
+        """Begin a search, in place of the picture's earlier one: by the model's instance decoder,
+        where it has one, else with a grid of points.
+        """
         encoded = self.model.encoded(picture.content.key)
-        run = picture.new_run(points_per_side)
+        run = self._new_run(picture, points_per_side)
         run.job = self.queue.submit(partial(self._search, run, encoded), owner, Lane.AUTOMATIC)
         self.stop(picture)
         picture.automatic = run
 
-    def _search(self, run: Run, encoded: Encoded) -> None:
+    def _new_run(self, picture: Picture, points_per_side: int) -> PointRun | InstanceRun:
+        if self.model.segmenter is None:
+            return PointRun(picture.new_run(), points_per_side)
+        return InstanceRun(picture.new_run(), partial(self.model.maps, picture.content.key))
+
+    def _search(self, run: PointRun | InstanceRun, encoded: Encoded) -> None:
         def progress(done: float) -> None:
             run.done = min(done, 0.99)
             self.queue.between()
@@ -103,8 +111,11 @@ class Backend:
                 raise Stopped
 
         try:
-            run.records = self.model.automatic(encoded, run.points_per_side, progress)
-            run.done = 1.0
+            if isinstance(run, PointRun):
+                run.records = self.model.automatic(encoded, run.points_per_side, progress)
+            else:
+                self.model.maps(encoded.key)
+            run.done, run.is_done = 1.0, True
         except Exception as error:
             run.error = reported(error)
             raise

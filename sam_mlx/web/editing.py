@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from ..masks import clean_rle, compress_rle, record_of, with_mask
+from .automatic import no_mask
 from .errors import Refusal
 from .model import Encoded, Model
 from .objects import PROMPT, MaskObject, Size, check_start, prompt_of
@@ -77,10 +78,9 @@ def taken(picture: Picture, name: str) -> dict[str, Any]:
     """The record of an automatic mask, kept because an undo may need it after another search."""
     if name not in picture.taken:
         run = picture.automatic
-        if run is None:
-            raise Refusal(404, "there is no such automatic mask: search again")
-        index = run.index_of(name)
-        picture.taken[name] = (run.records or [])[index]
+        if run is None or not run.is_done:
+            raise no_mask()
+        picture.taken[name] = run.record(name)
     return picture.taken[name]
 
 

@@ -7,6 +7,7 @@ import tempfile
 import unicodedata
 import zipfile
 from collections.abc import Callable, Sequence
+from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
@@ -17,6 +18,7 @@ from ..formats.masks import save_mask
 from ..masks import Rle, decode_rle
 from .automatic import SEARCHED, parts_of
 from .errors import Refusal
+from .instances import Thresholds
 from .model import POINTS_AT_ONCE
 from .objects import MaskObject
 from .sessions import Picture, Session
@@ -233,15 +235,19 @@ def given_mask(rle: Rle) -> str:
 
 
 def of_automatic(model: str, picture: Picture, name: str) -> list[str]:
-    side, _, index = parts_of(name)
-    arguments = {"points_per_side": side, "points_per_batch": POINTS_AT_ONCE, **SEARCHED}
+    kind, _, index = parts_of(name)
+    if "." in kind:
+        maker, made, arguments = "InstanceSegmenter", "segmenter", asdict(Thresholds.of_kind(kind))
+    else:
+        maker, made = "SamAutomaticMaskGenerator", "generator"
+        arguments = {"points_per_side": int(kind), "points_per_batch": POINTS_AT_ONCE, **SEARCHED}
     listed = ", ".join(f"{k}={v!r}" for k, v in arguments.items())
     return [
-        "from sam_mlx import SamAutomaticMaskGenerator",
+        f"from sam_mlx import {maker}",
         "",
-        "generator = SamAutomaticMaskGenerator.from_pretrained(",
+        f"{made} = {maker}.from_pretrained(",
         f"    {model}, {listed}",
         ")",
-        f"records = generator.generate({read(picture)})",
+        f"records = {made}.generate({read(picture)})",
         f'mask = records[{index}]["segmentation"]',
     ]

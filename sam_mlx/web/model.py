@@ -16,6 +16,8 @@ from ..config import SamConfig
 from ..decoding import check_finite, decode_prompts
 from ..embedding import ImageEmbedding
 from ..full_size import enlarge
+from ..instances.maps import InstanceMaps
+from ..instances.segmenter import InstanceSegmenter, has_decoder
 from ..machine.budget import budget
 from ..machine.cache import Cache
 from ..machine.worker import at_work
@@ -57,6 +59,8 @@ class Model:
         self.predictor = SamPredictor(model)
         self.embeddings: Cache[ImageEmbedding] = Cache(budget().embedding_bytes)
         self.answers: Cache[Answer] = Cache(budget().answer_bytes)
+        self.segmenter, self.remark = segmenter_of(model)
+        self._maps: Cache[InstanceMaps] = Cache(budget().embedding_bytes // 4)
 
     @property
     def config(self) -> SamConfig:
@@ -169,11 +173,32 @@ class Model:
             import scipy.ndimage  # noqa: F401
         return sorted(records, key=lambda record: -record["predicted_iou"])
 
+    def maps(self, key: str) -> InstanceMaps:
+        """The instance decoder's maps of an encoded picture. Raises Refusal, 409, for another."""
+        maps = self._maps.get(key)
+        if maps is None:
+            assert self.segmenter is not None
+            maps = self.segmenter.predict(self.encoded(key).embedding)
+            self._maps.put(key, maps, 3 * maps.foreground.nbytes)
+        return maps
+
     def generator(self, points_per_side: int) -> SamAutomaticMaskGenerator:
         return SamAutomaticMaskGenerator(
             self.predictor.model, points_per_side=points_per_side, output_mode="coco_rle",
             points_per_batch=POINTS_AT_ONCE, **SEARCHED,
         )  # fmt: skip
+
+
+def segmenter_of(model: Sam) -> tuple[InstanceSegmenter | None, str | None]:
+    """What makes instances, where the model has a decoder for them; and why not, if only packages
+    are missing.
+    """
+    if not has_decoder(model):
+        return None, None
+    try:
+        return InstanceSegmenter(model), None
+    except ImportError as error:
+        return None, f"everything is found with a grid of points, without the decoder: {error}"
 
 
 def over_the_picture(logits: np.ndarray, embedding: ImageEmbedding, scale: float) -> np.ndarray:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from . import classes, objects
 from .automatic import MAX_POINTS_PER_SIDE
+from .instances import MAX_SIZE
 from .objects import BOX, COMPRESSED, LABELS, MULTIMASK, PIXELS, POINTS
 from .validate import FLAG, INTEGER, NUMBER, SHARE, TEXT, Schema, form, many, or_null, ref
 
@@ -22,6 +23,9 @@ AUTOMATIC = form(points_per_side={"type": "integer", "minimum": 1, "maximum": MA
 SELECT = form(
     pred_iou_thresh=THRESHOLD, stability_score_thresh=THRESHOLD, box_nms_thresh=THRESHOLD,
     min_mask_region_area=PIXELS,
+    # By an instance decoder:
+    center_distance_threshold=SHARE, boundary_distance_threshold=SHARE, foreground_threshold=SHARE,
+    min_size={"type": "integer", "minimum": 0, "maximum": MAX_SIZE},
 )  # fmt: skip
 
 # For answers, by the names that the document gives them.
@@ -36,7 +40,10 @@ ANSWERS: dict[str, Schema] = {
         formats=many(TEXT),
         automatic=form(
             "points_per_side max_points_per_side pred_iou_thresh stability_score_thresh "
-            "box_nms_thresh min_mask_region_area min_pred_iou_thresh min_stability_score_thresh",
+            "box_nms_thresh min_mask_region_area min_pred_iou_thresh min_stability_score_thresh "
+            "mode center_distance_threshold boundary_distance_threshold foreground_threshold "
+            "min_size",
+            mode={"type": "string", "enum": ["amg", "ais"]},
             points_per_side=INTEGER,
             max_points_per_side=INTEGER,
             pred_iou_thresh=NUMBER,
@@ -45,6 +52,10 @@ ANSWERS: dict[str, Schema] = {
             min_mask_region_area=NUMBER,
             min_pred_iou_thresh=NUMBER,
             min_stability_score_thresh=NUMBER,
+            center_distance_threshold=NUMBER,
+            boundary_distance_threshold=NUMBER,
+            foreground_threshold=NUMBER,
+            min_size=INTEGER,
         ),
     ),
     "Pictures": form(

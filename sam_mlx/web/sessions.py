@@ -10,9 +10,10 @@ from itertools import count
 from typing import Any
 
 from ..overlay import hex_colour
-from .automatic import Run
+from .automatic import PointRun
 from .classes import Category
 from .errors import Refusal
+from .instances import InstanceRun
 from .objects import MaskObject, Size
 from .store import Content
 
@@ -30,7 +31,7 @@ class Picture:
     name: str
     content: Content
     objects: dict[str, MaskObject] = field(default_factory=dict)
-    automatic: Run | None = None  # the newest search
+    automatic: PointRun | InstanceRun | None = None  # the newest search
     taken: dict[str, dict[str, Any]] = field(default_factory=dict)  # automatic masks, by id
     numbers: Callable[[], int] = field(default_factory=lambda: count(1).__next__)
     runs: int = 0  # searches for automatic masks so far
@@ -47,10 +48,10 @@ class Picture:
         colour, order = hex_colour(number - 1), float(number)
         return MaskObject(f"o{number}", f"object {number}", colour, order=order)
 
-    def new_run(self, points_per_side: int) -> Run:
-        """The next search; its masks have ids of their own."""
+    def new_run(self) -> int:
+        """The number of the next search: its masks have ids of their own."""
         self.runs += 1
-        return Run(self.runs, points_per_side)
+        return self.runs
 
     def in_order(self) -> list[MaskObject]:
         """The objects from the back to the front; those of one place as they were made."""

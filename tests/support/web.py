@@ -1,7 +1,9 @@
 """A page's requests, for tests of its server, which are skipped without the extra ``web``."""
 
 import io
+import threading
 import time
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -57,6 +59,23 @@ def until(true, seconds=60):
         assert time.monotonic() < end, "it took too long"
         time.sleep(0.01)
     return found
+
+
+@contextmanager
+def on_a_socket(server):
+    """The port of a page's server, run in a thread of its own."""
+    import uvicorn
+
+    from sam_mlx.web.server import bind, configuration
+
+    listening = bind("127.0.0.1", 0)
+    running = uvicorn.Server(configuration(server, "127.0.0.1", None))
+    thread = threading.Thread(target=running.run, args=([listening],), daemon=True)
+    thread.start()
+    until(lambda: running.started)
+    yield listening.getsockname()[1]
+    running.should_exit = True
+    thread.join(10)
 
 
 def png(pixels, form="PNG", **options) -> bytes:

@@ -1,7 +1,5 @@
 """A server on nano, in this process and on a socket."""
 
-import threading
-
 import pytest
 
 
@@ -42,20 +40,11 @@ def page(client):
 
 @pytest.fixture
 def live(server):
-    """The address of a server on a socket, in a thread of its own."""
-    import uvicorn
+    """The port of a server, in a thread of its own."""
+    from tests.support.web import on_a_socket
 
-    from sam_mlx.web.server import bind, configuration
-    from tests.support.web import until
-
-    listening = bind("127.0.0.1", 0)
-    running = uvicorn.Server(configuration(server, "127.0.0.1", None))
-    thread = threading.Thread(target=running.run, args=([listening],), daemon=True)
-    thread.start()
-    until(lambda: running.started)
-    yield listening.getsockname()[1]
-    running.should_exit = True
-    thread.join(10)
+    with on_a_socket(server) as port:
+        yield port
 
 
 # The page in a browser: one server and one browser for all tests, a window for each.
@@ -64,21 +53,12 @@ def live(server):
 @pytest.fixture(scope="session")
 def site(nano):
     """A server for the browser: (server, address)."""
-    import uvicorn
-
     from sam_mlx.web.backend import Backend
-    from sam_mlx.web.server import bind, configuration
-    from tests.support.web import COINS, until
+    from tests.support.web import COINS, on_a_socket
 
     server = Backend(nano, "nano", [COINS])
-    listening = bind("127.0.0.1", 0)
-    running = uvicorn.Server(configuration(server, "127.0.0.1", None))
-    thread = threading.Thread(target=running.run, args=([listening],), daemon=True)
-    thread.start()
-    until(lambda: running.started)
-    yield server, f"http://127.0.0.1:{listening.getsockname()[1]}/"
-    running.should_exit = True
-    thread.join(10)
+    with on_a_socket(server) as port:
+        yield server, f"http://127.0.0.1:{port}/"
     server.close()
 
 

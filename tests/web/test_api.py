@@ -49,7 +49,9 @@ def test_a_session_begins_with_the_thresholds_of_the_model(client, nano):
     assert begun == {
         "points_per_side": 32, "max_points_per_side": 128, "pred_iou_thresh": 0.85,
         "stability_score_thresh": 0.9, "box_nms_thresh": 0.7, "min_mask_region_area": 0,
-        "min_pred_iou_thresh": 0.5, "min_stability_score_thresh": 0.5,
+        "min_pred_iou_thresh": 0.5, "min_stability_score_thresh": 0.5, "mode": "amg",
+        "center_distance_threshold": 0.5, "boundary_distance_threshold": 0.5,
+        "foreground_threshold": 0.5, "min_size": 0,
     }  # fmt: skip
     meta = defaults(replace(nano.config, variant="vit_b"))
     assert (meta["pred_iou_thresh"], meta["stability_score_thresh"]) == (0.88, 0.95)

@@ -6,12 +6,19 @@ import { Latest } from "./latest.js";
 import { newPrompt } from "./object.js";
 import { paintLabel } from "./rle.js";
 
-/** Thresholds. The server says where they start, and below which bounds it keeps no masks. */
-const SLIDERS = [
+/** Thresholds. The server says which, where they start, and below which bounds it keeps no masks. */
+const OF_POINTS = [
   { name: "pred_iou_thresh", label: "Predicted IoU", max: 1, step: 0.01 },
   { name: "stability_score_thresh", label: "Stability", max: 1, step: 0.01 },
   { name: "box_nms_thresh", label: "Duplicates", min: 0.05, max: 1, step: 0.05 },
   { name: "min_mask_region_area", label: "Small regions", min: 0, max: 400, step: 5, unit: " px" },
+];
+/** Of an instance decoder: every choice of these makes other masks. */
+const OF_INSTANCES = [
+  { name: "foreground_threshold", label: "Foreground", min: 0, max: 1, step: 0.01 },
+  { name: "center_distance_threshold", label: "Size of centres", min: 0, max: 1, step: 0.01 },
+  { name: "boundary_distance_threshold", label: "Depth of centres", min: 0, max: 1, step: 0.01 },
+  { name: "min_size", label: "Smallest", min: 0, max: 2000, step: 10, unit: " px" },
 ];
 const POLL = 250; // milliseconds
 
@@ -25,6 +32,10 @@ export class Automatic {
     this.selections = new Latest((wanted) => this.#ask(wanted), (...found) => this.#keep(...found));
     $("automatic-close").onclick = () => this.close();
     this.show(null);
+  }
+
+  get sliders() {
+    return this.options.mode === "ais" ? OF_INSTANCES : OF_POINTS;
   }
 
   get run() {
@@ -63,7 +74,7 @@ export class Automatic {
   #filters() {
     const all = make("button", { type: "button", className: "text-button", onclick: () => this.takeAll() }, "Take all");
     this.count = make("p", { className: "quiet", id: "automatic-count" }, this.#counted());
-    return [...SLIDERS.map((slider) => this.#slider(slider)), make("div", { className: "side-head" }, this.count, all),
+    return [...this.sliders.map((slider) => this.#slider(slider)), make("div", { className: "side-head" }, this.count, all),
             make("p", { className: "empty" }, "Click on a mask to take it.")];
   }
 
@@ -82,7 +93,8 @@ export class Automatic {
   }
 
   #counted() {
-    return `${this.run.kept.length} of ${this.run.masks.size} masks`;
+    const { kept, masks } = this.run;
+    return this.options.mode === "ais" ? `${kept.length} instances` : `${kept.length} of ${masks.size} masks`;
   }
 
   // Finding them.
@@ -121,7 +133,7 @@ export class Automatic {
   }
 
   #found(work, masks) {
-    const thresholds = Object.fromEntries(SLIDERS.map(({ name }) => [name, this.options[name]]));
+    const thresholds = Object.fromEntries(this.sliders.map(({ name }) => [name, this.options[name]]));
     const coloured = masks.map((mask, i) => [mask.id, { ...mask, colour: colourAt(i) }]);
     this.runs.set(work, { masks: new Map(coloured), kept: [], thresholds, area: 0, labels: null });
   }
@@ -152,11 +164,12 @@ export class Automatic {
     return attempt(() => api.selectAutomatic(picture.id, thresholds));
   }
 
-  /** changed: masks that cleaning of small regions changed. */
+  /** changed: masks that cleaning of small regions changed, or that other thresholds of instances gave. */
   #keep({ run, thresholds }, { ids, changed = [] }) {
-    const other = new Map(changed.map((mask) => [mask.id, { ...mask, colour: run.masks.get(mask.id).colour }]));
+    const colourOf = ({ id }, i) => run.masks.get(id)?.colour ?? colourAt(i);
+    const other = new Map(changed.map((mask, i) => [mask.id, { ...mask, colour: colourOf(mask, i) }]));
     const kept = ids.map((id) => other.get(id) ?? run.masks.get(id)).sort((a, b) => b.area - a.area);
-    Object.assign(run, { kept, area: thresholds.min_mask_region_area, labels: null });
+    Object.assign(run, { kept, area: thresholds.min_mask_region_area ?? 0, labels: null });
     this.pointed = null;
     if (this.count) this.count.textContent = this.#counted();
     this.stage.draw("objects", "top");

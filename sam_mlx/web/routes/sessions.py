@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from typing import Any
 
 from starlette.responses import Response
 
 from .. import archive, automatic, classes, exports
+from ..instances import Thresholds
 from ..sessions import Session
 from .call import Call, download
 from .pictures import shown
@@ -20,7 +22,11 @@ def welcome(call: Call, session: Session) -> dict[str, Any]:
         "model": backend.model.describe(),
         "limits": {"bytes": backend.store.max_bytes, "pixels": backend.store.max_pixels},
         "formats": list(exports.NAMES),
-        "automatic": automatic.defaults(backend.model.config),
+        "automatic": {
+            **automatic.defaults(backend.model.config),
+            **asdict(Thresholds()),
+            "mode": "amg" if backend.model.segmenter is None else "ais",
+        },
     }
 
 
