@@ -25,6 +25,7 @@ from ..modeling.prompt_encoder import FOREGROUND
 from ..predictor import SamPredictor
 from ..sam import Sam
 from ..samples import Range
+from ..tiled.found import Found
 from ..tiled.layout import TileOptions, region_of
 from ..tiled.passes import Everything, record_of_found
 from ..tiled.store import Store
@@ -180,20 +181,16 @@ class SamAutomaticMaskGenerator(HasOptions):
         picture: LargeImage,
         tiles: TileOptions,
         region: Sequence[int] | None = None,
-        store: Store | None = None,
+        store: Store[list[Found]] | None = None,
         cancel: Cancel | None = None,
     ) -> Everything:
         """The search behind ``generate_large``. store: of tiles that are done already."""
+        pause = partial(checkpoint, cancel)
         return Everything(
-            picture,
-            region_of(picture, region),
-            self.predictor,
-            partial(self._find, partial(checkpoint, cancel)),
-            self.options,
-            tiles,
-            store or Store(),
-            pause=partial(checkpoint, cancel),
-        )
+            picture=picture, region=region_of(picture, region), tile_options=tiles,
+            store=store or Store(), pause=pause, predictor=self.predictor,
+            find=partial(self._find, pause), options=self.options,
+        )  # fmt: skip
 
     @own_memory()
     def _find(self, pause: Pause, pixels: np.ndarray, options: GeneratorOptions) -> list[Record]:

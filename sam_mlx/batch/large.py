@@ -11,7 +11,7 @@ from __future__ import annotations
 import shutil
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from functools import partial
+from functools import cache, partial
 from glob import glob, has_magic
 from pathlib import Path
 from typing import Any
@@ -19,10 +19,11 @@ from typing import Any
 import mlx.core as mx
 from tqdm import tqdm
 
-from ..automatic.generator import SamAutomaticMaskGenerator
 from ..embedding import fingerprint
-from ..files import read_json, user_path, write_json, write_whole
+from ..files import make_folder, read_json, user_path, write_json, write_whole
 from ..formats.large import LARGE_FORMATS, LargeFormat, LargeResult, Spool
+from ..instances.segmenter import InstanceSegmenter
+from ..instances.tiles import Flooding, MapStore
 from ..large import LargeImage, open_large
 from ..modeling.layers import weights_of
 from ..terminal import say
@@ -30,10 +31,12 @@ from ..tiled.found import Found
 from ..tiled.layout import TileOptions, region_of
 from ..tiled.passes import Everything
 from ..tiled.seams import is_cut
-from ..tiled.store import FolderStore, key_of_tile
+from ..tiled.store import MaskStore, key_of_tile
 from .checks import SETTINGS, check_settings
 from .processes import only_run, wait_for_all_processes, workspace_of
+from .work import Generator, remarks_of
 
+InTiles = Everything | Flooding
 TILES = ".tiles"  # the folder of what tiles gave
 SOURCE, MASKS = "source.json", "masks.jsonl"
 
@@ -63,7 +66,7 @@ def run_large(
     sources: Sequence[str],
     output: str | Path,
     formats: Sequence[LargeFormat],
-    generator: Callable[[], SamAutomaticMaskGenerator],
+    generator: Callable[[], Generator],
     settings: dict[str, Any],
     tiles: TileOptions,
     region: Sequence[int] | None = None,
@@ -82,8 +85,11 @@ def run_large(
     check_stems(opened)
     settings = {**settings, "tile": tiles.tile, "overlap": tiles.overlap, "region": region}
     settings |= opening or {}
-    output.mkdir(parents=True, exist_ok=True)
     check_settings(output / SETTINGS, settings)
+    generator = cache(generator)
+    if not output.exists():
+        generator()  # what it refuses leaves no folder
+    make_folder(output)
     with only_run(output, group), workspace_of(output) as workspace:
         run = LargeRun(output, formats, tiles, region, opening or {}, workspace)
         model = generator()
@@ -92,6 +98,8 @@ def run_large(
         run.write_json(output / SETTINGS, settings)
         for picture in opened:
             segment(run, model, picture, group)
+        for remark in remarks_of(model) if group.rank() == 0 else ():
+            say(remark)
     return 0
 
 
@@ -120,14 +128,14 @@ def check_stems(pictures: Sequence[LargeImage]) -> None:
             )
 
 
-def weights_digest(model: SamAutomaticMaskGenerator) -> str:
+def weights_digest(model: Generator) -> str:
     sam = model.predictor.model
     return fingerprint(sam.config, weights_of(sam))
 
 
 def segment(
     run: LargeRun,
-    model: SamAutomaticMaskGenerator,
+    model: Generator,
     picture: LargeImage,
     group: mx.distributed.Group,
 ) -> None:
@@ -137,14 +145,22 @@ def segment(
     if first:
         forget_other(run, folder, picture, about)
     wait_for_all_processes()
-    store = FolderStore(folder, run.workspace)
-    search = model.search_large(picture, run.tiles, run.region, store)
-    search_share(search, store, group)
+    search = search_of(model, run, picture)
+    search_share(search, group)
     wait_for_all_processes()
     if first:
         spool = join(run, search, folder, about)
         write_results(run, LargeResult(picture, search.region, spool))
     wait_for_all_processes()
+
+
+def search_of(model: Generator, run: LargeRun, picture: LargeImage) -> InTiles:
+    """The search of a picture, which keeps what tiles give in a folder."""
+    folder = run.tile_folder(picture)
+    if isinstance(model, InstanceSegmenter):
+        maps = MapStore(folder, run.workspace)
+        return model.search_large(picture, run.tiles, run.region, maps)
+    return model.search_large(picture, run.tiles, run.region, MaskStore(folder, run.workspace))
 
 
 def forget_other(run: LargeRun, folder: Path, picture: LargeImage, about: dict[str, Any]) -> None:
@@ -164,19 +180,20 @@ def forget_other(run: LargeRun, folder: Path, picture: LargeImage, about: dict[s
     run.write_json(source, about)
 
 
-def search_share(search: Everything, store: FolderStore, group: mx.distributed.Group) -> None:
+def search_share(search: InTiles, group: mx.distributed.Group) -> None:
     """Search this process's tiles that are not there yet."""
     share = search.tiles[group.rank() :: group.size()]
     disable = None if group.rank() == 0 else True  # None: only on a terminal
     with tqdm(total=len(share), unit="tile", disable=disable) as bar:
         for scale, rect in share:
-            if not store.has(key_of_tile(scale, rect)):
+            if not search.store.has(key_of_tile(scale, rect)):
                 search.tile(scale, rect)
             bar.update()
 
 
-def join(run: LargeRun, search: Everything, folder: Path, about: dict[str, Any]) -> Spool:
+def join(run: LargeRun, search: InTiles, folder: Path, about: dict[str, Any]) -> Spool:
     """The masks of all tiles, joined, in a file; and a report of how it went."""
+    stem = Path(search.picture.name).stem
     path, counts = folder / MASKS, {"masks": 0, "cut_by_a_border": 0}
     write_whole(
         path,
@@ -184,19 +201,18 @@ def join(run: LargeRun, search: Everything, folder: Path, about: dict[str, Any])
         run.workspace,
     )
     report = {**about, "tiles": len(search.tiles), **counts, **search.counts}
-    stem = Path(search.picture.name).stem
     run.write_json(run.output / f"{stem}.report.json", report)
     say(
         f"{counts['masks']} masks in {search.picture.name}, {len(search.tiles)} tiles; "
-        f"{counts['cut_by_a_border']} with a straight edge on a tile's border; pieces without an "
-        f"answer: {search.counts['unresolved']}"
+        f"{counts['cut_by_a_border']} with a straight edge on a tile's border; "
+        + "; ".join(f"{words}: {search.counts[name]}" for name, words in search.REMARKS.items())
     )
     return Spool(path)
 
 
-def counted(search: Everything, counts: dict[str, int]) -> Iterator[Found]:
+def counted(search: InTiles, counts: dict[str, int]) -> Iterator[Found]:
     """The masks of a search, and how many of them a border of tiles has cut."""
-    borders = {scale: layout.borders() for scale, layout in search.layouts.items()}
+    borders = {scale: search.borders(scale) for scale in search.scales}
     for one in search:
         counts["masks"] += 1
         counts["cut_by_a_border"] += is_cut(one.mask, (one.x, one.y), *borders[one.scale])

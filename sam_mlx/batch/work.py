@@ -36,8 +36,7 @@ class Failure:
 def make_results(plan: Plan, generator: Callable[[], Generator]) -> list[Failure]:
     """Make the missing results; returns why some are still missing."""
     model = generator()
-    if isinstance(model, InstanceSegmenter):
-        plan.remarks.append(f"mode {model.options.mode}, by the model's instance decoder")
+    plan.remarks.extend(remarks_of(model))
     # The same name may mean other weights by now.
     sam = model.predictor.model
     settings = {**plan.settings, "weights": fingerprint(sam.config, weights_of(sam))}
@@ -56,6 +55,13 @@ def make_results(plan: Plan, generator: Callable[[], Generator]) -> list[Failure
                 failures.append(failure)
             bars.images()
     return failures
+
+
+def remarks_of(model: Generator) -> list[str]:
+    """What a summary says of how masks were found, where that is not with a grid of points."""
+    if isinstance(model, InstanceSegmenter):
+        return [f"mode {model.options.mode}, by the model's instance decoder"]
+    return []
 
 
 def tell_of_failures(plan: Plan, failures: Sequence[Failure]) -> None:

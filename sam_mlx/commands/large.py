@@ -6,12 +6,13 @@ import argparse
 from collections.abc import Container
 from typing import Any
 
-from ..automatic.generator import SamAutomaticMaskGenerator
 from ..automatic.options import GeneratorOptions
 from ..batch.large import run_large
+from ..batch.work import Generator
 from ..formats.large import LARGE_FORMATS
 from ..tiled.layout import TileOptions
 from .common import load_model
+from .modes import generator_of
 
 TILED = ("overlap", "region", "level", "bands", "nodata")  # flags that go with --tile
 
@@ -82,8 +83,8 @@ def check_other_flags(args: argparse.Namespace) -> None:
     if given := [name for name in names if getattr(args, name)]:
         flags = ", ".join(f"--{name.replace('_', '-')}" for name in given)
         raise ValueError(f"{flags}: not with --tile; --bands chooses bands there, counted from 1")
-    if args.mode not in (None, "amg"):
-        raise ValueError(f"--mode {args.mode} does not go with --tile; expected amg")
+    if args.mode == "apg":
+        raise ValueError("--mode apg does not go with --tile; expected ais or amg")
 
 
 def run_tiles(
@@ -93,10 +94,8 @@ def run_tiles(
 ) -> int:
     """``sam-mlx auto --tile``."""
 
-    def generator() -> SamAutomaticMaskGenerator:
-        made = SamAutomaticMaskGenerator(load_model(args))
-        made.options = options
-        return made
+    def generator() -> Generator:
+        return generator_of(args, load_model(args), options)
 
     overlap = args.tile // 4 if args.overlap is None else args.overlap
     formats = [LARGE_FORMATS[name] for name in sorted(set(args.format or ()))]

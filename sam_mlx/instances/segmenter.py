@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -15,15 +16,21 @@ from ..automatic.progress import Progress, reporting
 from ..checkpoints.options import LoadOptions
 from ..embedding import ImageEmbedding
 from ..full_size import upscale_masks
+from ..large import LargeImage, open_large
 from ..machine.linux import own_memory
 from ..machine.worker import Cancel, checkpoint, long_work
+from ..masks import Record
 from ..modeling.instance_decoder import PART
 from ..predictor import SamPredictor
 from ..sam import Sam
 from ..samples import Range
+from ..tiled.layout import TileOptions, region_of
+from ..tiled.passes import record_of_found
+from ..tiled.store import Store
 from .maps import InstanceMaps, Instances, needed
 from .options import InstanceOptions
 from .prompting import prompted
+from .tiles import Flooding
 from .watershed import flooded
 
 
@@ -99,6 +106,52 @@ class InstanceSegmenter:
         pixel, and ``stability_score`` NaN. Equal to ``select(predict(image))``.
         """
         return self._select(self.predict(image, value_range), self.options, progress, cancel)
+
+    def generate_large(
+        self,
+        source: Any,
+        tile: int = 1024,
+        overlap: int = 256,
+        region: Sequence[int] | None = None,
+        progress: Progress = None,
+        cancel: Cancel | None = None,
+    ) -> Iterator[Record]:
+        """Records of all instances in a picture of any size, one after another, without seams.
+
+        The arguments are those of ``SamAutomaticMaskGenerator.generate_large``, and so are the
+        records, with the values of ``generate``. Instances up to half a tile are found whole.
+        Only for "ais": raises ValueError with "apg".
+        """
+        picture = source if isinstance(source, LargeImage) else open_large(source)
+        search = self.search_large(picture, TileOptions(tile, overlap), region, cancel=cancel)
+        with reporting(progress, len(search.tiles), "tile") as search.report:
+            for i, one in enumerate(search, 1):
+                record = record_of_found(one, search.region, self.options.output_mode)
+                yield {**record, "seg_id": i}
+
+    def search_large(
+        self,
+        picture: LargeImage,
+        tiles: TileOptions,
+        region: Sequence[int] | None = None,
+        store: Store[np.ndarray] | None = None,
+        cancel: Cancel | None = None,
+    ) -> Flooding:
+        """The search behind ``generate_large``. store: of tiles that are done already."""
+        if self.options.mode != "ais":
+            raise ValueError(
+                f"mode is {self.options.mode!r}; large pictures are searched in tiles by 'ais' only"
+            )
+        return Flooding(
+            picture=picture, region=region_of(picture, region), tile_options=tiles,
+            store=store or Store(), pause=partial(checkpoint, cancel),
+            predict=self._tile_maps, options=self.options,
+        )  # fmt: skip
+
+    @own_memory()
+    def _tile_maps(self, pixels: np.ndarray) -> np.ndarray:
+        maps = self._maps(self.predictor.embed(pixels))
+        return np.stack([maps.foreground, maps.center_distances, maps.boundary_distances])
 
     @own_memory()
     def predict(self, image: Picture, value_range: Range | None = None) -> InstanceMaps:

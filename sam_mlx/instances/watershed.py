@@ -25,8 +25,10 @@ def flooded(maps: InstanceMaps, options: InstanceOptions) -> Instances:
     return described(labels, options.output_mode, partial(score, maps))
 
 
-def flood(maps: InstanceMaps, options: InstanceOptions) -> np.ndarray:
-    """Labels (H, W), uint32, numbered from 1."""
+def flood(
+    maps: InstanceMaps, options: InstanceOptions, free: np.ndarray | None = None
+) -> np.ndarray:
+    """Labels (H, W), uint32, numbered from 1. free: where instances may be, (H, W)."""
     ndimage, segmentation = needed()
     foreground = smooth(maps.foreground, options.foreground_smoothing)
     centre, boundary = (
@@ -34,6 +36,8 @@ def flood(maps: InstanceMaps, options: InstanceOptions) -> np.ndarray:
         for x in (maps.center_distances, maps.boundary_distances)
     )
     within = foreground > options.foreground_threshold
+    if free is not None:
+        within &= free
     is_seed = within & (centre < options.center_distance_threshold)
     is_seed &= boundary < options.boundary_distance_threshold
     seeds, _ = ndimage.label(is_seed, np.ones((3, 3)))

@@ -93,6 +93,8 @@ class Found:
         names = ("predicted_iou", "stability_score", "is_cut", "scale", "number")
         more = {name: values[name] for name in names}
         tile, point = tuple(values["tile"]), tuple(values["point"])
+        if more["stability_score"] is None:  # NaN, which JSON lacks: there is no score
+            more["stability_score"] = float("nan")
         return cls.of(decode_rle([rle])[0], (x, y), point=point, tile=tile, **more)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 from ..large import LargeImage, Window
 from ..large.window import check_window
@@ -56,6 +57,14 @@ class Tiles:
         x, y, side = self.columns[column], self.rows[row], self.options.tile
         return x, y, min(x + side, width), min(y + side, height)
 
+    def inner(self, rect: Rect) -> Rect:
+        """The part of a tile up to the middle of what it shares with each of its neighbours."""
+        (left, right), (top, bottom) = (
+            cores(line, self.options.tile, length)[line.index(start)]
+            for line, length, start in zip((self.columns, self.rows), self.size[::-1], rect)
+        )
+        return left, top, right, bottom
+
     def window(self, rect: Rect) -> Window:
         """A rectangle of the scale in pixels of the picture."""
         x0, y0, x1, y1 = (n * self.scale for n in rect)
@@ -79,6 +88,14 @@ def starts(length: int, options: TileOptions) -> list[int]:
     """Where tiles begin along one axis."""
     last = length - options.tile
     return [0] if last <= 0 else [*range(0, last, options.tile - options.overlap), last]
+
+
+def cores(starts: Sequence[int], side: int, length: int) -> list[tuple[int, int]]:
+    """From where to where each of several stretches, as long as ``side``, is on its own: they part
+    in the middle of what two of them share.
+    """
+    parted = [(before + side + after) // 2 for before, after in pairwise(starts)]
+    return list(pairwise([0, *parted, length]))
 
 
 def scales_of(region: Window, options: TileOptions) -> list[int]:

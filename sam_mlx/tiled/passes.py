@@ -2,82 +2,50 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from collections.abc import Iterator
+from dataclasses import dataclass
 from functools import partial
-from typing import Protocol
+from typing import ClassVar
 
 import numpy as np
 
 from ..automatic.options import GeneratorOptions
 from ..automatic.selection import in_mode
-from ..large import LargeImage, Window
+from ..large import Window
 from ..masks import Record, encode_rle, to_xywh
 from ..predictor import SamPredictor
 from .asking import Asking
 from .found import Found, coarser, iou
-from .layout import Rect, TileOptions, Tiles, scales_of
+from .layout import Rect, scales_of
 from .rows import SAME, Rows, is_below, touches
 from .search import Find, Search
-from .store import Store, key_of_pieces, key_of_tile
-
-Report = Callable[[int, int], None]  # the tiles done, and all tiles
-
-
-class Searcher(Protocol):
-    """What finds the masks of a tile: ``Search``, or another with the same method."""
-
-    def tile(self, tiles: Tiles, rect: Rect) -> list[Found]: ...
+from .store import key_of_pieces
+from .walk import Walk
 
 
-@dataclass
-class Everything:
+@dataclass(kw_only=True)
+class Everything(Walk[list[Found]]):
     """A search for everything in a region of a picture; iterate over it for the masks."""
 
-    picture: LargeImage
-    region: Window
     predictor: SamPredictor
     find: Find
     options: GeneratorOptions
-    tile_options: TileOptions
-    store: Store = field(default_factory=Store)  # of what is done already
-    report: Report = lambda done, total: None
-    pause: Callable[[], None] = lambda: None
-    counts: dict[str, int] = field(default_factory=lambda: {"unresolved": 0})
+
+    REMARKS: ClassVar[dict[str, str]] = {"unresolved": "pieces without an answer"}
 
     def __post_init__(self) -> None:
-        self.scales = scales_of(self.region, self.tile_options)
-        self.layouts = {s: Tiles(self.region, s, self.tile_options) for s in self.scales}
-        self.searcher: Searcher = Search(self.picture, self.find, self.options)
-        self._done = 0
+        super().__post_init__()
+        self.searcher = Search(self.picture, self.find, self.options)
 
     @property
-    def tiles(self) -> list[tuple[int, Rect]]:
-        """Every tile with its scale, in the order in which they are searched."""
-        return [
-            (scale, layout.rect(row, column))
-            for scale, layout in reversed(self.layouts.items())
-            for row in range(len(layout.rows))
-            for column in range(len(layout.columns))
-        ]
+    def scales(self) -> list[int]:
+        return scales_of(self.region, self.tile_options)
 
     def __iter__(self) -> Iterator[Found]:
         larger: list[Found] = []
         for scale in reversed(self.scales[1:]):
             larger = list(self._search(scale, larger))
         return self._search(1, larger)
-
-    def tile(self, scale: int, rect: Rect) -> list[Found]:
-        """What a tile has, from the store or searched now."""
-        self.pause()
-        key = key_of_tile(scale, rect)
-        found = self.store.get(key)
-        if found is None:
-            found = self.searcher.tile(self.layouts[scale], rect)
-            self.store.put(key, found)
-        self._done += 1
-        self.report(self._done, len(self.tiles))
-        return found
 
     def _search(self, scale: int, larger: list[Found]) -> Iterator[Found]:
         """The finished masks of one scale and of coarser ones, row by row."""

@@ -19,6 +19,7 @@ from rasterio import warp
 from sam_mlx.cli import main
 from sam_mlx.large.vectors import parse
 from tests.support.automatic import SMALL, calibrated_sam, squares
+from tests.support.instances import nano_with_decoder
 from tests.support.large import Drawn, geotiff
 
 FLAGS = [
@@ -101,22 +102,27 @@ def test_an_image_that_has_changed_is_segmented_again(files, whole, tmp_path, ca
     assert contents(tmp_path / "out")["a.coco.json"] == whole["a.coco.json"]
 
 
-def killed_runs(files, out, kills, seed):
+def made(folder: Path) -> list[Path]:
+    """What tiles gave, and what else a run has noted so far."""
+    return [path for path in folder.rglob("*") if path.suffix in (".json", ".npz")]
+
+
+def killed_runs(files, out, kills, seed, *more):
     """Runs that are killed at random moments, and one that is not."""
     program = [
         sys.executable,
         "-m",
         "sam_mlx",
-        *command(files, out, "--format", "gpkg", "labelmap", "coco"),
+        *command(files, out, "--format", "gpkg", "labelmap", "coco", *more),
     ]
     rng, killed = random.Random(seed), 0
     for _ in range(kills):
         process = subprocess.Popen(program, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-        before = len(list(out.rglob("*.json"))) if out.exists() else 0
+        before = len(made(out)) if out.exists() else 0
         # From the start of the program to some tiles later.
         enough, deadline = before + rng.randrange(4), time.monotonic() + 300
         while process.poll() is None and time.monotonic() < deadline:
-            if out.exists() and len(list(out.rglob("*.json"))) >= enough:
+            if out.exists() and len(made(out)) >= enough:
                 break
             time.sleep(0.01)
         process.kill()
@@ -135,6 +141,18 @@ def test_killed_runs_continue_and_give_the_same(files, whole, tmp_path, same_for
 def test_twenty_kills(files, whole, tmp_path, same_forms):
     killed_runs(files, tmp_path / "out", 20, seed=1)
     assert contents(tmp_path / "out") == whole
+
+
+@pytest.mark.slow
+def test_killed_runs_with_an_instance_decoder(files, tmp_path, same_forms):
+    """Whose tiles have maps, not masks."""
+    more = ["--model", str(tmp_path / "cells"), "--center-distance-threshold", "0.55"]
+    nano_with_decoder().save_pretrained(tmp_path / "cells")
+    out = tmp_path / "whole"
+    assert main(command(files, out, "--format", "gpkg", "labelmap", "coco", *more)) == 0
+    killed_runs(files, tmp_path / "out", 5, 2, *more)
+    assert contents(tmp_path / "out") == contents(out)
+    assert json.loads(contents(out)["a.report.json"])["masks"] > 1
 
 
 @pytest.mark.slow

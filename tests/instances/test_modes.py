@@ -1,15 +1,19 @@
 """``sam-mlx auto --mode``: which way, what the summary says, and what is refused."""
 
 import json
+from contextlib import suppress
 
 import numpy as np
 import pytest
 from PIL import Image
 
 pytest.importorskip("skimage")
+pytest.importorskip("rasterio")
+pytest.importorskip("pyogrio")
 
 from sam_mlx import InstanceSegmenter, Sam
 from sam_mlx.cli import main
+from sam_mlx.instances.tiles import MapStore
 from tests.support.instances import nano_with_decoder
 from tests.support.source import ROOT
 
@@ -30,7 +34,8 @@ def auto(folder, tmp_path, capsys):
     def run(*arguments: str, model: str = "model", out: str = "out"):
         model = "nano" if model == "nano" else str(folder / model)
         command = ["auto", str(folder / "coins.png"), "-o", str(tmp_path / out), "--model", model]
-        code = main([*command, "--format", "rle", *FLAGS, *arguments])
+        given = [] if "--tile" in arguments else ["--format", "rle"]
+        code = main([*command, *given, *FLAGS, *arguments])
         said = capsys.readouterr()
         return code, said.out + said.err
 
@@ -67,7 +72,26 @@ def test_a_mode_that_the_model_lacks(auto, tmp_path):
         code, said = auto("--mode", mode, model="nano")
         assert code == 2 and f"no instance decoder, which mode '{mode}' needs" in said
         assert len(said.strip().splitlines()) == 1
-        assert not list((tmp_path / "out").glob("*"))
+        assert not (tmp_path / "out").exists()
+
+
+REFUSED = [  # what only the model shows, or its file
+    (["--mode", "apg"], "no instance decoder"),
+    (["--mode", "ais", "--tile", "64"], "no instance decoder"),
+    (["--adapter", "gone"], "gone"),
+    (["--image-size", "7"], "image_size"),
+    (["--model", "gone.pth"], "gone.pth"),
+]
+
+
+@pytest.mark.parametrize(("arguments", "why"), REFUSED)
+def test_what_is_refused_leaves_no_folder(folder, tmp_path, capsys, arguments, why):
+    for out in (tmp_path / "out", tmp_path / "a" / "b"):
+        command = ["auto", str(folder / "coins.png"), "-o", str(out), *arguments]
+        assert main(command) == 2
+        said = capsys.readouterr().err
+        assert why in said and len(said.strip().splitlines()) == 1
+    assert not list(tmp_path.iterdir())
 
 
 def test_bad_values_are_refused_before_any_work(auto, tmp_path):
@@ -83,6 +107,56 @@ def test_results_belong_to_their_settings(auto):
     for other in (["--mode", "apg"], ["--mode", "ais", "--min-size", "9"]):
         code, said = auto(*other)
         assert code == 2 and "holds results made with" in said
+
+
+TILES = ["--tile", "64", "--overlap", "24", "--center-distance-threshold", "0.55"]
+
+
+def test_tiles(auto, folder, tmp_path, monkeypatch):
+    """``auto --tile`` gives what ``generate_large`` gives, also after a stop."""
+    code, said = auto(*TILES, "--format", "coco", "labelmap", "qupath", "gpkg", out="whole")
+    assert code == 0 and "mode ais, by the model's instance decoder" in said
+    assert "larger than half a tile, and cut: " in said
+    segmenter = InstanceSegmenter(
+        Sam.from_pretrained(folder / "model"),
+        foreground_threshold=0.45,
+        center_distance_threshold=0.55,
+        output_mode="coco_rle",
+    )
+    expected = list(segmenter.generate_large(folder / "coins.png", 64, 24))
+    assert len(expected) > 1 and f"{len(expected)} masks in coins.png, 4 tiles" in said
+    found = json.loads((tmp_path / "whole" / "coins.coco.json").read_text())["annotations"]
+    assert [one["area"] for one in found] == [r["area"] for r in expected]
+    assert all(one["stability_score"] is None for one in found)
+    labels = np.array(Image.open(tmp_path / "whole" / "coins.labels.tif"))
+    assert np.bincount(labels.ravel())[1:].tolist() == [r["area"] for r in expected]
+    (cell, *_) = json.loads((tmp_path / "whole" / "coins.qupath.geojson").read_text())["features"]
+    assert "stability_score" not in cell["properties"]["measurements"]
+
+    put, puts = MapStore.put, []
+
+    def stopped(self, key, maps):
+        put(self, key, maps)
+        puts.append(key)
+        if len(puts) == 2:
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(MapStore, "put", stopped)
+    with suppress(KeyboardInterrupt, SystemExit):
+        auto(*TILES, "--format", "coco", out="out")
+    assert not (tmp_path / "out" / "coins.coco.json").exists()
+    assert auto(*TILES, "--format", "coco", out="out")[0] == 0
+    assert len(puts) == 4  # each tile once
+    name = "coins.coco.json"
+    assert (tmp_path / "out" / name).read_text() == (tmp_path / "whole" / name).read_text()
+
+
+def test_tiles_by_choice(auto, tmp_path):
+    code, said = auto(*TILES, "--mode", "apg", "--format", "coco")
+    assert code == 2 and "--mode apg does not go with --tile; expected ais or amg" in said
+    assert not (tmp_path / "out").exists()
+    code, said = auto(*TILES, "--mode", "amg", "--format", "coco")
+    assert code == 0 and "pieces without an answer" in said and "decoder" not in said
 
 
 def test_labels_as_tiff_are_the_segmenters(auto, folder, tmp_path):

@@ -13,7 +13,7 @@ from sam_mlx.masks import decode_rle
 from sam_mlx.tiled.found import Found, iou
 from sam_mlx.tiled.layout import TileOptions
 from sam_mlx.tiled.seams import count_cut
-from sam_mlx.tiled.store import FolderStore
+from sam_mlx.tiled.store import MaskStore
 from tests.support.large import Drawn, geotiff
 
 pytestmark = pytest.mark.slow
@@ -56,7 +56,7 @@ def generator():
 @pytest.fixture(scope="module")
 def search(generator, tmp_path_factory):
     """A finished search, with what it found, and the folder that keeps its tiles."""
-    store = FolderStore(tmp_path_factory.mktemp("tiles"))
+    store = MaskStore(tmp_path_factory.mktemp("tiles"))
     search = generator.search_large(open_large(Scene()), TILES, store=store)
     search.found = list(search)
     return search
@@ -102,7 +102,7 @@ def test_without_joining_objects_are_lost_or_cut(search):
 
 
 def test_a_search_that_was_stopped_gives_the_same(search, generator, tmp_path):
-    store, event, reports = FolderStore(tmp_path / "tiles"), Event(), []
+    store, event, reports = MaskStore(tmp_path / "tiles"), Event(), []
     again = generator.search_large(open_large(Scene()), TILES, store=store, cancel=event)
     again.report = lambda done, total: (reports.append((done, total)), done == 3 and event.set())
     with pytest.raises(CancelledError):

@@ -10,7 +10,7 @@ from sam_mlx.tiled.passes import Coarse
 from sam_mlx.tiled.rows import Rows
 from sam_mlx.tiled.seams import count_cut, is_cut
 from sam_mlx.tiled.search import reaches_edge
-from sam_mlx.tiled.store import FolderStore, key_of_pieces, key_of_tile
+from sam_mlx.tiled.store import MaskStore, key_of_pieces, key_of_tile
 
 OPTIONS = TileOptions(300, 120)
 SMALL = TileOptions(200, 60)
@@ -225,7 +225,7 @@ def test_layout():
 
 
 def test_what_is_kept_in_a_folder(tmp_path):
-    store, found = FolderStore(tmp_path / "tiles"), [disc(50, 60, 20), disc(9, 9, 3)]
+    store, found = MaskStore(tmp_path / "tiles"), [disc(50, 60, 20), disc(9, 9, 3)]
     key = key_of_tile(1, (0, 0, 200, 200))
     assert store.get(key) is None
     store.put(key, found)

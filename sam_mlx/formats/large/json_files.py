@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import uuid
 from collections.abc import Iterable
 from pathlib import Path
@@ -90,7 +91,8 @@ def rgb(i: int) -> list[int]:
 
 
 def numbers(values: dict[str, Any]) -> dict[str, float]:
-    return {name: value for name, value in values.items() if not isinstance(value, str)}
+    """Those that are numbers: QuPath reads no others, and no null."""
+    return {n: v for n, v in values.items() if not isinstance(v, str) and math.isfinite(v)}
 
 
 class LargeCoco(LargeFormat):
