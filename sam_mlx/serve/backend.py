@@ -3,81 +3,34 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Mapping
-from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Mapping
+from concurrent.futures import CancelledError, Future, ThreadPoolExecutor
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
 from ..automatic.generator import SamAutomaticMaskGenerator
 from ..automatic.options import GeneratorOptions, thresholds_of
-from ..automatic.pictures import Picture
 from ..instances.options import InstanceOptions
 from ..instances.segmenter import InstanceSegmenter, has_decoder
 from ..machine.budget import budget
-from ..machine.worker import Lane
+from ..machine.cache import Cache
+from ..machine.worker import Cancel, Lane
 from ..masks import Record
 from ..sam import Sam
-from ..web.errors import Refusal
+from ..web.errors import Refusal, Stopped
 from ..web.model import POINTS_AT_ONCE, Encoded, Model
-from ..web.queue import Job, Queue
+from ..web.queue import Queue
 from ..web.store import MAX_BYTES, MAX_PIXELS, Content
 from .pictures import Pictures
+from .shared import Share, Work, Works
 
 BODY_THREADS = 4  # that read requests
 ENCODING_THREADS = 2  # that decode pictures: so many decoded ones are in memory
 MAX_ENCODINGS = 128  # that wait for those
-
-
-@dataclass(eq=False)
-class Encoding:
-    """A picture on its way to its embedding, for all who wait for it."""
-
-    key: tuple[str, str]  # the model's name, and the picture's
-    future: Future[Encoded] = field(default_factory=Future)
-    waiting: int = 0
-    job: Job[Encoded] | None = None
-
-    @property
-    def is_dropped(self) -> bool:
-        return self.waiting == 0
-
-
-@dataclass(eq=False)
-class Share:
-    """One client's part in an encoding, as ``Incoming.result_of`` takes it."""
-
-    encoding: Encoding
-    leave: Any
-
-    @property
-    def future(self) -> Future[Encoded]:
-        return self.encoding.future
-
-    def drop(self) -> None:
-        self.leave(self.encoding)
-
-    def why_cancelled(self) -> Refusal:
-        return Refusal(503, "the server is shutting down")
-
-
-@dataclass(eq=False)
-class Search:
-    """A search for everything, which stops when nobody waits for it."""
-
-    job: Job[list[Record]]
-    stopped: threading.Event
-
-    @property
-    def future(self) -> Future[list[Record]]:
-        return self.job.future
-
-    def drop(self) -> None:
-        self.stopped.set()
-        self.job.drop()
-
-    def why_cancelled(self) -> Refusal:
-        return self.job.why_cancelled()
+MAX_SEARCHES = 32
+MAX_FOUND_BYTES = 64 << 20  # of records that searches have found
+RECORD_BYTES = 2000  # of a record beside its mask, about
 
 
 class Backend:
@@ -97,9 +50,10 @@ class Backend:
         self.queue = Queue()
         self.threads = ThreadPoolExecutor(BODY_THREADS, "sam_mlx.serve.bodies")
         self.encoders = ThreadPoolExecutor(ENCODING_THREADS, "sam_mlx.serve.pictures")
-        self._encodings: dict[tuple[str, str], Encoding] = {}
+        self.found: Cache[list[Record]] = Cache(MAX_FOUND_BYTES)  # of searches
+        self._encodings: Works[Encoded] = Works(MAX_ENCODINGS)
+        self._searches: Works[list[Record]] = Works(MAX_SEARCHES, patient=True)
         self.tools: dict[str, Any] = {}  # what each protocol keeps while the server runs
-        self._lock = threading.Lock()
         self._share_memory()
 
     def _share_memory(self) -> None:
@@ -131,98 +85,94 @@ class Backend:
 
     # Pictures to embeddings.
 
-    def encode(self, model: Model, content: Content) -> Share:
-        """A part in having a picture encoded, which begins unless it has begun.
+    def encode(self, model: Model, content: Content) -> Share[Encoded]:
+        """A part in having a picture encoded. Raises Refusal, 503, when too many wait."""
 
-        Raises Refusal, 503, when too many wait.
-        """
-        key = model.name, content.key
-        with self._lock:
-            encoding = known = self._encodings.get(key)
-            if encoding is None:
-                if len(self._encodings) >= MAX_ENCODINGS:
-                    raise Refusal(503, "the server has too much to do; ask again in a moment")
-                encoding = self._encodings[key] = Encoding(key)
-            encoding.waiting += 1
-        if known is None:
-            self.encoders.submit(self._encode, model, content, encoding)
-        return Share(encoding, self._leave)
+        def begin(work: Work[Encoded]) -> None:
+            self.encoders.submit(self._encode, model, content, work)
 
-    def _leave(self, encoding: Encoding) -> None:
-        with self._lock:
-            encoding.waiting -= 1
-            if encoding.is_dropped:
-                self._forget(encoding)
-        if encoding.is_dropped and encoding.job is not None:
-            encoding.job.drop()
+        return self._encodings.join((model.name, content.key), begin)
 
-    def _forget(self, encoding: Encoding) -> None:
-        if self._encodings.get(encoding.key) is encoding:
-            del self._encodings[encoding.key]
-
-    def _encode(self, model: Model, content: Content, encoding: Encoding) -> None:
+    def _encode(self, model: Model, content: Content, work: Work[Encoded]) -> None:
         try:
-            encoding.future.set_result(self._embedded(model, content, encoding))
+            work.future.set_result(self._embedded(model, content, work))
         except BaseException as error:
-            encoding.future.set_exception(error)
-        finally:
-            with self._lock:
-                self._forget(encoding)
+            work.future.set_exception(error)
 
-    def _embedded(self, model: Model, content: Content, encoding: Encoding) -> Encoded:
-        if encoding.is_dropped:
-            raise Refusal(503, "the client has gone")
+    def _embedded(self, model: Model, content: Content, work: Work[Encoded]) -> Encoded:
         if (kept := model.embeddings.get(content.key)) is not None:
             return Encoded(content.key, kept)
-        pixels = content.pixels()
-        work = partial(embed, model, content.key, pixels)
-        encoding.job = self.queue.submit(work, "pictures", Lane.ENCODE)
-        return encoding.job.future.result()
+        pixels = b"" if work.stopped.is_set() else content.pixels()
+        if work.stopped.is_set():
+            raise Stopped
+        task = partial(embed, model, content.key, pixels)
+        work.job = self.queue.submit(task, "pictures", Lane.ENCODE)
+        return work.job.future.result()
 
     # Everything in a picture.
 
-    def search(self, model: Model, content: Content, changed: dict[str, Any], owner: str) -> Search:
-        """Begin a search by a grid of points.
+    def search(
+        self, model: Model, content: Content, changed: dict[str, Any], owner: str
+    ) -> Share[list[Record]]:
+        """A part in a search by a grid of points.
 
         changed: arguments of ``SamAutomaticMaskGenerator``. Raises ValueError for invalid ones.
         """
         usual: dict[str, Any] = {**thresholds_of(model.config), "points_per_batch": POINTS_AT_ONCE}
         options = GeneratorOptions(**{**usual, **changed, "output_mode": "coco_rle"})
 
-        def run(stopped: threading.Event) -> list[Record]:
+        def run(cancel: Cancel) -> list[Record]:
             generator = SamAutomaticMaskGenerator(model.predictor.model)
             generator.options = options
             whole = options.crop_n_layers > 0
-            picture: Picture = content.pixels() if whole else self._kept(model, content)
-            return generator.generate(picture, cancel=stopped)
+            picture = content.pixels() if whole else self._kept(model, content)
+            return generator.generate(picture, cancel=cancel)
 
-        return self._begin(run, owner)
+        return self._searched((model.name, content.key, repr(options)), run, owner)
 
-    def instances(self, model: Model, content: Content, owner: str) -> Search:
-        """Begin a search by the model's instance decoder."""
+    def instances(self, model: Model, content: Content, owner: str) -> Share[list[Record]]:
+        """A part in a search by the model's instance decoder."""
 
-        def run(stopped: threading.Event) -> list[Record]:
+        def run(cancel: Cancel) -> list[Record]:
             segmenter = InstanceSegmenter(model.predictor.model)
             segmenter.options = replace(InstanceOptions(), output_mode="coco_rle")
-            return list(segmenter.generate(self._kept(model, content), cancel=stopped))
+            return list(segmenter.generate(self._kept(model, content), cancel=cancel))
 
-        return self._begin(run, owner)
+        return self._searched((model.name, content.key, "instances"), run, owner)
 
-    def everything(self, model: Model, content: Content, owner: str) -> Search:
-        """Begin the search that suits the model: by its instance decoder, where it has one."""
+    def everything(self, model: Model, content: Content, owner: str) -> Share[list[Record]]:
+        """A part in the search that suits the model: by its instance decoder, if it has one."""
         if has_decoder(model.predictor.model):
             return self.instances(model, content, owner)
         return self.search(model, content, {}, owner)
 
-    def _kept(self, model: Model, content: Content) -> Picture:
+    def _kept(self, model: Model, content: Content) -> Any:
         """A picture's embedding, or if it has gone meanwhile its pixels."""
         kept = model.embeddings.get(content.key)
         return content.pixels() if kept is None else kept
 
-    def _begin(self, run: Any, owner: str) -> Search:
-        stopped = threading.Event()
-        job = self.queue.submit(partial(run, Ending(stopped, self.queue)), owner, Lane.AUTOMATIC)
-        return Search(job, stopped)
+    def _searched(
+        self, key: tuple[str, ...], run: Callable[[Cancel], list[Record]], owner: str
+    ) -> Share[list[Record]]:
+        def begin(work: Work[list[Record]]) -> None:
+            if (known := self.found.get(key)) is not None:
+                work.future.set_result(known)
+                return
+            task = partial(run, Ending(work.stopped, self.queue))
+            work.job = self.queue.submit(task, owner, Lane.AUTOMATIC)
+            work.job.future.add_done_callback(partial(self._keep, work))
+
+        return self._searches.join(key, begin)
+
+    def _keep(self, work: Work[list[Record]], made: Future[list[Record]]) -> None:
+        error = CancelledError() if made.cancelled() else made.exception()
+        if error is not None:
+            work.future.set_exception(error)
+            return
+        records = made.result()
+        counts = sum(len(record["segmentation"]["counts"]) for record in records)
+        self.found.put(work.key, records, counts + len(records) * RECORD_BYTES)
+        work.future.set_result(records)
 
 
 @dataclass(frozen=True)

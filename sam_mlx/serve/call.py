@@ -18,12 +18,16 @@ from ..web.model import Encoded, Model
 from ..web.objects import asks_for_three, prompt_of
 from ..web.store import Content, receive
 from ..web.validate import check, parse
-from .backend import Backend, Search
+from .backend import Backend
+from .shared import Share
 
 T = TypeVar("T")
 
 MAX_HELD = 1 << 20  # bytes of a body that is not put into a file while it arrives
 MAX_BESIDE = 4 << 20  # bytes of a body beside its picture
+
+
+Begin = Callable[..., Share[list[Record]]]
 
 
 @dataclass(frozen=True)
@@ -114,7 +118,9 @@ class Call(Incoming):
         found = await self.masks(model, content, points, labels, box)
         return max(found, key=lambda record: record["predicted_iou"])
 
-    async def everything(self, begin: Callable[..., Search], *given: Any) -> list[Record]:
+    async def everything(
+        self, begin: Callable[..., Share[list[Record]]], *given: Any
+    ) -> list[Record]:
         """Records of everything: of one of the backend's searches, after the model and picture."""
         model, content = given[:2]
         await self.encoded(model, content)
