@@ -27,21 +27,22 @@ def encode_brush(mask: np.ndarray) -> list[int]:
     ends = np.append(np.flatnonzero(flat[1:] != flat[:-1]) + 1, len(flat))
     lengths = np.diff(ends, prepend=0) * CHANNELS
     values = np.where(flat[ends - 1], 255, 0)
-    lengths, values = split(lengths, values)
-    bits = np.concatenate([header(flat.size * CHANNELS), runs(lengths, values)])
+    bits = np.concatenate([header(flat.size * CHANNELS), runs(*split(lengths, values))])
     padding = np.zeros(8 - len(bits) % 8, np.uint8)  # a whole byte where none is needed
     data: list[int] = np.packbits(np.concatenate([bits, padding])).tolist()
     return data
 
 
-def split(lengths: np.ndarray, values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Runs of at most 65,536 bytes, the longest that fit."""
+def split(lengths: np.ndarray, values: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Runs in parts of at most 65,536 bytes, the longest that fit; with which size each length has,
+    which for the parts of a run is that of the run.
+    """
     longest = 1 << SIZES[-1]
     parts = -(-lengths // longest)
-    last = np.cumsum(parts) - 1
     found = np.full(parts.sum(), longest)
-    found[last] = lengths - (parts - 1) * longest
-    return found, np.repeat(values, parts)
+    found[np.cumsum(parts) - 1] = lengths - (parts - 1) * longest
+    sizes = np.searchsorted([1 << size for size in SIZES[:-1]], lengths)
+    return found, np.repeat(sizes, parts), np.repeat(values, parts)
 
 
 def header(count: int) -> np.ndarray:
@@ -49,9 +50,8 @@ def header(count: int) -> np.ndarray:
     return np.array([int(b) for number, n in numbers for b in f"{number:0{n}b}"], np.uint8)
 
 
-def runs(lengths: np.ndarray, values: np.ndarray) -> np.ndarray:
-    """The bits of repeated words, each with the shortest length that holds it."""
-    kind = np.searchsorted([1 << size for size in SIZES], lengths)
+def runs(lengths: np.ndarray, kind: np.ndarray, values: np.ndarray) -> np.ndarray:
+    """The bits of repeated words. kind: which of the sizes a length has."""
     size = np.array(SIZES)[kind]
     total = HEAD + size + WORD
     code = (((4 | kind) << size | (lengths - 1)) << WORD) | values
