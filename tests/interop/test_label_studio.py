@@ -3,7 +3,7 @@
 import base64
 import io
 import json
-from importlib.util import find_spec
+from importlib import import_module
 
 import numpy as np
 import pytest
@@ -26,11 +26,9 @@ def drawn(size, seed):
 
 @pytest.fixture(scope="session")
 def brush():
-    if find_spec("label_studio_sdk") is None:
-        pytest.skip("label-studio-sdk is missing: pip install --no-deps -r tests/serve/clients.txt")
-    from label_studio_sdk.converter import brush
-
-    return brush
+    missing = "label-studio-sdk is missing: pip install --no-deps -r tests/serve/clients.txt"
+    pytest.importorskip("label_studio_sdk", reason=missing)
+    return import_module("label_studio_sdk.converter.brush")
 
 
 @pytest.mark.parametrize("size", SIZES)
