@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar
@@ -51,6 +52,9 @@ class SamConfig:
     pixel_mean: tuple[float, ...] = (123.675, 116.28, 103.53)  # RGB, in pixel_range
     pixel_std: tuple[float, ...] = (58.395, 57.12, 57.375)
     decoders: tuple[Any, ...] = (MaskDecoderConfig(),)  # the sizes of registered decoders
+    # What is black and white in pictures of more than 8 bits, where a call does not say; None: by
+    # the rule of ``load_image``.
+    value_range: tuple[float, float] | None = None
 
     def __post_init__(self) -> None:
         for name, choices in CHOICES.items():
@@ -76,7 +80,7 @@ class SamConfig:
         values["decoders"] = [_with_type(sizes) for sizes in self.decoders]
         # SAM's own are left out, so files stay as they were before these fields existed.
         usual: dict[str, Any] = {name: choices[0] for name, choices in CHOICES.items()}
-        usual["decoders"] = [_with_type(MaskDecoderConfig())]
+        usual |= {"decoders": [_with_type(MaskDecoderConfig())], "value_range": None}
         return {k: v for k, v in values.items() if k not in usual or v != usual[k]}
 
 
@@ -156,9 +160,22 @@ def _misfits(config: SamConfig) -> Iterator[str]:
     """Sizes that do not fit together."""
     if config.image_size % config.patch_size:
         yield f"image_size {config.image_size} is not a multiple of patch_size {config.patch_size}"
+    if not _is_range(config.value_range):
+        yield (
+            f"value_range is {short(config.value_range)}; expected two finite numbers, the lower "
+            "one first"
+        )
     inner = config.prompt_dim // 2  # of the attentions between tokens and image
     if config.prompt_dim % 8 or inner % config.decoder_heads:
         yield f"prompt_dim {config.prompt_dim} cannot be divided among {config.decoder_heads} heads"
+
+
+def _is_range(value: Any) -> bool:
+    if value is None:
+        return True
+    fits = isinstance(value, tuple) and len(value) == 2
+    fits = fits and all(type(x) in (int, float) and math.isfinite(x) for x in value)
+    return fits and bool(value[0] < value[1])
 
 
 def build(kind: type, values: Mapping[str, Any], where: str) -> Any:

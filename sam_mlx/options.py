@@ -131,8 +131,12 @@ def add_flags(
     for f in _flags(declared):
         if only is not None and f.name not in only:
             continue
+        name = f"--{f.name.replace('_', '-')}"
+        if f.default is False:
+            parser.add_argument(name, action="store_true", help=f.metadata["help"])
+            continue
         parser.add_argument(
-            f"--{f.name.replace('_', '-')}",
+            name,
             type=f.metadata["of"],
             default=f.default,
             choices=f.metadata["choices"],

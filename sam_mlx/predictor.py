@@ -104,7 +104,7 @@ class SamPredictor:
     ) -> ImageEmbedding:
         """The embedding that ``set_image`` would make current; the current one stays."""
         enter()  # the image may be an MLX array
-        value_range = check_range(value_range)
+        value_range = check_range(value_range) or self.model.config.value_range
         return self._embed(transforms.load_image(image, image_format, value_range), value_range)
 
     @long_work

@@ -256,7 +256,8 @@ class SamAutomaticMaskGenerator(HasOptions):
         pause: Pause,
     ) -> Iterator[MaskPredictions]:
         """The model's answers, a batch of points at a time."""
-        opened_image, size = opened(image, options.crop_n_layers, value_range)
+        usual = self.predictor.model.config.value_range
+        opened_image, size = opened(image, options.crop_n_layers, value_range, usual)
         if progress and options.crop_n_layers and isinstance(opened_image, np.ndarray):
             opened_image = opened_image.copy()  # a progress function may change the caller's
         crop_boxes, layers = generate_crop_boxes(

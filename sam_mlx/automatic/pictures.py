@@ -14,12 +14,15 @@ Picture = Source | ImageEmbedding
 
 
 def opened(
-    image: Picture, crop_n_layers: int, value_range: Range | None
+    image: Picture, crop_n_layers: int, value_range: Range | None, usual_range: Range | None = None
 ) -> tuple[np.ndarray | ImageEmbedding, tuple[int, int]]:
-    """The pixels or the embedding, and the size of the picture."""
+    """The pixels or the embedding, and the size of the picture.
+
+    usual_range: the model's, where ``value_range`` is None.
+    """
     enter()  # the image may be an MLX array
     if not isinstance(image, ImageEmbedding):
-        image = transforms.load_image(image, value_range=value_range)
+        image = transforms.load_image(image, value_range=value_range or usual_range)
         return image, image.shape[:2]
     if value_range is not None:
         raise ValueError(

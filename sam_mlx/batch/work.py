@@ -91,8 +91,9 @@ def _segment(plan: Plan, model: Generator, name: str, bars: Bars) -> Failure | N
     try:
         # Before it is read: the next run sees any change from here on.
         note = note or {"name": name, "formats": [], **traits(path), "sha256": digest(path)}
-        given = (plan.settings.get(key) for key in ("channels", "value_range"))
-        image = load_page(path, plan.pages.get(name, 0), *given)
+        channels, value_range = (plan.settings.get(key) for key in ("channels", "value_range"))
+        value_range = value_range or model.predictor.model.config.value_range
+        image = load_page(path, plan.pages.get(name, 0), channels, value_range)
     except (ValueError, OSError) as error:
         return Failure(name, "read", error)
     records = model.generate(image, progress=bars.points)

@@ -3,22 +3,26 @@
 from __future__ import annotations
 
 import argparse
-from dataclasses import fields
+from dataclasses import fields, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
+import mlx.core as mx
 import yaml
 from tqdm import tqdm
 
 from ..checkpoints.options import LoadOptions
+from ..embedding import fingerprint
 from ..files import read_file, user_path, write_whole
 from ..messages import short
+from ..modeling.layers import weights_of
 from ..options import add_flags, from_flags
 from ..terminal import say
 from ..tuner.data import open_data
 from ..tuner.options import TrainingOptions
 from ..tuner.report import table
-from ..tuner.run import Job, finetune
+from ..tuner.run import Job, finetune, with_range
 from ..tuner.split import WAYS
 from ..tuner.survey import contact_sheet, survey
 from .common import add_image_flags, add_model_flags, apply_image_flags, load_model
@@ -42,6 +46,9 @@ def add(parser: argparse.ArgumentParser) -> None:
         "--split", choices=WAYS, help="what is kept for validation: whole files, or the right of "
         "each picture; by default by place where pictures may be frames of a series",
     )  # fmt: skip
+    parser.add_argument(
+        "--keep", metavar="DATA", help="labelled pictures of what the model is not to forget"
+    )
     parser.add_argument("-o", "--output", required=True, metavar="OUT", help="folder to make")
     parser.add_argument("--check", action="store_true", help="only look at the data")
     parser.add_argument("--resume", action="store_true", help="continue a training")
@@ -56,22 +63,16 @@ def run(args: argparse.Namespace) -> int:
     if args.config:
         apply_config(args, user_path(args.config))
     apply_image_flags(args)
-    options = from_flags(args, TrainingOptions)
-    pictures = open_data(
-        args.data, images=args.images, labels=args.labels, value_range=args.value_range
-    )
-    held = args.validation and open_data(args.validation, value_range=args.value_range)
-    model = load_model(args)
+    job = job_of(args)
     if args.check:
-        return check(args, pictures, model.config)
-    more = {name: getattr(args, name) for name in SAVED}
-    job = Job(model, args.model, pictures, user_path(args.output), options, held, args.split, more)
-    with tqdm(total=options.iters, unit="it", disable=None) as bar:
+        return check(args, job)
+    with tqdm(total=job.options.iters, unit="it", disable=None) as bar:
 
         def report(line: dict[str, Any]) -> None:
             bar.update(line["iteration"] - bar.n)
             values = (f"{name} {value:.4g}" for name, value in line.items() if name != "iteration")
             bar.write(f"step {line['iteration']}: {', '.join(values)}")
+            bar.set_postfix_str(f"peak memory {mx.get_peak_memory() / 1e9:.2f} GB")
 
         results = finetune(
             job, resume=args.resume, export_pth=args.export_pth, say=bar.write, report=report
@@ -82,12 +83,35 @@ def run(args: argparse.Namespace) -> int:
     return 0
 
 
-# What finetune.yaml holds beside the training's options.
-SAVED = ("data", "images", "labels", "validation", "split", "value_range")
+# What finetune.yaml holds beside the training's options, and what the model is.
+SAVED = ("data", "images", "labels", "validation", "keep", "split", "value_range")
+DIGEST = "model_digest"
 
 
-def check(args: argparse.Namespace, pictures: Any, config: Any) -> int:
-    found = survey(pictures, config, args.crop)
+def job_of(args: argparse.Namespace) -> Job:
+    """The job of the flags, with its data opened and its model loaded."""
+    model, options = load_model(args), from_flags(args, TrainingOptions)
+    digest = fingerprint(model.config, weights_of(model))
+    if getattr(args, DIGEST, None) not in (None, digest):
+        raise ValueError(
+            f"{args.config} was written for another model than {args.model} is now: give --model, "
+            "or a config of this one"
+        )
+    if args.value_range is not None:
+        model.config = replace(model.config, value_range=tuple(args.value_range))
+    opened = partial(open_data, value_range=model.config.value_range)
+    pictures = opened(args.data, images=args.images, labels=args.labels)
+    validation, keep = ((data and opened(data)) or None for data in (args.validation, args.keep))
+    more = {name: getattr(args, name) for name in SAVED} | {DIGEST: digest}
+    return Job(
+        model, args.model, pictures, user_path(args.output), options, validation, args.split,
+        more, keep or (),
+    )  # fmt: skip
+
+
+def check(args: argparse.Namespace, job: Job) -> int:
+    job = with_range(job, say)
+    pictures, found = job.pictures, survey(job.pictures, job.model.config, args.crop)
     for line in found.lines():
         say(line)
     output = user_path(args.output)
@@ -102,8 +126,11 @@ def apply_config(args: argparse.Namespace, path: Path) -> None:
     values = yaml.safe_load(read_file(path, MAX_CONFIG))
     if not isinstance(values, dict):
         raise ValueError(f"{path} holds {short(values)}; expected names and values")
+    is_given = args.model != "nano"
     options = {f.name: f.default for f in (*fields(TrainingOptions), *fields(LoadOptions))}
     defaults = {**options, **dict.fromkeys(SAVED), "model": "nano"}
+    args.model_digest = None if is_given else values.pop(DIGEST, None)
+    values.pop(DIGEST, None)
     for name, value in values.items():
         if name not in defaults:
             raise ValueError(f"{path} has {short(name)}; expected some of {', '.join(defaults)}")

@@ -93,6 +93,8 @@ def run(args: argparse.Namespace) -> int:
     output = check_output(args)
 
     predictor = SamPredictor(load_model(args))
+    if args.value_range is None and (usual := predictor.model.config.value_range):
+        image = load_image(args.image, value_range=usual)
     start = time.perf_counter()
     predictor.set_image(image)
     report(args, "set_image", start)

@@ -156,7 +156,7 @@ class InstanceSegmenter:
     @own_memory()
     def predict(self, image: Picture, value_range: Range | None = None) -> InstanceMaps:
         """The part that needs the encoder: the decoder's maps, for ``select``."""
-        picture, _ = opened(image, 0, value_range)
+        picture, _ = opened(image, 0, value_range, self.predictor.model.config.value_range)
         if isinstance(picture, ImageEmbedding):
             self.predictor.check_embedding(picture)
             return self._maps(picture)

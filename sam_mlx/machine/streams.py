@@ -39,6 +39,7 @@ def spread(tasks: Sequence[Callable[[], T]], *, evaluate: bool = False) -> list[
     one is computed, and the last is not waited for. Without it the results are ordinary arrays,
     computed when needed. A task that itself spreads work keeps it on its own stream.
     """
+    evaluate = evaluate and not getattr(_thread, "lazy", False)
     streams = _streams()
     done: list[T] = []
     for task, stream in zip(tasks, cycle(streams)):
@@ -67,6 +68,16 @@ def one_by_one(tasks: Sequence[Callable[[mx.array], mx.array]], x: mx.array) -> 
     for task in tasks:
         done.append(task(mx.depends([x], done[-1:])[0] if done else x))
     return done
+
+
+@contextmanager
+def lazily() -> Iterator[None]:
+    """Have ``spread`` evaluate nothing: a function that is differentiated must not begin work."""
+    _thread.lazy = True
+    try:
+        yield
+    finally:
+        _thread.lazy = False
 
 
 def ahead(tasks: Iterable[Callable[[], T]]) -> Iterator[T]:

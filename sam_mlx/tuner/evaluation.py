@@ -11,6 +11,8 @@ import numpy as np
 
 from ..automatic.generator import SamAutomaticMaskGenerator
 from ..automatic.options import thresholds_of
+from ..embedding import ImageEmbedding
+from ..instances.segmenter import InstanceSegmenter, has_decoder
 from ..masks import decode_rle
 from ..predictor import SamPredictor
 from ..sam import Sam
@@ -21,8 +23,10 @@ from .validation import asking, clicks, first_answers, inner_pixel, iou_of, trut
 
 CLICKS = 8  # in all, of which the first is well inside the object
 GOALS = (0.8, 0.9)  # IoU, for the number of clicks to it
+Search = SamAutomaticMaskGenerator | InstanceSegmenter
 THRESHOLDS = np.arange(0.5, 1, 0.05)  # IoU at which an object counts as found
 RESAMPLES = 1000  # of pictures, for intervals
+POINTS_PER_SIDE = 32  # of automatic masks, as ``SamAutomaticMaskGenerator`` has it
 
 
 @dataclass(frozen=True)
@@ -39,65 +43,91 @@ class Scores:
     """What one example gives: an array with a value for each object, by measure."""
 
     prompts: dict[str, np.ndarray]
-    automatic: Matches | None
+    searches: dict[str, Matches]  # by what the names of their measures begin with
 
 
 def evaluate(
     model: Sam,
     examples: Sequence[Example],
     automatic: bool = True,
+    points_per_side: int = POINTS_PER_SIDE,
     progress: Callable[[Iterable[Example]], Iterable[Example]] = iter,
+    most_searched: int | None = None,
 ) -> dict[str, Any]:
     """Means over all objects of the examples, and 95 % intervals by drawing pictures again.
 
     Of prompts (up to 16 objects of an example): ``iou_click``, the mask that the score chooses of
     three for one click, ``iou_best``, the best of them; ``iou_box``; ``iou_3_clicks`` and
     ``iou_8_clicks``, each click where the mask before is wrong; ``clicks_to_0.8``, ``_0.9``, at
-    most 8; ``score_error``, of the predicted IoU. Of automatic masks: ``AP50`` (COCO's average
-    precision at IoU 0.5) and ``mSA`` (mean over IoU 0.5 to 0.95 of TP / (TP + FP + FN)).
+    most 8; ``predicted_iou`` of the chosen masks, ``score_error``, how far it is off. Of automatic
+    masks: ``AP50`` (COCO's average precision at IoU 0.5) and ``mSA`` (mean over IoU 0.5 to 0.95 of
+    TP / (TP + FP + FN)); the same of instances where the model has a decoder for them.
+
+    Everything is searched for in as many of the examples as ``most_searched`` says, at most.
+    ``calibration`` puts objects together by their predicted IoU, ``each`` has one click's IoU by
+    example.
     """
     predictor = SamPredictor(model)
-    generator = generator_of(model) if automatic else None
-    found = [scores(predictor, generator, example) for example in progress(examples)]
+    searches = searches_of(model, points_per_side) if automatic else {}
+    count = min(len(examples), len(examples) if most_searched is None else most_searched)
+    chosen = set(np.linspace(0, len(examples) - 1, count).round().astype(int).tolist())
+    found = [
+        scores(predictor, searches if i in chosen else {}, example)
+        for i, example in enumerate(progress(examples))
+    ]
     rng = np.random.default_rng(0)
     drawn = [rng.integers(len(found), size=len(found)) for _ in range(RESAMPLES)]
     means = summary(found)
     again = [summary([found[i] for i in index]) for index in drawn] if len(found) > 1 else []
     intervals = {
-        name: np.percentile([one[name] for one in again], (2.5, 97.5)).round(4).tolist()
+        name: np.percentile(values, (2.5, 97.5)).round(4).tolist()
         for name in means
-        if again
+        if (values := [one[name] for one in again if name in one])
     }
     return {
         "pictures": len(examples),
+        "searched": len(chosen) if automatic else 0,
         "objects": sum(len(one.prompts["iou_click"]) for one in found),
         "means": {name: round(value, 4) for name, value in means.items()},
         "intervals": intervals,
+        "calibration": calibration(found),
+        "each": [
+            {"name": example.name, "iou_click": round(float(one.prompts["iou_click"].mean()), 4)}
+            for example, one in zip(examples, found)
+        ],
     }
 
 
-def generator_of(model: Sam) -> SamAutomaticMaskGenerator:
+def searches_of(model: Sam, points_per_side: int) -> dict[str, Search]:
+    """Ways to find everything: automatic masks, and instances where there is a decoder."""
+    searches: dict[str, Search] = {"": generator_of(model, points_per_side)}
+    if has_decoder(model):
+        searches["instances_"] = InstanceSegmenter(model)
+    return searches
+
+
+def generator_of(model: Sam, points_per_side: int) -> SamAutomaticMaskGenerator:
     """A generator with the model's own thresholds."""
-    generator = SamAutomaticMaskGenerator(model)
+    generator = SamAutomaticMaskGenerator(model, points_per_side=points_per_side)
     thresholds: dict[str, Any] = {**thresholds_of(model.config)}
     generator.options = replace(generator.options, **thresholds)
     return generator
 
 
-def scores(
-    predictor: SamPredictor, generator: SamAutomaticMaskGenerator | None, example: Example
-) -> Scores:
+def scores(predictor: SamPredictor, searches: dict[str, Search], example: Example) -> Scores:
     embedding = predictor.embed(example.pixels())
     frame = Frame(predictor.model.config, example.size)
     found = prompted(predictor.model, embedding.features, truths_of(example, frame), frame)
-    if generator is None:
-        return Scores(found, None)
-    records = generator.generate(embedding)
+    return Scores(found, {k: searched(each, embedding, example) for k, each in searches.items()})
+
+
+def searched(search: Search, embedding: ImageEmbedding, example: Example) -> Matches:
+    records = search.generate(embedding)
     masks = np.array([r["segmentation"] for r in records], bool).reshape(-1, *example.size)
     order = np.argsort([-r["predicted_iou"] for r in records], kind="stable")
     hits, truths = matched(masks[order], decode_rle(list(example.objects)))
     ranks = np.array([records[i]["predicted_iou"] for i in order])
-    return Scores(found, Matches(hits, ranks, truths))
+    return Matches(hits, ranks, truths)
 
 
 def prompted(
@@ -119,6 +149,7 @@ def prompted(
         "iou_3_clicks": history[2],
         "iou_8_clicks": history[-1],
         **{f"clicks_to_{goal}": needed(np.array(history), goal) for goal in GOALS},
+        "predicted_iou": first.predicted,
         "score_error": np.abs(first.predicted - chosen),
     }
 
@@ -160,11 +191,28 @@ def summary(found: Sequence[Scores]) -> dict[str, float]:
     """Means over the objects of all examples."""
     names = found[0].prompts
     means = {name: float(np.concatenate([f.prompts[name] for f in found]).mean()) for name in names}
-    automatic = [f.automatic for f in found if f.automatic is not None]
-    if automatic:
-        means["AP50"] = average_precision(automatic)
-        means["mSA"] = float(np.mean([segmentation_accuracy(each) for each in automatic]))
+    for kind in dict.fromkeys(kind for f in found for kind in f.searches):
+        matches = [f.searches[kind] for f in found if kind in f.searches]
+        means[f"{kind}AP50"] = average_precision(matches)
+        means[f"{kind}mSA"] = float(np.mean([segmentation_accuracy(each) for each in matches]))
     return means
+
+
+def calibration(found: Sequence[Scores]) -> list[dict[str, Any]]:
+    """Objects by the predicted IoU of the mask for a click, in steps of a tenth: how many they are,
+    the means of the predicted and of the actual IoU.
+    """
+    predicted, actual = (
+        np.concatenate([one.prompts[name] for one in found])
+        for name in ("predicted_iou", "iou_click")
+    )
+    step = np.clip(predicted * 10, 0, 9).astype(int)
+    return [
+        {"objects": int(inside.sum()), "predicted": round(float(predicted[inside].mean()), 4),
+         "actual": round(float(actual[inside].mean()), 4)}
+        for inside in (step == i for i in range(10))
+        if inside.any()
+    ]  # fmt: skip
 
 
 def average_precision(found: Sequence[Matches]) -> float:

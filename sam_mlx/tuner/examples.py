@@ -9,7 +9,10 @@ from dataclasses import dataclass
 import numpy as np
 
 from ..masks import Rle, decode_rle, encode_rle, rle_area
+from ..messages import printable
 from .data import LabelledPicture
+
+EVERYTHING = 0.99  # of a picture
 
 Box = tuple[int, int, int, int]  # x0, y0, x1, y1, exclusive, pixels
 
@@ -68,6 +71,7 @@ def examples_in(
     picture: LabelledPicture, min_area: int, crop: int | None, part: tuple[float, float]
 ) -> Iterator[Example]:
     pixels, objects = picture.read()
+    check_picture(picture.name, pixels, objects)
     H, W = pixels.shape[:2]
     left, right = round(part[0] * W), round(part[1] * W)
     for x, y, x_end, y_end in squares((H, right - left), crop):
@@ -77,6 +81,21 @@ def examples_in(
         if large:
             digest = hashlib.sha256(np.ascontiguousarray(pixels[y0:y1, x0:x1]).tobytes())
             yield Example(picture, box, large, digest.hexdigest())
+
+
+def check_picture(name: str, pixels: np.ndarray, objects: list[Rle]) -> None:
+    """Raise ValueError for a picture that was normalised, or an object over everything."""
+    if pixels.max() <= 1:
+        raise ValueError(
+            f"{printable(name)} has no gray value above 1: if it was normalised to 0..1, give it "
+            "with 0 to 255, or its floats with --value-range 0 1"
+        )
+    area = pixels.shape[0] * pixels.shape[1]
+    if any(rle_area(found) > EVERYTHING * area for found in objects):
+        raise ValueError(
+            f"{printable(name)} has an object over all of it: is the background labelled? Its "
+            "number must be 0"
+        )
 
 
 def squares(size: tuple[int, int], side: int | None) -> Iterator[Box]:

@@ -8,7 +8,9 @@ import mlx.core as mx
 import numpy as np
 from mlx.utils import tree_unflatten
 
+from ..instances.segmenter import has_decoder
 from ..modeling.image_encoder import ImageEncoderViT
+from ..modeling.instance_decoder import PART, InstanceDecoderConfig
 from ..modeling.layers import is_quantized, weights_of
 from ..sam import Sam
 from .options import TrainingOptions
@@ -18,6 +20,7 @@ Arrays = dict[str, mx.array]
 DECODER = ("prompt_encoder.", "mask_decoder.")
 FREQUENCIES = "prompt_encoder.pe_layer."  # fixed, in the original too
 ENCODER = "image_encoder."
+INSTANCES = f"{PART}."
 
 
 class Level:
@@ -26,7 +29,7 @@ class Level:
     encoder_is_trained = False
 
     def __init__(self, model: Sam, options: TrainingOptions):
-        check_trainable(model)
+        check_trainable(model, self.encoder_is_trained and not options.instances)
         self.model, self.options = model, options
         self.parameters: Arrays = {
             name: weight.astype(mx.float32)
@@ -35,6 +38,8 @@ class Level:
         }
 
     def is_trained(self, name: str) -> bool:
+        if name.startswith(INSTANCES):
+            return self.options.instances
         return name.startswith(DECODER) and not name.startswith(FREQUENCIES)
 
     def put(self, parameters: Arrays) -> None:
@@ -57,7 +62,7 @@ class Full(Level):
     encoder_is_trained = True
 
     def is_trained(self, name: str) -> bool:
-        return not name.startswith(FREQUENCIES)
+        return super().is_trained(name) or name.startswith(ENCODER)
 
     def gradients(self, decoder: Arrays, encoder: Mapping[str, mx.array]) -> Arrays:
         return decoder | {ENCODER + name: gradient for name, gradient in encoder.items()}
@@ -97,7 +102,7 @@ class LoRA(Level):
         return self.parameters[f"{layer}.lora_a"], mx.concatenate([q, mx.zeros_like(q), v])
 
     def weights(self) -> Arrays:
-        found = {name: w for name, w in self.parameters.items() if name.startswith(DECODER)}
+        found = {name: w for name, w in self.parameters.items() if not name.startswith(ENCODER)}
         for layer, base in self.base.items():
             A, B = self.factors(layer)
             found[f"{layer}.weight"] = base + self.scale * (B @ A)
@@ -126,9 +131,18 @@ class LoRA(Level):
 LEVELS = {"decoder": Level, "lora": LoRA, "full": Full}
 
 
-def check_trainable(model: Sam) -> None:
+def check_trainable(model: Sam, is_left_behind: bool) -> None:
+    """is_left_behind: whether an instance decoder would keep answering an encoder that changes."""
     kinds = [sizes.type for sizes in model.config.decoders]
-    if kinds != ["sam"]:
-        raise ValueError(f"the model has the decoders {kinds}; only SAM's own can be fine-tuned")
+    if not {"sam"} <= set(kinds) <= {"sam", InstanceDecoderConfig.type}:
+        raise ValueError(
+            f"the model has the decoders {kinds}; only SAM's own and that for instances can be "
+            "fine-tuned"
+        )
+    if is_left_behind and has_decoder(model):
+        raise ValueError(
+            "the model has an instance decoder, which depends on the encoder: --instances trains "
+            "it along, or --train decoder leaves both as they are"
+        )
     if is_quantized(model):
         raise ValueError("the model has weights in 8 bits; fine-tune the one it was made from")

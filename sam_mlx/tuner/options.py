@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from ..options import check, number, option, whole_number
+from ..options import check, number, one_of, option, whole_number
 
 LEVELS = ("decoder", "lora", "full")
 LEARNING_RATES = {"decoder": 1e-4, "lora": 1e-4, "full": 1e-5}
@@ -37,6 +37,11 @@ class TrainingOptions:
         0.05, "share of the steps in which the learning rate rises",
         number("a number from 0 to 1", lambda x: 0 <= x <= 1),
     )  # fmt: skip
+    instances: bool = option(
+        False,
+        "train the instance decoder along; a model without one gets a new one",
+        one_of(True, False),
+    )
     lora_rank: int = option(8, "rank of LoRA on queries and values", whole_number(1))
     lora_alpha: float = option(
         8.0, "LoRA's updates are multiplied by this over the rank",
@@ -48,6 +53,10 @@ class TrainingOptions:
     crop: int | None = option(
         None, "cut pictures into squares of this side, pixels, for objects that are small",
         whole_number(16), of=int,
+    )  # fmt: skip
+    keep_share: float = option(
+        0.25, "share of the steps on the pictures of --keep",
+        number("a number from 0, below 1", lambda x: 0 <= x < 1),
     )  # fmt: skip
     min_area: int = option(25, "smallest object that counts, pixels", whole_number(1))
     steps_per_report: int = option(

@@ -22,10 +22,15 @@ MEANINGS = {
     "iou_8_clicks": "IoU after 8 clicks",
     "clicks_to_0.8": "clicks to IoU 0.8 (at most 8)",
     "clicks_to_0.9": "clicks to IoU 0.9 (at most 8)",
+    "predicted_iou": "predicted IoU of one click",
     "score_error": "error of the predicted IoU",
     "AP50": "automatic masks: AP50",
     "mSA": "automatic masks: mean segmentation accuracy",
+    "instances_AP50": "instances: AP50",
+    "instances_mSA": "instances: mean segmentation accuracy",
 }
+COSTS = {"seconds": "seconds", "peak_memory_gb": "peak memory of MLX, GB"}
+ORDER = list(MEANINGS)
 TILE = 384  # pixels of the sides of pictures in examples.png
 
 
@@ -33,19 +38,34 @@ def table(columns: Mapping[str, Mapping[str, Any]]) -> str:
     """A Markdown table of what ``evaluate`` found for several models, by their names."""
     first = next(iter(columns.values()))
     lines = [f"| | {' | '.join(columns)} |", "|---" * (1 + len(columns)) + "|"]
-    for name in first["means"]:
+    # A model may lack a decoder that another has.
+    for name in sorted({n for found in columns.values() for n in found["means"]}, key=ORDER.index):
         cells = [cell(found, name) for found in columns.values()]
         lines.append(f"| {MEANINGS[name]} | {' | '.join(cells)} |")
+    for name, meaning in COSTS.items():
+        if all(name in found for found in columns.values()):
+            cells = [f"{found[name]:.2f}" for found in columns.values()]
+            lines.append(f"| {meaning} | {' | '.join(cells)} |")
     note = f"{first['objects']} objects in {first['pictures']} pictures or squares of them"
+    if 0 < first["searched"] < first["pictures"]:
+        note += f", automatic masks in {first['searched']}"
     return "\n".join([*lines, "", f"{note}; in brackets 95 % of resampled pictures."])
 
 
 def cell(found: Mapping[str, Any], name: str) -> str:
+    if name not in found["means"]:
+        return ""
     value = f"{found['means'][name]:.3f}"
     if name not in found["intervals"]:
         return value
     low, high = found["intervals"][name]
     return f"{value} ({low:.3f} to {high:.3f})"
+
+
+def calibration_table(found: Sequence[Mapping[str, Any]]) -> str:
+    lines = ["| predicted IoU | actual IoU | objects |", "|---|---|---|"]
+    lines += [f"| {e['predicted']:.3f} | {e['actual']:.3f} | {e['objects']} |" for e in found]
+    return "\n".join(lines)
 
 
 def curve(lines: Sequence[Mapping[str, Any]], path: Path) -> bool:

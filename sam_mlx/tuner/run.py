@@ -2,39 +2,35 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import mlx.core as mx
-import numpy as np
-import yaml
 from tqdm import tqdm
 
-from ..checkpoints.files.writing import write_pth
-from ..checkpoints.layouts import to_torch
-from ..files import read_json, temporary_folder, whole_folder, write_json, write_whole
+from ..files import read_json, write_json, write_whole
 from ..machine.worker import Cancel
-from ..modeling.image_encoder import ImageEncoderViT
-from ..modeling.layers import as_float32, weights_of
 from ..options import settings
-from ..predictor import SamPredictor
 from ..sam import Sam
 from .data import LabelledPicture
 from .evaluation import evaluate
 from .examples import Example, examples_of
-from .levels import DECODER, LEVELS, LoRA
+from .instances import with_new_decoder
+from .levels import LEVELS
 from .options import TrainingOptions
-from .report import curve, sheet, table
-from .split import check_apart, described, split
-from .state import LAST, LOG, Log
+from .outputs import write_about, write_model, write_report
+from .pth import check_exported
+from .ranges import ranged
+from .split import check_apart, check_sides, split
+from .state import LAST
 from .trainer import Report, Trainer
-from .validation import MAX_OBJECTS, clicks
 
-DRAWN = 5  # examples in examples.png
 Say = Callable[[str], None]
+SEARCHED = 6  # examples in which automatic masks are made: a minute each, for some models
 
 
 @dataclass(frozen=True)
@@ -49,20 +45,25 @@ class Job:
     validation: Sequence[LabelledPicture] | None = None  # where the user splits
     split_by: str | None = None
     more: dict[str, Any] | None = None  # other settings, for ``finetune.yaml``
+    keep: Sequence[LabelledPicture] = ()  # of what the model knew before
 
     def sides(self) -> tuple[list[Example], list[Example]]:
-        """Examples to train on, and for validation."""
+        """Examples to train on, and for validation. Raises ValueError where they are of no use."""
         o = self.options
         if self.validation is None:
             found = split(self.pictures, o.min_area, o.crop, self.split_by)
         else:
             training = examples_of(self.pictures, o.min_area, o.crop)
             found = training, examples_of(self.validation, o.min_area, o.crop)
-        if not all(found):
-            raise ValueError(
-                f"{len(found[0])} parts with objects are to train on and {len(found[1])} for "
-                "validation; both need objects of --min-area pixels or more"
-            )
+        check_sides(*found, self.model.config, o.min_area)
+        check_apart(*found)
+        return found
+
+    def kept(self) -> tuple[list[Example], list[Example]]:
+        """The same of what the model is to keep: every fifth file, or the right of pictures."""
+        if not self.keep:
+            return [], []
+        found = split(self.keep, self.options.min_area, None)
         check_apart(*found)
         return found
 
@@ -82,32 +83,54 @@ def finetune(
     training. Raises FileExistsError, FileNotFoundError; ValueError before anything is computed
     where the data do not fit; RuntimeError if the loss becomes NaN or infinite.
     """
-    output = job.output
+    start, output = time.monotonic(), job.output
+    if job.options.instances:
+        job = replace(job, model=with_new_decoder(job.model, job.options.seed))
     LEVELS[job.options.train](job.model, job.options)
     if export_pth:
         check_exported(job.model)
-    training, validation = job.sides()
+    job = with_range(job, say)
+    (training, validation), (kept, kept_apart) = job.sides(), job.kept()
     prepare(job, resume)
-    before = remembered(output, "before.json", lambda: judged(job.model, validation, "before"))
-    masks_before = drawn(job.model, fullest(validation))
-    trainer = Trainer(job.model, training, validation, job.options, output / "state")
+    trainer = Trainer(job.model, training, validation, job.options, output / "state", kept)
     if resume and (output / "state" / LAST).exists():
         trainer.resume()
-    write_about(job, training, validation)
-    say(f"{len(training)} parts with objects to train on, {len(validation)} for validation")
+    write_about(output, described(job), training, validation)
+    for line in about(job, training, validation):
+        say(line)
+    apart = {"validation": validation, "kept": kept_apart}
+    before = remembered(output, "before.json", lambda: judged(job.model, apart, "before"))
     trainer.run(report, cancel)
-    after = judged(job.model, validation, "after")
+    after = judged(job.model, apart, "after")
     results = {
         "model": job.origin,
         "options": settings(job.options),
         "best_iteration": trainer.progress.best_iteration,
-        "before": before,
-        "after": after,
+        "before": before["validation"],
+        "after": after["validation"],
         "peak_memory_gb": round(mx.get_peak_memory() / 1e9, 3),
     }
-    write_model(job, trainer, export_pth)
-    write_report(job, results, masks_before, validation)
+    if kept_apart:
+        results["kept"] = {"before": before["kept"], "after": after["kept"]}
+    text = write_report(output, results, trainer, validation, time.monotonic() - start)
+    write_model(output, job.origin, trainer, text, export_pth)
     return results
+
+
+def with_range(job: Job, say: Say) -> Job:
+    """The job with its 16-bit pictures read by a range that is found where they need one. The
+    model's config has it from then on, so that later use reads pictures as training did.
+    """
+    pictures, found = ranged(job.pictures, job.model.config.value_range)
+    if found is None:
+        return job
+    job.model.config = replace(job.model.config, value_range=found)
+    say(
+        f"16-bit samples are read from {found[0]:g}, black, to {found[1]:g}, white, here and by "
+        "the trained model; --value-range LOW HIGH gives another range"
+    )
+    held = job.validation and [one.with_range(found) for one in job.validation]
+    return replace(job, pictures=pictures, validation=held)
 
 
 def prepare(job: Job, resume: bool) -> None:
@@ -119,6 +142,21 @@ def prepare(job: Job, resume: bool) -> None:
     (job.output / "state").mkdir(parents=True, exist_ok=True)
 
 
+def described(job: Job) -> dict[str, Any]:
+    """What ``finetune.yaml`` holds, to run it again."""
+    return {"model": job.origin, **(job.more or {}), **settings(job.options)}
+
+
+def about(job: Job, training: Sequence[Example], validation: Sequence[Example]) -> Iterable[str]:
+    yield f"{len(training)} parts with objects to train on, {len(validation)} for validation"
+    files = len({one.path for one in job.pictures})
+    if job.validation is None and files <= 2 and len(job.pictures) <= 2:
+        yield (
+            f"{len(job.pictures)} pictures in all: what is for validation is beside what is "
+            "trained on, so figures say little about other pictures; --validation DATA gives some"
+        )
+
+
 def remembered(output: Path, name: str, make: Callable[[], Any]) -> Any:
     """A value that is made once, and read when the training is resumed."""
     path = output / "state" / name
@@ -127,108 +165,16 @@ def remembered(output: Path, name: str, make: Callable[[], Any]) -> Any:
     return read_json(path)
 
 
-def judged(model: Sam, examples: Sequence[Example], when: str) -> dict[str, Any]:
+def judged(model: Sam, sides: dict[str, list[Example]], when: str) -> dict[str, Any]:
+    """What ``evaluate`` finds: everything in some examples, and prompts alone in what is kept."""
+
     def progress(parts: Iterable[Example]) -> Iterable[Example]:
-        return tqdm(parts, desc=f"evaluating {when}", total=len(examples), leave=False)
+        return tqdm(parts, desc=f"evaluating {when}", leave=False)
 
-    return evaluate(model, examples, progress=progress)
-
-
-def fullest(examples: Sequence[Example]) -> Sequence[Example]:
-    """The examples with the most objects, which are drawn."""
-    return sorted(examples, key=lambda e: -len(e.objects))[:DRAWN]
-
-
-def drawn(model: Sam, examples: Sequence[Example]) -> list[np.ndarray]:
-    """Each example's masks for one click on each of up to MAX_OBJECTS objects."""
-    predictor, found = SamPredictor(model), []
-    for example in examples:
-        truths = example.masks(np.arange(min(len(example.objects), MAX_OBJECTS)))
-        predictor.set_image(example.pixels())
-        masks, scores, _ = predictor.predict_batch(clicks(truths).points, np.ones((len(truths), 1)))
-        found.append(masks[np.arange(len(masks)), scores.argmax(axis=1)])
-    return found
-
-
-def write_about(job: Job, training: Sequence[Example], validation: Sequence[Example]) -> None:
-    """``finetune.yaml``, to run it again, and ``split.json``."""
-    values = {"model": job.origin, **(job.more or {}), **settings(job.options)}
-    text = yaml.safe_dump(values, sort_keys=False)
-    write_whole(job.output / "finetune.yaml", lambda name: Path(name).write_text(text))
-    write_whole(
-        job.output / "split.json",
-        partial(write_json, values=described(training, validation), indent=2),
-    )
-
-
-def write_model(job: Job, trainer: Trainer, export_pth: bool) -> None:
-    """The model's folder's files, and with LoRA peft's two beside them."""
-    output = job.output
-    with temporary_folder(output) as folder:
-        job.model.save_pretrained(folder / "model")
-        for file in (folder / "model").iterdir():
-            file.replace(output / file.name)
-    if isinstance(trainer.level, LoRA):
-        write_adapter(job, trainer.level)
-    if export_pth:
-        export(job.model, output / "model.pth")
-
-
-def write_adapter(job: Job, level: LoRA) -> None:
-    """peft's two files, in ``adapter``: LoRA, and the decoder's weights whole."""
-    options = job.options
-    config = {
-        "peft_type": "LORA",
-        "base_model_name_or_path": job.origin,
-        "r": options.lora_rank,
-        "lora_alpha": options.lora_alpha,
-        "lora_dropout": 0.0,
-        "target_modules": ["qkv"],
-        "modules_to_save": ["prompt_encoder", "mask_decoder"],
-        "bias": "none",
-        "fan_in_fan_out": False,
-        "inference_mode": True,
-    }
-    whole = to_torch(weights_of(job.model), job.model)
-    tensors = level.adapter() | {
-        f"base_model.model.{name}": w for name, w in whole.items() if name.startswith(DECODER)
-    }
-    with whole_folder(job.output / "adapter") as folder:
-        write_json(folder / "adapter_config.json", config, indent=2)
-        mx.save_safetensors(str(folder / "adapter_model.safetensors"), tensors, {"format": "pt"})
-
-
-def check_exported(model: Sam) -> None:
-    """Raise ValueError for encoders whose weights no longer have their original's layout."""
-    if not isinstance(model.image_encoder, ImageEncoderViT):
-        raise ValueError(
-            "--export-pth writes ViT models: MobileSAM's layout has batch norms, which are folded "
-            "into the weights here"
+    return {
+        side: evaluate(
+            model, examples, side == "validation", progress=progress, most_searched=SEARCHED
         )
-
-
-def export(model: Sam, path: Path) -> None:
-    """A ``.pth`` with Meta's names."""
-    weights = to_torch(weights_of(model), model)
-    write_pth(path, {name: as_float32(weight) for name, weight in weights.items()})
-
-
-def write_report(
-    job: Job, results: dict[str, Any], before: list[np.ndarray], validation: Sequence[Example]
-) -> None:
-    output = job.output
-    write_whole(output / "report.json", partial(write_json, values=results, indent=2))
-    columns = {"before": results["before"], "after": results["after"]}
-    lines = [
-        f"# {output.name}", "", f"{job.origin}, trained further: {job.options.train}, best after "
-        f"{results['best_iteration']} steps.", "", table(columns), "",
-    ]  # fmt: skip
-    write_whole(output / "report.md", lambda name: Path(name).write_text("\n".join(lines)))
-    curve(Log(output / "state" / LOG, job.options.iters).lines(), output / "curve.png")
-    examples = fullest(validation)
-    after = drawn(job.model, examples)
-    rows = [
-        (example, [old, new, example.masks(np.arange(len(example.objects)))])
-        for example, old, new in zip(examples, before, after)
-    ]
-    sheet(rows, output / "examples.png")
+        for side, examples in sides.items()
+        if examples
+    }

@@ -6,6 +6,11 @@ import re
 from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
+
+from ..config import SamConfig
+from ..masks import rle_area
+from ..transforms import input_size
 from .data import LabelledPicture
 from .examples import Example, examples_of
 
@@ -13,6 +18,7 @@ VALIDATION = 0.2  # share of the files, or of each picture's width
 GAP = 0.05  # of the width, in between, where pictures are split by place
 MIN_FILES = 5  # for a split by file
 WAYS = ("file", "place")
+TOO_SMALL, GOOD = 5, 30  # pixels of the input frame: diameters of objects
 
 
 def split(
@@ -48,6 +54,37 @@ def are_series(pictures: Sequence[LabelledPicture]) -> bool:
     files = {one.path for one in pictures}
     names = {re.sub(r"\d+", "0", file.name) for file in files}
     return len(files) < max(MIN_FILES, len(pictures)) or len(names) == 1
+
+
+def check_sides(
+    training: Sequence[Example], validation: Sequence[Example], config: SamConfig, min_area: int
+) -> None:
+    """Raise ValueError where there is nothing on a side, or objects are too small for the model."""
+    if not (training and validation):
+        raise ValueError(
+            f"{len(training)} parts with objects are to train on and {len(validation)} for "
+            f"validation; both need objects of --min-area pixels or more, which is {min_area}. "
+            "Where labels are not all 0, --validation DATA gives pictures to judge by"
+        )
+    diameter = float(np.median(np.concatenate([diameters(e, config) for e in training])))
+    if diameter < TOO_SMALL:
+        side = max(16, round(config.image_size / GOOD * diameter_in_picture(training)))
+        raise ValueError(
+            f"half of the objects are under {diameter:.1f} pixels at the model's scale, and SAM "
+            f"sees none under {TOO_SMALL}: --crop {side} cuts pictures into squares of that side"
+        )
+
+
+def diameters(example: Example, config: SamConfig) -> np.ndarray:
+    """Of an example's objects, in pixels of the model's input frame."""
+    scale = max(input_size(example.size, config)) / max(example.size)
+    return scale * np.sqrt(np.array([rle_area(rle) for rle in example.objects]) * 4 / np.pi)
+
+
+def diameter_in_picture(examples: Sequence[Example]) -> float:
+    """The median, in pixels of the pictures."""
+    areas = [rle_area(rle) for example in examples for rle in example.objects]
+    return float(np.median(np.sqrt(np.array(areas) * 4 / np.pi)))
 
 
 def check_apart(training: Sequence[Example], validation: Sequence[Example]) -> None:

@@ -13,7 +13,8 @@ from ..files import parse_json, to_json, write_whole
 from ..tensor_files import load_tagged, save_tagged
 
 KIND = "TrainingState"
-LAST, BEST, LOG = "last.safetensors", "best.safetensors", "log.jsonl"
+FIRST, LAST, BEST = "first.safetensors", "last.safetensors", "best.safetensors"
+LOG = "log.jsonl"
 Arrays = dict[str, mx.array]
 
 

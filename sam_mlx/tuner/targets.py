@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import lru_cache
 
 import mlx.core as mx
 import numpy as np
@@ -41,22 +41,20 @@ class Frame:
         (h, w), (H, W) = self.inner, self.size
         return np.asarray(points, np.float32) * np.array([w / W, h / H], np.float32)
 
-    @cached_property
-    def enlarging(self) -> tuple[mx.array, mx.array]:
-        """Matrices (H, n) and (W, n) that make masks of ``size`` of logits (n, n), as
-        ``full_size`` has it.
-        """
-        heights, widths = zip(self.inner, self.size)
-        return self._matrix(*heights), self._matrix(*widths)
-
-    def _matrix(self, inner: int, outer: int) -> mx.array:
-        square = interpolate_rows(np.eye(self.config.mask_size), self.config.image_size)
-        return mx.array(interpolate_rows(square[:inner], outer), mx.float32)
-
     def enlarge(self, logits: mx.array) -> mx.array:
-        """Logits (..., n, n) at ``size``: (..., H, W)."""
-        rows, columns = self.enlarging
+        """Logits, or other maps, (..., n, n) at ``size``: (..., H, W)."""
+        n, S = logits.shape[-1], self.config.image_size
+        rows, columns = (enlarging(n, S, *sides) for sides in zip(self.inner, self.size))
         return rows @ logits @ columns.T
+
+
+@lru_cache(maxsize=64)
+def enlarging(n: int, frame: int, inner: int, outer: int) -> mx.array:
+    """A matrix (outer, n) that makes rows of a picture of n rows of the input frame, as
+    ``full_size`` has it.
+    """
+    square = interpolate_rows(np.eye(n), frame)
+    return mx.array(interpolate_rows(square[:inner], outer), mx.float32)
 
 
 def shares(masks: np.ndarray, frame: Frame) -> np.ndarray:

@@ -22,9 +22,10 @@ from ..sam import Sam
 from .embeddings import Embeddings
 from .encoder import backward, forward, stages_of
 from .examples import Example
+from .instances import PREFIX, RATE, both, train_along
 from .levels import DECODER, LEVELS
 from .options import TrainingOptions
-from .state import BEST, LAST, LOG, Log, Progress, load_state, save_state
+from .state import BEST, FIRST, LAST, LOG, Log, Progress, load_state, save_state
 from .step import Arrays, Truth, train_on
 from .targets import Frame
 from .validation import validate
@@ -36,7 +37,8 @@ class Trainer:
     """Trains a model, in place, on examples. Everything that is drawn follows from the seed and the
     number of the step, so a training that is stopped goes on with the same numbers.
 
-    folder: where the state, the log and embeddings are kept.
+    folder: where the state, the log and embeddings are kept. kept: examples of what the model knew
+    before, on which a share of the steps are.
     """
 
     def __init__(
@@ -46,12 +48,13 @@ class Trainer:
         validation: Sequence[Example],
         options: TrainingOptions,
         folder: Path,
+        kept: Sequence[Example] = (),
     ):
         enter()
         self.model, self.training, self.validation = model, training, validation
-        self.options, self.folder = options, folder
+        self.options, self.folder, self.kept = options, folder, kept
         predictor = SamPredictor(model)
-        self.made_from = digest_of(predictor.fingerprint, training, validation, options)
+        self.made_from = digest_of(predictor.fingerprint, training, validation, kept, options)
         self.level = LEVELS[options.train](model, options)
         self.level.put(self.level.parameters)
         self.embeddings = Embeddings(folder / "embeddings", predictor)
@@ -85,6 +88,7 @@ class Trainer:
 
         try:
             if self.progress.iteration == 0:
+                self.save(FIRST, joined(self.level.parameters))
                 self.judge(tell)
             while not self.is_over():
                 checkpoint(cancel)
@@ -92,8 +96,12 @@ class Trainer:
         except BaseException:
             self.save_last()
             raise
-        best, _ = load_state(self.folder / BEST, self.made_from)
-        self.level.put(split(best)[0])
+        self.use(BEST)
+
+    def use(self, name: str) -> None:
+        """Make the weights of a saved state the model's."""
+        arrays, _ = load_state(self.folder / name, self.made_from)
+        self.level.put(split(arrays)[0])
 
     def is_over(self) -> bool:
         done, options = self.progress, self.options
@@ -110,7 +118,10 @@ class Trainer:
                 "kept: go on with a lower learning rate in another folder"
             )
         self.optimizer.learning_rate = rate
-        parameters = self.optimizer.apply_gradients(gradients, self.level.parameters)
+        before = self.level.parameters
+        parameters = self.optimizer.apply_gradients(gradients, before)
+        for name in filter(lambda name: name.startswith(PREFIX), parameters):
+            parameters[name] = before[name] + RATE * (parameters[name] - before[name])
         mx.eval(parameters, self.optimizer.state)
         self.level.put(parameters)
         done.iteration += 1
@@ -143,9 +154,7 @@ class Trainer:
 
     def one(self, number: int) -> tuple[float, Arrays]:
         """The loss of the number-th picture, and the gradients of what is trained."""
-        options, count = self.options, len(self.training)
-        order = np.random.default_rng([options.seed, 0, number // count]).permutation(count)
-        example = self.training[order[number % count]]
+        options, example = self.options, self.example(number)
         rng = np.random.default_rng([options.seed, 1, number])
         view = int(rng.integers(options.views))
         index = rng.permutation(len(example.objects))[: options.objects]
@@ -156,6 +165,10 @@ class Trainer:
         outcome = train_on(
             self.model, decoder, features, Truth.of(masks, frame), options.clicks, rng
         )
+        if options.instances:
+            every = example.masks(np.arange(len(example.objects)), view)
+            maps = {n: w for n, w in self.level.parameters.items() if n.startswith(PREFIX)}
+            outcome = both(outcome, train_along(self.model, maps, features, every, frame))
         encoder: Arrays = {}
         if inputs:
             names = {name.removeprefix("image_encoder.") for name in self.level.weights()}
@@ -163,6 +176,15 @@ class Trainer:
                 self.model.image_encoder, self.stages, inputs, outcome.cotangent, names.__contains__
             )
         return outcome.loss, self.level.gradients(outcome.gradients, encoder)
+
+    def example(self, number: int) -> Example:
+        """The number-th that is trained on: each is drawn once before any is drawn again."""
+        seed, count = self.options.seed, len(self.training)
+        rng = np.random.default_rng([seed, 2, number])
+        if self.kept and rng.random() < self.options.keep_share:
+            return self.kept[int(rng.integers(len(self.kept)))]
+        order = np.random.default_rng([seed, 0, number // count]).permutation(count)
+        return self.training[order[number % count]]
 
     def features(self, example: Example, view: int = 0) -> tuple[mx.array, list[mx.array]]:
         """An example's features, and where the encoder is trained the inputs of its stages."""
@@ -173,18 +195,22 @@ class Trainer:
     def judge(self, tell: Callable[..., None]) -> None:
         """Validate, keep the weights if they are the best, and save."""
         done = self.progress
-        found = validate(self.model, self.validation, lambda one: self.features(one)[0])
+        found = validate(
+            self.model, self.validation, lambda one: self.features(one)[0], self.options.instances
+        )
         tell(iteration=done.iteration, **{f"val_{name}": value for name, value in found.items()})
         if found["iou"] > done.best:
             done.best, done.best_iteration, done.without_gain = found["iou"], done.iteration, 0
-            save_state(self.folder / BEST, joined(self.level.parameters), done, self.made_from)
+            self.save(BEST, joined(self.level.parameters))
         else:
             done.without_gain += 1
         self.save_last()
 
     def save_last(self) -> None:
-        arrays = joined(self.level.parameters, flat(self.optimizer.state))
-        save_state(self.folder / LAST, arrays, self.progress, self.made_from)
+        self.save(LAST, joined(self.level.parameters, flat(self.optimizer.state)))
+
+    def save(self, name: str, arrays: Arrays) -> None:
+        save_state(self.folder / name, arrays, self.progress, self.made_from)
 
 
 def joined(parameters: Arrays, state: Arrays | None = None) -> Arrays:
@@ -224,9 +250,18 @@ def unflat(arrays: Arrays) -> dict[str, Any]:
 
 
 def digest_of(
-    model: str, training: Sequence[Example], validation: Sequence[Example], options: TrainingOptions
+    model: str,
+    training: Sequence[Example],
+    validation: Sequence[Example],
+    kept: Sequence[Example],
+    options: TrainingOptions,
 ) -> str:
     """What tells a training from others: its numbers follow from this."""
-    examples = [[(e.digest, e.box, e.objects) for e in part] for part in (training, validation)]
-    text = to_json([model, examples, settings(options)])
+    sides = [training, validation, *([kept] if kept else [])]
+    examples = [[(e.digest, e.box, e.objects) for e in part] for part in sides]
+    chosen = settings(options)
+    # As the states of versions without these have it.
+    chosen = {n: v for n, v in chosen.items() if n != "keep_share" or kept}
+    chosen = {n: v for n, v in chosen.items() if n != "instances" or v}
+    text = to_json([model, examples, chosen])
     return hashlib.sha256(text.encode()).hexdigest()

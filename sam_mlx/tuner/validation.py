@@ -9,9 +9,11 @@ import mlx.core as mx
 import numpy as np
 
 from ..masks import mask_boxes
+from ..modeling.instance_decoder import MAPS
 from ..modeling.prompt_encoder import EMPTY, FOREGROUND
 from ..sam import Sam
 from .examples import Example
+from .instances import loss_of
 from .prompts import Prompts, box_of
 from .step import answer
 from .targets import Frame, masks_of
@@ -20,14 +22,28 @@ MAX_OBJECTS = 16  # of an example
 
 
 def validate(
-    model: Sam, examples: Sequence[Example], features_of: Callable[[Example], mx.array]
+    model: Sam,
+    examples: Sequence[Example],
+    features_of: Callable[[Example], mx.array],
+    instances: bool = False,
 ) -> dict[str, float]:
     """Mean IoU over all objects: of one click, the mask that the model's score chooses and the best
     of three; of a box; and ``iou``, the mean of the first and the last, which is to rise.
+
+    instances: also the mean Dice of the instance decoder's maps, which counts as a third.
     """
     found = [score(model, example, features_of(example)) for example in examples]
     means = {name: float(np.mean(np.concatenate([f[name] for f in found]))) for name in found[0]}
-    return {"iou": (means["iou_click"] + means["iou_box"]) / 2, **means}
+    judged = [means["iou_click"], means["iou_box"]]
+    if instances:
+        means["dice_maps"] = float(np.mean([maps_dice(model, e, features_of(e)) for e in examples]))
+        judged.append(means["dice_maps"])
+    return {"iou": sum(judged) / len(judged), **means}
+
+
+def maps_dice(model: Sam, example: Example, features: mx.array) -> float:
+    masks = example.masks(np.arange(len(example.objects)))
+    return 1 - loss_of(model, features, masks, Frame(model.config, example.size)).item() / MAPS
 
 
 def score(model: Sam, example: Example, features: mx.array) -> dict[str, np.ndarray]:

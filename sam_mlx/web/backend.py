@@ -40,7 +40,7 @@ class Backend:
         options: dict[str, Any] | None = None,
         classes: Sequence[Category] = (),
     ):
-        self.store = Store(max_pixels, max_bytes, value_range)
+        self.store = Store(max_pixels, max_bytes, value_range or model.config.value_range)
         self.model = Model(model, name, options or {})
         self.queue = Queue()
         self.threads = ThreadPoolExecutor(FILE_THREADS, "sam_mlx.web.files")

@@ -205,7 +205,33 @@ def test_filled_polygons():
         ring = rng.uniform(-10, 60, (7, 2))
         inside = crossings(ring, x, y) % 2 == 1
         np.testing.assert_array_equal(fill([ring], (H, W)), inside)
-        assert filled([ring], (H, W)) == encode_rle(inside[None])[0]
+        if (ring.min(axis=0) < (W, H)).all() and (ring.max(axis=0) > 0).all():
+            assert filled([ring], (H, W), "") == encode_rle(inside[None])[0]
+
+
+OUTSIDE = [(70, 5), (80, 5), (75, 20)]  # of 60 x 40 pixels
+
+
+def write_outside(folder, kind, picture):
+    if kind == "coco":
+        save(folder / "a.png", picture)
+        write_coco(folder / "a.json", [[np.ravel(OUTSIDE).tolist()]])
+        return folder / "a.json"
+    if kind == "labelme":
+        save(folder / "a.png", picture)
+        (folder / "a.json").write_text(json.dumps({"shapes": [shape("polygon", OUTSIDE)]}))
+    else:  # pixels in place of shares
+        save(folder / "images" / "a.png", picture)
+        (folder / "labels").mkdir()
+        (folder / "labels" / "a.txt").write_text(f"0 {' '.join(map(str, np.ravel(OUTSIDE)))}")
+    return folder
+
+
+@pytest.mark.parametrize("kind", ["coco", "labelme", "yolo"])
+def test_outlines_outside_of_their_picture(tmp_path, kind, picture):
+    (one,) = open_data(write_outside(tmp_path, kind, picture))
+    with pytest.raises(ValueError, match="outside of its picture of 60 x 40 pixels"):
+        one.read()
 
 
 def crossings(ring, x, y):

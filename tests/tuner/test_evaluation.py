@@ -302,3 +302,35 @@ def test_mobile_sam_is_trained_whole_or_its_decoder(tmp_path):
         finetune(job)
     with pytest.raises(ValueError, match="--export-pth writes ViT"):
         finetune(replace(job, options=TrainingOptions()), export_pth=True)
+
+
+def squares_of(side, size):
+    """A label image of small squares."""
+    labels = np.zeros(size, np.uint16)
+    for i in range(30):
+        labels[30 * i : 30 * i + side, 60 * i : 60 * i + side] = i + 1
+    return labels
+
+
+def refused(data, tmp_path, capsys, *more):
+    """What ``finetune`` says, in one sentence, before it makes anything."""
+    command = ["finetune", str(data), "-o", str(tmp_path / "out"), *more]
+    assert cli.main(command) == 2
+    said = capsys.readouterr().err
+    assert said.count("\n") == 1 and not (tmp_path / "out").exists()
+    return said
+
+
+@pytest.mark.parametrize(
+    ("pixels", "labels", "words"),
+    [(picture(0)[0] // 200, picture(0)[1], "normalised"),
+     (np.float32(picture(0)[0][..., 0] / 255), picture(0)[1], "--value-range LOW HIGH"),
+     (picture(0)[0], np.full(SIZE, 7, np.uint8), "over all of it"),
+     (np.full((900, 2000), 9, np.uint8), squares_of(6, (900, 2000)), "under 1.4 pixels"),
+     (picture(0)[0], np.zeros(SIZE, np.uint16), "Where labels are not all 0")],
+)  # fmt: skip
+def test_pictures_that_no_model_learns_from(tmp_path, capsys, pixels, labels, words):
+    ending = "tif" if pixels.dtype == np.float32 else "png"
+    write(tmp_path / "data" / "images", f"a.{ending}", pixels)
+    write(tmp_path / "data" / "labels", "a.tif", labels)
+    assert words in refused(tmp_path / "data", tmp_path, capsys)

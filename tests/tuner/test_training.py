@@ -3,6 +3,7 @@
 import json
 import threading
 from dataclasses import replace
+from pathlib import Path
 
 import mlx.core as mx
 import numpy as np
@@ -166,7 +167,7 @@ def test_the_folder_is_a_model_with_a_report(data, model, tmp_path):
 
 def test_the_pth_is_metas(originals, tmp_path):
     from convert.meta import build_meta
-    from sam_mlx.tuner.run import export
+    from sam_mlx.tuner.pth import export
 
     model = random_sam(SMALL)
     export(model, tmp_path / "model.pth")
@@ -191,6 +192,136 @@ def test_loras_adapter_loads_here_and_gives_the_model(data, model, tmp_path):
     found = weights_of(Sam.from_pretrained(model, adapter=tmp_path / "out" / "adapter"))
     for name, weight in weights_of(Sam.from_pretrained(tmp_path / "out")).items():
         np.testing.assert_allclose(found[name], weight, atol=1e-6)
+
+
+@pytest.mark.original
+@pytest.mark.slow
+def test_peft_itself_loads_the_adapter(data, originals, tmp_path):
+    """Measured: embeddings within 2e-6, the decoder's weights bit for bit."""
+    from convert.reference import import_peft
+    from tests.support.models import pair
+
+    peft = import_peft()
+    reference, ours = pair(SMALL)
+    options = replace(OPTIONS, train="lora", iters=2, steps_per_eval=2)
+    out = tmp_path / "out"
+    finetune(Job(ours, "somewhere", open_data(data), out, options, split_by="file"))
+    adapted = peft.PeftModel.from_pretrained(reference, out / "adapter")
+    image = np.random.default_rng(0).normal(size=(1, 128, 128, 3)).astype(np.float32)
+    with originals.torch.no_grad():
+        theirs = adapted.base_model.model.image_encoder(
+            originals.torch.tensor(image).permute(0, 3, 1, 2)
+        )
+    trained = Sam.from_pretrained(out)
+    np.testing.assert_allclose(
+        trained.encode_image(mx.array(image)), theirs.permute(0, 2, 3, 1), atol=1e-5
+    )
+    decoder = adapted.base_model.model.mask_decoder.modules_to_save["default"].state_dict()
+    token = weights_of(trained)["mask_decoder.iou_token.weight"]
+    np.testing.assert_array_equal(decoder["iou_token.weight"].numpy(), token)
+    assert not mx.array_equal(token, weights_of(pair(SMALL)[1])["mask_decoder.iou_token.weight"])
+
+
+@pytest.mark.slow
+def test_what_has_ended_is_resumed_and_written_again(data, model, tmp_path):
+    options = replace(OPTIONS, train="lora", iters=2, steps_per_eval=2)
+    out = tmp_path / "cells"
+
+    def run(resume):
+        job = Job(Sam.from_pretrained(model), str(model), open_data(data), out, options,
+                  split_by="file")  # fmt: skip
+        return finetune(job, resume=resume)
+
+    first, files = run(False), {}
+    names = [p.relative_to(out) for p in sorted(out.rglob("*")) if p.is_file()]
+    for name in names:
+        files[name] = (out / name).read_bytes()
+    assert run(True) == first
+    assert [p.relative_to(out) for p in sorted(out.rglob("*")) if p.is_file()] == names
+    times = {"report.md", "README.md"}  # how long it took is there
+    changed = {n for n in names if (out / n).read_bytes() != files[n]} - {
+        Path("state") / n for n in ("last.safetensors",)
+    }
+    assert {str(n) for n in changed} <= times
+    card = (out / "README.md").read_text()
+    assert "\n# cells\n" in card and "| IoU of a box |" in card
+    digest = json.loads((out / "config.json").read_text())["sha256"]["model.safetensors"]
+    assert digest in card
+
+
+@pytest.mark.slow
+def test_what_is_kept_is_trained_on_and_reported(data, model, tmp_path):
+    kept = open_data(write_data(tmp_path / "kept", 3, first=4))
+    job = Job(Sam.from_pretrained(model), "it", open_data(data), tmp_path / "out", OPTIONS,
+              split_by="file", keep=kept)  # fmt: skip
+    results = finetune(job)
+    assert {"before", "after"} == results["kept"].keys()
+    assert "AP50" not in results["kept"]["after"]["means"]
+    assert "What the model knew before" in (tmp_path / "out" / "report.md").read_text()
+
+
+def test_a_share_of_the_steps_is_on_what_is_kept(examples, tmp_path):
+    others = examples_of(open_data(write_data(tmp_path / "kept", 2, first=4)), 25, None)
+    one = Trainer(random_sam(SMALL), *examples, OPTIONS, tmp_path / "a", others)
+    drawn = [one.example(i) for i in range(400)]
+    share = np.mean([each in others for each in drawn])
+    assert 0.18 < share < 0.32 and {e.digest for e in drawn} == {
+        e.digest for e in [*others, *examples[0]]
+    }
+    alone = trainer(examples, tmp_path / "b")
+    assert all(alone.example(i) in examples[0] for i in range(400))
+    assert alone.made_from != one.made_from
+    changed = replace(OPTIONS, keep_share=0.5)  # which changes nothing where nothing is kept
+    assert trainer(examples, tmp_path / "c", changed).made_from == alone.made_from
+
+
+def test_a_full_disk_leaves_the_last_state(examples, tmp_path, monkeypatch):
+    one = trainer(examples, tmp_path)
+    one.run(lambda line: None)
+    kept = (tmp_path / "last.safetensors").read_bytes()
+    again = trainer(examples, tmp_path, replace(OPTIONS))
+    again.resume()
+    again.progress.iteration = 4
+
+    def full(*_):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(mx, "save_safetensors", full)
+    with pytest.raises(OSError, match="space"):
+        again.run()
+    assert (tmp_path / "last.safetensors").read_bytes() == kept
+
+
+def test_a_config_of_another_model_is_refused(data, model, tmp_path, capsys):
+    config = tmp_path / "finetune.yaml"
+    text = f"model: {model}\nmodel_digest: 0123\ndata: {data}\nsplit: file\n"
+    config.write_text(text)
+    assert cli.main(["finetune", "--config", str(config), "-o", str(tmp_path / "out")]) == 2
+    said = capsys.readouterr().err
+    assert "written for another model" in said and said.count("\n") == 1
+    assert not (tmp_path / "out").exists()
+    config.write_text(text.replace("0123", "null") + "nonsense: 1\n")
+    assert cli.main(["finetune", "--config", str(config), "-o", str(tmp_path / "out")]) == 2
+    assert "nonsense" in capsys.readouterr().err
+
+
+def test_resuming_with_other_data_is_refused_before_anything_is_computed(
+    data, model, tmp_path, monkeypatch
+):
+    monkeypatch.setattr("sam_mlx.tuner.run.judged", lambda *_: {"validation": {}})
+    out = tmp_path / "out"
+    (out / "state").mkdir(parents=True)
+    found = examples_of(open_data(data), 25, None)
+    Trainer(Sam.from_pretrained(model), found[:2], found[2:], OPTIONS, out / "state").save_last()
+
+    def nothing(*_):
+        raise AssertionError("it computed")
+
+    monkeypatch.setattr("sam_mlx.tuner.run.judged", nothing)
+    other = open_data(write_data(tmp_path / "other", 3, first=3))
+    job = Job(Sam.from_pretrained(model), "it", other, out, OPTIONS, split_by="file")
+    with pytest.raises(ValueError, match="other data, options or another model"):
+        finetune(job, resume=True)
 
 
 @pytest.mark.slow

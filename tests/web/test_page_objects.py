@@ -1,6 +1,7 @@
 """The page in a browser: the list of objects, everything, export, sessions, several pictures."""
 
 import io
+import shlex
 import zipfile
 
 import numpy as np
@@ -9,6 +10,7 @@ from PIL import Image
 
 from tests.support.browser import COINS, pixels  # isort: skip  first: it skips all where it must
 from sam_mlx.masks import decode_rle
+from sam_mlx.tuner.data import open_data
 
 
 @pytest.fixture
@@ -189,6 +191,19 @@ def test_a_mask_and_python_lines_are_copied(window, tmp_path, monkeypatch):
       return [...new Uint8Array(await (await item.getType("image/png")).arrayBuffer())];
     }""")
     np.testing.assert_array_equal(pixels(bytes(data))[..., 0] > 0, tab.masks[0])
+
+
+def test_a_line_of_shell_trains_on_the_objects(two, tmp_path):
+    name, data = two.download("Train on these")
+    line = two.page.locator("dialog.train code").inner_text()
+    command, verb, path, *rest = shlex.split(line)
+    assert (command, verb, path) == ("sam-mlx", "finetune", f"~/Downloads/{name}")
+    assert rest[0] == "--model" and rest[2:] == ["-o", "my-objects"]
+    (tmp_path / name).write_bytes(data)
+    (found,) = open_data(tmp_path / name)
+    np.testing.assert_array_equal(decode_rle(found.read()[1]), two.masks)
+    two.page.get_by_role("button", name="Close").click()
+    assert two.page.locator("dialog.train").count() == 0
 
 
 def test_reloading_gives_the_work_back(two):

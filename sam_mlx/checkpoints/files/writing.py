@@ -7,28 +7,33 @@ from __future__ import annotations
 
 import struct
 import zipfile
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from itertools import count
 from pathlib import Path
 
 import numpy as np
 
 from ...files import write_whole
 
-STORAGES = {"float32": "FloatStorage", "float16": "HalfStorage"}
+STORAGES = {"float32": "FloatStorage", "float16": "HalfStorage", "int64": "LongStorage"}
 FOLDER = "archive"  # of all records, as PyTorch names it
 
 
-def write_pth(path: str | Path, tensors: Mapping[str, np.ndarray]) -> None:
+Tensors = Mapping[str, "np.ndarray | Mapping[str, np.ndarray]"]
+
+
+def write_pth(path: str | Path, tensors: Tensors) -> None:
     """Write tensors by name as a state dict that ``torch.load(path, weights_only=True)`` reads.
 
-    tensors: float32 or float16. The file appears whole or not at all.
+    tensors: float32, float16 or int64, or dictionaries of such. The file appears whole or not at
+    all.
     """
 
     def write(name: str) -> None:
         with zipfile.ZipFile(name, "w", zipfile.ZIP_STORED) as archive:
             archive.writestr(f"{FOLDER}/data.pkl", pickle_of(tensors))
             archive.writestr(f"{FOLDER}/byteorder", "little")
-            for i, tensor in enumerate(tensors.values()):
+            for i, tensor in enumerate(flat(tensors)):
                 values = np.ascontiguousarray(tensor, tensor.dtype.newbyteorder("<"))
                 archive.writestr(f"{FOLDER}/data/{i}", values.tobytes())
             archive.writestr(f"{FOLDER}/version", "3\n")
@@ -36,10 +41,31 @@ def write_pth(path: str | Path, tensors: Mapping[str, np.ndarray]) -> None:
     write_whole(path, write)
 
 
-def pickle_of(tensors: Mapping[str, np.ndarray]) -> bytes:
+def flat(tensors: Tensors) -> list[np.ndarray]:
+    """All tensors, in the order in which their storages are numbered."""
+    return [
+        each
+        for value in tensors.values()
+        for each in ([value] if isinstance(value, np.ndarray) else value.values())
+    ]
+
+
+def pickle_of(tensors: Tensors) -> bytes:
     """An OrderedDict of tensors, each rebuilt of a storage that the archive holds."""
-    items = b"".join(text(n) + rebuilt(i, t) for i, (n, t) in enumerate(tensors.items()))
-    return b"\x80\x02" + ordered_dict() + b"(" + items + b"u."
+    return b"\x80\x02" + dictionary(tensors, count()) + b"."
+
+
+def dictionary(tensors: Tensors, numbers: Iterator[int]) -> bytes:
+    items = b"".join(
+        text(name)
+        + (
+            rebuilt(next(numbers), value)
+            if isinstance(value, np.ndarray)
+            else dictionary(value, numbers)
+        )
+        for name, value in tensors.items()
+    )
+    return ordered_dict() + b"(" + items + b"u"
 
 
 def rebuilt(number: int, tensor: np.ndarray) -> bytes:

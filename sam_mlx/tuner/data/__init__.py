@@ -6,7 +6,7 @@ from pathlib import Path
 
 from ...files import user_path
 from ...samples import Range
-from . import coco, label_images, labelme, yolo
+from . import coco, label_images, labelme, session, yolo
 from .picture import LabelledPicture, objects_of_labels
 
 __all__ = ["LabelledPicture", "objects_of_labels", "open_data"]
@@ -24,8 +24,9 @@ def open_data(
     data: a folder with a folder of pictures and one of label images, which have the same names
     (images and labels or masks; MedSAM's imgs and gts); a folder of pictures with their label
     images beside them (``x_masks.tif``, as Cellpose has it), or with labelme's JSON; YOLO's folders
-    images and labels; or a COCO file. images, labels: the two folders themselves; with a COCO file
-    ``images`` is where its pictures are. Stacks in TIFF are a picture for each page.
+    images and labels; a COCO file; or a session that ``sam-mlx web`` saved. images, labels: the two
+    folders themselves; with a COCO file ``images`` is where its pictures are. Stacks in TIFF are a
+    picture for each page.
 
     Raises FileNotFoundError if something is not there, ValueError if nothing is labelled, or
     pictures and labels do not fit together.
@@ -50,6 +51,8 @@ def existing(path: str | Path) -> Path:
 
 
 def read(path: Path, images: Path | None, value_range: Range | None) -> list[LabelledPicture]:
+    if session.recognises(path):
+        return session.read(path, value_range)
     if coco.recognises(path):
         return coco.read(path, images, value_range)
     if yolo.folders_of(path):
@@ -60,5 +63,5 @@ def read(path: Path, images: Path | None, value_range: Range | None) -> list[Lab
         return labelme.read(path, value_range)
     raise ValueError(
         f"{path} holds no labelled pictures that are known: expected a COCO file, or a folder with "
-        "images and labels, x.tif with x_masks.tif, or labelme's JSON"
+        "images and labels, x.tif with x_masks.tif, or labelme's JSON; or a session of sam-mlx web"
     )

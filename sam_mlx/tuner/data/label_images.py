@@ -111,7 +111,7 @@ def of_pair(
         LabelledPicture(
             name if pages == 1 else f"{name}[{page}]",
             picture,
-            partial(read_picture, picture, page, value_range),
+            partial(read_picture, picture, page, value_range=value_range),
             partial(read_objects, labels, page),
             page,
         )

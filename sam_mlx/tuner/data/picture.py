@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +12,7 @@ import numpy as np
 from ...image_files import look
 from ...masks import Rle
 from ...messages import printable
+from ...samples import Range
 
 MAX_TEXT = 1 << 30  # bytes of a file of annotations
 
@@ -21,9 +23,13 @@ class LabelledPicture:
 
     name: str  # tells it from the others of its data
     path: Path  # of its file
-    pixels: Callable[[], np.ndarray]  # (H, W, 3), uint8
+    pixels: Callable[..., np.ndarray]  # (H, W, 3), uint8; takes a ``value_range``, too
     objects: Callable[[], list[Rle]]  # of the picture's size; they may overlap
     page: int = 0  # of a stack
+
+    def with_range(self, value_range: Range) -> LabelledPicture:
+        """The picture, its samples read by another range."""
+        return replace(self, pixels=partial(self.pixels, value_range=value_range))
 
     def read(self) -> tuple[np.ndarray, list[Rle]]:
         """Pixels (H, W, 3) and the objects. Raises ValueError where their sizes differ."""

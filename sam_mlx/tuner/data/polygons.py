@@ -34,9 +34,20 @@ def fill(rings: Sequence[np.ndarray], size: tuple[int, int]) -> np.ndarray:
     return np.logical_xor.accumulate(turns, axis=1)[:, :W]
 
 
-def filled(rings: Sequence[np.ndarray], size: tuple[int, int], union: bool = False) -> Rle:
-    """The RLE of rings within a picture. union: all that is inside any ring, as COCO has it."""
+def filled(
+    rings: Sequence[np.ndarray], size: tuple[int, int], name: str, union: bool = False
+) -> Rle:
+    """The RLE of rings within a picture. union: all that is inside any ring, as COCO has it.
+
+    Raises ValueError, with the name of their file, where all of them are outside.
+    """
     points = np.concatenate(rings)
+    (x0, y0), (x1, y1), (H, W) = points.min(axis=0), points.max(axis=0), size
+    if x1 <= 0 or y1 <= 0 or x0 >= W or y0 >= H:
+        raise ValueError(
+            f"{printable(name)} has an outline from ({x0:g}, {y0:g}) to ({x1:g}, {y1:g}), outside "
+            f"of its picture of {W} x {H} pixels: do they belong together?"
+        )
     low = np.clip(np.floor(points.min(axis=0)).astype(int), 0, size[::-1])
     high = np.clip(np.ceil(points.max(axis=0)).astype(int), low, size[::-1])
     (left, top), part = low.tolist(), tuple((high - low)[::-1].tolist())

