@@ -125,7 +125,7 @@ def write_report(
 
 
 def report_of(results: dict[str, Any], trainer: Trainer, seconds: float) -> str:
-    machine = f"{platform.system()} {platform.machine()}, MLX {version('mlx')}"
+    machine = f"{platform.platform(terse=True)}, MLX {version('mlx')}"
     parts = [
         f"{results['model']}, trained further: {trainer.options.train}, best after "
         f"{results['best_iteration']} of at most {trainer.options.iters} steps. "

@@ -72,7 +72,9 @@ def test_targets_are_torch_ems(original):
 @pytest.mark.original
 @pytest.mark.parametrize("form", ["here", "plain"])
 def test_loss_and_gradients_are_torch_ems(original, form, plain, tmp_path):
-    """Largest difference of a gradient: 4e-6 of its largest value, and 2e-5 before a norm."""
+    """The original in float64. Measured, of each gradient's largest value: 7e-4, and 2.3e-3 for the
+    biases before the last norms: MLX adds 65,536 values up one after another.
+    """
     import torch
 
     plain(form == "plain")
@@ -88,16 +90,18 @@ def test_loss_and_gradients_are_torch_ems(original, form, plain, tmp_path):
     model = Sam.from_pretrained(tmp_path / "both.pt")
     masks = objects()
     torch.manual_seed(1)
-    embedding = torch.randn(1, SMALL.prompt_dim, SMALL.grid, SMALL.grid, requires_grad=True)
-    maps = torch_maps(network, embedding)
-    maps = torch.nn.functional.interpolate(maps, (SIZE, SIZE), mode="bilinear")
+    embedding = torch.randn(1, SMALL.prompt_dim, SMALL.grid, SMALL.grid)
+    features = mx.array(embedding.numpy().transpose(0, 2, 3, 1))
+    network, embedding = network.double(), embedding.double().requires_grad_()
+    maps = torch.nn.functional.interpolate(
+        torch_maps(network, embedding), (SIZE, SIZE), mode="bilinear"
+    )
     labels = (masks * np.arange(1, 6)[:, None, None]).max(axis=0)
-    loss = loss_of(maps, torch.tensor(transform(labels))[None])
+    loss = loss_of(maps, torch.tensor(transform(labels))[None].double())
     loss.backward()
     parameters = {n: w for n, w in weights_of(model).items() if n.startswith(PREFIX)}
-    features = mx.array(embedding.detach().numpy().transpose(0, 2, 3, 1))
     ours = train_along(model, parameters, features, masks, Frame(SMALL, (SIZE, SIZE)))
-    assert ours.loss == pytest.approx(loss.item(), abs=1e-5)
+    assert ours.loss == pytest.approx(loss.item(), abs=1e-6)
     close(ours.cotangent, embedding.grad.numpy().transpose(0, 2, 3, 1))
     theirs = dict(network.named_parameters())
     for name, gradient in ours.gradients.items():
@@ -123,7 +127,8 @@ def torch_maps(network, z12):
 
 
 def close(ours, expected):
-    assert np.abs(np.array(ours) - expected).max() <= 3e-5 * np.abs(expected).max()
+    """A norm takes the mean away: biases before it have no gradient but rounding."""
+    assert np.abs(np.array(ours) - expected).max() <= max(4e-3 * np.abs(expected).max(), 1e-6)
 
 
 @pytest.fixture(scope="module")
