@@ -107,7 +107,7 @@ def train_along(
     loss, (weights, cotangent) = mx.value_and_grad(run, argnums=(0, 1))(parameters, features)
     mx.eval(loss, weights, cotangent)
     model.update(tree_unflatten(list(parameters.items())))
-    return Outcome(loss.item(), weights, cotangent)
+    return Outcome(float(np.array(loss)), weights, cotangent)
 
 
 def both(prompts: Outcome, maps: Outcome) -> Outcome:

@@ -44,7 +44,7 @@ def export(model: Sam, path: Path) -> None:
 
 def batch_norms(decoder: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
     """Norms that change nothing: those of the original are folded into convolutions here."""
-    found = {}
+    found: dict[str, np.ndarray] = {}
     for i in DECONVS:
         name = f"deconv{i}.block.2"
         ones = np.ones_like(decoder[f"deconv{i}.block.1.block.bias"])

@@ -43,7 +43,8 @@ def validate(
 
 def maps_dice(model: Sam, example: Example, features: mx.array) -> float:
     masks = example.masks(np.arange(len(example.objects)))
-    return 1 - loss_of(model, features, masks, Frame(model.config, example.size)).item() / MAPS
+    loss = loss_of(model, features, masks, Frame(model.config, example.size))
+    return 1 - float(np.array(loss)) / MAPS
 
 
 def score(model: Sam, example: Example, features: mx.array) -> dict[str, np.ndarray]:

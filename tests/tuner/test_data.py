@@ -206,7 +206,7 @@ def test_filled_polygons():
         inside = crossings(ring, x, y) % 2 == 1
         np.testing.assert_array_equal(fill([ring], (H, W)), inside)
         if (ring.min(axis=0) < (W, H)).all() and (ring.max(axis=0) > 0).all():
-            assert filled([ring], (H, W), "") == encode_rle(inside[None])[0]
+            assert filled([ring], (H, W)) == encode_rle(inside[None])[0]
 
 
 OUTSIDE = [(70, 5), (80, 5), (75, 20)]  # of 60 x 40 pixels

@@ -74,4 +74,4 @@ def rle_of_coco(segmentation: Any, size: tuple[int, int]) -> Rle:
     rings = rings_of(segmentation, "the COCO file")
     if not rings:
         raise ValueError("the COCO file has a segmentation without a polygon")
-    return filled(rings, size, "the COCO file", union=True)
+    return filled(rings, size, True, "the COCO file")

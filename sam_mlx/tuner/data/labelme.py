@@ -73,7 +73,7 @@ def objects_of_shapes(file: Path, picture: Path) -> list[Rle]:
         elif (ring := ring_of_shape(kind, shape, str(file))) is not None:
             group = shape.get("group_id")
             groups.setdefault(("single", i) if group is None else ("group", group), []).append(ring)
-    return objects + [filled(rings, size, str(file), union=True) for rings in groups.values()]
+    return objects + [filled(rings, size, True, str(file)) for rings in groups.values()]
 
 
 def ring_of_shape(kind: str, shape: Mapping[str, Any], name: str) -> np.ndarray | None:

@@ -35,11 +35,14 @@ def fill(rings: Sequence[np.ndarray], size: tuple[int, int]) -> np.ndarray:
 
 
 def filled(
-    rings: Sequence[np.ndarray], size: tuple[int, int], name: str, union: bool = False
+    rings: Sequence[np.ndarray],
+    size: tuple[int, int],
+    union: bool = False,
+    name: str = "the data",
 ) -> Rle:
     """The RLE of rings within a picture. union: all that is inside any ring, as COCO has it.
 
-    Raises ValueError, with the name of their file, where all of them are outside.
+    Raises ValueError, with the ``name`` of their file, where all of them are outside.
     """
     points = np.concatenate(rings)
     (x0, y0), (x1, y1), (H, W) = points.min(axis=0), points.max(axis=0), size

@@ -62,5 +62,5 @@ def objects_of_text(file: Path, picture: Path) -> list[Rle]:
             except ValueError:
                 raise ValueError(f"{printable(str(file))} has the line {short(line)}") from None
             (ring,) = rings_of([ring], str(file))
-            objects.append(filled([ring * (width, height)], (height, width), str(file)))
+            objects.append(filled([ring * (width, height)], (height, width), name=str(file)))
     return objects
