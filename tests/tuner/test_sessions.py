@@ -56,7 +56,14 @@ def test_it_is_checked_and_damaged_ones_are_refused(session, tmp_path, capsys):
     path = session[0]
     assert cli.main(["finetune", str(path), "-o", str(tmp_path / "out"), "--check"]) == 0
     assert "6 objects, 3 in a picture" in capsys.readouterr().out
-    with zipfile.ZipFile(path, "w") as damaged:
-        damaged.writestr("session.json", '{"format": "sam_mlx.web 99", "pictures": []}')
-    with pytest.raises(ValueError, match="work.zip: the session file has format"):
-        open_data(path)
+    for text in (
+        '{"format": "other", "pictures": []}',
+        "{}",
+        "[]",
+        "{",
+        '{"format": "sam_mlx.web 3"}',
+    ):
+        with zipfile.ZipFile(path, "w") as damaged:
+            damaged.writestr("session.json", text)
+        with pytest.raises(ValueError, match="work.zip is no session that can be read"):
+            open_data(path)
