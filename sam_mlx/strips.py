@@ -15,7 +15,7 @@ import numpy as np
 
 from .full_size import Grid, edges, make_columns
 from .machine.budget import budget
-from .machine.streams import one_by_one
+from .machine.streams import one_by_one, step
 from .machine.worker import at_work
 from .masks import profile_boxes, stability_ratio
 
@@ -25,16 +25,17 @@ PARTS_A_CALL = 16  # that the worker measures at a time: about a tenth of a seco
 
 def strip(
     logits: mx.array, index: np.ndarray, grid: Grid, row: int, columns: slice
-) -> list[mx.array]:
+) -> Iterator[mx.array]:
     """One band of rows of the masks at ``index`` (N,) of logits (M, n, n), in float32: (N, h, w)
     for each of some bands of columns.
     """
     band, matrix = grid.rows[row]
     x = logits[:, band][mx.array(index)].astype(mx.float32)  # (N, of the band, n)
-    if grid.columns_first(whole=False):
-        return [matrix @ make_columns(x, *across) for across in grid.columns[columns]]
-    x = matrix @ x
-    return [make_columns(x, *across) for across in grid.columns[columns]]
+    columns_first = grid.columns_first(whole=False)
+    x = x if columns_first else matrix @ x
+    for across in grid.columns[columns]:
+        made = make_columns(x, *across)
+        yield matrix @ made if columns_first else made
 
 
 def masks_at_once(pixels: int) -> int:
@@ -102,7 +103,8 @@ def _measured(
         counts = []
         for some in strip(logits, index[members], grid, row, columns):
             is_above = some[:, None] > levels  # (N, 3, h, w)
-            counts += [is_above.sum(axis=-2), is_above[:, 1].sum(axis=-1)]
+            both = [is_above.sum(axis=-2), is_above[:, 1].sum(axis=-1)]
+            counts += step(both, some.nbytes + is_above.nbytes)
         return mx.concatenate([x.flatten() for x in counts])
 
     x, y = edges(grid.columns), edges(grid.rows)

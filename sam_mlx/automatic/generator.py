@@ -314,22 +314,25 @@ class SamAutomaticMaskGenerator(HasOptions):
             embedding.named_features,
             (mx.array(coords.astype(np.float32))[:, None], mx.full((len(points), 1), FOREGROUND)),
         )
-        iou = iou.astype(mx.float32)
-        mx.async_eval(logits, iou)
-        return partial(answers_above, self.predictor.model, embedding, logits, iou)
+        # A sum is finite if all values are. One array, as a GPU hands each over at a price.
+        figures = mx.stack([iou.astype(mx.float32), logits.astype(mx.float32).sum(axis=(-2, -1))])
+        mx.async_eval(logits, figures)
+        return partial(answers_above, self.predictor.model, embedding, logits, figures)
 
 
 @at_work
 def answers_above(
-    model: Sam, embedding: ImageEmbedding, logits: mx.array, iou: mx.array, keep_iou: float
+    model: Sam, embedding: ImageEmbedding, logits: mx.array, figures: mx.array, keep_iou: float
 ) -> tuple[mx.array, np.ndarray, np.ndarray]:
-    """Of a model's answers (B, M, n, n) and their predicted IoU (B, M), those above a threshold:
-    logits (N, n, n), predicted IoU (N,) and index of the point (N,).
+    """Of a model's answers (B, M, n, n), those whose predicted IoU is above a threshold: logits
+    (N, n, n), predicted IoU (N,) and index of the point (N,).
+
+    figures: (2, B, M), predicted IoU and the sum of the logits.
     """
-    scores = np.array(iou).reshape(-1)
+    _, B, M = figures.shape
+    scores, sums = np.array(figures).reshape(2, -1)
     keep = above(scores, keep_iou)
     logits = logits.flatten(0, 1)[mx.array(keep)]
-    total = logits.astype(mx.float32).sum()
-    mx.eval(logits, total)
-    check_finite(model, embedding.named_features, scores, total)
-    return logits, scores[keep], np.repeat(np.arange(len(iou)), iou.shape[1])[keep]
+    mx.eval(logits)
+    check_finite(model, embedding.named_features, scores, sums[keep])
+    return logits, scores[keep], np.repeat(np.arange(B), M)[keep]

@@ -20,6 +20,7 @@ from .budget import budget
 from .linux import why_not_compile
 
 T = TypeVar("T")
+Arrays = TypeVar("Arrays", mx.array, list[mx.array])
 
 _thread = threading.local()
 _one_only = False
@@ -59,14 +60,15 @@ def one_by_one(tasks: Sequence[Callable[[mx.array], mx.array]], x: mx.array) -> 
     """What tasks make of an array, each computed after the one before it, so that the temporaries
     of few are alive.
 
-    On a GPU all are evaluated together, by whoever needs them; on several streams they are
-    evaluated here, a round at a time.
+    On a GPU all are evaluated together, by whoever needs them, but for each ``step`` within; on
+    several streams they are evaluated here, a round at a time.
     """
     if width() > 1:
         return spread([partial(task, x) for task in tasks], evaluate=True)
     done: list[mx.array] = []
-    for task in tasks:
-        done.append(task(mx.depends([x], done[-1:])[0] if done else x))
+    with stepwise():
+        for task in tasks:
+            done.append(task(mx.depends([x], done[-1:])[0] if done else x))
     return done
 
 
@@ -96,25 +98,42 @@ def ahead(tasks: Iterable[Callable[[], T]]) -> Iterator[T]:
 def stepwise() -> Iterator[None]:
     """Have ``step`` evaluate. For whoever wants values, not a graph, in little memory."""
     before = getattr(_thread, "steps", None)
-    _thread.steps = [] if width() == 1 else None
+    _thread.steps = Steps() if width() == 1 else None
     try:
         yield
     finally:
         _thread.steps = before
 
 
-def step(x: mx.array) -> mx.array:
-    """The same array, at a point where a GPU's work can be cut.
+class Steps:
+    """What was begun within ``stepwise`` and not awaited."""
+
+    def __init__(self) -> None:
+        self.begun: deque[mx.array | list[mx.array]] = deque()
+        self.nbytes = 0  # of temporaries since the last
+
+    def add(self, x: mx.array | list[mx.array]) -> None:
+        self.nbytes = 0
+        mx.async_eval(x)
+        self.begun.append(x)
+        if len(self.begun) > budget().steps_ahead:
+            mx.eval(self.begun.popleft())
+
+
+def step(x: Arrays, nbytes: int | None = None) -> Arrays:
+    """The same array or arrays, at a point where a GPU's work can be cut.
 
     MLX is up to ten command buffers ahead of a GPU, each of which keeps all it refers to: 1.6 GB in
     ViT-B. Within ``stepwise`` it is ahead by a few steps, on small GPUs by one.
+
+    nbytes: of the temporaries since the point before, where these are so few that the queue is cut
+    only once they add up.
     """
-    steps = getattr(_thread, "steps", None)
+    steps: Steps | None = getattr(_thread, "steps", None)
     if steps is not None:
-        mx.async_eval(x)
-        steps.append(x)
-        if len(steps) > budget().steps_ahead:
-            mx.eval(steps.pop(0))
+        steps.nbytes += nbytes or 0
+        if nbytes is None or steps.nbytes >= budget().queue_bytes:
+            steps.add(x)
     return x
 
 

@@ -3,7 +3,7 @@
 import re
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import ClassVar
 
 import mlx.core as mx
@@ -24,7 +24,7 @@ from .layers import (
     window_partition,
     window_unpartition,
 )
-from .ops import attend, gelu, step, tokenwise
+from .ops import attend, few_at_a_time, gelu, step, tokenwise
 from .shapes import count, shape_of
 
 
@@ -151,10 +151,17 @@ class ImageEncoderViT(nn.Module):
             Block(vit.dim, vit.heads, vit.mlp_dim, grid, window=window) for window in windows
         ]
         self.neck = make_neck(vit.dim, dim)
+        self.mlp_dim = vit.mlp_dim
         self.early = min(vit.global_blocks, default=0)
 
     def __call__(self, x: mx.array, wanted: Collection[str] = (IMAGE_EMBEDDING,)) -> Features:
         """The image embedding (B, G, G, C), and early features (B, G, G, dim) where wanted."""
+        _, G, _, _ = self.pos_embed.shape
+        widest = 2 * G * G * self.mlp_dim * x.itemsize  # an MLP, before and after its activation
+        return few_at_a_time(partial(self.encode, wanted=wanted), x, widest)
+
+    def encode(self, x: mx.array, wanted: Collection[str]) -> Features:
+        """``__call__`` for all images at once."""
         features = {}
         x = self.patch_embed(x) + self.pos_embed
         for i, block in enumerate(self.blocks):

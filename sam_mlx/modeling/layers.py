@@ -11,7 +11,7 @@ from mlx.utils import tree_flatten, tree_map_with_path
 
 from ..machine.worker import at_work
 from ..registry import Weights
-from .ops import conv3x3, tokenwise
+from .ops import add_product, conv3x3, step, tokenwise
 
 
 def conv_as_matmul(conv: nn.Conv2d, x: mx.array) -> mx.array:
@@ -24,8 +24,8 @@ def conv_as_matmul(conv: nn.Conv2d, x: mx.array) -> mx.array:
     if k > 1:
         x = x.reshape(B * H // k, k, W // k, k * C).swapaxes(1, 2)
         x = x.reshape(B, H // k, W // k, k * k * C)
-    x = x @ conv.weight.reshape(out, -1).T
-    return x + conv.bias if "bias" in conv else x
+    weight = conv.weight.reshape(out, -1).T
+    return add_product(conv.bias, x, weight) if "bias" in conv else x @ weight
 
 
 def make_neck(width: int, dim: int) -> list[Any]:
@@ -44,7 +44,7 @@ def make_neck(width: int, dim: int) -> list[Any]:
 def apply_neck(neck: list[Any], x: mx.array) -> mx.array:
     """(B, G, G, width) to (B, G, G, dim)."""
     conv1, norm1, conv2, norm2 = neck
-    return norm2(conv3x3(norm1(conv_as_matmul(conv1, x)), conv2.weight))
+    return step(norm2(conv3x3(norm1(conv_as_matmul(conv1, x)), conv2.weight)))
 
 
 class Linear(nn.Linear):

@@ -16,6 +16,7 @@ import mlx.nn as nn
 from ..machine import streams
 from ..machine.budget import budget, even_parts, use_a_gpus
 from ..machine.streams import step as step  # for the layers
+from ..registry import Features
 from . import ops_x86
 
 Operation = TypeVar("Operation", bound=Callable[..., mx.array])
@@ -195,6 +196,20 @@ def conv3x3_between(x: mx.array, kernel: mx.array) -> mx.array:
     x = mx.pad(x, [(0, 0), (0, 0), (1, 1), (0, 0)])
     views = [x[:, i : i + H - 2, j : j + W] for i in range(3) for j in range(3)]
     return mx.concatenate(views, axis=-1) @ kernel.flatten(1).T
+
+
+def few_at_a_time(
+    encode: Callable[[mx.array], Features], images: mx.array, bytes_each: int
+) -> Features:
+    """Features of images (B, S, S, 3), of as many at a time as a GPU's memory suits.
+
+    bytes_each: activations of an encoder's widest layers for one image.
+    """
+    parts = even_parts(len(images), budget().encoder_bytes // bytes_each)
+    if len(parts) < 2:
+        return encode(images)
+    found = [encode(images[part]) for part in parts]
+    return {name: mx.concatenate([some[name] for some in found]) for name in found[0]}
 
 
 def tokenwise(f: Operation) -> Operation:

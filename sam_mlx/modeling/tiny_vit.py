@@ -6,7 +6,7 @@ Batch norms are folded into the convolutions before them (``clean``), which ther
 import math
 from collections.abc import Collection
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import Any, ClassVar
 
 import mlx.core as mx
@@ -23,7 +23,7 @@ from .layers import (
     window_partition,
     window_unpartition,
 )
-from .ops import depthwise, gelu, step
+from .ops import depthwise, few_at_a_time, gelu, step
 from .shapes import count, shape_of
 
 
@@ -83,7 +83,7 @@ class PatchEmbed(nn.Module):
 
     def __call__(self, x: mx.array) -> mx.array:
         for layer in self.seq:
-            x = layer(x)
+            x = step(layer(x))
         return x
 
 
@@ -97,8 +97,8 @@ class MBConv(nn.Module):
         self.conv3 = ConvNorm(expand * dim, dim, 1)
 
     def __call__(self, x: mx.array) -> mx.array:
-        y = gelu(self.conv1(x))
-        y = gelu(self.conv2(y))
+        y = step(gelu(self.conv1(x)))
+        y = step(gelu(self.conv2(y)))
         return gelu(x + self.conv3(y))
 
 
@@ -112,8 +112,8 @@ class PatchMerging(nn.Module):
         self.conv3 = ConvNorm(outputs, outputs, 1)
 
     def __call__(self, x: mx.array) -> mx.array:
-        x = gelu(self.conv1(x))
-        x = gelu(self.conv2(x))
+        x = step(gelu(self.conv1(x)))
+        x = step(gelu(self.conv2(x)))
         return self.conv3(x)
 
 
@@ -180,7 +180,7 @@ class TinyViTBlock(nn.Module):
         self.mlp = Mlp(dim, mlp_ratio * dim)
 
     def __call__(self, x: mx.array) -> mx.array:
-        x = x + self.attn(x)
+        x = step(x + self.attn(x))
         x = self.local_conv(x)
         return x + self.mlp(x)
 
@@ -208,6 +208,7 @@ class TinyViT(nn.Module):
         vit: TinyViTConfig = config.encoder
         dim = config.prompt_dim
         self.patch_embed = PatchEmbed(vit.dims[0])
+        self.widest = vit.mbconv_expand * vit.dims[0]  # channels, of the first blocks
         self.layers = []
         cell = 4  # pixels a side
         for i, width in enumerate(vit.dims):
@@ -223,6 +224,12 @@ class TinyViT(nn.Module):
 
     def __call__(self, x: mx.array, wanted: Collection[str] = (IMAGE_EMBEDDING,)) -> Features:
         """The image embedding (B, G, G, C), and early features (B, G, G, dims[2]) where wanted."""
+        _, H, W, _ = x.shape
+        widest = 2 * (H // 4) * (W // 4) * self.widest * x.itemsize  # before and after activation
+        return few_at_a_time(partial(self.encode, wanted=wanted), x, widest)
+
+    def encode(self, x: mx.array, wanted: Collection[str]) -> Features:
+        """``__call__`` for all images at once."""
         features = {}
         x = self.patch_embed(x)
         for i, stage in enumerate(self.layers):

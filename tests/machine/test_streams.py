@@ -121,6 +121,22 @@ def test_steps_are_evaluated_a_few_behind(plain, monkeypatch):
     assert len(done) == 6 or streams.width() == 1  # a CPU frees memory at once
 
 
+def test_small_steps_are_taken_together(plain, monkeypatch):
+    begun: list[int] = []
+    monkeypatch.setattr(mx, "async_eval", lambda x: begun.append(len(x)))
+    monkeypatch.setattr(mx, "eval", lambda x: None)
+    plain()
+    with limited(queue_bytes=100), streams.stepwise():
+        for n in (1, 2, 3, 4, 5):
+            pair = [mx.ones(n), mx.ones(n)]
+            assert streams.step(pair, 40) is pair
+        streams.step(mx.ones(7))  # one without a size does not wait for others
+        streams.step(mx.ones(8), 99)
+        assert begun == [2, 7]
+        streams.step(mx.ones(9), 1)
+    assert begun == [2, 7, 9]
+
+
 class Limits:
     """MLX's limit of a GPU's cache."""
 

@@ -9,7 +9,8 @@ from scipy.special import erf
 from sam_mlx import Sam
 from sam_mlx.machine import streams
 from sam_mlx.modeling import ops, ops_x86
-from sam_mlx.registry import VARIANTS
+from sam_mlx.registry import EARLY, IMAGE_EMBEDDING, VARIANTS
+from tests.support import models
 from tests.support.budgets import limited
 
 
@@ -209,3 +210,35 @@ def test_an_encoder_step_by_step(variant, plain):
     with streams.stepwise():
         apart = model.encode_image(images)
     assert mx.array_equal(apart, together)
+
+
+def test_images_a_few_at_a_time():
+    sizes: list[int] = []
+
+    def encode(images):
+        sizes.append(len(images))
+        return {"a": images + 1, "b": images.sum(axis=(1, 2))}
+
+    x = mx.random.normal((7, 2, 2, 3))
+    for nbytes, expected in ((0, [1] * 7), (3 * 50, [2, 2, 3]), (7 * 50, [7])):
+        sizes.clear()
+        with limited(encoder_bytes=nbytes):
+            found = ops.few_at_a_time(encode, x, 50)
+        assert sizes == expected
+        assert mx.array_equal(found["a"], x + 1) and mx.array_equal(found["b"], x.sum(axis=(1, 2)))
+
+
+# Elsewhere products of other sizes may round otherwise.
+@pytest.mark.skipif(not ops.on_x86_cpu(mx.zeros(1)), reason="measured with MKL")
+@pytest.mark.parametrize("kind", models.STRUCTURES)
+def test_encoders_take_images_a_few_at_a_time(kind, plain):
+    """On a small Mac: the same features as all at once."""
+    plain()
+    model = models.random_sam(models.STRUCTURES[kind])
+    size = model.config.image_size
+    images = mx.random.normal((3, size, size, 3))
+    whole = model.image_encoder(images, {IMAGE_EMBEDDING, EARLY})
+    with limited(encoder_bytes=1):
+        apart = model.image_encoder(images, {IMAGE_EMBEDDING, EARLY})
+    assert whole.keys() == apart.keys() == {IMAGE_EMBEDDING, EARLY}
+    assert all(mx.array_equal(whole[key], apart[key]) for key in whole)
