@@ -2,11 +2,12 @@
 
 import { announce, clamp, toast } from "./dom.js";
 import { answerOf, isAsked, newPrompt, withBox, withPoint } from "./object.js";
+import { boxOf } from "./rle.js";
 
 export class Editor {
   /** changed() is called when there is something new to show. */
-  constructor({ stage, tools, hover, automatic, changed }) {
-    Object.assign(this, { stage, tools, hover, automatic, changed });
+  constructor({ stage, tools, hover, automatic, arrange, changed }) {
+    Object.assign(this, { stage, tools, hover, automatic, arrange, changed });
     this.asking = 0; // questions that are not yet answered
     this.show(null);
   }
@@ -17,14 +18,25 @@ export class Editor {
     this.rubber = null; // the box being drawn
   }
 
-  /** alternate: with Alt, the right button or a long press. */
-  click(pixel, alternate) {
+  /** alternate: with Alt, the right button or a long press. several: with Shift. */
+  click(pixel, alternate, several = false) {
     if (!this.work) return;
     if (this.automatic.open) return this.automatic.take(pixel);
+    if (this.tools.selecting) return this.#select(pixel, several);
+    const other = several && this.work.active && this.arrange.at(pixel);
+    if (other) return this.arrange.toggle(other.key);
+    const there = !this.work.active && !alternate && !several && this.arrange.at(pixel);
+    if (there) return this.choose(there.key);
     const label = this.tools.label(alternate);
     if (!label && !this.work.active) return toast("Click on an object first, then outside it.");
     this.#prompt(this.#known(withPoint(this.work.question, pixel, label)));
     announce(label ? `Point at ${pixel.join(", ")}` : `Point outside the object at ${pixel.join(", ")}`);
+  }
+
+  #select(pixel, several) {
+    const found = this.arrange.at(pixel);
+    if (found && several) this.arrange.toggle(found.key);
+    else if (!several) this.choose(found?.key ?? null);
   }
 
   /** The same question as the hover's, where that has its answer already. */
@@ -69,8 +81,18 @@ export class Editor {
     const box = this.rubber;
     this.rubber = null;
     if (box[2] <= box[0] || box[3] <= box[1] || this.automatic.open) return;
+    if (this.tools.selecting) return this.arrange.within(box);
+    if (this.#isElsewhere(box)) this.work.choose(null);
     this.#prompt(withBox(this.work.question, box));
     announce("Box drawn");
+  }
+
+  /** Whether a box has nothing of the active object: then it is about another one. */
+  #isElsewhere([x0, y0, x1, y1]) {
+    const { active } = this.work;
+    const mask = active && this.work.shown(active).mask;
+    const own = mask && boxOf(mask);
+    return Boolean(own) && (own[0] > x1 || own[1] > y1 || own[2] <= x0 || own[3] <= y0);
   }
 
   cancel() {
@@ -81,6 +103,7 @@ export class Editor {
   // The active object.
 
   choose(key) {
+    this.arrange.also.clear();
     this.work.choose(key);
     this.answer(this.work.question);
   }
@@ -96,6 +119,7 @@ export class Editor {
   /** Let the next click start a new object. */
   finish() {
     if (!this.work) return;
+    this.arrange.also.clear();
     this.work.choose(null);
     this.hover.drop();
     announce("Object finished");

@@ -5,8 +5,8 @@ import { withPoint } from "./object.js";
 
 /** Dispatches "shown" on the stage's element once a mask is on the screen. */
 export class Hover {
-  constructor({ stage, view, tools, automatic }) {
-    Object.assign(this, { stage, view, tools, automatic });
+  constructor({ stage, view, tools, automatic, pointed }) {
+    Object.assign(this, { stage, view, tools, automatic, pointed });
     this.questions = new Latest(({ question }) => this.work.ask(question, true), (...found) => this.#show(...found));
     this.show(null);
   }
@@ -29,6 +29,7 @@ export class Hover {
     this.at = null;
     this.drop();
     this.automatic.point(null);
+    this.pointed.at(null);
     this.stage.draw("top");
   }
 
@@ -38,6 +39,8 @@ export class Hover {
     if (this.automatic.open) {
       this.drop();
       this.automatic.point(pixel);
+    } else if (this.pointed.at(pixel)) {
+      this.drop(); // a click chooses what is there
     } else if (pixel && this.tools.clicking && this.work?.picture.ready) {
       const question = withPoint(this.work.question, pixel, this.tools.label(this.alternate));
       this.questions.want({ question, since });

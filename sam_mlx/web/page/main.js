@@ -1,8 +1,10 @@
 // The page: makes its parts, gives each what it needs, and updates all of them after a change.
 
+import { Arrange } from "./arrange.js";
 import { Automatic } from "./automatic.js";
 import { Brush } from "./brush.js";
 import { Choices } from "./choices.js";
+import { Chosen } from "./chosen.js";
 import { Crosshair } from "./crosshair.js";
 import { $, announce, attempt } from "./dom.js";
 import { Editor } from "./editor.js";
@@ -12,6 +14,7 @@ import { ObjectList } from "./objects.js";
 import { Out } from "./out.js";
 import { Palette } from "./palette.js";
 import { Pictures } from "./pictures.js";
+import { Pointed } from "./pointed.js";
 import { Pointer } from "./pointer.js";
 import { Session } from "./session.js";
 import { Stage } from "./stage.js";
@@ -23,17 +26,19 @@ const view = new View();
 const stage = new Stage($("stage"), view);
 
 // Editing on the picture.
-const tools = new Tools({ chosen: clickChanged, resized: () => stage.draw("top") });
+const { classes } = session;
+const arrange = new Arrange({ classes, next: () => session.neighbour(1), show: (picture) => session.show(picture), changed });
+const tools = new Tools({ view, chosen: clickChanged, resized: () => stage.draw("top") });
+const pointed = new Pointed({ stage, tools, arrange, marked: (key) => objects.point(key) });
 const automatic = new Automatic({ stage, toggled: clickChanged });
-const hover = new Hover({ stage, view, tools, automatic });
-const editor = new Editor({ stage, tools, hover, automatic, changed });
+const hover = new Hover({ stage, view, tools, automatic, pointed });
+const editor = new Editor({ stage, tools, hover, automatic, arrange, changed });
 const brush = new Brush({ stage, tools });
 const crosshair = new Crosshair({ stage, view, tools, hover, editor, brush, pan });
 
 // Around the picture.
 const choices = new Choices((i) => editor.choice(i));
-const { classes } = session;
-const objects = new ObjectList({ classes, choose: (key) => editor.choose(key), finish: () => editor.finish(), giveClass });
+const objects = new ObjectList({ classes, arrange, pointed, choose: (key) => editor.choose(key), finish: () => editor.finish(), giveClass });
 const palette = new Palette({ classes, chosen: giveClass });
 const pictures = new Pictures(session);
 const out = new Out(session, pictures);
@@ -44,11 +49,17 @@ const actions = {
   redo: () => session.work?.redo(),
   choice: (i) => editor.choice(i),
   finish: () => editor.finish(),
-  remove: () => withActive((work, { key }) => work.remove(key)),
+  remove: () => arrange.remove(),
   giveClass: (i) => classes.list[i] && giveClass(classes.list[i].id),
   noClass: () => giveClass(null),
   openClasses: () => palette.open(),
-  toggleHidden: () => withActive((work, { key }) => work.toggleHidden(key)),
+  toggleHidden: () => arrange.toggleHidden(),
+  merge: () => attempt(() => arrange.merge()),
+  subtract: () => attempt(() => arrange.subtract()),
+  separate: () => attempt(() => arrange.separate()),
+  toFront: () => arrange.order(true),
+  toBack: () => arrange.order(false),
+  copyToNext: () => attempt(() => arrange.copyToNext()),
   stepObject: (by) => editor.step(by),
   stepPicture: (by) => pictures.step(by),
   escape: () => {
@@ -57,8 +68,8 @@ const actions = {
     else withActive(() => editor.finish());
   },
   tool: (name) => tools.choose(name),
-  smallerBrush: () => tools.setRadius(tools.radius / 1.25),
-  largerBrush: () => tools.setRadius(tools.radius * 1.25),
+  smallerBrush: () => tools.setRadius(tools.screenRadius / 1.25),
+  largerBrush: () => tools.setRadius(tools.screenRadius * 1.25),
   toggleAutomatic: () => (automatic.open ? automatic.close() : automatic.start()),
   zoomIn: () => zoom(1.25),
   zoomOut: () => zoom(0.8),
@@ -70,6 +81,7 @@ const actions = {
   saveSession: () => attempt(() => out.saveSession()),
   copyMask: () => attempt(() => out.copyMask()),
 };
+const chosen = new Chosen(actions);
 const keys = new Keys({ stage, crosshair, actions });
 $("undo").onclick = actions.undo;
 $("redo").onclick = actions.redo;
@@ -87,10 +99,10 @@ const pointer = new Pointer(stage.root, {
     hover.move(at, event.altKey, event.timeStamp);
   },
   leave: () => hover.leave(),
-  click: (at, alternate) => {
+  click: (at, alternate, several) => {
     hover.at = at;
     const pixel = view.pixelAt(at);
-    if (pixel) editor.click(pixel, alternate);
+    if (pixel) editor.click(pixel, alternate, several);
   },
   drag: (from, to, ended) => editor.drag(view.toPicture(...from), view.toPicture(...to), ended),
   stroke: (at, ended) => {
@@ -119,6 +131,7 @@ function joined() {
 
 /** Show a picture and have it encoded; null for none. */
 async function shown(work) {
+  arrange.look(work);
   for (const part of [hover, editor, brush, crosshair, automatic]) part.show(work);
   const picture = work?.picture;
   $("picture-name").textContent = picture?.name ?? "No picture";
@@ -151,7 +164,7 @@ function progress() {
 /** Give the active object a class, null for none; without one, the objects that come. */
 function giveClass(id) {
   classes.use(id);
-  withActive((work, { key }) => work.edit(key, { category: id }));
+  arrange.edit({ category: id });
   announce(classes.find(id)?.name ?? "No class");
 }
 
@@ -174,6 +187,7 @@ stage.scene = () => {
     others: shown.filter((object) => object !== active),
     automatic: automatic.visible(),
     pointed: automatic.pointed,
+    lit: shown.filter(({ key }) => key === pointed.key || arrange.also.has(key)),
     hover: hover.mask,
     strokes: brush.strokes,
     rubber: editor.rubber,
@@ -205,6 +219,7 @@ function update() {
     objects.update(work, stage.small);
     choices.update(automatic.open ? null : work?.active, work, stage.small);
   }
+  chosen.update(automatic.open ? [] : arrange.chosen, session.pictures.length);
   stage.root.toggleAttribute("data-unsaved", Boolean(work?.syncing || editor.asking));
   const begun = work && (work.active || work.objects.length);
   $("hint").textContent = automatic.open || (tools.name === "point" && begun) ? "" : tools.hint;

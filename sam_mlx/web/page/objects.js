@@ -10,10 +10,10 @@ const SIDE = 36;
 export class ObjectList {
   /**
    * choose(key) is called for another active object, null for none; finish() to start a new one;
-   * giveClass(id) when a class is picked, null for none.
+   * giveClass(id) when a class is picked, null for none. pointed: the object under the pointer.
    */
-  constructor({ classes, choose, finish, giveClass }) {
-    Object.assign(this, { classes, choose, giveClass, root: $("objects") });
+  constructor({ classes, arrange, pointed, choose, finish, giveClass }) {
+    Object.assign(this, { classes, arrange, pointed, choose, giveClass, root: $("objects") });
     this.rows = new Map(); // by key
     this.heads = new Map(); // of classes, by id
     $("clear").onclick = () => this.work.clear();
@@ -60,6 +60,7 @@ export class ObjectList {
     const { mask } = this.work.shown(object);
     const shown = [object, active, mask, this.image, this.work.colourOf(object)];
     if (shown.some((value, i) => value !== row.shown[i])) this.#fill(row, object, active);
+    row.item.classList.toggle("also", this.arrange.also.has(object.key));
     row.shown = shown;
     return row.item;
   }
@@ -81,7 +82,10 @@ export class ObjectList {
     const { work } = this;
     const find = () => work.find(key);
     const canvas = make("canvas", { width: SIDE * 2, height: SIDE * 2, "aria-hidden": "true" });
-    const toggle = () => this.choose(work.state.active === key ? null : key);
+    const toggle = (event) => {
+      if (event.shiftKey) this.arrange.toggle(key);
+      else this.choose(work.state.active === key ? null : key);
+    };
     const choose = make("button", { type: "button", className: "object-picture", onclick: toggle }, canvas);
     const name = make("input", { type: "text", className: "object-name", maxLength: 200, "aria-label": "Name",
                                  spellcheck: false, autocomplete: "off" });
@@ -96,7 +100,15 @@ export class ObjectList {
     const remove = iconButton("delete", "Delete", () => work.remove(key));
     remove.classList.add("small");
     const item = make("li", { className: "object" }, choose, colour, name, hide, remove);
+    item.onpointerenter = () => this.pointed.set(key);
+    item.onpointerleave = () => this.pointed.set(null);
     return { item, choose, canvas, name, colour, hide, remove, drawn: null, shown: [] };
+  }
+
+  /** Mark the row of the object under the pointer, null for none. */
+  point(key) {
+    this.root.querySelector(".pointed")?.classList.remove("pointed");
+    this.rows.get(key)?.item.classList.add("pointed");
   }
 
   #hideButton({ key, name, hidden }) {

@@ -4,7 +4,7 @@ const FAR = { mouse: 4, pen: 6, touch: 10 }; // CSS pixels; a press that moves f
 const LONG_PRESS = 550; // milliseconds; a finger held this long is an alternate click
 
 /**
- * handlers: hover(at, event), leave(), click(at, alternate, event), drag(from, to, ended), stroke(at, ended),
+ * handlers: hover(at, event), leave(), click(at, alternate, several), drag(from, to, ended), stroke(at, ended),
  * pan(dx, dy), zoom(factor, x, y), cancel(); mode(event): "click", "stroke" or "pan".
  */
 export class Pointer {
@@ -42,7 +42,7 @@ export class Pointer {
     }
     const kind = event.button === 1 ? "pan" : this.handlers.mode(event);
     const alternate = event.altKey || event.ctrlKey || event.button === 2;
-    this.gesture = { kind, from: at, alternate, far: FAR[event.pointerType] ?? 4 };
+    this.gesture = { kind, from: at, alternate, several: event.shiftKey, far: FAR[event.pointerType] ?? 4 };
     if (kind === "stroke") this.handlers.stroke(at, false);
     if (kind === "click" && event.pointerType === "touch") {
       this.gesture.timer = setTimeout(() => this.#longPress(event), LONG_PRESS);
@@ -50,7 +50,7 @@ export class Pointer {
   }
 
   #longPress(event) {
-    this.handlers.click(this.gesture.from, true, event);
+    this.handlers.click(this.gesture.from, true, false);
     navigator.vibrate?.(10);
     this.gesture = { kind: "done" };
   }
@@ -99,7 +99,7 @@ export class Pointer {
     this.gesture = null;
     if (!gesture) return;
     clearTimeout(gesture.timer);
-    if (gesture.kind === "click") this.handlers.click(gesture.from, gesture.alternate, event);
+    if (gesture.kind === "click") this.handlers.click(gesture.from, gesture.alternate, gesture.several);
     if (gesture.kind === "box") this.handlers.drag(gesture.from, at, true);
     if (gesture.kind === "stroke") this.handlers.stroke(at, true);
   }

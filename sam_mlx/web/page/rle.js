@@ -44,3 +44,63 @@ export function boxOf({ size: [height, width], counts }) {
   });
   return x1 > x0 ? [x0, y0, x1, y1] : null;
 }
+
+/** Whether a mask is set at the pixel [x, y]. */
+export function has({ size: [height], counts }, [x, y]) {
+  const place = x * height + y;
+  for (let i = 0, at = 0; i < counts.length; i++) {
+    at += counts[i];
+    if (place < at) return i % 2 === 1;
+  }
+  return false;
+}
+
+// Masks as pixels column by column, one byte each.
+
+/** The run lengths of the pixels that are not 0. */
+export function encodePixels(pixels, size) {
+  const counts = [];
+  let run = 0, value = false;
+  for (const pixel of pixels) {
+    if (pixel > 0 !== value) {
+      counts.push(run);
+      run = 0;
+      value = !value;
+    }
+    run++;
+  }
+  counts.push(run);
+  return { size, counts };
+}
+
+/** The mask without the pixels of `taken`, which then has all of its pixels, too. */
+export function claim({ size, counts }, taken) {
+  const found = [];
+  let end = 0; // of the last run found
+  eachRun(counts, (start, stop) => {
+    for (let i = start; i < stop; i++) {
+      if (taken[i]) continue;
+      taken[i] = 1;
+      if (i === end && found.length) found[found.length - 1]++;
+      else found.push(i - end, 1);
+      end = i + 1;
+    }
+  });
+  const [height, width] = size;
+  return { size, counts: end < height * width ? [...found, height * width - end] : found };
+}
+
+/** COCO's compressed form: digits of 5 bits, the lowest first; from the fourth run on differences. */
+export function compressRle({ size, counts }) {
+  const text = [];
+  counts.forEach((count, i) => {
+    let rest = i > 2 ? count - counts[i - 2] : count;
+    for (let more = true; more; ) {
+      const digit = rest & 31;
+      rest >>= 5;
+      more = digit & 16 ? rest !== -1 : rest !== 0;
+      text.push(String.fromCharCode(48 + digit + (more ? 32 : 0)));
+    }
+  });
+  return { size, counts: text.join("") };
+}

@@ -92,6 +92,12 @@ export class Session {
     return this.works.get(picture.id);
   }
 
+  /** The work on the picture after the one that is shown, or before it; null if there is none. */
+  neighbour(by) {
+    const picture = this.pictures[this.pictures.indexOf(this.work?.picture) + by];
+    return picture ? this.#workOf(picture) : null;
+  }
+
   /** Send a picture to the server. */
   async add(file) {
     const { bytes } = this.welcome.limits;

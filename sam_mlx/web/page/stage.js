@@ -118,6 +118,7 @@ export class Stage {
     const context = this.#begin(this.top);
     if (!scene) return;
     if (scene.pointed) this.#exact(context, scene.pointed.mask, scene.pointed.colour, scene.opacity, "#fff");
+    for (const { shown } of scene.lit) if (shown.mask) this.#outline(context, shown.mask);
     if (scene.active) {
       this.#object(context, scene.active, scene.hover ? scene.opacity * 0.7 : scene.opacity);
       this.#strokes(context, scene.active, [...scene.active.shown.strokes, ...scene.strokes], scene.opacity);
@@ -156,6 +157,19 @@ export class Stage {
     context.lineWidth = LINE / this.view.scale;
     context.lineJoin = "round";
     context.stroke(path);
+  }
+
+  /** A white line around an object that is chosen, or pointed at. */
+  #outline(context, mask) {
+    this.#inPicture(context);
+    const { smooth, exact } = pathsOf(mask);
+    const path = this.view.scale < EXACT_FROM ? smooth : exact;
+    context.lineJoin = "round";
+    for (const [width, colour] of [[5, "rgba(0, 0, 0, 0.45)"], [2.5, "#fff"]]) {
+      context.lineWidth = width / this.view.scale;
+      context.strokeStyle = colour;
+      context.stroke(path);
+    }
   }
 
   /** Strokes that the server has not painted yet. */

@@ -7,15 +7,18 @@ const TOOLS = [
   { name: "outside", label: "Points outside the object", key: "X", hint: "Click on something that is not part of the object" },
   { name: "brush", label: "Brush", key: "B", hint: "Paint what is missing" },
   { name: "eraser", label: "Eraser", key: "E", hint: "Erase what does not belong to the object" },
+  { name: "select", label: "Choose objects", key: "S", hint: "Click on objects to choose them; ⇧click for several" },
   { name: "pan", label: "Move the picture", key: "M", hint: "Drag to move the picture" },
 ];
 
+const MAX_RADIUS = 2000; // CSS pixels
+
 export class Tools {
   /** chosen() is called for another tool, resized() for another size of the brush. */
-  constructor({ chosen, resized }) {
-    Object.assign(this, { chosen, resized, root: $("tools"), slider: $("radius") });
+  constructor({ view, chosen, resized }) {
+    Object.assign(this, { view, chosen, resized, root: $("tools"), slider: $("radius") });
     this.name = "point";
-    this.radius = Number(this.slider.value); // in pixels of the picture
+    this.screenRadius = Number(this.slider.value); // of the brush, in CSS pixels
     this.root.append(...TOOLS.map((tool) => this.#button(tool)));
     this.root.addEventListener("keydown", (event) => this.#arrow(event));
     this.slider.oninput = () => this.setRadius(Number(this.slider.value));
@@ -37,6 +40,10 @@ export class Tools {
     return this.name === "brush" || this.erasing;
   }
 
+  get selecting() {
+    return this.name === "select";
+  }
+
   get clicking() {
     return this.name === "point" || this.name === "outside";
   }
@@ -56,8 +63,14 @@ export class Tools {
     this.chosen();
   }
 
+  /** Of the brush, in pixels of the picture. */
+  get radius() {
+    return this.screenRadius / this.view.scale;
+  }
+
+  /** In CSS pixels, at any zoom. */
   setRadius(radius) {
-    this.radius = clamp(radius, Number(this.slider.min), Number(this.slider.max));
+    this.screenRadius = clamp(radius, 0.5, MAX_RADIUS);
     this.update();
     this.resized();
   }
@@ -69,8 +82,8 @@ export class Tools {
       button.tabIndex = chosen ? 0 : -1;
     }
     $("brush-size").hidden = !this.brushing;
-    this.slider.value = this.radius;
-    $("radius-value").textContent = `${Math.round(this.radius * 2)} px`;
+    this.slider.value = this.screenRadius;
+    $("radius-value").textContent = `${Math.round(this.screenRadius * 2)} px`;
     $("stage").dataset.tool = this.name;
   }
 

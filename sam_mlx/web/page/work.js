@@ -86,6 +86,22 @@ export class Work {
     return objects;
   }
 
+  /** Add objects with the names and classes of others, and prompts of their own. */
+  addLike(others, prompts) {
+    const objects = prompts.map((prompt, i) => {
+      const { name, category } = others[i];
+      const fresh = this.#fresh();
+      return { ...fresh, name, category, order: fresh.order + i, prompt };
+    });
+    this.#step({ objects: [...this.objects, ...objects], active: objects.at(-1)?.key ?? null });
+  }
+
+  /** Other objects in place of all. */
+  replace(objects) {
+    const active = objects.some(({ key }) => key === this.state.active) ? this.state.active : null;
+    this.#step({ objects, active });
+  }
+
   /** Objects that the server has made. */
   receive(found) {
     const objects = found.map((each) => this.#adopt(each));
