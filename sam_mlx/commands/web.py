@@ -8,7 +8,7 @@ from typing import Any
 
 from ..batch.sources import gather, nothing_to_do
 from ..checkpoints.options import LoadOptions
-from ..files import packaged
+from ..files import packaged, user_path
 from ..images import allow_pixels
 from ..options import from_flags
 from ..samples import check_range
@@ -18,7 +18,8 @@ from .common import add_image_flags, add_model_flags, load_model
 HELP = "open a page in which a click gives a mask"
 DESCRIPTION = (
     "Start a server on this machine and open its page: click in pictures, segment everything in "
-    "them, save the masks as files. Without a picture it opens on a sample of coins. With a --host "
+    "them, save the masks as files. GeoTIFF, slides and zarr of any size are drawn in tiles. "
+    "Without a picture it opens on a sample of coins. With a --host "
     "that others can reach, the printed address contains a token, and requests without it are "
     "refused; the connection is not encrypted."
 )
@@ -64,7 +65,7 @@ def run(args: argparse.Namespace) -> int:
         raise missing_package(error, "the page") from None
     pixels = MAX_PIXELS if args.max_pixels is None else args.max_pixels
     allow_pixels(pixels)
-    pictures = find(args.picture)
+    pictures = find(args.picture, pixels)
     options = vars(from_flags(args, LoadOptions))
     value_range = check_range(args.value_range)
     backend = Backend(
@@ -93,11 +94,16 @@ def missing_package(error: ImportError, what: str) -> ImportError:
     )
 
 
-def find(given: list[str]) -> list[Path]:
+def find(given: list[str], max_pixels: int) -> list[Path]:
     """The pictures of files, folders and globs, by default the coins; the rest is named.
 
     Raises OSError if there are none, or an input does not exist.
     """
+    from ..web.large import is_large
+
+    large = [path for path in map(user_path, given) if is_large(path, max_pixels)]
+    if given and not (given := [one for one in given if user_path(one) not in large]):
+        return large
     found = gather(given or [str(packaged("coins.png"))])
     if not found.files:
         raise nothing_to_do(found, given)
@@ -105,4 +111,4 @@ def find(given: list[str]) -> list[Path]:
         say(f"left out: {found.other_kinds}", error=True)
     for path, why in found.unread.items():
         say(f"left out: {path}: {why}", error=True)
-    return found.files
+    return large + found.files

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import operator
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 
@@ -74,15 +74,18 @@ class Grid:
     size: tuple[int, int]  # height, width of the picture
     side: int
     step: int
+    max_side: int = field(default_factory=lambda: MAX_SIDE)  # of a window's pixels
 
-    def around(self, x0: float, y0: float, x1: float, y1: float) -> Window:
+    def around(self, x0: float, y0: float, x1: float, y1: float, factor: int = 1) -> Window:
         """The window for a prompt that spans these pixels: ``CONTEXT`` times as long, its middle
         near the prompt's, moved into the picture; the whole picture where it is not longer.
+
+        factor: a power of 2; the window is at least this many times the shortest side.
         """
         height, width = self.size
         x0, x1 = (min(max(x, 0), width) for x in (x0, x1))
         y0, y1 = (min(max(y, 0), height) for y in (y0, y1))
-        factor, longest = 1, max(x1 - x0, y1 - y0)
+        longest = max(x1 - x0, y1 - y0)
         while self.side * factor < min(CONTEXT * longest, max(width, height)):
             factor *= 2
         return self.place((x0 + x1) / 2, (y0 + y1) / 2, factor)
@@ -91,7 +94,7 @@ class Grid:
         """The window of ``factor`` x the shortest side whose middle is nearest to x, y."""
         side, step = self.side * factor, self.step * factor
         scale = 1
-        while side > MAX_SIDE * scale:
+        while side > self.max_side * scale:
             scale *= 2
         height, width = self.size
         left, right = along(x, side, step, width, scale)

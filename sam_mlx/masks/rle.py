@@ -62,6 +62,29 @@ def decode_rle(rles: Sequence[Rle]) -> np.ndarray:
     return pixels.reshape(len(rles), W, H).swapaxes(1, 2)
 
 
+def decode_part(rle: Rle, box: Sequence[int]) -> np.ndarray:
+    """The part (h, w) of one RLE's mask that lies in a box, x0, y0, x1, y1 (exclusive), within it.
+
+    Only the part is held, however large the mask.
+    """
+    H, _ = rle_size(rle)
+    x0, y0, x1, y1 = box
+    check_pixels((x1 - x0) * (y1 - y0), "the part of the RLE's mask")
+    ends = np.cumsum(rle_counts(rle))
+    first, last = (n.clip(x0 * H, x1 * H) for n in (ends[:-1:2], ends[1::2]))
+    first, last = first[first < last], last[first < last]
+    # A run that goes on in the next columns is one run for each of them.
+    columns = (last - 1) // H - first // H + 1
+    place = np.arange(columns.sum()) - np.repeat(np.cumsum(columns) - columns, columns)
+    column = np.repeat(first // H, columns) + place
+    start = (np.repeat(first, columns) - column * H).clip(y0, y1) - y0
+    end = (np.repeat(last, columns) - column * H).clip(y0, y1) - y0
+    changes = np.zeros((x1 - x0, y1 - y0 + 1), np.int8)  # +1 where a run begins, -1 where it ends
+    np.add.at(changes, (column - x0, start), 1)
+    np.add.at(changes, (column - x0, end), -1)
+    return np.cumsum(changes, axis=1, dtype=np.int8)[:, :-1].T > 0
+
+
 def rle_size(rle: Rle) -> tuple[int, int]:
     """Height and width of an RLE. Raises ValueError for anything else."""
     if not isinstance(rle, Mapping) or not {"size", "counts"} <= rle.keys():

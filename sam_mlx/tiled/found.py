@@ -29,6 +29,7 @@ class Found:
     is_cut: bool = False  # by an edge of the tile
     scale: int = 1  # pixels of the picture along a pixel
     number: int = 0  # of the prompt, from 1, where there was one
+    name: str = ""  # that somebody gave it
 
     @classmethod
     def of(cls, mask: np.ndarray, corner: tuple[int, int], **more: Any) -> Found:
@@ -84,14 +85,14 @@ class Found:
             "x": self.x, "y": self.y, "rle": rle, "predicted_iou": self.predicted_iou,
             "stability_score": self.stability_score, "point": list(self.point),
             "tile": list(self.tile), "is_cut": self.is_cut, "scale": self.scale,
-            "number": self.number,
+            "number": self.number, "name": self.name,
         }  # fmt: skip
 
     @classmethod
     def from_json(cls, values: dict[str, Any]) -> Found:
         x, y, rle = (values[name] for name in ("x", "y", "rle"))
         names = ("predicted_iou", "stability_score", "is_cut", "scale", "number")
-        more = {name: values[name] for name in names}
+        more = {name: values[name] for name in names} | {"name": values.get("name", "")}
         tile, point = tuple(values["tile"]), tuple(values["point"])
         if more["stability_score"] is None:  # NaN, which JSON lacks: there is no score
             more["stability_score"] = float("nan")

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from ..files import to_json
-from ..masks import decode_rle, record_of
+from ..masks import record_of, rle_counts
 from ..samples import check_range
 from .automatic import parts_of
 from .classes import CLASSES, checked
@@ -133,9 +133,9 @@ def opened_object(picture: Picture, state: dict[str, Any]) -> MaskObject:
     prompt_of(found.points, found.labels, found.box)
     for rle in (found.mask, found.base, found.start):
         if rle is not None:
-            if tuple(rle["size"]) != picture.size:
+            if tuple(rle["size"]) != picture.size_at(found.mask_scale):
                 raise Refusal(400, "a mask in the session file has another size than its picture")
-            decode_rle([rle])
+            rle_counts(rle)
     if found.automatic is not None:
         keep_automatic(picture, found, found.automatic)
     return found

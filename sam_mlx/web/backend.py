@@ -16,6 +16,7 @@ from .automatic import PointRun
 from .classes import Category
 from .errors import Refusal, Stopped, reported
 from .instances import InstanceRun
+from .large import LargeContent, is_large
 from .model import Encoded, Model
 from .queue import Queue
 from .sessions import Picture, Sessions
@@ -52,10 +53,17 @@ class Backend:
     def first_picture(self, path: Path) -> list[tuple[str, Content]]:
         """A picture from the command line; a file that is not one is left out."""
         try:
-            return [(clean_name(path.name), self.store.of_file(path))]
+            return [(clean_name(path.name), self.content_of(path))]
         except (Refusal, OSError) as error:
             self.left_out.append(f"{path}: {error}")
             return []
+
+    def content_of(self, path: Path) -> Content:
+        if not is_large(path, self.store.max_pixels):
+            return self.store.of_file(path)
+        content = LargeContent(path, self.store.value_range)
+        self.store.large[content.digest] = content
+        return content
 
     def close(self) -> None:
         self.queue.close()
@@ -66,6 +74,8 @@ class Backend:
 
     def encode(self, content: Content, owner: str) -> None:
         """Have a picture encoded for a session, unless it is or will be."""
+        if content.tiles is not None:  # its windows are encoded as they are asked about
+            return
         if content.key in self.model.embeddings or content.encoding is not None:
             return
         job = self.queue.submit(partial(self._encode, content), owner, Lane.ENCODE)
@@ -92,6 +102,12 @@ class Backend:
         """Begin a search, in place of the picture's earlier one: by the model's instance decoder,
         where it has one, else with a grid of points.
         """
+        if picture.content.tiles is not None:
+            raise Refusal(
+                400,
+                "everything in a large picture is found in tiles: run "
+                f"sam-mlx auto {picture.name} -o out --tile 1024",
+            )
         encoded = self.model.encoded(picture.content.key)
         run = self._new_run(picture, points_per_side)
         run.job = self.queue.submit(partial(self._search, run, encoded), owner, Lane.AUTOMATIC)

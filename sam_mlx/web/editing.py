@@ -7,10 +7,11 @@ from typing import Any
 
 import numpy as np
 
-from ..masks import clean_rle, compress_rle, record_of, with_mask
+from ..masks import record_of
 from .automatic import no_mask
 from .errors import Refusal
-from .model import Encoded, Model
+from .large import LargeContent, given, mask, size_at
+from .model import Encoded, Model, cleaned
 from .objects import PROMPT, MaskObject, Size, check_start, prompt_of
 from .sessions import Picture
 
@@ -58,6 +59,8 @@ def apply(
     encoded: Encoded | None,
 ) -> MaskObject:
     """Give an object the mask that it has after ``change``."""
+    if isinstance(picture.content, LargeContent):
+        return apply_to_large(model, picture.content, after, stale)
     if "base" not in stale:
         after.paint(picture.size)
         return after
@@ -74,6 +77,22 @@ def apply(
     return after
 
 
+def apply_to_large(
+    model: Model, content: LargeContent, after: MaskObject, stale: set[str]
+) -> MaskObject:
+    """``apply`` for a picture that is asked about in windows."""
+    if "base" in stale:
+        record: dict[str, Any] | None
+        if after.prompt:
+            record, after.mask_scale = mask(model, content, after)
+        else:
+            record, after.mask_scale = given(after, content.size)
+        after.set_base(record, size_at(content.size, after.mask_scale))
+    else:
+        after.paint(size_at(content.size, after.mask_scale))
+    return after
+
+
 def taken(picture: Picture, name: str) -> dict[str, Any]:
     """The record of an automatic mask, kept because an undo may need it after another search."""
     if name not in picture.taken:
@@ -82,9 +101,3 @@ def taken(picture: Picture, name: str) -> dict[str, Any]:
             raise no_mask()
         picture.taken[name] = run.record(name)
     return picture.taken[name]
-
-
-def cleaned(record: dict[str, Any], area: float) -> dict[str, Any]:
-    """The record without holes and islands smaller than ``area`` pixels."""
-    (rle,) = compress_rle([clean_rle(record["segmentation"], area)])
-    return with_mask(record, rle)

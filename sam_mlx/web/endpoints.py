@@ -18,6 +18,7 @@ from .routes.pictures import (
     show_image,
     show_picture,
     show_thumbnail,
+    show_tile,
 )
 from .routes.sessions import (
     create_session,
@@ -65,6 +66,8 @@ ENDPOINTS = (
     Endpoint("GET", f"{PICTURE}/image", show_image,
              "The picture, turned as its EXIF data says: PNG or JPEG"),
     Endpoint("GET", f"{PICTURE}/thumbnail", show_thumbnail, "A small JPEG of the picture"),
+    Endpoint("GET", f"{PICTURE}/tiles/{{level}}/{{column}}/{{row}}", show_tile,
+             "A tile of a large picture at half its scale, level times: JPEG"),
     Endpoint("POST", f"{PICTURE}/encode", encode,
              "Have the picture encoded; ready tells when it is", 202, "Picture"),
     Endpoint("POST", f"{PICTURE}/predict", predict,

@@ -7,6 +7,7 @@ import tempfile
 import unicodedata
 import zipfile
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import asdict
 from pathlib import Path
 
@@ -14,11 +15,14 @@ import numpy as np
 import yaml
 
 from ..formats import FORMATS, Format, Result
+from ..formats.large import LARGE_FORMATS
 from ..formats.masks import save_mask
 from ..masks import Rle, decode_rle
+from . import large_out
 from .automatic import SEARCHED, parts_of
 from .errors import Refusal
 from .instances import Thresholds
+from .large import LargeContent
 from .model import POINTS_AT_ONCE
 from .objects import MaskObject
 from .sessions import Picture, Session
@@ -26,7 +30,8 @@ from .sessions import Picture, Session
 NAMES = ("masks", "cutout", "coco", "yolo", "labelme", "labelmap", "classmap", "svg", "geojson")
 TYPES = {".png": "image/png", ".json": "application/json", ".svg": "image/svg+xml",
          ".geojson": "application/geo+json", ".zip": "application/zip",
-         ".txt": "text/plain"}  # fmt: skip
+         ".txt": "text/plain", ".tif": "image/tiff",
+         ".gpkg": "application/geopackage+sqlite3"}  # fmt: skip
 WITH_PICTURE = {"cutout"}  # formats that need its pixels
 LABELLED = {"yolo", "classmap"}  # formats whose classes are numbers
 FOLDERS = {"yolo": "labels", "labelme": "labelme"}  # of some formats, among all files
@@ -35,11 +40,17 @@ File = tuple[bytes, str, str]  # with its type and its name
 
 def export(session: Session, picture: Picture, name: str, chosen: str | None) -> File:
     """A file, its type and its name, for all objects of a picture or for one."""
-    check_names([name])
+    if picture.content.tiles is None:
+        check_names([name])
     objects = picture.in_order() if chosen is None else [picture.object(chosen)]
     if not objects:
         raise Refusal(404, "the picture has no objects: click on one first")
     stem = Path(picture.name).stem or "picture"
+    if isinstance(picture.content, LargeContent):
+        with tempfile.TemporaryDirectory() as folder:
+            written = large_out.write(Path(folder), picture.content, objects, name)
+            ending = LARGE_FORMATS[name].ending
+            return written.read_bytes(), TYPES[written.suffix], f"{stem}{ending}"
     if name == "masks" and len(objects) == 1:
         return mask_png(objects[0]), TYPES[".png"], f"{stem}_mask.png"
     with tempfile.TemporaryDirectory() as folder:
@@ -105,7 +116,12 @@ def export_all(session: Session, names: Sequence[str] = NAMES) -> bytes:
         every = {picture.id: name for name, picture in file_names(session)}
         files = [every[picture.id] for picture in pictures]
         stems = unique([Path(Path(p.name).stem) for p in pictures], paths_of)
+        small: dict[str, str] = {}  # by the picture's name: what its files are called
         for number, (file, stem, picture) in enumerate(zip(files, stems, pictures), 1):
+            if isinstance(picture.content, LargeContent):
+                write_large(folder, stem, picture.content, picture.in_order())
+                continue
+            small[file] = stem
             pixels = not WITH_PICTURE.isdisjoint(names)
             result = result_of(session, picture, picture.in_order(), pixels, file, number)
             for format in formats:
@@ -113,10 +129,10 @@ def export_all(session: Session, names: Sequence[str] = NAMES) -> bytes:
                 path.parent.mkdir(parents=True, exist_ok=True)
                 format.write(result, str(path))
         for format in formats:
-            if format.joined:
-                parts = {file: place(format, folder, stem) for file, stem in zip(files, stems)}
+            if format.joined and small:
+                parts = {file: place(format, folder, stem) for file, stem in small.items()}
                 format.finish(parts, str(folder / format.joined))
-        if not LABELLED.isdisjoint(names):
+        if small and not LABELLED.isdisjoint(names):
             (folder / "data.yaml").write_text(data_yaml(session), encoding="utf-8")
         found = [p for p in sorted(folder.rglob("*")) if ".coco" not in p.parts]
         return zipped(found, folder)
@@ -126,6 +142,15 @@ def data_yaml(session: Session) -> str:
     """The names of classes by their numbers, as YOLO has them."""
     values = {"train": "images", "val": "images", "names": dict(enumerate(categories_of(session)))}
     return yaml.safe_dump(values, sort_keys=False, allow_unicode=True)
+
+
+def write_large(folder: Path, stem: str, content: LargeContent, objects: list[MaskObject]) -> None:
+    """A large picture's objects in every format that can be written, in a folder of its own."""
+    own = folder / f"{stem}_large"
+    own.mkdir()
+    for name in LARGE_FORMATS:
+        with suppress(Refusal):
+            large_out.write(own, content, objects, name)
 
 
 def paths_of(stem: Path) -> list[str]:
@@ -174,11 +199,13 @@ def zipped(files: list[Path], folder: Path) -> bytes:
     return target.getvalue()
 
 
-def python(model: str, picture: Picture, found: MaskObject) -> str:
+def python(model: str, picture: Picture, found: MaskObject, side: int) -> str:
     """Lines that, run beside the picture, give the object's mask as ``mask``.
 
-    model: the arguments of ``from_pretrained``.
+    model: the arguments of ``from_pretrained``. side: of windows of large pictures, in pixels.
     """
+    if isinstance(picture.content, LargeContent):
+        return large_out.python(model, picture.content, found, side)
     if found.automatic is not None:
         first, *lines = of_automatic(model, picture, found.automatic)
     elif found.prompt:

@@ -22,7 +22,15 @@ from ..machine.budget import budget
 from ..machine.cache import Cache
 from ..machine.worker import at_work
 from ..mask_inputs import mask_input
-from ..masks import compress_rle, decode_rle, encode_rle, record_of, stability_scores
+from ..masks import (
+    clean_rle,
+    compress_rle,
+    decode_rle,
+    encode_rle,
+    record_of,
+    stability_scores,
+    with_mask,
+)
 from ..predictor import SamPredictor
 from ..prompts import check_prompt
 from ..sam import Sam
@@ -199,6 +207,12 @@ def segmenter_of(model: Sam) -> tuple[InstanceSegmenter | None, str | None]:
         return InstanceSegmenter(model), None
     except ImportError as error:
         return None, f"everything is found with a grid of points, without the decoder: {error}"
+
+
+def cleaned(record: dict[str, Any], area: float) -> dict[str, Any]:
+    """The record without holes and islands smaller than ``area`` pixels."""
+    (rle,) = compress_rle([clean_rle(record["segmentation"], area)])
+    return with_mask(record, rle)
 
 
 def over_the_picture(logits: np.ndarray, embedding: ImageEmbedding, scale: float) -> np.ndarray:

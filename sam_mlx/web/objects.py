@@ -9,20 +9,10 @@ from __future__ import annotations
 from dataclasses import dataclass, field, fields
 from typing import Any
 
-import numpy as np
-
-from ..masks import (
-    brush,
-    compress_rle,
-    decode_rle,
-    encode_rle,
-    record_of,
-    rle_area,
-    rle_counts,
-    rle_size,
-)
+from ..masks import record_of, rle_area, rle_counts, rle_size
 from ..prompts import check_box, is_ambiguous
 from .errors import Refusal
+from .strokes import with_strokes
 from .validate import FLAG, INTEGER, NAME, NUMBER, TEXT, Schema, form, many, or_null, ref
 
 MAX_POINTS = 256  # of a prompt
@@ -32,6 +22,7 @@ MAX_RADIUS = 10_000  # pixels, of a brush
 MAX_COORDINATE = 1e6  # pixels, in both directions
 MAX_SIDE = 1 << 24  # pixels, of a saved mask
 MAX_ORDER = 1e9
+MAX_SCALE = 1 << 16  # of a large picture
 
 Rle = dict[str, Any]
 Size = tuple[int, int]  # height, width
@@ -43,6 +34,7 @@ LABELS = many({"type": "integer", "enum": [0, 1]}, MAX_POINTS)
 BOX = or_null(many(COORDINATE, 4, 4))  # x0, y0, x1, y1
 MULTIMASK = or_null(FLAG)
 CHOICE = or_null({"type": "integer", "minimum": 0, "maximum": 2})
+SCALE = {"type": "integer", "minimum": 1, "maximum": MAX_SCALE}
 PIXELS = {"type": "number", "minimum": 0, "maximum": 1e9}
 COLOUR = {"type": "string", "pattern": "^#[0-9a-fA-F]{6}$", "description": "#rrggbb"}
 EDIT = form(
@@ -95,6 +87,9 @@ class MaskObject:
     start: Rle | None = field(default=None, metadata=told(or_null(COMPRESSED), prompt=True))
     # Which of three masks; None: the one with the highest score.
     choice: int | None = field(default=None, metadata=told(CHOICE, prompt=True))
+    # At which scale a page looked at a large picture: the model is asked, and strokes are painted,
+    # there. 1 for others.
+    scale: int = field(default=1, metadata=told(SCALE, prompt=True))
     edits: list[dict[str, Any]] = field(default_factory=list, metadata=told(EDITS))
     # The id of the automatic mask it was taken from.
     automatic: str | None = field(default=None, metadata=told(or_null(ID), prompt=True))
@@ -102,6 +97,8 @@ class MaskObject:
     # Masks are compressed RLE. The base is the mask before the edits; None: empty.
     base: Rle | None = field(default=None, metadata=made(saved=or_null(COMPRESSED)))
     mask: Rle = field(default_factory=dict, metadata=made(shown=ref("Rle"), saved=COMPRESSED))
+    # Pixels of the picture along a pixel of the mask: a power of 2.
+    mask_scale: int = field(default=1, metadata=made(shown=SCALE, saved=SCALE))
     score: float = field(default=0.0, metadata=made(shown=NUMBER, saved=NUMBER))
     stability: float = field(default=0.0, metadata=made(shown=NUMBER, saved=NUMBER))
     painted: int = field(default=0, metadata=made())  # how many of the edits are in the mask
@@ -120,7 +117,7 @@ class MaskObject:
         return rle_area(self.mask)
 
     def set_base(self, record: dict[str, Any] | None, size: Size) -> None:
-        """The mask of a record, with the edits applied."""
+        """The mask of a record, with the edits applied. size: of the picture at ``mask_scale``."""
         self.base = record and record["segmentation"]
         self.score = record["predicted_iou"] if record else 0.0
         self.stability = record["stability_score"] if record else 0.0
@@ -132,13 +129,7 @@ class MaskObject:
         start = self.mask if self.painted else self.base
         new = self.edits[self.painted :]
         self.painted = len(self.edits)
-        if start is not None and not new:
-            self.mask = start
-            return
-        mask = np.zeros(size, bool) if start is None else decode_rle([start])[0]
-        for edit in new:
-            mask = brush(mask, edit["path"], edit["radius"], edit["erase"])
-        self.mask = compress_rle(encode_rle(mask[None]))[0]
+        self.mask = with_strokes(start, new, size, self.mask_scale)
 
     def show(self) -> dict[str, Any]:
         """As answers have it."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from . import classes, objects
 from .automatic import MAX_POINTS_PER_SIDE
 from .instances import MAX_SIZE
-from .objects import BOX, COMPRESSED, LABELS, MULTIMASK, PIXELS, POINTS
+from .objects import BOX, COMPRESSED, LABELS, MULTIMASK, PIXELS, POINTS, SCALE
 from .validate import FLAG, INTEGER, NUMBER, SHARE, TEXT, Schema, form, many, or_null, ref
 
 MAX_REQUEST = 2**53  # a number that JavaScript holds exactly
@@ -14,7 +14,7 @@ THRESHOLD = {"type": "number", "minimum": -1, "maximum": 2}
 # For requests.
 PREDICT = form(
     points=POINTS, labels=LABELS, box=BOX, start=or_null(COMPRESSED),
-    multimask=MULTIMASK, hover=FLAG,
+    multimask=MULTIMASK, hover=FLAG, scale=SCALE,
     request={"type": "integer", "minimum": 0, "maximum": MAX_REQUEST},
 )  # fmt: skip
 OBJECT = objects.TOLD
@@ -66,11 +66,14 @@ ANSWERS: dict[str, Schema] = {
     ),
     "Classes": CLASSES,
     "Picture": form(
-        "id name width height ready encoding error objects",
+        "id name width height tiles ready encoding error objects",
         id=TEXT,
         name=TEXT,
         width=INTEGER,
         height=INTEGER,
+        tiles=or_null(
+            form("side levels formats", side=INTEGER, levels=INTEGER, formats=many(TEXT))
+        ),
         ready=FLAG,
         encoding=or_null(form("done", done=SHARE)),
         error=or_null(TEXT),
@@ -84,9 +87,10 @@ ANSWERS: dict[str, Schema] = {
         left_out=many(TEXT),
     ),
     "Prediction": form(
-        "request best masks",
+        "request best window masks",
         request=INTEGER,
         best=INTEGER,
+        window=or_null(many(INTEGER, 4, 4)),  # x, y, width, height of the masks, in a large picture
         masks=many(
             form(
                 "score stability area logits",

@@ -40,6 +40,11 @@ class Picture:
     def size(self) -> Size:
         return self.content.size
 
+    def size_at(self, scale: int) -> Size:
+        """The picture's size at the scale of a mask."""
+        height, width = self.size
+        return -(-height // scale), -(-width // scale)
+
     def new_object(self, waiting: int = 0) -> MaskObject:
         """waiting: how many other new ones are not among the objects yet."""
         if len(self.objects) + waiting >= MAX_OBJECTS:

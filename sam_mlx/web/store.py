@@ -21,18 +21,23 @@ from ..image_files import MAX_BYTES as MAX_FILE
 from ..images import load_image, look
 from ..samples import Range
 from .errors import Refusal
+from .validate import NAME, check, form, parse
 
 # By content. Other formats that Pillow opens are rare, or start other programs.
 FORMATS = {"JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "MPO", "HEIF", "AVIF", "PPM", "JPEG2000"}
 MAX_BYTES = 100 << 20  # of one picture
 MAX_PIXELS = 50_000_000  # of one picture: phones have 48 million
 MAX_STORE_BYTES = 4 << 30  # of all uploaded pictures
+STUB = b"sam_mlx.large 1 "  # what begins a large picture's entry in a session file
 THUMBNAIL = 160  # pixels of the longer side
+LARGE = form("digest name", digest={"type": "string", "maxLength": 64}, name=NAME)
 MAX_PNG_PIXELS = 2_000_000  # larger pictures are shown as JPEG
 
 
 class Content:
     """A picture's file, shared by the sessions that show it."""
+
+    tiles: dict[str, int] | None = None  # of a picture that is drawn in tiles
 
     def __init__(
         self, key: str, path: Path, size: tuple[int, int], room: int, value_range: Range | None
@@ -108,6 +113,8 @@ class Store:
         self._folder = tempfile.TemporaryDirectory(
             prefix="sam_mlx-web-", ignore_cleanup_errors=True
         )
+        # Pictures in tiles, by their digests.
+        self.large: weakref.WeakValueDictionary[str, Content] = weakref.WeakValueDictionary()
         self._contents: weakref.WeakValueDictionary[str, Content] = weakref.WeakValueDictionary()
         self._count = 0
         self._lock = threading.Lock()
@@ -141,9 +148,23 @@ class Store:
             raise
 
     def of_bytes(self, data: bytes, value_range: Range | None) -> Content:
+        if data.startswith(STUB):
+            return self.of_stub(data.removeprefix(STUB))
         path = self.new_file()
         path.write_bytes(data)
         return self.of_upload(path, value_range)
+
+    def of_stub(self, data: bytes) -> Content:
+        """The large picture that an entry of a session file stands for, if the server has it."""
+        about = parse(data, "the entry of a large picture")
+        check(about, LARGE, "the entry of a large picture")
+        if about["digest"] not in self.large:
+            raise Refusal(
+                400,
+                f"the session has the large picture {clean_name(about['name'])}, which the file "
+                "does not hold: start sam-mlx web with that picture, then open the session",
+            )
+        return self.large[about["digest"]]
 
     def _keep(self, data: bytes, path: Path, value_range: Range | None) -> Content:
         key = key_of(data, value_range)
@@ -172,7 +193,8 @@ class Store:
             raise Refusal(
                 413,
                 f"the picture has {width} x {height} pixels; this server takes up to "
-                f"{self.max_pixels} in all: make it smaller, or start it with --max-pixels",
+                f"{self.max_pixels} in all: make it smaller, or start it with --max-pixels; "
+                "GeoTIFF, slides and zarr of any size are opened by: sam-mlx web FILE",
             )
         return height, width
 

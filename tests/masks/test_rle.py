@@ -33,6 +33,25 @@ def test_compressed_rle_of_long_runs():
     assert coco.area(compressed).tolist() == masks.sum((1, 2)).tolist()
 
 
+@pytest.mark.parametrize("density", [0, 0.05, 0.5, 1])
+def test_a_part_of_an_rle_is_decoded(density):
+    (mask,) = random_masks((1, 23, 31), density)
+    (rle,) = M.encode_rle(mask[None])
+    for x0, y0, x1, y1 in [(0, 0, 31, 23), (3, 4, 5, 23), (30, 22, 31, 23), (7, 0, 20, 1)]:
+        part = M.decode_part(rle, (x0, y0, x1, y1))
+        assert part.dtype == bool and (part == mask[y0:y1, x0:x1]).all()
+    assert (M.decode_part(M.compress_rle([rle])[0], (2, 3, 9, 9)) == mask[3:9, 2:9]).all()
+
+
+def test_a_part_of_a_mask_larger_than_memory_is_decoded():
+    part = np.ones((3, 4), bool)
+    rle = M.run_lengths(part, (399_997, 600_000), (400_000, 700_000))
+    found = M.decode_part(rle, (599_999, 399_990, 600_005, 400_000))
+    assert found.sum() == 12 and found[7:, 1:5].all()
+    with pytest.raises(ValueError, match="the part of the RLE's mask would take"):
+        M.decode_part(rle, (0, 0, 700_000, 400_000))
+
+
 def test_rle_that_does_not_fill_its_size_is_refused():
     with pytest.raises(ValueError, match="covers 5 pixels"):
         M.decode_rle([{"size": [2, 3], "counts": [2, 3]}])

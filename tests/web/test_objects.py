@@ -14,7 +14,7 @@ VALUES = {
     "name": "coin", "colour": "#abcdef", "hidden": True, "points": [[138, 53]], "labels": [1],
     "box": [120, 30, 160, 75], "multimask": True, "choice": 1,
     "edits": [{"erase": False, "radius": 3, "path": [[5, 5], [9, 9]]}], "automatic": None,
-    "min_mask_region_area": 60, "category": 2, "order": 7.5,
+    "min_mask_region_area": 60, "category": 2, "order": 7.5, "scale": 2,
     "start": {"size": [256, 256], "counts": "PPP2"},
 }  # fmt: skip
 
@@ -29,8 +29,10 @@ def test_every_field_says_what_it_is_outside():
         "area",
         "score",
         "stability",
+        "mask_scale",
     }
-    assert schemas("saved").keys() == VALUES.keys() | {"base", "mask", "score", "stability"}
+    made = {"base", "mask", "mask_scale", "score", "stability"}
+    assert schemas("saved").keys() == VALUES.keys() | made
     assert set(PROMPT) == VALUES.keys() - {"name", "colour", "hidden", "edits", "category", "order"}
 
 

@@ -77,9 +77,12 @@ def whole_rle(result: LargeResult, one: Found) -> Rle:
 
 
 def measures(result: LargeResult, one: Found) -> dict[str, Any]:
-    """A mask's area, in pixels and in the reference system's unit, and its scores."""
+    """A mask's name, if it has one, its area in pixels and in the reference system's unit, and its
+    scores.
+    """
     pixels = result.area(one)
-    found: dict[str, Any] = {"area_px": pixels}
+    found: dict[str, Any] = {"name": one.name} if one.name else {}
+    found["area_px"] = pixels
     if (place := result.picture.place) is not None:
         x0, y0, x1, y1 = result.box(one)
         found["area"] = pixels * place.pixel_area((y0 + y1) / 2, (x0 + x1) / 2)

@@ -75,7 +75,7 @@ class QuPath(LargeFormat):
                 "geometry": as_geojson(regions_of(result, one, lambda points: points * scale)),
                 "properties": {
                     "objectType": "detection",
-                    "name": f"mask {i}",
+                    "name": one.name or f"mask {i}",
                     "color": rgb(i),
                     "classification": {"name": "object", "color": rgb(0)},
                     "measurements": numbers(measures(result, one)),
@@ -115,7 +115,7 @@ class LargeCoco(LargeFormat):
     def _annotations(self, result: LargeResult) -> Iterable[dict[str, Any]]:
         for i, one in result.numbered():
             rle = whole_rle(result, one)
-            yield {
+            yield ({"name": one.name} if one.name else {}) | {
                 "id": i,
                 "image_id": 1,
                 "category_id": 1,

@@ -53,8 +53,11 @@ def write_features(
 
 def columns_of(rows: list[dict[str, Any]], georeferenced: bool) -> dict[str, np.ndarray]:
     """The rows' values by name; each column has its type even without rows."""
-    types: dict[str, Any] = {"id": np.int64, "area_px": np.int64}
+    types: dict[str, Any] = {"id": np.int64}
+    if any("name" in row for row in rows):
+        types["name"] = object
+    types["area_px"] = np.int64
     if georeferenced:
         types |= {"area": np.float64, "area_unit": object}
     types |= {"predicted_iou": np.float64, "stability_score": np.float64}
-    return {name: np.array([row[name] for row in rows], kind) for name, kind in types.items()}
+    return {name: np.array([row.get(name) for row in rows], kind) for name, kind in types.items()}

@@ -15,11 +15,20 @@ from .slides import SlideReader
 from .tiffs import looks_like_microscopy, tiff_reader
 from .zarrs import is_zarr, zarr_reader
 
-__all__ = ["ArrayReader", "Reader", "needed", "reader_of"]
+__all__ = ["ArrayReader", "Reader", "is_slide", "is_zarr", "may_be_large", "needed", "reader_of"]
 
 TIFFS = {".tif", ".tiff", ".btf", ".tf8", ".tf2", ".lsm", ".stk"}
 # What Pillow reads and nobody tiles: these are read whole.
 PICTURES = {".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif", ".heic", ".heif", ".avif", ".ppm"}
+
+
+def is_slide(path: Path) -> bool:
+    return path.suffix.lower() in SLIDES
+
+
+def may_be_large(path: Path) -> bool:
+    """Whether a file is of a kind that is read in parts."""
+    return path.suffix.lower() not in PICTURES
 
 
 def reader_of(source: Any, axes: str | None = None) -> Reader:
@@ -53,7 +62,7 @@ def _of_path(path: Path, axes: str | None) -> Reader:
         raise FileNotFoundError(f"no such picture: {path}")
     if ending in PICTURES:
         return ArrayReader([load_image(path)])
-    if ending in SLIDES:
+    if is_slide(path):
         return SlideReader(name)
     if ending in TIFFS and (looks_like_microscopy(name) or not is_installed("rasterio")):
         return _tiff(name)

@@ -63,5 +63,6 @@ export class Api {
 
   pictureUrl = (id) => `${this.root}/pictures/${id}`;
   imageUrl = (id) => `${this.pictureUrl(id)}/image`;
+  tileUrl = (id, level, column, row) => `${this.pictureUrl(id)}/tiles/${level}/${column}/${row}`;
   thumbnailUrl = (id) => `${this.pictureUrl(id)}/thumbnail`;
 }

@@ -61,6 +61,10 @@ export class Automatic {
   }
 
   #button() {
+    if (this.work?.picture.tiles) {
+      const line = `sam-mlx auto ${this.work.picture.name} -o out --tile 1024`;
+      return make("p", { className: "empty" }, "Everything in a large picture is found in tiles: ", make("code", {}, line));
+    }
     const label = this.run ? "Show everything" : "Find everything";
     return make("button", { type: "button", id: "automatic-find", className: "button wide", onclick: () => this.start() }, label);
   }
@@ -102,7 +106,7 @@ export class Automatic {
   /** Show the masks; find them first if needed. */
   async start() {
     const { work } = this;
-    if (!work || this.searching) return;
+    if (!work || this.searching || work.picture.tiles) return;
     if (this.run) return this.#showRun();
     work.choose(null);
     this.searching = work;

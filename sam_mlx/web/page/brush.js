@@ -1,6 +1,7 @@
 // Brush and eraser: strokes on the active object.
 
 import { announce, toast } from "./dom.js";
+import { isAsked } from "./object.js";
 
 export class Brush {
   constructor({ stage, tools }) {
@@ -33,7 +34,10 @@ export class Brush {
 
   #finish(stroke) {
     this.strokes = [];
-    this.work.prompt((prompt) => ({ ...prompt, edits: [...prompt.edits, stroke] }));
+    const scale = this.stage.view.level;
+    this.work.prompt(({ question, ...prompt }) => ({
+      ...prompt, edits: [...prompt.edits, stroke], question: isAsked(question) ? question : { ...question, scale },
+    }));
     announce(stroke.erase ? "Erased" : "Painted");
   }
 

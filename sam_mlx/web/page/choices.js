@@ -30,9 +30,12 @@ export class Choices {
 
   #build(answer, colour, picture, image) {
     this.shown = answer;
-    const frame = frameOf(answer.masks, picture);
+    const [x, y, width, height] = answer.window ?? [0, 0, picture.width, picture.height];
+    const frame = frameOf(answer.masks, { width, height });
+    const share = image.width / picture.width; // pixels of the image along one of the picture
+    const part = [x, y, width, height].map((length) => length * share);
     const draw = (context, field) => {
-      context.drawImage(image, frame.x, frame.y, frame.width, frame.height);
+      context.drawImage(image, ...part, frame.x, frame.y, frame.width, frame.height);
       drawLogits(context, field, frame, { colour: rgbOf(colour), outline: rgbOf(colour), opacity: 0.55, line: 3 });
     };
     this.root.replaceChildren(...answer.masks.map((mask, i) => this.#button(mask, i, draw)));

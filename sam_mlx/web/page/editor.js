@@ -29,7 +29,7 @@ export class Editor {
     if (there) return this.choose(there.key);
     const label = this.tools.label(alternate);
     if (!label && !this.work.active) return toast("Click on an object first, then outside it.");
-    this.#prompt(this.#known(withPoint(this.work.question, pixel, label)));
+    this.#prompt(this.#known(withPoint(this.work.question, pixel, label, this.stage.view.level)));
     announce(label ? `Point at ${pixel.join(", ")}` : `Point outside the object at ${pixel.join(", ")}`);
   }
 
@@ -83,7 +83,7 @@ export class Editor {
     if (box[2] <= box[0] || box[3] <= box[1] || this.automatic.open) return;
     if (this.tools.selecting) return this.arrange.within(box);
     if (this.#isElsewhere(box)) this.work.choose(null);
-    this.#prompt(withBox(this.work.question, box));
+    this.#prompt(withBox(this.work.question, box, this.stage.view.level));
     announce("Box drawn");
   }
 

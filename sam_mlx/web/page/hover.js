@@ -42,7 +42,7 @@ export class Hover {
     } else if (this.pointed.at(pixel)) {
       this.drop(); // a click chooses what is there
     } else if (pixel && this.tools.clicking && this.work?.picture.ready) {
-      const question = withPoint(this.work.question, pixel, this.tools.label(this.alternate));
+      const question = withPoint(this.work.question, pixel, this.tools.label(this.alternate), this.view.level);
       this.questions.want({ question, since });
     } else this.drop();
   }

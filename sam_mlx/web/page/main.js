@@ -143,7 +143,8 @@ async function shown(work) {
   view.show(picture);
   moved();
   attempt(() => work.ready()).then(() => encoded(work));
-  await attempt(() => stage.show(picture, session.api.imageUrl(picture.id)));
+  const { api } = session;
+  await attempt(() => stage.show(picture, api.imageUrl(picture.id), (...tile) => api.tileUrl(picture.id, ...tile)));
   changed();
 }
 

@@ -55,7 +55,7 @@ export class Model {
     const body = { ...question, multimask: null, hover }; // null: the server decides
     if (!hover) await this.ready(picture);
     const answer = await this.#predict(picture, body);
-    for (const mask of answer.masks) mask.field = decodeLogits(mask.logits);
+    for (const mask of answer.masks) mask.field = { ...decodeLogits(mask.logits), window: answer.window };
     keepAnswer(question, answer);
     return answer;
   }

@@ -16,7 +16,8 @@ const OBJECT = {
     edits: [], // strokes of brush and eraser: {erase, radius, path}
     automatic: null, // the id of an automatic mask, instead of a question
     min_mask_region_area: 0,
-    question: { points: [], labels: [], box: null, start: null }, // start: a mask given as a prompt
+    // start: a mask given as a prompt. scale: of a large picture, while one looked at it.
+    question: { points: [], labels: [], box: null, start: null, scale: 1 },
   },
 };
 
@@ -51,18 +52,19 @@ function nested(found, fields) {
 
 // Questions.
 
-export function withPoint(question, point, label) {
+/** scale: at which one looks at the picture, `view.level`. */
+export function withPoint(question, point, label, scale) {
   const { points, labels } = question;
-  return { ...question, points: [...points, point], labels: [...labels, label] };
+  return { ...question, points: [...points, point], labels: [...labels, label], scale };
 }
 
-export const withBox = (question, box) => ({ ...question, box });
+export const withBox = (question, box, scale) => ({ ...question, box, scale });
 
 export const isAsked = ({ points, box }) => points.length > 0 || box !== null;
 
 // Answers.
 
-const masks = new WeakMap(); // by prompt: the exact mask, as run lengths
+const masks = new WeakMap(); // by prompt: the exact mask, as run lengths, and its `scale`
 const answers = new WeakMap(); // by question: {best, masks}, small masks as logits
 
 export const maskOf = (prompt) => masks.get(prompt);

@@ -139,7 +139,7 @@ export class ObjectList {
     context.setTransform(scale, 0, 0, scale, SIDE - ((x0 + x1) / 2) * scale, SIDE - ((y0 + y1) / 2) * scale);
     context.clip(smooth, "evenodd");
     const { width, height } = this.work.picture;
-    context.drawImage(this.image, 0, 0, width, height);
+    context.drawImage(this.image, 0, 0, width / mask.scale, height / mask.scale);
   }
 }
 

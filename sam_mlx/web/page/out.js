@@ -16,6 +16,15 @@ const FORMATS = {
   geojson: ["Outlines", "GeoJSON"],
 };
 
+/** Those of large pictures. */
+const LARGE = {
+  gpkg: ["Outlines on the map", "GeoPackage"],
+  geojson: ["Outlines, longitude and latitude", "GeoJSON"],
+  labelmap: ["Label raster", "GeoTIFF, 32 bit"],
+  qupath: ["Outlines for QuPath", "GeoJSON"],
+  roi: ["Regions for ImageJ", "ZIP"],
+};
+
 export class Out {
   constructor(session, pictures) {
     Object.assign(this, { session, pictures });
@@ -60,10 +69,10 @@ export class Out {
     const one = work?.active ?? (work?.objects.length === 1 ? work.objects[0] : null);
     this.menu.replaceChildren(
       ...(pictures.length > 1 ? [this.#scope("This picture", false), this.#scope("All pictures", true), line()] : []),
-      ...welcome.formats.map((name) => item(...this.#label(name), () => this.save(name), none)),
+      ...this.#formats().map((name) => item(...this.#label(name), () => this.save(name), none)),
       item("All pictures, all formats", "ZIP", () => this.#download("/export"), pictures.every(isEmpty)),
       line(),
-      item("Copy the mask", "⇧⌘C", () => this.copyMask(), !work?.objects.length),
+      item("Copy the mask", "⇧⌘C", () => this.copyMask(), !work?.objects.length || Boolean(work.picture.tiles)),
       item("Copy Python lines", one ? one.name : "of the active object", () => this.copyPython(one), !one),
       line(),
       item("Save the session…", "⌘S", () => this.saveSession()),
@@ -83,10 +92,17 @@ export class Out {
                             "aria-checked": String(this.all === all), onclick: choose }, make("span", {}, label));
   }
 
+  #formats() {
+    const { pictures, work, welcome } = this.session;
+    const all = this.all && pictures.length > 1;
+    return (!all && work?.picture.tiles ? work.picture.tiles : welcome).formats;
+  }
+
   #label(format) {
-    const [label, note] = FORMATS[format] ?? [format, ""];
-    if (this.all && this.session.pictures.length > 1) return [label, "ZIP"];
-    return format === "masks" && this.session.work?.objects.length > 1 ? ["Masks", "PNG, ZIP"] : [label, note];
+    const { pictures, work } = this.session;
+    const [label, note] = (work?.picture.tiles && !this.all && LARGE[format]) || FORMATS[format] || [format, ""];
+    if (this.all && pictures.length > 1) return [label, "ZIP"];
+    return format === "masks" && work?.objects.length > 1 ? ["Masks", "PNG, ZIP"] : [label, note];
   }
 
   #run(task) {
@@ -136,6 +152,7 @@ export class Out {
 
   /** Copy the masks of all visible objects as one picture, white on black. */
   async copyMask() {
+    if (this.session.work?.picture.tiles) throw new Error("Masks of large pictures are exported as files.");
     if (!navigator.clipboard?.write) {
       throw new Error("Browsers copy pictures only on https or on this machine: export the mask instead.");
     }

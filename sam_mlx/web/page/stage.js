@@ -4,6 +4,7 @@ import { rgba, rgbOf } from "./colours.js";
 import { drawLogits } from "./logits.js";
 import { answerOf } from "./object.js";
 import { pathsOf } from "./outline.js";
+import { Tiles } from "./tiles.js";
 
 const EXACT_FROM = 8; // CSS pixels per pixel of the picture, from which the pixels' edges are drawn
 const WHITE = [255, 255, 255];
@@ -17,6 +18,7 @@ export class Stage {
     [this.below, this.middle, this.top] = [...root.querySelectorAll("canvas")].map((c) => c.getContext("2d"));
     this.picture = null;
     this.image = this.small = null; // the picture's pixels, and a copy for thumbnails
+    this.tiles = null; // of a large picture, whose image is an overview
     this.scene = () => null; // returns what to draw; main.js sets it
     this.dirty = new Set();
     new ResizeObserver(() => this.resize()).observe(root);
@@ -34,9 +36,14 @@ export class Stage {
     this.drawNow("picture", "objects", "top");
   }
 
-  /** Show a picture, null for none. Rejects if the browser cannot decode the image at `url`. */
-  async show(picture, url) {
-    Object.assign(this, { picture, image: null, small: null });
+  /**
+   * Show a picture, null for none. Rejects if the browser cannot decode the image at `url`.
+   * tileUrl(level, column, row): of a tile of a large picture.
+   */
+  async show(picture, url, tileUrl) {
+    this.tiles?.close();
+    const tiles = picture?.tiles ? new Tiles(picture, tileUrl, () => this.draw("picture")) : null;
+    Object.assign(this, { picture, image: null, small: null, tiles });
     if (!picture) return;
     const image = new Image();
     image.src = url;
@@ -44,7 +51,7 @@ export class Stage {
       throw new Error(`${picture.name} cannot be shown`);
     });
     // Browsers decode a large image again for each thumbnail; a small copy avoids that.
-    const small = await createImageBitmap(image, smallSize(picture));
+    const small = await createImageBitmap(image, smallSize(image));
     if (this.picture !== picture) return;
     Object.assign(this, { image, small });
     this.draw();
@@ -83,10 +90,12 @@ export class Stage {
     context.setTransform(scale * r, 0, 0, scale * r, x * r, y * r);
   }
 
-  get frame() {
+  /** Where logits lie on the canvas: over the picture, or a window of it. */
+  #frameOf({ window }) {
     const { scale, x, y, picture } = this.view;
-    const r = this.ratio;
-    return { x: x * r, y: y * r, width: picture.width * scale * r, height: picture.height * scale * r };
+    const r = this.ratio * scale;
+    const [left, top, width, height] = window ?? [0, 0, picture.width, picture.height];
+    return { x: x * this.ratio + left * r, y: y * this.ratio + top * r, width: width * r, height: height * r };
   }
 
   #picture() {
@@ -103,6 +112,9 @@ export class Stage {
     context.shadowColor = "transparent";
     context.clearRect(0, 0, width, height);
     context.drawImage(this.image, 0, 0, width, height);
+    if (!this.tiles) return;
+    context.setTransform(1, 0, 0, 1, 0, 0);
+    this.tiles.draw(context, this.view, this.ratio);
   }
 
   #objects(scene) {
@@ -144,17 +156,19 @@ export class Stage {
   #logits(context, field, colour, opacity, outline) {
     context.setTransform(1, 0, 0, 1, 0, 0);
     const rgb = rgbOf(colour);
-    drawLogits(context, field, this.frame, { colour: rgb, opacity, outline: outline ?? rgb, line: LINE * this.ratio });
+    drawLogits(context, field, this.#frameOf(field), { colour: rgb, opacity, outline: outline ?? rgb, line: LINE * this.ratio });
   }
 
   #exact(context, mask, colour, opacity, outline = colour) {
     this.#inPicture(context);
+    const { scale = 1 } = mask; // pixels of the picture along one of the mask
+    context.scale(scale, scale);
     const { smooth, exact } = pathsOf(mask);
-    const path = this.view.scale < EXACT_FROM ? smooth : exact;
+    const path = this.view.scale * scale < EXACT_FROM ? smooth : exact;
     context.fillStyle = rgba(colour, opacity);
     context.fill(path, "evenodd");
     context.strokeStyle = outline;
-    context.lineWidth = LINE / this.view.scale;
+    context.lineWidth = LINE / this.view.scale / scale;
     context.lineJoin = "round";
     context.stroke(path);
   }
@@ -264,7 +278,7 @@ function fieldOf(prompt) {
   return answer && answer.masks[prompt.choice ?? answer.best].field;
 }
 
-function smallSize({ width, height }) {
+function smallSize({ naturalWidth: width, naturalHeight: height }) {
   const share = Math.min(SMALL_SIDE / Math.max(width, height), 1);
   const [resizeWidth, resizeHeight] = [width, height].map((side) => Math.max(Math.round(side * share), 1));
   return { resizeWidth, resizeHeight, resizeQuality: "high" };

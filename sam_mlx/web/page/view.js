@@ -19,6 +19,12 @@ export class View {
     return Math.min(w / this.picture.width, h / this.picture.height);
   }
 
+  /** At which scale one looks at a large picture: how many of its pixels are one, along both sides; else 1. */
+  get level() {
+    const { tiles } = this.picture;
+    return tiles ? 2 ** clamp(Math.floor(Math.log2(1 / this.scale)), 0, tiles.levels) : 1;
+  }
+
   resize(width, height) {
     const [dx, dy] = [(width - this.width) / 2, (height - this.height) / 2];
     Object.assign(this, { width, height });

@@ -243,9 +243,9 @@ export class Work {
   }
 
   /** Remember what the server has of an object. */
-  #keep(object, { id, mask }) {
+  #keep(object, { id, mask, mask_scale }) {
     this.saved.set(object.key, { id, object });
     this.latest.set(object.key, object.prompt);
-    keepMask(object.prompt, mask);
+    keepMask(object.prompt, { ...mask, scale: mask_scale });
   }
 }

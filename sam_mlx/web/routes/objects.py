@@ -38,7 +38,8 @@ async def changed(
     if not stale:
         return after
     model, encoded = call.backend.model, None
-    if "base" in stale and after.automatic is None and after.prompt:
+    windowed = picture.content.tiles is not None
+    if "base" in stale and after.automatic is None and after.prompt and not windowed:
         encoded = model.encoded(picture.content.key)
     return await call.compute(partial(apply, model, picture, after, stale, encoded))
 

@@ -27,7 +27,8 @@ async def export_all(call: Call) -> Response:
 async def show_python(call: Call) -> Response:
     picture = call.picture()
     found = picture.object(call.query("object") or "")
-    lines = exports.python(call.backend.model.arguments, picture, found)
+    model = call.backend.model
+    lines = exports.python(model.arguments, picture, found, model.config.image_size)
     return Response(lines, media_type="text/plain; charset=utf-8")
 
 

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import partial
 from typing import Any
 
 from starlette.responses import Response
 
+from ...formats.large import LARGE_FORMATS
 from ..backend import Backend
 from ..errors import Refusal
+from ..large import LargeContent, answer
+from ..model import Encoded, Model
 from ..objects import asks_for_three, check_start, prompt_of
 from ..sessions import Picture
 from ..store import clean_name
@@ -23,7 +27,8 @@ def shown(backend: Backend, picture: Picture) -> dict[str, Any]:
     share = backend.encoding_share(content)
     return {
         "id": picture.id, "name": picture.name, "width": width, "height": height,
-        "ready": content.key in backend.model.embeddings,
+        "tiles": content.tiles and {**content.tiles, "formats": list(LARGE_FORMATS)},
+        "ready": content.tiles is not None or content.key in backend.model.embeddings,
         "encoding": None if share is None else {"done": share},
         "error": content.error, "objects": [found.show() for found in picture.in_order()],
     }  # fmt: skip
@@ -54,6 +59,20 @@ async def show_thumbnail(call: Call) -> Response:
     return Response(data, media_type="image/jpeg", headers=CACHED)
 
 
+async def show_tile(call: Call) -> Response:
+    content = call.picture().content
+    place = [call.part(name) for name in ("level", "column", "row")]
+    if not isinstance(content, LargeContent) or not all(fits(part) for part in place):
+        raise Refusal(404, "the picture has no such tile")
+    data = await call.in_thread(content.tile, *map(int, place))
+    return Response(data, media_type="image/jpeg", headers=CACHED)
+
+
+def fits(text: str) -> bool:
+    """Whether a part of a tile's address is a number of a sensible size."""
+    return text.isascii() and text.isdecimal() and len(text) < 8
+
+
 async def encode(call: Call) -> dict[str, Any]:
     session, picture = call.session(), call.picture()
     session.selected = picture.id
@@ -68,9 +87,18 @@ async def predict(call: Call) -> dict[str, Any]:
     prompt = prompt_of(given.get("points"), given.get("labels"), given.get("box"), start)
     if not prompt:
         raise Refusal(400, "the prompt is empty: give points with their labels, or a box")
-    encoded = model.encoded(content.key)
     three = asks_for_three(prompt, given.get("multimask", True))
-    work = partial(model.answer, encoded, prompt, three)
-    masks = await call.compute(work, given.get("hover", False))
+    work: Callable[[], dict[str, Any]]
+    if isinstance(content, LargeContent):
+        work = partial(answer, model, content, prompt, three, given.get("scale", 1))
+    else:
+        work = partial(whole, model, model.encoded(content.key), prompt, three)
+    found = await call.compute(work, given.get("hover", False))
+    masks = found["masks"]
     best = max(range(len(masks)), key=lambda i: masks[i]["score"])
-    return {"request": given.get("request", 0), "best": best, "masks": masks}
+    return {"request": given.get("request", 0), "best": best, **found}
+
+
+def whole(model: Model, encoded: Encoded, prompt: dict[str, Any], three: bool) -> dict[str, Any]:
+    """Masks over the whole picture."""
+    return {"masks": model.answer(encoded, prompt, three), "window": None}

@@ -1,0 +1,223 @@
+"""The page in a browser on a large picture: tiles as one zooms, windows, exports."""
+
+import threading
+
+import numpy as np
+import pytest
+
+from tests.support.browser import MARGIN  # isort: skip  first: it skips all where it must
+
+rasterio = pytest.importorskip("rasterio", reason="rasterio is missing (extra geo)")
+
+from sam_mlx.masks import decode_part, rle_bbox
+from tests.support.large import Drawn, geotiff
+
+SCENE = Drawn(9000, 12_000, cell=400, seed=3)
+DISC = next(d for d in SCENE.discs() if d[0] > 6000 and d[1] > 4000 and 70 < d[2] < 110)
+LARGER = next(d for d in SCENE.discs() if d[0] > 3000 and d[1] > 2000 and d[2] > 140)
+MAX_BITMAPS = 192 + 4 + 2  # kept, on their way, and the overview
+
+
+@pytest.fixture(scope="module")
+def site(nano, tmp_path_factory):
+    """A server with a large picture, for this file: (server, address)."""
+    import uvicorn
+
+    from sam_mlx.web.backend import Backend
+    from sam_mlx.web.server import bind, configuration
+    from tests.support.web import until
+
+    path = tmp_path_factory.mktemp("scene") / "ortho.tif"
+    geotiff(path, SCENE.whole(), compress="deflate", zlevel=1)
+    server = Backend(nano, "nano", [path])
+    listening = bind("127.0.0.1", 0)
+    running = uvicorn.Server(configuration(server, "127.0.0.1", None))
+    thread = threading.Thread(target=running.run, args=([listening],), daemon=True)
+    thread.start()
+    until(lambda: running.started)
+    yield server, f"http://127.0.0.1:{listening.getsockname()[1]}/"
+    running.should_exit = True
+    thread.join(10)
+    server.close()
+
+
+COUNT = """() => {
+  const make = window.createImageBitmap;
+  window.bitmaps = { live: 0, most: 0, tiles: 0 };
+  window.createImageBitmap = async (...given) => {
+    const bitmap = await make(...given);
+    const close = bitmap.close.bind(bitmap);
+    bitmaps.live++;
+    bitmaps.tiles += bitmap.width === 512;
+    bitmaps.most = Math.max(bitmaps.most, bitmaps.live);
+    bitmap.close = () => {
+      bitmaps.live--;
+      close();
+    };
+    return bitmap;
+  };
+}"""
+
+
+def zoom(tab, disc, steps):
+    """Turn the wheel over a disc, which stays under the pointer."""
+    tab.move(*disc[:2])
+    for _ in range(abs(steps)):
+        tab.page.mouse.wheel(0, -120 if steps > 0 else 120)
+    tab.settled()
+
+
+def tiles_there(tab):
+    """Wait until no tile is missing."""
+    tab.page.wait_for_function(
+        """async () => {
+          const count = () => performance.getEntriesByType("resource").length;
+          const before = count();
+          await new Promise((done) => setTimeout(done, 400));
+          return count() === before;
+        }""",
+        timeout=60_000,
+    )
+    return tab.settled()
+
+
+def shown(tab, x, y):
+    """The picture's colour where a pixel of the fitted picture is in the page."""
+    script = """([x, y]) => {
+      const canvas = document.querySelector("#stage canvas");
+      const stage = document.getElementById("stage").getBoundingClientRect();
+      const r = canvas.width / stage.width;
+      const at = [(x - stage.left) * r, (y - stage.top) * r];
+      return [...canvas.getContext("2d").getImageData(...at, 1, 1).data];
+    }"""
+    return tab.page.evaluate(script, list(tab.at(x, y)))[:3]
+
+
+def offset(tab, disc, dx, dy, scale):
+    """A place of the page beside a disc's middle, by pixels of the picture, at a zoom."""
+    x, y = tab.at(*disc[:2])
+    return x + dx * scale, y + dy * scale
+
+
+def scale_of(tab):
+    return float(tab.text("#zoom-fit").rstrip("%")) / 100
+
+
+def ink_at(tab, at):
+    script = """(at) => {
+      const stage = document.getElementById("stage").getBoundingClientRect();
+      const found = [...document.querySelectorAll("#stage canvas")].slice(1).map((canvas) => {
+        const r = canvas.width / stage.width;
+        const place = [(at[0] - stage.left) * r, (at[1] - stage.top) * r];
+        return canvas.getContext("2d").getImageData(...place, 1, 1).data[3];
+      });
+      return Math.max(...found);
+    }"""
+    return tab.page.evaluate(script, list(at))
+
+
+def iou_with(disc, found):
+    s = found.mask_scale
+    height, width = found.mask["size"]
+    x0, y0 = (max(int((c - 2 * disc[2]) / s), 0) for c in disc[:2])
+    x1, y1 = (int((c + 2 * disc[2]) / s) for c in disc[:2])
+    box = x0, y0, min(x1, width), min(y1, height)
+    y, x = (np.mgrid[box[1] : box[3], box[0] : box[2]] + 0.5) * s
+    wanted = np.hypot(x - disc[0], y - disc[1]) <= disc[2]
+    mask = decode_part(found.mask, box)
+    return (mask & wanted).sum() / (mask | wanted).sum()
+
+
+def colour_of(disc):
+    x, y = int(disc[0]), int(disc[1])
+    return SCENE[y : y + 1, x : x + 1][0, 0].astype(int)
+
+
+def test_a_disc_is_found_where_it_lies_at_every_level(tab):
+    assert tab.text("#picture-name") == "ortho.tif"
+    assert MARGIN and scale_of(tab) < 0.08
+    for disc, steps in ((DISC, 15), (LARGER, 8)):
+        zoom(tab, disc, steps)
+        tiles_there(tab)
+        scale = scale_of(tab)
+        assert abs(np.array(shown(tab, *disc[:2])) - colour_of(disc)).max() < 12
+        tab.page.mouse.move(*tab.at(*disc[:2]))
+        tab.page.mouse.click(*tab.at(*disc[:2]))
+        tab.settled()
+        found = tab.objects[-1]
+        assert found.mask_scale == 2 ** int(np.floor(np.log2(1 / scale))) if scale < 1 else 1
+        assert iou_with(disc, found) > 0.9
+        r = disc[2]
+        for dx, dy in ((0.8 * r, 0), (-0.8 * r, 0), (0, 0.8 * r), (0, -0.8 * r)):
+            assert ink_at(tab, offset(tab, disc, dx, dy, scale)) > 0
+        for dx, dy in ((1.2 * r, 0), (-1.2 * r, 0), (0, 1.2 * r), (0, -1.2 * r)):
+            assert ink_at(tab, offset(tab, disc, dx, dy, scale)) == 0
+        tab.press("Enter", "0")
+    assert [o.mask_scale for o in tab.objects] == sorted(o.mask_scale for o in tab.objects)
+    name, data = tab.download("Outlines on the map")
+    assert name == "ortho.gpkg" and data.startswith(b"SQLite format 3")
+
+
+def test_hovering_shows_a_mask(tab):
+    zoom(tab, DISC, 15)
+    x, y = tab.at(*DISC[:2])
+    tab.page.mouse.move(x + 3, y + 2)
+    tab.page.wait_for_function("() => true")
+    tab.page.wait_for_timeout(100)
+    r, scale = DISC[2], scale_of(tab)
+    for _ in range(100):
+        if ink_at(tab, offset(tab, DISC, 0.7 * r, 0, scale)):
+            break
+        tab.page.wait_for_timeout(100)
+    assert ink_at(tab, offset(tab, DISC, 0.7 * r, 0, scale)) > 0
+    assert ink_at(tab, offset(tab, DISC, 1.3 * r, 0, scale)) == 0
+    assert tab.objects == []
+
+
+def test_strokes_are_painted_at_the_level(tab):
+    zoom(tab, DISC, 8)
+    tab.press("b")
+    tab.page.mouse.click(*tab.at(*DISC[:2]))
+    tab.settled()
+    (found,) = tab.objects
+    assert found.mask_scale == found.scale > 1 and found.points == []
+    x, y, w, h = rle_bbox(found.mask)
+    assert w == h > 1
+    # A pixel of the screen is a dozen of the fitted picture.
+    middle = np.array([x + w / 2, y + h / 2]) * found.mask_scale
+    assert abs(middle - DISC[:2]).max() < 1 / 0.07
+
+
+def test_memory_is_bounded_while_panning(tab):
+    tab.page.evaluate(COUNT)
+    zoom(tab, DISC, 17)
+    stage = tab.page.locator("#stage").bounding_box()
+    middle = stage["x"] + stage["width"] / 2, stage["y"] + stage["height"] / 2
+    for i in range(14):
+        for _ in range(3):
+            tab.page.mouse.move(*middle)
+            tab.page.mouse.down(button="middle")
+            tab.page.mouse.move(middle[0] + (300 if i % 2 else -300), middle[1] - 200, steps=2)
+            tab.page.mouse.up(button="middle")
+        tiles_there(tab)
+    counted = tab.page.evaluate("() => bitmaps")
+    assert counted["tiles"] > 30 and counted["most"] <= MAX_BITMAPS
+
+
+def test_everything_is_left_to_the_shell(tab):
+    assert "sam-mlx auto ortho.tif -o out --tile 1024" in tab.text("#automatic")
+    tab.press("a")
+    assert tab.picture.automatic is None
+    tab.page.click("#export")
+    assert tab.page.get_by_role("menuitem", name="Copy the mask").is_disabled()
+
+
+def test_a_reload_gives_the_work_back(tab):
+    zoom(tab, DISC, 12)
+    tab.page.mouse.click(*tab.at(*DISC[:2]))
+    tab.settled()
+    before = tab.objects[0]
+    tab.page.reload()
+    tab.ready()
+    assert tab.names() == ["Object 1"] and tab.objects[0] is before
+    assert tab.ink(*DISC[:2])[3] > 0
