@@ -27,10 +27,9 @@ class ClassMap(Format):
     pattern = "{}_classes.png"
 
     def write(self, result: Result, path: str) -> None:
-        numbers = np.zeros(result.image.shape[:2], np.uint16)
-        for record, mask in zip(result.records, result.masks):
-            numbers[mask] = record.get("category_id", 1)
-        Image.fromarray(numbers).save(path)
+        labels = label_map(result.masks, result.image.shape[:2])
+        numbers = [0, *(record.get("category_id", 1) for record in result.records)]
+        Image.fromarray(np.array(numbers, np.uint16)[labels]).save(path)
 
 
 class LabelTiff16(LabelMap):

@@ -52,7 +52,7 @@ export class Api {
   changeObject = (id, object, body) => json("PUT", `${this.pictureUrl(id)}/objects/${object}`, body);
   removeObject = (id, object) => request("DELETE", `${this.pictureUrl(id)}/objects/${object}`);
 
-  startAutomatic = (id) => json("POST", `${this.pictureUrl(id)}/automatic`, {});
+  startAutomatic = (id, options) => json("POST", `${this.pictureUrl(id)}/automatic`, options);
   automatic = (id) => json("GET", `${this.pictureUrl(id)}/automatic`);
   stopAutomatic = (id) => request("DELETE", `${this.pictureUrl(id)}/automatic`);
   selectAutomatic = (id, thresholds) => json("POST", `${this.pictureUrl(id)}/automatic/select`, thresholds);

@@ -1,10 +1,10 @@
 // Automatic masks: found once for a picture, then filtered by sliders; a click makes one an object.
 
 import { colourAt } from "./colours.js";
-import { $, announce, attempt, make, wait } from "./dom.js";
+import { $, announce, attempt, clamp, make, wait } from "./dom.js";
 import { Latest } from "./latest.js";
 import { newPrompt } from "./object.js";
-import { paintLabel } from "./rle.js";
+import { boxOf, iou, paintLabel } from "./rle.js";
 
 /** Thresholds. The server says which, where they start, and below which bounds it keeps no masks. */
 const OF_POINTS = [
@@ -20,6 +20,9 @@ const OF_INSTANCES = [
   { name: "boundary_distance_threshold", label: "Depth of centres", min: 0, max: 1, step: 0.01 },
   { name: "min_size", label: "Smallest", min: 0, max: 2000, step: 10, unit: " px" },
 ];
+/** Filtered here: the smallest mask that is kept. */
+const SMALLEST = { name: "smallest", label: "Smallest mask", min: 0, max: 3000, step: 10, unit: " px" };
+const SAME = 0.8; // the IoU from which a mask is an object that is there already
 const POLL = 250; // milliseconds
 
 export class Automatic {
@@ -27,6 +30,7 @@ export class Automatic {
   constructor({ stage, toggled }) {
     Object.assign(this, { stage, toggled, root: $("automatic") });
     this.options = null; // the server's defaults and bounds
+    this.side = null; // points a side of the next search; null: the server's default
     this.runs = new WeakMap(); // by work: {masks, kept, thresholds, area, labels}
     this.searching = null; // the work whose picture is being searched
     this.selections = new Latest((wanted) => this.#ask(wanted), (...found) => this.#keep(...found));
@@ -38,8 +42,18 @@ export class Automatic {
     return this.options.mode === "ais" ? OF_INSTANCES : OF_POINTS;
   }
 
+  get #usesPoints() {
+    return this.options.mode !== "ais";
+  }
+
   get run() {
     return this.runs.get(this.work);
+  }
+
+  /** options: the server's, for the session. */
+  begin(options) {
+    this.options = options;
+    this.#update();
   }
 
   /** Another picture, or none. */
@@ -57,7 +71,26 @@ export class Automatic {
     $("automatic-close").hidden = !this.open;
     if (this.searching) this.root.replaceChildren(this.#progress());
     else if (this.open) this.root.replaceChildren(...this.#filters());
-    else this.root.replaceChildren(this.#button());
+    else this.root.replaceChildren(...this.#beginning());
+  }
+
+  #beginning() {
+    if (!this.options || !this.#usesPoints || this.run) return [this.#button()];
+    const { points_per_side: usual, max_points_per_side: max } = this.options;
+    const input = make("input", { type: "number", id: "points-side", min: 4, max, value: this.side ?? usual });
+    input.onchange = () => {
+      this.side = clamp(Math.round(Number(input.value)) || usual, 1, max);
+      input.value = this.side;
+    };
+    const label = make("label", { htmlFor: "points-side", title: "More points find smaller things, and take longer" }, "Points a side");
+    return [make("div", { className: "field" }, label, input), this.#button()];
+  }
+
+  #searchAgain() {
+    this.runs.delete(this.work);
+    this.open = false;
+    this.#update();
+    this.toggled();
   }
 
   #button() {
@@ -78,8 +111,11 @@ export class Automatic {
   #filters() {
     const all = make("button", { type: "button", className: "text-button", onclick: () => this.takeAll() }, "Take all");
     this.count = make("p", { className: "quiet", id: "automatic-count" }, this.#counted());
-    return [...this.sliders.map((slider) => this.#slider(slider)), make("div", { className: "side-head" }, this.count, all),
-            make("p", { className: "empty" }, "Click on a mask to take it.")];
+    const sliders = this.#usesPoints ? [...this.sliders, SMALLEST] : this.sliders;
+    const again = make("button", { type: "button", className: "text-button", onclick: () => this.#searchAgain() }, "Search again…");
+    return [...sliders.map((slider) => this.#slider(slider)), make("div", { className: "side-head" }, this.count, all),
+            make("div", { className: "side-head" }, make("p", { className: "empty" }, "Click on a mask to take it."),
+                 ...(this.#usesPoints ? [again] : []))];
   }
 
   #slider({ name, label, min = this.options[`min_${name}`], max, step, unit = "" }) {
@@ -90,14 +126,16 @@ export class Automatic {
     input.oninput = () => {
       say();
       thresholds[name] = Number(input.value);
-      this.#select();
+      if (name === SMALLEST.name) this.#filter();
+      else this.#select();
     };
     say();
     return make("div", { className: "slider" }, make("label", { htmlFor: name }, label), output, input);
   }
 
   #counted() {
-    const { kept, masks } = this.run;
+    const { masks } = this.run;
+    const kept = this.visible();
     return this.options.mode === "ais" ? `${kept.length} instances` : `${kept.length} of ${masks.size} masks`;
   }
 
@@ -120,7 +158,7 @@ export class Automatic {
   async #search(work) {
     const { api, picture: { id } } = work;
     await work.ready();
-    await api.startAutomatic(id);
+    await api.startAutomatic(id, this.#usesPoints && this.side ? { points_per_side: this.side } : {});
     while (this.searching) {
       const { done, masks } = await api.automatic(id);
       if (!this.searching) break;
@@ -139,7 +177,8 @@ export class Automatic {
   #found(work, masks) {
     const thresholds = Object.fromEntries(this.sliders.map(({ name }) => [name, this.options[name]]));
     const coloured = masks.map((mask, i) => [mask.id, { ...mask, colour: colourAt(i) }]);
-    this.runs.set(work, { masks: new Map(coloured), kept: [], thresholds, area: 0, labels: null });
+    thresholds[SMALLEST.name] = 0;
+    this.runs.set(work, { masks: new Map(coloured), chosen: [], kept: [], thresholds, area: 0, labels: null });
   }
 
   #showRun() {
@@ -161,7 +200,8 @@ export class Automatic {
 
   #select() {
     const { run, work } = this;
-    this.selections.want({ run, work, thresholds: { ...run.thresholds } });
+    const { [SMALLEST.name]: _, ...thresholds } = run.thresholds;
+    this.selections.want({ run, work, thresholds });
   }
 
   #ask({ work: { api, picture }, thresholds }) {
@@ -172,8 +212,20 @@ export class Automatic {
   #keep({ run, thresholds }, { ids, changed = [] }) {
     const colourOf = ({ id }, i) => run.masks.get(id)?.colour ?? colourAt(i);
     const other = new Map(changed.map((mask, i) => [mask.id, { ...mask, colour: colourOf(mask, i) }]));
-    const kept = ids.map((id) => other.get(id) ?? run.masks.get(id)).sort((a, b) => b.area - a.area);
-    Object.assign(run, { kept, area: thresholds.min_mask_region_area ?? 0, labels: null });
+    const chosen = ids.map((id) => other.get(id) ?? run.masks.get(id)).sort((a, b) => b.area - a.area);
+    Object.assign(run, { chosen, area: thresholds.min_mask_region_area ?? 0 });
+    this.#filter();
+  }
+
+  /** Keep those that are large enough, and not among the objects already. */
+  #filter() {
+    const { run, work } = this;
+    const large = run.chosen.filter(({ area }) => area >= run.thresholds[SMALLEST.name]);
+    const made = work.objects.map((object) => ({ ...object, mask: work.shown(object).mask }));
+    const taken = new Set(made.map(({ prompt }) => prompt.automatic));
+    const boxes = made.filter(({ mask }) => mask).map(({ mask }) => ({ mask, box: boxOf(mask) }));
+    const isMade = ({ id, mask, box }) => taken.has(id) || boxes.some((one) => areSame(one, { mask, box }));
+    Object.assign(run, { kept: large.filter((mask) => !isMade(mask)), objects: work.objects, labels: null });
     this.pointed = null;
     if (this.count) this.count.textContent = this.#counted();
     this.stage.draw("objects", "top");
@@ -184,8 +236,8 @@ export class Automatic {
   /** The masks to draw, large ones first, so that small ones lie on top. */
   visible() {
     if (!this.open || !this.run) return [];
-    const taken = new Set(this.work.objects.map(({ prompt }) => prompt.automatic));
-    return this.run.kept.filter(({ id }) => !taken.has(id));
+    if (this.run.chosen.length && this.run.objects !== this.work.objects) this.#filter();
+    return this.run.kept;
   }
 
   /** Highlight the mask at a pixel; null: the pointer is elsewhere. */
@@ -215,11 +267,21 @@ export class Automatic {
   }
 
   takeAll() {
-    this.work.add(...this.run.kept.map((found) => this.#prompt(found)));
+    this.work.add(...this.visible().map((found) => this.#prompt(found)));
     this.close();
   }
 
   #prompt({ id }) {
     return newPrompt({ automatic: id, min_mask_region_area: this.run.area });
   }
+}
+
+/** Whether two masks are the same thing; most pairs are told apart by their boxes. */
+function areSame(a, b) {
+  if (!a.box || !b.box) return false;
+  const across = Math.min(a.box[2], b.box[2]) - Math.max(a.box[0], b.box[0]);
+  const down = Math.min(a.box[3], b.box[3]) - Math.max(a.box[1], b.box[1]);
+  const size = ({ box }) => (box[2] - box[0]) * (box[3] - box[1]);
+  if (across <= 0 || down <= 0 || across * down < (SAME / 2) * Math.max(size(a), size(b))) return false;
+  return iou(a.mask, b.mask) >= SAME;
 }

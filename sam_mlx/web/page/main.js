@@ -124,7 +124,7 @@ stage.root.addEventListener("blur", () => crosshair.leave());
 // The session.
 
 function joined() {
-  automatic.options = session.welcome.automatic;
+  automatic.begin(session.welcome.automatic);
   const { name, device, dtype } = session.welcome.model;
   $("model").textContent = `${name} · ${device.toUpperCase()} · ${dtype}`;
 }

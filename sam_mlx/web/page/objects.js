@@ -15,6 +15,7 @@ export class ObjectList {
   constructor({ classes, arrange, pointed, choose, finish, giveClass }) {
     Object.assign(this, { classes, arrange, pointed, choose, giveClass, root: $("objects") });
     this.rows = new Map(); // by key
+    this.seen = new IntersectionObserver((entries) => this.#appeared(entries)); // thumbnails are drawn then
     this.heads = new Map(); // of classes, by id
     $("clear").onclick = () => this.work.clear();
     $("new-object").onclick = finish;
@@ -75,7 +76,17 @@ export class ObjectList {
     row.colour.disabled = this.classes.of(object) !== null; // then it is the class's
     row.hide.replaceWith((row.hide = this.#hideButton(object)));
     row.remove.setAttribute("aria-label", `Delete ${object.name}`);
-    this.#thumbnail(row, object);
+    if (row.isSeen) this.#thumbnail(row, object);
+  }
+
+  #appeared(entries) {
+    for (const { target, isIntersecting } of entries) {
+      const row = this.rows.get(target.dataset.key);
+      const object = row && this.work?.find(target.dataset.key);
+      if (!object) continue;
+      row.isSeen = isIntersecting;
+      if (isIntersecting) this.#thumbnail(row, object);
+    }
   }
 
   #row(key) {
@@ -102,7 +113,9 @@ export class ObjectList {
     const item = make("li", { className: "object" }, choose, colour, name, hide, remove);
     item.onpointerenter = () => this.pointed.set(key);
     item.onpointerleave = () => this.pointed.set(null);
-    return { item, choose, canvas, name, colour, hide, remove, drawn: null, shown: [] };
+    item.dataset.key = key;
+    this.seen.observe(item);
+    return { item, choose, canvas, name, colour, hide, remove, drawn: null, shown: [], isSeen: false };
   }
 
   /** Mark the row of the object under the pointer, null for none. */

@@ -55,6 +55,28 @@ export function has({ size: [height], counts }, [x, y]) {
   return false;
 }
 
+/** The intersection of two masks over their union. */
+export function iou(a, b) {
+  const ends = [endsOf(a), endsOf(b)];
+  let both = 0, either = 0, at = 0;
+  for (let i = 0, j = 0; i < ends[0].length && j < ends[1].length; ) {
+    const next = Math.min(ends[0][i], ends[1][j]);
+    if (i % 2 && j % 2) both += next - at;
+    if (i % 2 || j % 2) either += next - at;
+    at = next;
+    if (ends[0][i] === at) i++;
+    if (ends[1][j] === at) j++;
+  }
+  return either ? both / either : 0;
+}
+
+/** Where the runs end; an unset run that is missing at the end is added. */
+function endsOf({ size: [height, width], counts }) {
+  let at = 0;
+  const ends = counts.map((count) => (at += count));
+  return counts.length % 2 ? ends : [...ends, height * width];
+}
+
 // Masks as pixels column by column, one byte each.
 
 /** The run lengths of the pixels that are not 0. */
