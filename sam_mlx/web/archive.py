@@ -22,7 +22,7 @@ from .errors import Refusal
 from .objects import MaskObject, prompt_of, schemas
 from .sessions import MAX_OBJECTS, MAX_PICTURES, Picture, Session
 from .store import Store, clean_name
-from .validate import NAME, NUMBER, TEXT, check, form, many, or_null, parse, short
+from .validate import FLAG, NAME, NUMBER, TEXT, check, form, many, or_null, parse, short
 
 # All are read; the last is written.
 FORMATS = "sam_mlx.web 1", "sam_mlx.web 2", "sam_mlx.web 3", "sam_mlx.web 4"
@@ -35,6 +35,7 @@ SAVED_OBJECT = form("mask", **OBJECT, **{old: OBJECT[new] for old, new in RENAME
 SAVED_PICTURE = form(
     "name objects", name=NAME, objects=many(SAVED_OBJECT, MAX_OBJECTS),
     value_range=or_null(many(NUMBER, 2, 2)),  # since the third format
+    done=FLAG,  # since the fourth
 )  # fmt: skip
 SAVED = form(
     "format pictures", format=TEXT, pictures=many(SAVED_PICTURE, MAX_PICTURES),
@@ -60,6 +61,7 @@ def saved_picture(picture: Picture) -> dict[str, Any]:
         "name": picture.name,
         "objects": [found.save() for found in picture.in_order()],
         "value_range": picture.content.value_range,
+        "done": picture.done,
     }
 
 
@@ -119,6 +121,7 @@ def opened(saved: dict[str, Any], pictures: Iterator[bytes], store: Store) -> Se
         value_range = check_range(given.get("value_range", store.value_range))
         content = store.of_bytes(next(pictures), value_range)
         picture = session.add(clean_name(given["name"]), content)
+        picture.done = given.get("done", False)
         for state in given["objects"]:
             found = opened_object(picture, state)
             picture.objects[found.id] = found

@@ -12,6 +12,7 @@ from .routes.objects import add_object, change_object, remove_object
 from .routes.out import export, export_all, import_file, show_python
 from .routes.pictures import (
     add_picture,
+    change_picture,
     encode,
     predict,
     remove_picture,
@@ -28,7 +29,7 @@ from .routes.sessions import (
     set_classes,
     show_session,
 )
-from .schemas import ANSWERS, AUTOMATIC, CLASSES, OBJECT, PREDICT, SELECT
+from .schemas import ANSWERS, AUTOMATIC, CLASSES, OBJECT, PICTURE_STATE, PREDICT, SELECT
 
 
 async def show_openapi(call: Call) -> dict[str, Any]:
@@ -62,6 +63,8 @@ ENDPOINTS = (
     Endpoint("POST", f"{SESSION}/pictures", add_picture,
              "Add a picture: a file's bytes", 201, "Picture", FILE, ("name",)),
     Endpoint("GET", PICTURE, show_picture, "A picture's state and objects", 200, "Picture"),
+    Endpoint("PUT", PICTURE, change_picture,
+             "Say whether all in the picture is labelled", 200, "Picture", PICTURE_STATE),
     Endpoint("DELETE", PICTURE, remove_picture, "Remove a picture and its objects", 204),
     Endpoint("GET", f"{PICTURE}/image", show_image,
              "The picture, turned as its EXIF data says: PNG or JPEG"),

@@ -18,6 +18,7 @@ PREDICT = form(
     request={"type": "integer", "minimum": 0, "maximum": MAX_REQUEST},
 )  # fmt: skip
 OBJECT = objects.TOLD
+PICTURE_STATE = form(done=FLAG)
 CLASSES = form("classes", classes=classes.CLASSES)
 AUTOMATIC = form(points_per_side={"type": "integer", "minimum": 1, "maximum": MAX_POINTS_PER_SIDE})
 SELECT = form(
@@ -66,7 +67,7 @@ ANSWERS: dict[str, Schema] = {
     ),
     "Classes": CLASSES,
     "Picture": form(
-        "id name width height tiles ready encoding error objects",
+        "id name width height tiles ready encoding done error objects",
         id=TEXT,
         name=TEXT,
         width=INTEGER,
@@ -76,6 +77,7 @@ ANSWERS: dict[str, Schema] = {
         ),
         ready=FLAG,
         encoding=or_null(form("done", done=SHARE)),
+        done=FLAG,
         error=or_null(TEXT),
         objects=many(ref("Object")),
     ),

@@ -35,6 +35,7 @@ class Picture:
     taken: dict[str, dict[str, Any]] = field(default_factory=dict)  # automatic masks, by id
     numbers: Callable[[], int] = field(default_factory=lambda: count(1).__next__)
     runs: int = 0  # searches for automatic masks so far
+    done: bool = False  # whether a user has said that all is labelled
 
     @property
     def size(self) -> Size:

@@ -55,6 +55,9 @@ def test_opacity_is_set(two):
     two.set("opacity", 1)
     two.settled()
     assert two.ink(138, 53)[3] == 255
+    two.page.reload()
+    two.ready().settled()
+    assert two.page.locator("#opacity").input_value() == "1" and two.ink(138, 53)[3] == 255
 
 
 @pytest.fixture

@@ -43,6 +43,7 @@ export class Api {
   importFile = (file) => json("POST", `${this.root}/import?name=${encodeURIComponent(file.name)}`, file);
   setClasses = (classes) => json("PUT", `${this.root}/classes`, { classes });
   addPicture = (file, name) => json("POST", `${this.root}/pictures?name=${encodeURIComponent(name)}`, file);
+  changePicture = (id, body) => json("PUT", this.pictureUrl(id), body);
   removePicture = (id) => request("DELETE", this.pictureUrl(id));
   picture = (id) => json("GET", this.pictureUrl(id));
   encode = (id) => json("POST", `${this.pictureUrl(id)}/encode`, {});

@@ -50,6 +50,7 @@ const SHEET = [
     [`${OPTION}Space, Q`, "A point outside the object"],
     ["⇧Space", "Corners of a box"],
     ["Page up, Page down", "Previous, next picture"],
+    ["U, G", "Next picture without objects; picture done"],
     [`⇧${COMMAND}C`, "Copy the mask"],
     [`${COMMAND}S, ${COMMAND}O`, "Save the session, open pictures"],
     ["?", "Show these shortcuts"],
@@ -109,6 +110,7 @@ export class Keys {
       ",": act.smallerBrush, ".": act.largerBrush,
       "+": act.zoomIn, "=": act.zoomIn, "-": act.zoomOut, 0: act.fit,
       c: act.openClasses, a: act.toggleAutomatic, d: () => $("theme").click(), "?": () => this.sheet.showModal(),
+      u: act.nextUnlabelled, g: act.toggleDone,
       pageup: () => act.stepPicture(-1), pagedown: () => act.stepPicture(1),
     }[key.toLowerCase()];
   }

@@ -62,6 +62,8 @@ const actions = {
   copyToNext: () => attempt(() => arrange.copyToNext()),
   stepObject: (by) => editor.step(by),
   stepPicture: (by) => pictures.step(by),
+  nextUnlabelled: () => pictures.nextUnlabelled(),
+  toggleDone: () => pictures.toggleDone(),
   escape: () => {
     if (crosshair.corner) crosshair.cancelBox();
     else if (automatic.open) automatic.close();
@@ -151,6 +153,8 @@ async function shown(work) {
 function encoded(work) {
   if (session.work !== work || !work.picture.ready) return;
   announce(`${work.picture.name} is ready`);
+  const next = session.neighbour(1);
+  if (next && !next.picture.tiles) next.ready().catch(() => {}); // it says why when it is shown
   hover.update();
 }
 
@@ -158,7 +162,7 @@ function progress() {
   const { work, model } = session;
   const encoding = Boolean(work && model.isEncoding(work.picture));
   $("progress").hidden = !encoding;
-  if (encoding) $("progress-bar").value = work.picture.done ?? 0;
+  if (encoding) $("progress-bar").value = work.picture.share ?? 0;
   stage.root.toggleAttribute("data-ready", Boolean(work?.picture.ready));
 }
 
@@ -214,6 +218,7 @@ function changed() {
 
 function update() {
   const { work } = session;
+  pictures.updateStates();
   $("undo").disabled = !work?.past.length;
   $("redo").disabled = !work?.future.length;
   if (stage.image || !work) {
@@ -253,13 +258,17 @@ function showZoom() {
   $("zoom-fit").textContent = `${Math.round(view.scale * 100)}%`;
 }
 
+const OPACITY = "sam_mlx opacity"; // kept over sessions
+
 function showOpacity() {
+  localStorage.setItem(OPACITY, $("opacity").value);
   $("opacity-value").textContent = `${Math.round($("opacity").value * 100)}%`;
   stage.draw("objects", "top");
 }
 
 new ResizeObserver(showZoom).observe(stage.root);
 $("opacity").oninput = showOpacity;
+$("opacity").value = localStorage.getItem(OPACITY) ?? $("opacity").value;
 showOpacity();
 
 attempt(() => session.begin()).finally(() => {

@@ -40,7 +40,7 @@ export class Model {
     let state = await this.api.encode(picture.id);
     while (!state.ready) {
       if (state.error) throw new Error(`${picture.name}: ${state.error}`);
-      picture.done = state.encoding?.done ?? 0;
+      picture.share = state.encoding?.done ?? 0;
       this.progress();
       await wait(POLL);
       if (picture.removed) return;

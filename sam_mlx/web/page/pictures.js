@@ -2,6 +2,8 @@
 
 import { $, announce, attempt, iconButton, make, toast } from "./dom.js";
 
+const STATES = { none: "Without objects", some: "With objects", done: "Done" };
+
 export class Pictures {
   constructor(session) {
     this.session = session;
@@ -62,6 +64,46 @@ export class Pictures {
     }
   }
 
+  // Their states: none, some, done.
+
+  stateOf(picture) {
+    return picture.done ? "done" : this.session.objectsOf(picture).length ? "some" : "none";
+  }
+
+  /** Say that all in the picture that is shown is labelled, or not yet. */
+  async toggleDone() {
+    const { work, api } = this.session;
+    if (!work) return;
+    const { picture } = work;
+    const answer = await attempt(() => api.changePicture(picture.id, { done: !picture.done }));
+    if (!answer) return;
+    picture.done = answer.done;
+    announce(picture.done ? "The picture is done" : "The picture is not done");
+    this.update();
+  }
+
+  /** Show the next picture without objects that is not done, going round. */
+  nextUnlabelled() {
+    const { pictures, work } = this.session;
+    const i = pictures.indexOf(work?.picture);
+    const next = [...pictures.slice(i + 1), ...pictures.slice(0, i)].find((one) => this.stateOf(one) === "none");
+    if (next) this.session.show(next);
+    else toast("Every picture has objects, or is done.");
+  }
+
+  /** Show the states, and which of how many pictures is shown. */
+  updateStates() {
+    const { pictures, work } = this.session;
+    const i = pictures.indexOf(work?.picture);
+    $("place").textContent = i < 0 || pictures.length < 2 ? "" : `${i + 1} of ${pictures.length}`;
+    for (const [n, item] of [...$("thumbnails").children].entries()) {
+      const state = pictures[n] ? this.stateOf(pictures[n]) : "none";
+      if (item.dataset.state === state) continue;
+      item.dataset.state = state;
+      item.firstChild.setAttribute("aria-description", STATES[state]);
+    }
+  }
+
   update() {
     const { pictures, work } = this.session;
     $("strip").hidden = pictures.length < 2;
@@ -76,12 +118,14 @@ export class Pictures {
         item.scrollIntoView({ block: "nearest", inline: "nearest" });
       }
     }
+    this.updateStates();
   }
 
   #thumbnail(picture) {
     const image = make("img", { src: this.session.api.thumbnailUrl(picture.id), alt: "", loading: "lazy", draggable: false });
     const show = make("button", { type: "button", className: "thumbnail", title: picture.name, "aria-label": picture.name,
-                                  onclick: () => this.session.show(picture) }, image);
+                                  onclick: () => this.session.show(picture) }, image,
+                      make("span", { className: "thumbnail-name" }, picture.name));
     const remove = iconButton("close", `Remove ${picture.name}`, () => this.remove(picture));
     remove.classList.add("thumbnail-remove");
     const item = make("li", {}, show, remove);

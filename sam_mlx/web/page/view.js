@@ -32,9 +32,11 @@ export class View {
     else this.pan(dx, dy);
   }
 
+  /** Another picture; one of the same size is seen as the one before it was. */
   show(picture) {
+    const isAlike = picture.width === this.picture.width && picture.height === this.picture.height;
     this.picture = picture;
-    this.fit();
+    if (this.fitted || !isAlike) this.fit();
   }
 
   fit() {

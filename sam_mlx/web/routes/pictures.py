@@ -30,7 +30,8 @@ def shown(backend: Backend, picture: Picture) -> dict[str, Any]:
         "tiles": content.tiles and {**content.tiles, "formats": list(LARGE_FORMATS)},
         "ready": content.tiles is not None or content.key in backend.model.embeddings,
         "encoding": None if share is None else {"done": share},
-        "error": content.error, "objects": [found.show() for found in picture.in_order()],
+        "done": picture.done, "error": content.error,
+        "objects": [found.show() for found in picture.in_order()],
     }  # fmt: skip
 
 
@@ -43,6 +44,12 @@ async def add_picture(call: Call) -> dict[str, Any]:
 
 async def show_picture(call: Call) -> dict[str, Any]:
     return shown(call.backend, call.picture())
+
+
+async def change_picture(call: Call) -> dict[str, Any]:
+    picture, given = call.picture(), await call.json()
+    picture.done = given.get("done", picture.done)
+    return shown(call.backend, picture)
 
 
 async def remove_picture(call: Call) -> None:

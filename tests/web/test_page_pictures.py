@@ -1,0 +1,71 @@
+"""The page in a browser: pictures, their names and states, and what is kept between them."""
+
+import io
+import time
+
+import pytest
+from PIL import Image
+
+from tests.support.browser import COINS  # isort: skip  first: it skips all where it must
+
+
+def file(name: str, turn: int = 0) -> dict:
+    data = io.BytesIO()
+    Image.open(COINS).rotate(turn).save(data, "PNG")
+    return {"name": name, "mimeType": "image/png", "buffer": data.getvalue()}
+
+
+@pytest.fixture
+def four(tab):
+    """The coins, and three pictures of the same size; the first is shown."""
+    tab.page.locator("#files").set_input_files([file(f"{i}.png", 90 * i) for i in (1, 2, 3)])
+    tab.page.wait_for_selector("#thumbnails li:nth-child(4)")
+    tab.page.get_by_role("button", name="coins.png", exact=True).click()
+    return tab.ready().settled()
+
+
+def states(tab) -> list[str]:
+    return [item.get_attribute("data-state") for item in tab.page.locator("#thumbnails li").all()]
+
+
+def test_names_places_and_states(four):
+    tab = four
+    names = [name.inner_text() for name in tab.page.locator(".thumbnail-name").all()]
+    assert names == ["coins.png", "1.png", "2.png", "3.png"]
+    assert tab.text("#place") == "1 of 4" and states(tab) == ["none"] * 4
+    tab.click(138, 53)
+    tab.press("PageDown", "PageDown")
+    tab.ready().press("g")
+    tab.page.wait_for_selector("#thumbnails li:nth-child(3)[data-state=done]")
+    assert tab.text("#place") == "3 of 4" and states(tab) == ["some", "none", "done", "none"]
+    tab.page.reload()
+    assert states(tab.ready()) == ["some", "none", "done", "none"]
+    tab.press("u")
+    assert tab.text("#picture-name") == "3.png"
+    tab.press("u")
+    assert tab.text("#picture-name") == "1.png"  # round the end, past what has objects or is done
+    tab.press("PageDown")
+    tab.ready().press("g")
+    tab.page.wait_for_selector("#thumbnails li:nth-child(3)[data-state=none]")
+    assert [p.done for p in tab.session.pictures.values()] == [False] * 4
+
+
+def test_the_next_picture_is_encoded_ahead(four):
+    second = list(four.session.pictures.values())[1]
+    end = time.monotonic() + 60
+    while second.content.key not in four.server.model.embeddings:
+        assert time.monotonic() < end
+        four.page.wait_for_timeout(50)
+    assert four.text("#picture-name") == "coins.png"
+
+
+def test_the_view_is_kept_between_pictures_of_one_size(four):
+    tab = four
+    tab.press("+", "+", "+")
+    zoom = tab.text("#zoom-fit")
+    tab.press("PageDown")
+    assert tab.text("#picture-name") == "1.png" and tab.text("#zoom-fit") == zoom
+    tab.press("0")
+    fitted = tab.text("#zoom-fit")
+    tab.press("PageUp")
+    assert tab.text("#zoom-fit") == fitted != zoom
