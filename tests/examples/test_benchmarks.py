@@ -39,6 +39,15 @@ def test_benchmarks_are_run_as_modules(name):
     assert name in CALLED_BY_RUN | {"web_pictures"} or command in (FOLDER / "README.md").read_text()
 
 
+def test_instances_of_drawn_maps_are_counted(monkeypatch, capsys):
+    pytest.importorskip("skimage")
+    from examples.benchmarks import instances
+
+    monkeypatch.setattr(instances, "WIDTH", 512)
+    instances.flood(640)
+    assert capsys.readouterr().out.startswith("| 640 | 1 | 80 |")
+
+
 def test_no_document_runs_them_as_scripts():
     documents = [*ROOT.glob("*.md"), *ROOT.glob("docs/*.md"), *ROOT.glob("examples/**/*.md")]
     documents += ROOT.glob("examples/**/*.py")

@@ -80,6 +80,9 @@ def calls(w: World) -> Calls:
             w.model.predict_masks(w.embedding.features, points)[0]
         ),
         "InstanceSegmenter.generate": lambda: w.segmenter.generate(w.image),
+        "InstanceSegmenter.generate_large": lambda: list(
+            w.segmenter.generate_large(w.image, 64, 16)
+        ),
         "InstanceSegmenter.select apg": lambda: w.segmenter.select(w.maps, mode="apg"),
         "Sam.save_pretrained": lambda: w.model.save_pretrained(w.new("model")),
         "sam_model_registry": lambda: sam_model_registry["vit_t"](),
