@@ -4,7 +4,10 @@ import pytest
 
 torch = pytest.importorskip("torch")
 
+from PIL import Image
+
 from sam_mlx import Sam, SamPredictor, sam_model_registry
+from sam_mlx.cli import main
 from sam_mlx.modeling.instance_decoder import InstanceDecoderConfig
 from tests.support import models
 from tests.support.checkpoints import equal
@@ -126,6 +129,38 @@ def test_an_incomplete_decoder(states, tmp_path):
         with pytest.raises(ValueError, match="tensors differ") as error:
             loaded(tmp_path / "model.pt", model_state=states[0], decoder_state=rest)
         assert "instance_decoder." in str(error.value)
+
+
+def damaged(states) -> dict[str, dict]:
+    sam, decoder = states
+    narrow = decoder["base.block.1.weight"][:, :32]
+    return {
+        "without its model": {"decoder_state": decoder},
+        "of 32 channels": {"model_state": sam,
+                           "decoder_state": decoder | {"base.block.1.weight": narrow}},
+        "tensors differ": {"model_state": sam,
+                           "decoder_state": {n: decoder[n] for n in list(decoder)[:-1]}},
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize("why", ["without its model", "of 32 channels", "tensors differ"])
+def test_the_shell_says_so_in_one_line_and_writes_nothing(states, tmp_path, capsys, why):
+    torch.save(damaged(states)[why], tmp_path / "model.pt")
+    Image.new("RGB", (40, 30)).save(tmp_path / "a.png")
+    for more in ([], ["--tile", "64"]):
+        out = str(tmp_path / "out")
+        command = [
+            "auto",
+            str(tmp_path / "a.png"),
+            "-o",
+            out,
+            "--model",
+            str(tmp_path / "model.pt"),
+        ]
+        assert main([*command, *more]) == 2
+        said = capsys.readouterr()
+        assert why in said.err and len(said.err.strip().splitlines()) == 1 and said.out == ""
+        assert sorted(p.name for p in tmp_path.iterdir()) == ["a.png", "model.pt"]
 
 
 def test_a_decoder_for_something_else_is_left_out(states, tmp_path):
