@@ -9,7 +9,7 @@ from ast import literal_eval
 import numpy as np
 import pytest
 
-from examples.benchmarks import mac, run, tf32  # before mlx.core
+from examples.benchmarks import compiled, mac, run, tf32  # before mlx.core
 
 # isort: split
 import mlx.core as mx
@@ -148,6 +148,17 @@ def test_the_table_of_a_mac(monkeypatch, capsys):
     assert {len(row.split("|")) for row in table} == {len(mac.HEAD) + 2}
     zero = {"MLX_ENABLE_TF32": "0"}
     assert asked == [("reference", {}), ("float32", {}), ("float32", zero), ("float16", {})]
+
+
+def test_what_compiling_would_save(monkeypatch, capsys):
+    """A tenth of the decoder's kernels, and none of the encoder's."""
+    monkeypatch.setattr("sys.argv", ["compiled", "--model", "nano"])
+    compiled.main()
+    lines = capsys.readouterr().out.splitlines()[2:]
+    rows = {cells[1].strip(): cells[2:4] for cells in (line.split("|") for line in lines)}
+    before, after = (list(map(int, column)) for column in zip(*rows.values()))
+    assert len(rows) == 4 and before[2:] == after[2:]
+    assert all(0.85 * a <= b < a for a, b in zip(before[:2], after[:2]))
 
 
 @pytest.mark.slow
