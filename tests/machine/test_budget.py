@@ -13,24 +13,31 @@ from sam_mlx.machine.budget import MIB, MIN_LIMIT, UNKNOWN, Budget, even_parts
 
 GPU, CPU = mx.Device(mx.gpu), mx.Device(mx.cpu)
 PROMPT = 42_205_184  # bytes of one in ViT-B (``decoding.decode_in_parts``)
+IMAGE = 2 * 4096 * 3072 * 4  # of its MLPs for an image (``ImageEncoderViT``)
 
 
 @pytest.mark.parametrize(
-    ("info", "prompts"),
+    ("info", "prompts", "images"),
     [
-        ({"max_recommended_working_set_size": 5_333_000_000}, [8] * 8),  # a Mac of 8 GB
-        ({"max_recommended_working_set_size": 10_667_000_000}, [16] * 4),  # of 16 GB
-        ({"max_recommended_working_set_size": 21_333_000_000}, [32] * 2),  # of 32 GB
-        ({"max_recommended_working_set_size": 384_000_000_000}, [64]),  # of 512 GB
-        ({"free_memory": 140_000_000_000, "total_memory": 150_000_000_000}, [64]),  # of Nvidia's
-        ({"device_name": "of a later MLX"}, [8] * 8),
+        ({"max_recommended_working_set_size": 5_333_000_000}, [8] * 8, [1] * 4),  # a Mac of 8 GB
+        ({"max_recommended_working_set_size": 10_667_000_000}, [16] * 4, [2] * 2),  # of 16 GB
+        ({"max_recommended_working_set_size": 21_333_000_000}, [32] * 2, [4]),  # of 32 GB
+        ({"max_recommended_working_set_size": 384_000_000_000}, [64], [4]),  # of 512 GB
+        (
+            {"free_memory": 140_000_000_000, "total_memory": 150_000_000_000},
+            [64],
+            [4],
+        ),  # of Nvidia's
+        ({"device_name": "of a later MLX"}, [8] * 8, [1] * 4),
     ],
 )
-def test_a_gpu_of_any_size(info, prompts, monkeypatch):
+def test_a_gpu_of_any_size(info, prompts, images, monkeypatch):
     monkeypatch.setattr(mx, "device_info", lambda device: info)
     found = Budget.of(GPU)
     parts = even_parts(64, found.decoder_bytes // PROMPT)
     assert [part.stop - part.start for part in parts] == prompts
+    parts = even_parts(4, found.encoder_bytes // IMAGE)
+    assert [part.stop - part.start for part in parts] == images
     assert found.attention_bytes == 4 * 4096 * 4096  # a head of ViT-B
     assert found.band_pixels == 512
 
