@@ -1,4 +1,6 @@
-"""How a command ends when it is told to, by Ctrl-C or SIGTERM: soon, whatever is under way."""
+"""How a command ends when it is told to, by Ctrl-C, SIGTERM or a terminal that is closed: soon,
+whatever is under way.
+"""
 
 from __future__ import annotations
 
@@ -8,6 +10,7 @@ import threading
 import time
 from types import FrameType
 
+SIGNALS = signal.SIGINT, signal.SIGTERM, signal.SIGHUP
 END_SECONDS = 1.5  # after which the process is left, with the interpreter's own end within two
 USUAL = {signal.default_int_handler, signal.SIG_DFL}  # not ignored, as by a shell's "&" or nohup
 
@@ -15,8 +18,8 @@ _number: int | None = None  # of the signal that came
 
 
 def install() -> None:
-    """Have both signals raise KeyboardInterrupt, once, and end this process soon after."""
-    for number in (signal.SIGINT, signal.SIGTERM):
+    """Have these signals raise KeyboardInterrupt, once, and end this process soon after."""
+    for number in SIGNALS:
         if signal.getsignal(number) in USUAL:
             signal.signal(number, _end)
 

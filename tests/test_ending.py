@@ -1,4 +1,4 @@
-"""Ctrl-C and SIGTERM end every command within two seconds, in the midst of whatever it does."""
+"""Signals end every command within two seconds, in the midst of whatever it does."""
 
 import os
 import shutil
@@ -96,7 +96,7 @@ def test_what_the_end_waits_for_is_short():
     assert ending.END_SECONDS <= 1.5  # with the interpreter's own end: two seconds
 
 
-@pytest.mark.parametrize("sent", [signal.SIGINT, signal.SIGTERM], ids=lambda s: s.name)
+@pytest.mark.parametrize("sent", ending.SIGNALS, ids=lambda s: s.name)
 @pytest.mark.parametrize("name", COMMANDS)
 def test_a_signal_ends_every_command(name, sent, tmp_path):
     """Nothing is left, and nothing is said but by auto, whose work can be continued."""
@@ -107,15 +107,15 @@ def test_a_signal_ends_every_command(name, sent, tmp_path):
     assert left == (["out", "out/.settings.json"] if name == "auto" else [])
 
 
-@pytest.mark.parametrize("sent", [signal.SIGINT, signal.SIGTERM], ids=lambda s: s.name)
+@pytest.mark.parametrize("sent", ending.SIGNALS, ids=lambda s: s.name)
 def test_a_signal_ends_what_does_not_listen(sent, tmp_path):
     code, errors, _ = run(in_midst_of("deaf", "info"), tmp_path, sent)
     assert (code, errors) == (128 + sent, [])
 
 
-@pytest.mark.parametrize("sent", [signal.SIGINT, signal.SIGTERM], ids=lambda s: s.name)
+@pytest.mark.parametrize("sent", ending.SIGNALS, ids=lambda s: s.name)
 @pytest.mark.parametrize("busy", ["the model", "a file"])
-def test_a_signal_ends_the_server_in_the_midst_of_work(busy, sent, tmp_path):
+def test_a_signal_ends_the_server_in_the_midst_of_work(busy, sent, tmp_path, monkeypatch):
     pytest.importorskip("uvicorn")
     pytest.importorskip("starlette")
     place = {"the model": "Model.encode = compute", "a file": "Content.shown = idle"}[busy]
@@ -150,10 +150,15 @@ web.say = listening
 """
     arguments, _ = COMMANDS["web"]
     end = f"sys.argv[1:] = {arguments!r}\nfrom sam_mlx.cli import main\nsys.exit(main())\n"
+    temporary = tmp_path / "temporary"
+    temporary.mkdir()
+    monkeypatch.setenv("TMPDIR", str(temporary))
+    monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path / "data"))
     code, errors, _ = run(PROGRAM + program + end, tmp_path, sent)
     assert code == 128 + sent
     said = "\n".join(errors)
     assert "Traceback" not in said and "terminate called" not in said, said
+    assert not list(temporary.glob("sam_mlx-web-*"))
 
 
 def test_signals_of_other_programs_are_left_alone(tmp_path):

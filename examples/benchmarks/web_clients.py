@@ -37,7 +37,9 @@ class Found:
 class Client:
     def __init__(self, address: str, number: int, found: Found):
         limits = httpx.Limits(max_connections=2)
-        self.http = httpx.AsyncClient(base_url=address, timeout=60, limits=limits)
+        root, _, token = address.partition("?token=")
+        headers = {"Authorization": f"Bearer {token}"} if token else {}
+        self.http = httpx.AsyncClient(base_url=root, timeout=60, limits=limits, headers=headers)
         self.random, self.found = random.Random(number), found
 
     async def ask(self, kind: str, method: str, path: str, **given) -> httpx.Response:

@@ -33,6 +33,11 @@ def add(parser: argparse.ArgumentParser) -> None:
         "--classes", type=class_names, default=(), metavar="NAMES",
         help="classes for objects: a,b,c, or a file with one on each line",
     )  # fmt: skip
+    parser.add_argument(
+        "--session", type=Path, metavar="FILE",
+        help="keep the work of all pages in FILE, and go on with what is in it; by default work is "
+        "kept in the user's data folder, and the page offers it again",
+    )  # fmt: skip
     parser.add_argument("--host", default="127.0.0.1", help="address to listen on")
     parser.add_argument("--port", type=port_number, default=8000, help="0 chooses a free port")
     parser.add_argument("--no-open", action="store_true", help="do not open a browser")
@@ -59,6 +64,7 @@ def class_names(text: str) -> list[Any]:
 def run(args: argparse.Namespace) -> int:
     try:
         from ..web.backend import Backend
+        from ..web.keeping import data_folder
         from ..web.server import serve
         from ..web.store import MAX_PIXELS
     except ImportError as error:
@@ -71,7 +77,8 @@ def run(args: argparse.Namespace) -> int:
     backend = Backend(
         load_model(args), args.model, pictures,
         max_pixels=pixels, value_range=value_range, options=options,
-        classes=args.classes,
+        classes=args.classes, folder=data_folder() / "sessions",
+        file=args.session and user_path(args.session), is_default=not args.picture,
     )  # fmt: skip
     for line in backend.left_out:
         say(f"left out: {line}", error=True)

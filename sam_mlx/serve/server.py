@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 
-from ..web.server import Server, address_of, bind, configured
+from ..web.addresses import addresses_of
+from ..web.server import Server, bind, configured
 from .application import application
 from .backend import Backend
 from .tool import Tool
@@ -21,7 +22,7 @@ def serve(
     """Answer until the process is interrupted. token: what requests must carry, if anything."""
     try:
         listening = bind(host, port)
-        address = address_of(host, listening.getsockname()[1], None)
+        address = addresses_of(host, listening.getsockname()[1], None)[-1]
         for line in first_screen(backend, tools, address, token):
             say(line)
         Server(configured(application(backend, tools, host, token))).run([listening])

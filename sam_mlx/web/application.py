@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
@@ -19,20 +20,29 @@ from .errors import Refusal, sentence
 from .guard import App, guarded
 from .routes.call import Call
 
+TROUBLE = "X-Not-Kept"  # why a session's newest changes are not on disk
 PAGE = Path(__file__).parent / "page"
 TYPES = {".html": "text/html", ".js": "text/javascript", ".css": "text/css",
          ".svg": "image/svg+xml", ".png": "image/png", ".json": "application/json"}  # fmt: skip
 
 
-def application(backend: Backend, host: str = "127.0.0.1", token: str | None = None) -> App:
+def application(
+    backend: Backend,
+    host: str = "127.0.0.1",
+    token: str | None = None,
+    ticket: str | None = None,
+) -> App:
     """The ASGI application of a server that listens on ``host``.
 
-    token: what requests must carry; None if only this machine can reach the server.
+    token: what requests must carry; None lets everybody in who can reach the server. ticket: a
+    token for the page's address, for one use.
     """
     errors: dict[Any, Any] = {
         Refusal: refused, HTTPException: unrouted, Exception: failed, ClientDisconnect: left,
     }  # fmt: skip
-    return guarded(Starlette(routes=routes(backend), exception_handlers=errors), host, token)
+    return guarded(
+        Starlette(routes=routes(backend), exception_handlers=errors), host, token, ticket
+    )
 
 
 def routes(backend: Backend) -> list[Route]:
@@ -46,15 +56,23 @@ def route(backend: Backend, endpoint: Endpoint) -> Callable[[Request], Any]:
     async def handle(request: Request) -> Response:
         try:
             answer = await endpoint.handler(Call(backend, request, schema))
+            session = backend.sessions.find(request.path_params.get("session", ""))
+            if session is not None:
+                await backend.keep(session)
         except asyncio.CancelledError:  # by uvicorn
             raise Refusal(503, "the server is ending") from None
-        if isinstance(answer, Response):
-            return answer
-        if answer is None:
-            return Response(status_code=endpoint.status)
-        return JSONResponse(answer, endpoint.status)
+        response = response_of(answer, endpoint.status)
+        if session is not None and session.trouble is not None:
+            response.headers[TROUBLE] = quote(session.trouble)
+        return response
 
     return handle
+
+
+def response_of(answer: Response | dict[str, Any] | None, status: int) -> Response:
+    if isinstance(answer, Response):
+        return answer
+    return Response(status_code=status) if answer is None else JSONResponse(answer, status)
 
 
 async def page(request: Request) -> Response:

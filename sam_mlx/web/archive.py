@@ -19,21 +19,23 @@ from ..samples import check_range
 from .automatic import parts_of
 from .classes import CLASSES, checked
 from .errors import Refusal
+from .names import clean_path
 from .objects import MaskObject, prompt_of, schemas
 from .sessions import MAX_OBJECTS, MAX_PICTURES, Picture, Session
-from .store import Store, clean_name
-from .validate import FLAG, NAME, NUMBER, TEXT, check, form, many, or_null, parse, short
+from .store import Store
+from .validate import FLAG, NUMBER, PATH, TEXT, check, form, many, or_null, parse, short
 
 # All are read; the last is written.
 FORMATS = "sam_mlx.web 1", "sam_mlx.web 2", "sam_mlx.web 3", "sam_mlx.web 4"
 RENAMED = {"everything": "automatic"}  # fields of objects, from the first format
 MAX_BYTES = 1 << 30  # of a file, and of the pictures inside
 MAX_JSON_BYTES = 64 << 20
+MAX_VALUES = 2_000_000  # of session.json
 
 OBJECT = schemas("saved")
 SAVED_OBJECT = form("mask", **OBJECT, **{old: OBJECT[new] for old, new in RENAMED.items()})
 SAVED_PICTURE = form(
-    "name objects", name=NAME, objects=many(SAVED_OBJECT, MAX_OBJECTS),
+    "name objects", name=PATH, objects=many(SAVED_OBJECT, MAX_OBJECTS),
     value_range=or_null(many(NUMBER, 2, 2)),  # since the third format
     done=FLAG,  # since the fourth
 )  # fmt: skip
@@ -49,8 +51,13 @@ def save(session: Session) -> bytes:
         pictures = list(session.pictures.values())
         classes = [each.show() for each in session.classes]
         shown = [saved_picture(p) for p in pictures]
-        saved = {"format": FORMATS[-1], "classes": classes, "pictures": shown}
-        archive.writestr("session.json", to_json(saved))
+        text = to_json({"format": FORMATS[-1], "classes": classes, "pictures": shown})
+        if len(text) > MAX_JSON_BYTES or text.count(",") > MAX_VALUES:
+            raise Refusal(
+                413, "the work is too large for one session file; it stays kept on the server, and "
+                "can be exported"
+            )  # fmt: skip
+        archive.writestr("session.json", text)
         for i, picture in enumerate(pictures):
             archive.writestr(f"pictures/{i}", picture.content.read(), zipfile.ZIP_STORED)
     return target.getvalue()
@@ -69,7 +76,7 @@ def load(path: Path, store: Store) -> Session:
     """Raises Refusal for a file that ``save`` did not write."""
     try:
         with zipfile.ZipFile(path) as archive:
-            saved = parse(read(archive, "session.json", MAX_JSON_BYTES), "session.json")
+            saved = parse(read(archive, "session.json", MAX_JSON_BYTES), "session.json", MAX_VALUES)
             check_format(saved)
             check(saved, SAVED, "session.json")
             return opened(saved, pictures_of(archive, store.max_bytes), store)
@@ -120,7 +127,7 @@ def opened(saved: dict[str, Any], pictures: Iterator[bytes], store: Store) -> Se
     for given in saved["pictures"]:
         value_range = check_range(given.get("value_range", store.value_range))
         content = store.of_bytes(next(pictures), value_range)
-        picture = session.add(clean_name(given["name"]), content)
+        picture = session.add(clean_path(given["name"]), content)
         picture.done = given.get("done", False)
         for state in given["objects"]:
             found = opened_object(picture, state)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections.abc import Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -10,20 +11,25 @@ from pathlib import Path
 from typing import Any
 
 from ..machine.worker import Lane
+from ..messages import printable
 from ..sam import Sam
 from ..samples import Range
 from .automatic import PointRun
 from .classes import Category
 from .errors import Refusal, Stopped, reported
 from .instances import InstanceRun
+from .keeping import Keeper
 from .large import LargeContent, is_large
 from .model import Encoded, Model
+from .names import names_of
+from .open_sessions import Sessions
 from .queue import Queue
-from .sessions import Picture, Sessions
-from .store import MAX_BYTES, MAX_PIXELS, Content, Store, clean_name
+from .sessions import Picture, Session
+from .store import MAX_BYTES, MAX_PIXELS, Content, Store
 
 FILE_THREADS = 2  # that decode and compress pictures
 FIRST_ENCODING_SECONDS = 1.0  # a guess, until a picture has been encoded
+WRITE_SECONDS = 5.0  # that an answer waits for its change to be on disk
 
 
 class Backend:
@@ -40,20 +46,30 @@ class Backend:
         value_range: Range | None = None,
         options: dict[str, Any] | None = None,
         classes: Sequence[Category] = (),
+        folder: Path | None = None,
+        file: Path | None = None,
+        is_default: bool = False,
     ):
+        """folder: where work is kept; None keeps it in memory. file: for the work of all pages.
+        is_default: the user gave no pictures.
+        """
         self.store = Store(max_pixels, max_bytes, value_range or model.config.value_range)
         self.model = Model(model, name, options or {})
         self.queue = Queue()
         self.threads = ThreadPoolExecutor(FILE_THREADS, "sam_mlx.web.files")
         self.left_out: list[str] = []  # pictures from the command line, and why
-        first = [one for path in pictures for one in self.first_picture(path)]
-        self.sessions = Sessions(first, classes)
+        self.keeper = Keeper(self.store, folder, file) if folder is not None else None
+        self.writer = ThreadPoolExecutor(1, "sam_mlx.web.keep")
+        named = zip(names_of(pictures), pictures)
+        first = [one for name, path in named for one in self.first_picture(name, path)]
+        self.sessions = Sessions(first, classes, self.keeper, is_default)
+        self.store.make_room = self.sessions.close_idle
         self.encoding_seconds = FIRST_ENCODING_SECONDS  # of the last picture
 
-    def first_picture(self, path: Path) -> list[tuple[str, Content]]:
+    def first_picture(self, name: str, path: Path) -> list[tuple[str, Content]]:
         """A picture from the command line; a file that is not one is left out."""
         try:
-            return [(clean_name(path.name), self.content_of(path))]
+            return [(name, self.content_of(path))]
         except (Refusal, OSError) as error:
             self.left_out.append(f"{path}: {error}")
             return []
@@ -66,9 +82,58 @@ class Backend:
         return content
 
     def close(self) -> None:
+        self.close_files()
         self.queue.close()
+
+    def close_files(self) -> None:
+        """Write what is not on disk, and remove temporary files. Comes first when a process ends,
+        which has little time.
+        """
         self.threads.shutdown(wait=False, cancel_futures=True)
+        self.writer.shutdown(wait=False, cancel_futures=True)
+        if self.keeper is not None:
+            for session in self.sessions:
+                self._write(session)
+            self.keeper.close()
         self.store.close()
+
+    @property
+    def place(self) -> str:
+        """Where work is kept."""
+        if self.keeper is None:
+            return "memory"
+        return printable(self.keeper.file or self.keeper.folder)
+
+    def last_words(self) -> str:
+        """What a user should know when the server ends."""
+        left = "; what is being computed is given up" if self.queue.is_busy else ""
+        if any(session.trouble for session in self.sessions):
+            return f"Ending{left}. Not all work could be written to {self.place}."
+        return f"Ending{left}. Work is kept, and found again at the next start."
+
+    # Keeping work.
+
+    async def keep(self, session: Session) -> None:
+        """Have a session's changes written; ``session.trouble`` says why they are not, if so."""
+        if self.keeper is None or session.written >= session.revision:
+            session.trouble = None
+            return
+        loop = asyncio.get_running_loop()
+        try:
+            writing = loop.run_in_executor(self.writer, self._write, session)
+            await asyncio.wait_for(asyncio.shield(writing), WRITE_SECONDS)
+        except asyncio.TimeoutError:
+            session.trouble = "the disk does not answer"
+        except RuntimeError:  # the writer is shut down
+            session.trouble = "the server is ending"
+
+    def _write(self, session: Session) -> None:
+        assert self.keeper is not None
+        try:
+            self.keeper.write(session)
+            session.trouble = None
+        except OSError as error:
+            session.trouble = f"the server cannot write to its disk: {error.strerror or error}"
 
     # Encoding.
 

@@ -8,7 +8,7 @@ from . import openapi
 from .openapi import Endpoint
 from .routes.automatic import select_automatic, show_automatic, start_automatic, stop_automatic
 from .routes.call import Call
-from .routes.objects import add_object, change_object, remove_object
+from .routes.objects import add_object, change_object, remove_object, save_objects
 from .routes.out import export, export_all, import_file, show_python
 from .routes.pictures import (
     add_picture,
@@ -16,6 +16,7 @@ from .routes.pictures import (
     encode,
     predict,
     remove_picture,
+    restore_picture,
     show_image,
     show_picture,
     show_thumbnail,
@@ -24,12 +25,16 @@ from .routes.pictures import (
 from .routes.sessions import (
     create_session,
     end_session,
+    leave_session,
     open_session,
+    resume_session,
     save_session,
     set_classes,
+    show_changes,
+    show_earlier,
     show_session,
 )
-from .schemas import ANSWERS, AUTOMATIC, CLASSES, OBJECT, PICTURE_STATE, PREDICT, SELECT
+from .schemas import ANSWERS, AUTOMATIC, CLASSES, OBJECT, PICTURE_STATE, PREDICT, SAVE, SELECT
 
 
 async def show_openapi(call: Call) -> dict[str, Any]:
@@ -46,6 +51,8 @@ FILE = "application/octet-stream"
 ENDPOINTS = (
     Endpoint("POST", SESSIONS, create_session,
              "Begin a session with the pictures of the command line", 201, "Session"),
+    Endpoint("GET", SESSIONS, show_earlier,
+             "Sessions that are on disk, to go on with", 200, "Earlier"),
     Endpoint("POST", f"{SESSIONS}/file", open_session,
              "Open a session file again", 201, "Session", FILE),
     Endpoint("GET", SESSION, show_session, "The session's pictures and objects", 200, "Pictures"),
@@ -56,16 +63,24 @@ ENDPOINTS = (
     Endpoint("POST", f"{SESSION}/import", import_file,
              "Add the objects in a file of annotations (COCO, labelme, YOLO, label images, a "
              "zip of these) to the pictures of the same names", 201, "Imported", FILE, ("name",)),
+    Endpoint("POST", f"{SESSION}/resume", resume_session,
+             "Go on with a session", 200, "Session"),
+    Endpoint("GET", f"{SESSION}/changes", show_changes,
+             "The pictures that have changed since a revision", 200, "Changes", query=("since",)),
+    Endpoint("POST", f"{SESSION}/leave", leave_session, "The session's page was closed", 204),
     Endpoint("GET", f"{SESSION}/file", save_session, "The session as a file: zip"),
     Endpoint("GET", f"{SESSION}/export", export_all,
              "All pictures in these formats, with commas between them, or in every one: zip",
              query=("formats",)),
     Endpoint("POST", f"{SESSION}/pictures", add_picture,
-             "Add a picture: a file's bytes", 201, "Picture", FILE, ("name",)),
+             "Add a picture: a file's bytes; folder tells it from others of its name",
+             201, "Picture", FILE, ("name", "folder")),
     Endpoint("GET", PICTURE, show_picture, "A picture's state and objects", 200, "Picture"),
     Endpoint("PUT", PICTURE, change_picture,
              "Say whether all in the picture is labelled", 200, "Picture", PICTURE_STATE),
     Endpoint("DELETE", PICTURE, remove_picture, "Remove a picture and its objects", 204),
+    Endpoint("POST", f"{PICTURE}/restore", restore_picture,
+             "Bring a removed picture back, with its objects", 200, "Picture"),
     Endpoint("GET", f"{PICTURE}/image", show_image,
              "The picture, turned as its EXIF data says: PNG or JPEG"),
     Endpoint("GET", f"{PICTURE}/thumbnail", show_thumbnail, "A small JPEG of the picture"),
@@ -79,6 +94,9 @@ ENDPOINTS = (
              200, "Prediction", PREDICT),
     Endpoint("POST", OBJECTS, add_object,
              "A new object, with its exact mask", 201, "Object", OBJECT),
+    Endpoint("PUT", OBJECTS, save_objects,
+             "Save objects, each by its id, and remove others; each is saved or refused by itself",
+             200, "Saved", SAVE),
     Endpoint("PUT", f"{OBJECTS}/{{object}}", change_object,
              "Change the given fields of an object", 200, "Object", OBJECT),
     Endpoint("DELETE", f"{OBJECTS}/{{object}}", remove_object, "Remove an object", 204),

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import io
 import tempfile
-import unicodedata
 import zipfile
 from collections.abc import Callable, Sequence
 from contextlib import suppress
@@ -24,6 +23,7 @@ from .errors import Refusal
 from .instances import Thresholds
 from .large import LargeContent
 from .model import POINTS_AT_ONCE
+from .names import alike, stem_of
 from .objects import MaskObject
 from .sessions import Picture, Session
 
@@ -45,7 +45,7 @@ def export(session: Session, picture: Picture, name: str, chosen: str | None) ->
     objects = picture.in_order() if chosen is None else [picture.object(chosen)]
     if not objects:
         raise Refusal(404, "the picture has no objects: click on one first")
-    stem = Path(picture.name).stem or "picture"
+    stem = stem_of(picture.name).rpartition("/")[2]
     if isinstance(picture.content, LargeContent):
         with tempfile.TemporaryDirectory() as folder:
             written = large_out.write(Path(folder), picture.content, objects, name)
@@ -115,7 +115,7 @@ def export_all(session: Session, names: Sequence[str] = NAMES) -> bytes:
         folder = Path(temporary)
         every = {picture.id: name for name, picture in file_names(session)}
         files = [every[picture.id] for picture in pictures]
-        stems = unique([Path(Path(p.name).stem) for p in pictures], paths_of)
+        stems = unique([Path(stem_of(p.name)) for p in pictures], paths_of)
         small: dict[str, str] = {}  # by the picture's name: what its files are called
         for number, (file, stem, picture) in enumerate(zip(files, stems, pictures), 1):
             if isinstance(picture.content, LargeContent):
@@ -184,10 +184,6 @@ def unique(names: list[Path], uses: Callable[[Path], list[str]]) -> list[str]:
         taken |= used
         found.append(str(new))
     return found
-
-
-def alike(path: str) -> str:
-    return unicodedata.normalize("NFC", path).casefold()
 
 
 def zipped(files: list[Path], folder: Path) -> bytes:

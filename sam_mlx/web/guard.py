@@ -1,8 +1,8 @@
 """Layers before the application: who may ask, headers of every answer, and slow clients.
 
 A page of another site can make a browser send requests here. So the Host of a request must be the
-server's own, or any name made to point here would work (DNS rebinding); so must its Origin; and if
-other machines can reach the server, a token is needed.
+server's own, or any name made to point here would work (DNS rebinding); so must its Origin; and a
+token is needed: other machines may reach the server, and other users of this one always can.
 """
 
 from __future__ import annotations
@@ -42,10 +42,10 @@ CHUNK_SECONDS = 20.0  # for a client to send or receive the next part
 CHUNK = 256 << 10  # bytes that are sent at a time
 
 
-def guarded(app: App, host: str, token: str | None) -> App:
+def guarded(app: App, host: str, token: str | None, ticket: str | None = None) -> App:
     """An application behind all layers, on a server that listens on ``host``."""
     if token is not None:
-        app = Token(app, token)
+        app = Token(app, token, ticket)
     return Pace(SafeHeaders(Hosts(Origins(app), host)))
 
 
@@ -78,10 +78,15 @@ class Hosts(Check):
     def knows(self, name: str) -> bool:
         if is_loopback(self.host):
             return name in LOOPBACK | {self.host}
-        if name == self.host or name in LOOPBACK:
-            return True
-        own = socket.gethostname().lower()
-        return self.host in ANY_ADDRESS and (is_address(name) or name in {own, f"{own}.local"})
+        # No name of another site can be an address, or this machine's name.
+        return name == self.host or name in LOOPBACK | own_names() or is_address(name)
+
+
+def own_names() -> set[str]:
+    """This machine's names on local networks."""
+    name = socket.gethostname().lower()
+    short = name.partition(".")[0]
+    return {name, short, f"{short}.local"}
 
 
 class Origins(Check):
@@ -102,15 +107,19 @@ class Token(Check):
     The page's address with the token sets the cookie, and redirects to itself without the token.
     """
 
-    def __init__(self, app: App, token: str):
+    def __init__(self, app: App, token: str, ticket: str | None = None):
         super().__init__(app)
         self.token = token
+        self.ticket = ticket  # as the token in the page's address, for one use
 
     def refuse(self, scope: Message, headers: Headers) -> Response | None:
         query = parse_qsl(scope["query_string"].decode("latin-1"), keep_blank_values=True)
         port = (scope.get("server") or ("", 0))[1]
         cookie = f"sam_mlx_{port}"  # a host has one set of cookies for all its ports
         given = dict(query).get("token")
+        if given is not None and scope["path"] == "/" and self.ticket == given:
+            self.ticket = None
+            return self.keep(cookie, query)
         if given is not None and self.fits(given):
             return self.keep(cookie, query) if scope["path"] == "/" else None
         bearer = headers.get("authorization", "").removeprefix("Bearer ")
@@ -122,9 +131,11 @@ class Token(Check):
         return hmac.compare_digest(given.encode(), self.token.encode())
 
     def keep(self, cookie: str, query: list[tuple[str, str]]) -> Response:
+        # Strict cookies are not sent on the way here from a link in another page; writing requests
+        # have to come from this one in any case.
         rest = urlencode([(k, v) for k, v in query if k != "token"])
         answer = RedirectResponse(f"/?{rest}" if rest else "/", 303)
-        answer.set_cookie(cookie, self.token, httponly=True, samesite="strict", path="/")
+        answer.set_cookie(cookie, self.token, httponly=True, samesite="lax", path="/")
         return answer
 
 

@@ -26,7 +26,8 @@ from ..tuner.data.picture import check_labels
 from ..tuner.data.polygons import filled, rings_of
 from .classes import MAX_CLASSES, Category, as_line
 from .errors import Refusal
-from .exports import alike, file_names
+from .exports import file_names
+from .names import alike
 from .objects import MaskObject, Size
 from .sessions import Picture, Session
 from .validate import parse
@@ -264,7 +265,8 @@ class Adding:
 
     def finish(self) -> Imported:
         self.session.classes = self.classes
+        self.session.changed()
         for picture, objects in self.done.objects.items():
-            kept = self.session.picture(picture).objects
-            kept |= {found.id: found for found in objects}
+            for found in objects:
+                self.session.put(self.session.picture(picture), found)
         return self.done

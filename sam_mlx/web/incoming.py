@@ -17,7 +17,7 @@ from .validate import Schema, check, parse
 
 T = TypeVar("T")
 
-MAX_JSON_BYTES = 4 << 20  # of a request
+MAX_JSON_BYTES = 16 << 20  # of a request
 MAX_BODY_SECONDS = 600.0  # for a whole body
 
 

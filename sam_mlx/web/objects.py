@@ -7,8 +7,10 @@ and what exports take; the schemas of all these derive from them.
 from __future__ import annotations
 
 from dataclasses import dataclass, field, fields
+from functools import cached_property
 from typing import Any
 
+from ..files import to_json
 from ..masks import record_of, rle_area, rle_counts, rle_size
 from ..prompts import check_box, is_ambiguous
 from .errors import Refusal
@@ -47,9 +49,18 @@ EDITS = many(EDIT, MAX_EDITS)
 ID = {"type": "string", "maxLength": 40}
 CATEGORY_ID = {"type": "integer", "minimum": 1, "maximum": 2**31}
 ORDER = {"type": "number", "minimum": -MAX_ORDER, "maximum": MAX_ORDER}
+KEY = {"type": "string", "pattern": "^[A-Za-z0-9_-]{1,40}$",
+       "description": "up to 40 letters, digits, - and _"}  # fmt: skip
 COMPRESSED = form(
     "size counts", size=many({"type": "integer", "minimum": 1, "maximum": MAX_SIDE}, 2), counts=TEXT
 )
+SIZE = many({"type": "integer", "minimum": 1, "maximum": MAX_SIDE}, 2, 2)  # height, width
+NUMBERS = many(NUMBER)
+SAVED_RECORD = form(
+    "segmentation area bbox predicted_iou point_coords stability_score crop_box",
+    segmentation=COMPRESSED, area=INTEGER, bbox=NUMBERS, predicted_iou=NUMBER,
+    point_coords=many(NUMBERS), stability_score=NUMBER, crop_box=NUMBERS,
+)  # fmt: skip
 
 
 def told(schema: Schema, prompt: bool = False, exported: bool = False) -> dict[str, Any]:
@@ -70,7 +81,7 @@ def made(shown: Schema | None = None, saved: Schema | None = None) -> dict[str, 
 class MaskObject:
     """An object of a picture: its prompts, edits and mask."""
 
-    id: str = field(metadata=made(shown=TEXT))
+    id: str = field(metadata=made(shown=KEY, saved=KEY))
     name: str = field(metadata=told(NAME, exported=True))
     colour: str = field(metadata=told(COLOUR, exported=True))
     hidden: bool = field(default=False, metadata=told(FLAG))
@@ -102,6 +113,8 @@ class MaskObject:
     score: float = field(default=0.0, metadata=made(shown=NUMBER, saved=NUMBER))
     stability: float = field(default=0.0, metadata=made(shown=NUMBER, saved=NUMBER))
     painted: int = field(default=0, metadata=made())  # how many of the edits are in the mask
+    # The session's revision in which it was last changed.
+    version: int = field(default=0, metadata=made(shown=INTEGER, saved=INTEGER))
 
     @property
     def prompt(self) -> dict[str, Any]:
@@ -138,6 +151,11 @@ class MaskObject:
     def save(self) -> dict[str, Any]:
         """As session files have it."""
         return self._values("saved")
+
+    @cached_property
+    def text(self) -> str:
+        """The JSON of ``save``, made once: a changed object is another one."""
+        return to_json(self.save())
 
     def record(self) -> dict[str, Any]:
         """As the output formats take it."""

@@ -95,6 +95,11 @@ class Queue:
         with self._lock:
             return sum(job.waits for job in self._jobs)
 
+    @property
+    def is_busy(self) -> bool:
+        with self._lock:
+            return any(job.future.running() for job in self._jobs)
+
     def between(self) -> None:
         """Called by long work between its steps: runs quicker jobs that have come meanwhile.
 

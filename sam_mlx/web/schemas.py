@@ -6,6 +6,7 @@ from . import classes, objects
 from .automatic import MAX_POINTS_PER_SIDE
 from .instances import MAX_SIZE
 from .objects import BOX, COMPRESSED, LABELS, MULTIMASK, PIXELS, POINTS, SCALE
+from .sessions import MAX_OBJECTS
 from .validate import FLAG, INTEGER, NUMBER, SHARE, TEXT, Schema, form, many, or_null, ref
 
 MAX_REQUEST = 2**53  # a number that JavaScript holds exactly
@@ -20,6 +21,11 @@ PREDICT = form(
 OBJECT = objects.TOLD
 PICTURE_STATE = form(done=FLAG)
 CLASSES = form("classes", classes=classes.CLASSES)
+PUT = form("id", id=objects.KEY, **objects.schemas("told"))
+# Objects are checked one by one, so that one that is refused keeps no other from being saved.
+SAVE = form(
+    "", objects=many({"type": "object"}, MAX_OBJECTS), removed=many(objects.KEY, MAX_OBJECTS)
+)
 AUTOMATIC = form(points_per_side={"type": "integer", "minimum": 1, "maximum": MAX_POINTS_PER_SIDE})
 SELECT = form(
     pred_iou_thresh=THRESHOLD, stability_score_thresh=THRESHOLD, box_nms_thresh=THRESHOLD,
@@ -34,11 +40,12 @@ ANSWERS: dict[str, Schema] = {
     "Error": form("error", error=TEXT),
     "Rle": form("size counts", size=many(INTEGER), counts=many(INTEGER)),
     "Session": form(
-        "session model limits formats automatic",
+        "session model limits formats kept automatic",
         session=TEXT,
         model=form("name device dtype", name=TEXT, device=TEXT, dtype=TEXT),
         limits=form("bytes pixels", bytes=INTEGER, pixels=INTEGER),
         formats=many(TEXT),
+        kept=FLAG,
         automatic=form(
             "points_per_side max_points_per_side pred_iou_thresh stability_score_thresh "
             "box_nms_thresh min_mask_region_area min_pred_iou_thresh min_stability_score_thresh "
@@ -60,12 +67,31 @@ ANSWERS: dict[str, Schema] = {
         ),
     ),
     "Pictures": form(
-        "pictures classes selected",
+        "pictures classes selected revision",
         pictures=many(ref("Picture")),
         classes=classes.CLASSES,
         selected=or_null(TEXT),
+        revision=INTEGER,
     ),
     "Classes": CLASSES,
+    "Changes": form(
+        "revision ids pictures classes",
+        revision=INTEGER,
+        ids=many(TEXT),
+        pictures=many(ref("Picture")),
+        classes=classes.CLASSES,
+    ),
+    "Earlier": form("sessions", sessions=many(ref("EarlierSession"))),
+    "EarlierSession": form(
+        "session time pictures objects names related open",
+        session=TEXT,
+        time=NUMBER,
+        pictures=INTEGER,
+        objects=INTEGER,
+        names=many(TEXT),
+        related=FLAG,
+        open=FLAG,
+    ),
     "Picture": form(
         "id name width height tiles ready encoding done error objects",
         id=TEXT,
@@ -87,6 +113,13 @@ ANSWERS: dict[str, Schema] = {
         classes=classes.CLASSES,
         pictures=many(form("id objects", id=TEXT, objects=many(ref("Object")))),
         left_out=many(TEXT),
+    ),
+    "Saved": form(
+        "objects refused revision before",
+        objects=many(ref("Object")),
+        refused=many(form("id status error", id=TEXT, status=INTEGER, error=TEXT)),
+        revision=INTEGER,
+        before=or_null(INTEGER),
     ),
     "Prediction": form(
         "request best window masks",

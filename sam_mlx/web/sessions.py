@@ -1,10 +1,10 @@
-"""Work that is kept on the server: sessions, their pictures, and the objects in them."""
+"""Sessions, their pictures, and the objects in them."""
 
 from __future__ import annotations
 
 import secrets
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Container
 from dataclasses import dataclass, field
 from itertools import count
 from typing import Any
@@ -14,13 +14,16 @@ from .automatic import PointRun
 from .classes import Category
 from .errors import Refusal
 from .instances import InstanceRun
+from .names import free_name
 from .objects import MaskObject, Size
 from .store import Content
 
-MAX_SESSIONS = 256
 MAX_PICTURES = 2000  # of a session
 MAX_OBJECTS = 10_000  # of a picture
 IDLE_SECONDS = 3600.0  # after which a session may be dropped to make room for a new one
+AWAY_SECONDS = 180.0  # the same where nothing is lost; pages ask more often, also in the background
+LEAVING_SECONDS = 2.0  # for which requests of a closed page may still arrive
+OPEN_SECONDS = 10.0  # for which a session counts as open in a page that has not asked since
 
 
 @dataclass
@@ -36,6 +39,7 @@ class Picture:
     numbers: Callable[[], int] = field(default_factory=lambda: count(1).__next__)
     runs: int = 0  # searches for automatic masks so far
     done: bool = False  # whether a user has said that all is labelled
+    revision: int = 0  # the session's, when the picture was last changed
 
     @property
     def size(self) -> Size:
@@ -50,7 +54,7 @@ class Picture:
         """waiting: how many other new ones are not among the objects yet."""
         if len(self.objects) + waiting >= MAX_OBJECTS:
             raise Refusal(400, f"the picture has {MAX_OBJECTS} objects, the most it can have")
-        number = self.numbers()
+        number = next_number(self.numbers, "o", self.objects)
         colour, order = hex_colour(number - 1), float(number)
         return MaskObject(f"o{number}", f"object {number}", colour, order=order)
 
@@ -79,12 +83,68 @@ class Session:
     selected: str | None = None
     used: float = field(default_factory=time.monotonic)
     numbers: Callable[[], int] = field(default_factory=lambda: count(1).__next__)
+    removed: dict[str, tuple[int, Picture]] = field(default_factory=dict)  # places and pictures
+    removed_sources: set[str] = field(default_factory=set)  # paths that do not come back
+    revision: int = 0  # counts changes
+    written: int = 0  # the newest revision that is on disk
+    trouble: str | None = None  # why the newest is not
+    left_at: float | None = None  # when its page was closed
 
-    def add(self, name: str, content: Content) -> Picture:
+    @property
+    def has_work(self) -> bool:
+        """Whether there is something to lose."""
+        pictures = self.pictures.values()
+        return any(p.objects or p.content.upload is not None for p in pictures)
+
+    @property
+    def is_open(self) -> bool:
+        """Whether somebody seems to work on it."""
+        return not self.left and time.monotonic() - self.used < OPEN_SECONDS
+
+    @property
+    def is_idle(self) -> bool:
+        """Whether it may be dropped to make room for others."""
+        if self.has_work and self.written < self.revision:
+            return time.monotonic() - self.used > IDLE_SECONDS
+        return self.left or time.monotonic() - self.used > AWAY_SECONDS
+
+    def use(self) -> None:
+        """Somebody works on it."""
+        self.used = time.monotonic()
+        if self.left_at is not None and self.used - self.left_at > LEAVING_SECONDS:
+            self.left_at = None
+
+    @property
+    def left(self) -> bool:
+        """Whether its page was closed."""
+        return self.left_at is not None
+
+    def changed(self, picture: Picture | None = None) -> int:
+        """Count a change; returns the new revision."""
+        self.revision += 1
+        if picture is not None:
+            picture.revision = self.revision
+        return self.revision
+
+    def put(self, picture: Picture, found: MaskObject) -> None:
+        """Add an object, or a new version of one."""
+        found.version = self.changed(picture)
+        picture.objects[found.id] = found
+
+    def drop(self, picture: Picture, name: str) -> None:
+        """Remove an object."""
+        del picture.objects[name]
+        self.changed(picture)
+
+    def add(self, name: str, content: Content, folder: str = "") -> Picture:
+        """folder: what tells it from others of its name."""
         if len(self.pictures) >= MAX_PICTURES:
             raise Refusal(400, f"the session has {MAX_PICTURES} pictures, the most it can have")
-        picture = Picture(f"p{self.numbers()}", name, content)
+        number = next_number(self.numbers, "p", {**self.pictures, **self.removed})
+        name = free_name(name, folder, (each.name for each in self.pictures.values()))
+        picture = Picture(f"p{number}", name, content)
         self.pictures[picture.id] = picture
+        self.changed(picture)
         return picture
 
     def picture(self, name: str) -> Picture:
@@ -93,48 +153,32 @@ class Session:
         return self.pictures[name]
 
     def remove(self, name: str) -> Picture:
+        """Remove a picture; one with objects can be restored."""
         picture = self.picture(name)
+        if picture.objects:
+            self.removed[name] = list(self.pictures).index(name), picture
         del self.pictures[name]
+        if picture.content.source is not None:
+            self.removed_sources.add(picture.content.source)
         if self.selected == name:
             self.selected = None
+        self.changed()
+        return picture
+
+    def restore(self, name: str) -> Picture:
+        """Put a removed picture back in its place."""
+        if name not in self.removed:
+            raise Refusal(404, "there is no such picture")
+        place, picture = self.removed.pop(name)
+        others = list(self.pictures.items())
+        self.pictures = dict([*others[:place], (name, picture), *others[place:]])
+        self.removed_sources.discard(picture.content.source or "")
+        self.changed(picture)
         return picture
 
 
-class Sessions:
-    """All sessions, by their ids, which cannot be guessed."""
-
-    def __init__(
-        self, pictures: Sequence[tuple[str, Content]] = (), classes: Sequence[Category] = ()
-    ):
-        self.first_pictures = pictures  # in every new session
-        self.first_classes = classes
-        self._kept: dict[str, Session] = {}
-
-    def __len__(self) -> int:
-        return len(self._kept)
-
-    def create(self, session: Session | None = None) -> Session:
-        """Keep a new session, or the one given. Raises Refusal, 503, if there is no room."""
-        if len(self._kept) >= MAX_SESSIONS:
-            oldest = min(self._kept.values(), key=lambda s: s.used)
-            if time.monotonic() - oldest.used < IDLE_SECONDS:
-                raise Refusal(503, "the server has too many sessions; close other pages of it")
-            del self._kept[oldest.id]
-        if session is None:
-            session = Session(classes=list(self.first_classes))
-            for name, content in self.first_pictures:
-                session.add(name, content)
-        self._kept[session.id] = session
-        return session
-
-    def get(self, name: str) -> Session:
-        if name not in self._kept:
-            raise Refusal(404, "there is no such session: it ended, or the server was restarted")
-        session = self._kept[name]
-        session.used = time.monotonic()
-        return session
-
-    def end(self, name: str) -> Session:
-        session = self.get(name)
-        del self._kept[name]
-        return session
+def next_number(numbers: Callable[[], int], letter: str, taken: Container[str]) -> int:
+    """The next number whose id is free: those from session files may have any."""
+    while f"{letter}{(number := numbers())}" in taken:
+        pass
+    return number

@@ -5,11 +5,12 @@ from __future__ import annotations
 import hashlib
 import io
 import os
+import shutil
 import tempfile
 import threading
-import unicodedata
 import weakref
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import BinaryIO
 
@@ -21,6 +22,7 @@ from ..image_files import MAX_BYTES as MAX_FILE
 from ..images import load_image, look
 from ..samples import Range
 from .errors import Refusal
+from .names import clean_name
 from .validate import NAME, check, form, parse
 
 # By content. Other formats that Pillow opens are rare, or start other programs.
@@ -40,14 +42,26 @@ class Content:
     tiles: dict[str, int] | None = None  # of a picture that is drawn in tiles
 
     def __init__(
-        self, key: str, path: Path, size: tuple[int, int], room: int, value_range: Range | None
+        self,
+        key: str,
+        path: Path,
+        size: tuple[int, int],
+        room: int,
+        value_range: Range | None,
+        upload: str | None = None,
     ):
         self.key, self.path, self.size = key, path, size  # the key is its embedding's
         self.room = room  # bytes of the store's folder
         self.value_range = value_range
+        self.upload = upload  # the SHA-256 of a file that was uploaded
         self.encoding: float | None = None  # the time at which it began, while it is encoded
         self.error: str | None = None  # why it could not be encoded
         self._thumbnail: bytes | None = None
+
+    @property
+    def source(self) -> str | None:
+        """The path of a file that was not uploaded."""
+        return os.path.abspath(self.path) if self.upload is None else None
 
     def read(self) -> bytes:
         try:
@@ -110,6 +124,7 @@ class Store:
         self.max_pixels, self.max_bytes = max_pixels, max_bytes
         self.value_range = value_range  # of new pictures, as ``load_image`` takes it
         self.room = MAX_STORE_BYTES  # bytes of all uploaded pictures
+        self.make_room: Callable[[], object] = lambda: None  # called when they are too many
         self._folder = tempfile.TemporaryDirectory(
             prefix="sam_mlx-web-", ignore_cleanup_errors=True
         )
@@ -137,7 +152,26 @@ class Store:
         if why := unfit(path, MAX_FILE):
             raise Refusal(415, why)
         with path.open("rb") as file:
-            return Content(str(path), path, self.check(file), 0, self.value_range)
+            return self.of_source(path, self.check(file), self.value_range)
+
+    def of_source(self, path: Path, size: tuple[int, int], value_range: Range | None) -> Content:
+        """A picture of a known size that stays where it is, or was."""
+        key = f"{os.path.abspath(path)} {value_range}"
+        return self._known(key, lambda: Content(key, path, size, 0, value_range))
+
+    def of_kept(
+        self, path: Path, size: tuple[int, int], value_range: Range | None, upload: str
+    ) -> Content:
+        """An uploaded picture, which is kept with its session."""
+        key = upload + (f" {value_range}" if value_range else "")
+        return self._known(key, lambda: Content(key, path, size, 0, value_range, upload))
+
+    def _known(self, key: str, make: Callable[[], Content]) -> Content:
+        """The one content of this key."""
+        with self._lock:
+            if (known := self._contents.get(key)) is None:
+                known = self._contents[key] = make()
+            return known
 
     def of_upload(self, path: Path, value_range: Range | None) -> Content:
         """An uploaded picture in the folder. Raises Refusal for anything else."""
@@ -173,13 +207,29 @@ class Store:
         if known is not None:
             path.unlink()
             return known
-        content = Content(key, path, self.check(data), len(data), value_range)
+        upload = hashlib.sha256(data).hexdigest()
+        content = Content(key, path, self.check(data), len(data), value_range, upload)
+        if not self._has_room(len(data)):
+            self.make_room()
         with self._lock:
-            if sum(c.room for c in self._contents.values()) + len(data) > self.room:
+            if not self._has_room(len(data)):
                 raise Refusal(413, "the server has no room for more pictures: remove some first")
             self._contents[key] = content
         weakref.finalize(content, _remove, path)
         return content
+
+    def _has_room(self, count: int) -> bool:
+        return sum(c.room for c in list(self._contents.values())) + count <= self.room
+
+    def rescue(self, folder: Path) -> None:
+        """Move pictures that are still in use out of a folder that will be removed."""
+        with self._lock:
+            inside = [c for c in self._contents.values() if c.path.parent == folder]
+        for content in inside:
+            with suppress(OSError):
+                link_or_copy(content.path, str(path := self.new_file()))
+                content.path = path
+                weakref.finalize(content, _remove, path)
 
     def check(self, data: bytes | BinaryIO) -> tuple[int, int]:
         """Height and width of a picture. Raises Refusal if it is not one, or is too large."""
@@ -197,6 +247,13 @@ class Store:
                 "GeoTIFF, slides and zarr of any size are opened by: sam-mlx web FILE",
             )
         return height, width
+
+
+def link_or_copy(source: Path, name: str) -> None:
+    try:
+        os.link(source, name)
+    except OSError:  # on another disk, or one without links
+        shutil.copyfile(source, name)
 
 
 def _remove(path: Path) -> None:
@@ -227,10 +284,3 @@ async def receive(
         path.unlink(missing_ok=True)
         raise
     return path
-
-
-def clean_name(name: str | None, fallback: str = "picture") -> str:
-    """A client's name for a picture, made safe to show and to use in archives: not a path."""
-    name = os.path.basename((name or "").replace("\\", "/"))
-    kept = "".join(c for c in name if unicodedata.category(c)[0] != "C" and c not in '<>:"|?*/')
-    return kept.strip(" .")[:100] or fallback

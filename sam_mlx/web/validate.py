@@ -10,6 +10,8 @@ import math
 import re
 from typing import Any
 
+import numpy as np
+
 from .errors import Refusal
 
 Schema = dict[str, Any]
@@ -18,8 +20,17 @@ NUMBER: Schema = {"type": "number"}
 INTEGER: Schema = {"type": "integer"}
 TEXT: Schema = {"type": "string"}
 FLAG: Schema = {"type": "boolean"}
+PATH: Schema = {"type": "string", "maxLength": 4000}
 NAME: Schema = {"type": "string", "maxLength": 200}
 SHARE: Schema = {"type": "number", "minimum": 0, "maximum": 1}
+
+MAX_VALUES = 1_000_000  # of JSON
+MAX_DEPTH = 32
+SMALL = 64 << 10  # bytes of JSON that need no check before they are parsed
+CHUNK = 1 << 20  # bytes
+OPENING, CLOSING = np.frombuffer(b"[{", np.uint8), np.frombuffer(b"]}", np.uint8)
+
+LONE = re.compile("[\ud800-\udfff]")  # a half of a character, which no file can hold
 
 TYPES: dict[str, Any] = {
     "object": dict, "array": list, "string": str, "boolean": bool, "number": (int, float),
@@ -53,12 +64,34 @@ def ref(name: str) -> Schema:
     return {"$ref": f"#/components/schemas/{name}"}
 
 
-def parse(text: bytes, name: str = "the request's body") -> Any:
-    """JSON without NaN, infinities and nesting too deep to parse. Raises Refusal, 400."""
+def parse(text: bytes, name: str = "the request's body", max_values: int = MAX_VALUES) -> Any:
+    """JSON without NaN and infinities, of a bounded number of values and depth.
+
+    Raises Refusal: 400, or 413 for too many values, before any of them is built.
+    """
+    if len(text) > SMALL:
+        check_shape(text, name, max_values)
     try:
         return json.loads(text, parse_constant=_refuse)
     except (ValueError, RecursionError):
         raise Refusal(400, f"{name} is not JSON") from None
+
+
+def check_shape(text: bytes, name: str, max_values: int) -> None:
+    """Raise Refusal for JSON that would take much more memory than its text."""
+    if text.count(b",") > max_values:  # which are between values, except in names and the like
+        raise Refusal(413, f"{name} has more than {max_values:,} values")
+    bare = text.replace(b"\\\\", b"").replace(b'\\"', b"")
+    depth = quotes = 0
+    for start in range(0, len(bare), CHUNK):
+        part = np.frombuffer(bare, np.uint8)[start : start + CHUNK]
+        quote = quotes + np.cumsum(part == ord('"'))
+        step = np.isin(part, OPENING).astype(np.int8) - np.isin(part, CLOSING)
+        step[quote % 2 == 1] = 0  # within a string
+        levels = depth + np.cumsum(step, dtype=np.int64)
+        if levels.max() > MAX_DEPTH:
+            raise Refusal(400, f"{name} is nested more than {MAX_DEPTH} deep")
+        depth, quotes = int(levels[-1]), int(quote[-1])
 
 
 def _refuse(name: str) -> None:
@@ -93,6 +126,8 @@ def check_number(value: float, schema: Schema, name: str) -> None:
 
 
 def check_text(value: str, schema: Schema, name: str) -> None:
+    if not value.isascii() and LONE.search(value):
+        raise wrong(value, name, "expected text, without halves of characters")
     check_length(value, schema, name, "Length", "characters")
     if "pattern" in schema and not re.fullmatch(schema["pattern"], value):
         raise wrong(value, name, f"expected {schema['description']}")
@@ -105,7 +140,8 @@ def check_length(value: Any, schema: Schema, name: str, what: str, unit: str) ->
 
 
 def check_object(value: dict[str, Any], schema: Schema, name: str) -> None:
-    known = schema["properties"]
+    if (known := schema.get("properties")) is None:
+        return
     for key, entry in value.items():
         if key not in known:
             if schema.get("additionalProperties"):

@@ -76,9 +76,38 @@ def test_the_pages_address_gives_a_cookie_and_loses_the_token(server):
     headers = {"host": "192.168.0.9:8000"}
     answer = ask(server, headers, "0.0.0.0", TOKEN, f"/?token={TOKEN}&theme=dark", "GET")
     assert answer.status_code == 303 and answer.headers["location"] == "/?theme=dark"
-    assert answer.headers["set-cookie"] == (
-        f"sam_mlx_80={TOKEN}; HttpOnly; Path=/; SameSite=strict"
-    )
+    assert answer.headers["set-cookie"] == (f"sam_mlx_80={TOKEN}; HttpOnly; Path=/; SameSite=lax")
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "localhost", "::1"])
+def test_other_users_of_this_machine_need_the_token_too(server, host):
+    headers = {"host": "127.0.0.1:8000"}
+    for path in ("/", "/page/main.js", "/api/openapi.json"):
+        assert ask(server, headers, host, TOKEN, path, "GET").status_code == 403
+    answer = ask(server, headers, host, TOKEN, f"/?token={TOKEN}", "GET")
+    cookie = {"cookie": answer.headers["set-cookie"].partition(";")[0]}
+    assert ask(server, headers | cookie, host, TOKEN, "/", "GET").status_code != 403
+
+
+def test_a_ticket_is_for_one_use_of_the_pages_address(server):
+    app = application(server, "127.0.0.1", TOKEN, "ticket")
+    with TestClient(app, base_url="http://127.0.0.1:8000", follow_redirects=False) as client:
+        assert client.get("/api/openapi.json?token=ticket").status_code == 403
+        answer = client.get("/?token=ticket")
+        assert answer.status_code == 303 and TOKEN in answer.headers["set-cookie"]
+        client.cookies.clear()
+        assert client.get("/?token=ticket").status_code == 403
+
+
+@pytest.mark.parametrize("host", ["0.0.0.0", "192.168.0.9", "mac.local"])
+def test_addresses_and_own_names_of_a_server_for_others(server, host, monkeypatch):
+    monkeypatch.setattr("socket.gethostname", lambda: "Mac.local")
+    for name in ("192.168.0.9:8000", "[fd00::9]:8000", "mac.local:8000", "mac", "localhost"):
+        answer = ask(server, {"host": name}, host, TOKEN, f"/api/openapi.json?token={TOKEN}", "GET")
+        assert answer.status_code == 200, name
+    for name in ("evil.local", "mac.local.evil.example", "", "192.168.0.9.evil.example"):
+        answer = ask(server, {"host": name}, host, TOKEN, f"/api/openapi.json?token={TOKEN}", "GET")
+        assert answer.status_code == 403, name
 
 
 def test_every_answer_forbids_what_the_page_does_not_need(client, page):

@@ -137,7 +137,7 @@ def test_a_box_larger_than_its_window_gets_a_larger_one(client, page):
     found = client.post(f"{page.picture}/objects", json={"box": box}).json()
     assert found["scale"] == 1 < found["mask_scale"] and iou_with(DISC, found) > 0.9
     renamed = client.put(f"{page.picture}/objects/{found['id']}", json={"name": "a", "scale": 1})
-    assert renamed.json() == found | {"name": "a"}
+    assert renamed.json() == found | {"name": "a", "version": found["version"] + 1}
 
 
 GIVEN = compress_rle([run_lengths(np.ones((90, 120), bool), (700, 2100), (1500, 4400))])[0]

@@ -3,6 +3,9 @@
 import contextlib
 import json
 import os
+import re
+import resource
+import signal
 import socket
 import subprocess
 import sys
@@ -15,7 +18,7 @@ import pytest
 from tests.support.web import COINS, Page, png, until  # isort: skip  first: it skips all where it must
 
 from sam_mlx.web import guard
-from sam_mlx.web.server import HEAD_SECONDS, Protocol, address_of, bind
+from sam_mlx.web.server import HEAD_SECONDS, Protocol, bind
 
 SECONDS = 14  # of patience, less than the server has by itself
 
@@ -65,6 +68,22 @@ def test_a_head_that_does_not_come_is_given_up(monkeypatch, live):
     assert clients[1].recv(100).startswith(b"HTTP/1.1 200")
     for client in (clients[0], *clients[2:]):
         assert client.recv(100) == b""
+
+
+def test_a_thousand_idle_connections_keep_nobody_out(live, page):
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = 4096 if hard == resource.RLIM_INFINITY else min(4096, hard)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (max(soft, wanted), hard))
+    idle = [connected(live) for _ in range(1000)]
+    idle[-1].sendall(b"GET / HTTP/1.1\r\nHost: 127")
+    working = httpx.Client(base_url=f"http://127.0.0.1:{live}", timeout=SECONDS)
+    for _ in range(3):
+        assert page.client.get(page.session).status_code == 200
+        assert working.get(page.session).status_code == 200
+        idle += [connected(live) for _ in range(100)]
+    working.close()
+    for client in idle:
+        client.close()
 
 
 def test_who_reads_nothing_holds_nobody_up(live, page):
@@ -139,15 +158,30 @@ def test_fifty_clients(live):
 
 
 def test_the_command_says_where_it_is_and_answers(tmp_path):
+    env = os.environ | {"XDG_DATA_HOME": str(tmp_path)}
     command = [sys.executable, "-m", "sam_mlx", "web", str(COINS), "--no-open", "--port", "0"]
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=dict(os.environ))
-    try:
-        address = process.stdout.readline().strip()
-        assert address.startswith("http://127.0.0.1:")
-        assert httpx.post(f"{address}api/sessions", timeout=60).status_code == 201
-    finally:
-        process.terminate()
-        process.wait(60)
+    tokens = []
+    for sent in (signal.SIGTERM, signal.SIGHUP):
+        process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=env)
+        try:
+            address = process.stdout.readline().strip()
+            root, _, token = address.partition("?token=")
+            assert re.fullmatch(r"http://127\.0\.0\.1:\d+/", root) and len(token) == 32
+            assert str(tmp_path) in process.stdout.readline()
+            assert httpx.post(f"{root}api/sessions", timeout=60).status_code == 403
+            with httpx.Client(follow_redirects=True, timeout=60) as browser:
+                assert browser.get(address).status_code == 200
+                session = browser.post(f"{root}api/sessions").json()["session"]
+                edit = {"erase": False, "radius": 3, "path": [[5, 5]]}
+                picture = f"{root}api/sessions/{session}/pictures/p1"
+                assert browser.post(f"{picture}/objects", json={"edits": [edit]}).is_success
+            tokens.append(token)
+        finally:
+            process.send_signal(sent)
+            said, _ = process.communicate(timeout=60)
+        assert said.startswith("Ending. Work is kept") and process.returncode == 0
+    assert tokens[0] == tokens[1]  # open pages go on after a restart
+    assert len(list((tmp_path / "sam_mlx" / "sessions").glob("*.json"))) == 2
 
 
 def test_a_port_that_is_taken(live):
@@ -166,9 +200,3 @@ def test_small_answers_do_not_wait_for_others():
     """asyncio switches Nagle's algorithm off for sockets that say that they are TCP."""
     with bind("127.0.0.1", 0) as listening:
         assert listening.proto == socket.IPPROTO_TCP
-
-
-def test_addresses():
-    assert address_of("127.0.0.1", 80, None) == "http://127.0.0.1:80/"
-    assert address_of("::1", 80, None) == "http://[::1]:80/"
-    assert address_of("0.0.0.0", 80, "t") == f"http://{socket.gethostname()}:80/?token=t"

@@ -25,13 +25,14 @@ def test_every_field_says_what_it_is_outside():
     assert TOLD["properties"].keys() == VALUES.keys()
     assert SHOWN["properties"].keys() == VALUES.keys() | {
         "id",
+        "version",
         "mask",
         "area",
         "score",
         "stability",
         "mask_scale",
     }
-    made = {"base", "mask", "mask_scale", "score", "stability"}
+    made = {"id", "version", "base", "mask", "mask_scale", "score", "stability"}
     assert schemas("saved").keys() == VALUES.keys() | made
     assert set(PROMPT) == VALUES.keys() - {"name", "colour", "hidden", "edits", "category", "order"}
 

@@ -122,9 +122,11 @@ def test_everything_is_filtered_by_sliders_and_taken_over(few_points, tab):
 
 def test_sliders_begin_where_the_server_says(few_points, tab):
     def other(route):
+        if route.request.method != "POST":
+            return route.fallback()
         welcome = route.fetch().json()
         welcome["automatic"] |= {"pred_iou_thresh": 0.88, "min_pred_iou_thresh": 0.6}
-        route.fulfill(status=201, json=welcome)
+        return route.fulfill(status=201, json=welcome)
 
     tab.page.route("**/api/sessions", other)
     tab.page.evaluate("() => sessionStorage.clear()")
@@ -333,6 +335,7 @@ def test_automatic_masks_are_of_one_session_only(few_points, two):
     two.page.locator("#session-file").set_input_files(
         {"name": name, "mimeType": "application/zip", "buffer": data}
     )
+    two.page.click("#ask-yes")
     two.page.wait_for_selector("text=The session was opened")
     assert two.ready().text("#automatic-find") == "Find everything"
 

@@ -14,8 +14,8 @@ from PIL import Image
 from tests.support.web import COINS, Page, png  # isort: skip  first: it skips all where it must
 
 from sam_mlx import masks as M
-from sam_mlx.web import archive
-from sam_mlx.web.store import clean_name
+from sam_mlx.web import archive, validate
+from sam_mlx.web.names import clean_name
 
 
 def refused(answer, status, words):
@@ -98,7 +98,7 @@ def test_uploads_are_bounded_while_they_come(page, server):
 
 
 def test_json_is_bounded(page):
-    answer = page.client.post(f"{page.picture}/predict", content=b" " * (5 << 20))
+    answer = page.client.post(f"{page.picture}/predict", content=b" " * (17 << 20))
     refused(answer, 413, "more than")
 
 
@@ -122,8 +122,11 @@ def test_the_store_is_bounded_and_emptied(page, server):
     ("given", "kept"),
     [
         ("../../etc/passwd", "passwd"), ("C:\\x\\y.png", "y.png"), ("a\0\r\nb", "ab"),
-        ("..", "picture"), (None, "picture"), ("\u202egnp.exe", "gnp.exe"), ("x" * 300, "x" * 100),
-        ('a<b>"|?*.png', "ab.png"),
+        ("..", "picture"), (None, "picture"), ("\u202egnp.exe", "gnp.exe"),
+        ("x" * 300 + ".png", "x" * 251 + ".png"),
+        ('a<b>"|?*.png', 'a<b>"|?*.png'), (".hidden.png", ".hidden.png"), (". .", "picture"),
+        ("\U0001f469\u200d\U0001f52c.png", "\U0001f469\u200d\U0001f52c.png"),
+        ("a\udcff.png", "a\ufffd.png"), ("\U0001f469" * 100, "\U0001f469" * 63),
     ],
 )  # fmt: skip
 def test_names_are_no_paths(given, kept):
@@ -266,10 +269,42 @@ def test_a_json_bomb_in_a_session_file(page, monkeypatch):
     refused(altered(page, **{"session.json": b" " * 100_000}), 413, "session.json")
 
 
-def test_sessions_are_bounded_and_the_idle_go_first(client, server, monkeypatch):
-    from sam_mlx.web import sessions
+@pytest.mark.parametrize(
+    ("text", "status", "words"),
+    [
+        (b'{"format": "sam_mlx.web 4", "pictures": [' + b"[]," * 3_000_000 + b"0]}", 413, "values"),
+        (b'{"format": ' + b"[" * 100_000 + b"]" * 100_000 + b"}", 400, "nested more than 32 deep"),
+        (b'{"a": "' + b'\\"[[' * 50_000 + b'", "b": ' + b'{"c":' * 50_000, 400, "nested"),
+    ],
+    ids=["values", "depth", "depth after text"],
+)  # fmt: skip
+def test_json_is_bounded_before_it_is_built(page, text, status, words, monkeypatch):
+    assert len(text) > validate.SMALL
+    loads = json.loads
 
-    monkeypatch.setattr(sessions, "MAX_SESSIONS", 2)
+    def small(text, **options):
+        assert len(text) < validate.SMALL, "it was built"
+        return loads(text, **options)
+
+    monkeypatch.setattr(json, "loads", small)
+    refused(altered(page, **{"session.json": text}), status, words)
+
+
+def test_brackets_in_text_are_not_depth():
+    text = json.dumps({"a": '[{"\\' * 20_000, "b": [[["\\"]]], "c": "]" * 70_000})
+    assert validate.parse(text.encode()) == json.loads(text)
+
+
+def test_work_that_is_too_large_for_a_session_file_is_not_written(page, monkeypatch):
+    page.ready().click()
+    monkeypatch.setattr(archive, "MAX_VALUES", 10)
+    refused(page.client.get(f"{page.session}/file"), 413, "stays kept")
+
+
+def test_sessions_are_bounded_and_the_idle_go_first(client, server, monkeypatch):
+    from sam_mlx.web import open_sessions, sessions
+
+    monkeypatch.setattr(open_sessions, "MAX_SESSIONS", 2)
     first, second = Page(client), Page(client)
     refused(client.post("/api/sessions"), 503, "too many sessions")
     assert client.post("/api/sessions").headers["retry-after"] == "1"

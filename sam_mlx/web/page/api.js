@@ -1,6 +1,6 @@
 // The server's API: one method per request; errors are sentences.
 
-class ApiError extends Error {
+export class ApiError extends Error {
   constructor(status, sentence) {
     super(sentence);
     this.status = status;
@@ -27,7 +27,17 @@ async function request(method, path, body, signal) {
 }
 
 const json = async (...parts) => (await request(...parts)).json();
+
+/** An answer's JSON, with its trouble: why the server cannot write its newest changes to disk. */
+async function kept(...parts) {
+  const answer = await request(...parts);
+  const said = answer.headers.get("X-Not-Kept");
+  return { ...(await answer.json()), trouble: said && sentence(decodeURIComponent(said)) };
+}
 const sentence = (text) => text[0].toUpperCase() + text.slice(1);
+
+/** Names of files may hold what is not text. */
+const query = (values) => new URLSearchParams(Object.entries(values).map(([key, text]) => [key, text.toWellFormed?.() ?? text]));
 
 /** One session's requests. */
 export class Api {
@@ -38,20 +48,24 @@ export class Api {
 
   static create = () => json("POST", "/api/sessions");
   static open = (file) => json("POST", "/api/sessions/file", file);
+  static earlier = async () => (await json("GET", "/api/sessions")).sessions;
+  static resume = (session) => json("POST", `/api/sessions/${session}/resume`, {});
+  static forget = (session) => request("DELETE", `/api/sessions/${session}`);
 
   show = () => json("GET", this.root);
   importFile = (file) => json("POST", `${this.root}/import?name=${encodeURIComponent(file.name)}`, file);
   setClasses = (classes) => json("PUT", `${this.root}/classes`, { classes });
-  addPicture = (file, name) => json("POST", `${this.root}/pictures?name=${encodeURIComponent(name)}`, file);
   changePicture = (id, body) => json("PUT", this.pictureUrl(id), body);
+  addPicture = (file, name, folder) => json("POST", `${this.root}/pictures?${query({ name, folder })}`, file);
   removePicture = (id) => request("DELETE", this.pictureUrl(id));
+  restorePicture = (id) => json("POST", `${this.pictureUrl(id)}/restore`, {});
+  changes = (since) => kept("GET", `${this.root}/changes?since=${since}`);
+  leave = () => navigator.sendBeacon(`${this.root}/leave`);
   picture = (id) => json("GET", this.pictureUrl(id));
   encode = (id) => json("POST", `${this.pictureUrl(id)}/encode`, {});
   predict = (id, body) => json("POST", `${this.pictureUrl(id)}/predict`, body);
 
-  addObject = (id, body) => json("POST", `${this.pictureUrl(id)}/objects`, body);
-  changeObject = (id, object, body) => json("PUT", `${this.pictureUrl(id)}/objects/${object}`, body);
-  removeObject = (id, object) => request("DELETE", `${this.pictureUrl(id)}/objects/${object}`);
+  saveObjects = (id, body) => kept("PUT", `${this.pictureUrl(id)}/objects`, body);
 
   startAutomatic = (id, options) => json("POST", `${this.pictureUrl(id)}/automatic`, options);
   automatic = (id) => json("GET", `${this.pictureUrl(id)}/automatic`);

@@ -2,6 +2,7 @@
 
 import { announce, toast } from "./dom.js";
 import { isAsked } from "./object.js";
+import { parts, simplified } from "./strokes.js";
 
 export class Brush {
   constructor({ stage, tools }) {
@@ -35,8 +36,9 @@ export class Brush {
   #finish(stroke) {
     this.strokes = [];
     const scale = this.stage.view.level;
+    const strokes = parts(simplified(stroke.path)).map((path) => ({ ...stroke, path }));
     this.work.prompt(({ question, ...prompt }) => ({
-      ...prompt, edits: [...prompt.edits, stroke], question: isAsked(question) ? question : { ...question, scale },
+      ...prompt, edits: [...prompt.edits, ...strokes], question: isAsked(question) ? question : { ...question, scale },
     }));
     announce(stroke.erase ? "Erased" : "Painted");
   }

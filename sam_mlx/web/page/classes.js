@@ -18,6 +18,7 @@ export class Classes {
     this.current = null; // the id that new objects get
   }
 
+  /** The list as an import or another window has changed it. */
   receive(list) {
     this.list = list; // {id, name, colour} each
     this.last = Math.max(this.last ?? 0, ...list.map(({ id }) => id)); // ids are not used again

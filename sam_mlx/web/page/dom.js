@@ -36,13 +36,13 @@ export function announce(text) {
 let hiding = 0;
 
 /** Show a sentence over the picture for a while. */
-export function toast(text, isError = false) {
+export function toast(text, isError = false, duration = isError ? 6000 : 2500) {
   const box = $("toast");
   box.textContent = text;
   box.classList.toggle("error", isError);
   box.classList.add("shown");
   clearTimeout(hiding);
-  hiding = setTimeout(() => box.classList.remove("shown"), isError ? 6000 : 2500);
+  hiding = setTimeout(() => box.classList.remove("shown"), duration);
 }
 
 /** Run a task and show why it fails, if it does. Returns its value, or undefined. */

@@ -7,6 +7,7 @@ import { Choices } from "./choices.js";
 import { Chosen } from "./chosen.js";
 import { Crosshair } from "./crosshair.js";
 import { $, announce, attempt } from "./dom.js";
+import { Earlier } from "./earlier.js";
 import { Editor } from "./editor.js";
 import { Hover } from "./hover.js";
 import { Keys } from "./keys.js";
@@ -17,11 +18,12 @@ import { Pictures } from "./pictures.js";
 import { Pointed } from "./pointed.js";
 import { Pointer } from "./pointer.js";
 import { Session } from "./session.js";
+import { Sign } from "./sign.js";
 import { Stage } from "./stage.js";
 import { Tools } from "./tools.js";
 import { View } from "./view.js";
 
-const session = new Session({ joined, shown, changed, progress });
+const session = new Session({ joined, shown, changed, progress, rearranged: () => pictures.update() });
 const view = new View();
 const stage = new Stage($("stage"), view);
 
@@ -41,7 +43,9 @@ const choices = new Choices((i) => editor.choice(i));
 const objects = new ObjectList({ classes, arrange, pointed, choose: (key) => editor.choose(key), finish: () => editor.finish(), giveClass });
 const palette = new Palette({ classes, chosen: giveClass });
 const pictures = new Pictures(session);
-const out = new Out(session, pictures);
+const earlier = new Earlier(session);
+const out = new Out(session, pictures, earlier);
+const sign = new Sign(session);
 
 /** What keys and buttons call. */
 const actions = {
@@ -219,6 +223,7 @@ function changed() {
 function update() {
   const { work } = session;
   pictures.updateStates();
+  sign.update();
   $("undo").disabled = !work?.past.length;
   $("redo").disabled = !work?.future.length;
   if (stage.image || !work) {
@@ -271,6 +276,7 @@ $("opacity").oninput = showOpacity;
 $("opacity").value = localStorage.getItem(OPACITY) ?? $("opacity").value;
 showOpacity();
 
-attempt(() => session.begin()).finally(() => {
+attempt(() => session.begin()).then((found) => {
   document.body.dataset.ready = "true";
+  if (found?.length) earlier.offer(found);
 });

@@ -1,5 +1,6 @@
 // The server's model: it encodes pictures and answers questions with small masks.
 
+import { ApiError } from "./api.js";
 import { wait } from "./dom.js";
 import { decodeLogits } from "./logits.js";
 import { keepAnswer } from "./object.js";
@@ -39,7 +40,7 @@ export class Model {
   async #encode(picture) {
     let state = await this.api.encode(picture.id);
     while (!state.ready) {
-      if (state.error) throw new Error(`${picture.name}: ${state.error}`);
+      if (state.error) throw new ApiError(415, `${picture.name}: ${state.error}`);
       picture.share = state.encoding?.done ?? 0;
       this.progress();
       await wait(POLL);

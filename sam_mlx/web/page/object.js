@@ -21,19 +21,25 @@ const OBJECT = {
   },
 };
 
-/** A new object. Its `key` identifies it in this page; the server has ids of its own. */
-export const newObject = (properties) => ({ key: crypto.randomUUID(), ...OBJECT, ...properties });
+/** A new object. Its `key` is the server's id of it, too. */
+export const newObject = (properties) => ({ key: newKey(), ...OBJECT, ...properties });
+
+/** crypto.randomUUID is missing on http from other machines. */
+function newKey() {
+  return [...crypto.getRandomValues(new Uint8Array(12))].map((n) => n.toString(16).padStart(2, "0")).join("");
+}
 
 export const newPrompt = (properties) => ({ ...OBJECT.prompt, ...properties });
 
 /** An object as the server's API takes it. */
 export function toServer(object) {
-  return { ...flat(object, OBJECT), multimask: null }; // null: the server decides whether it is ambiguous
+  const name = object.name.toWellFormed?.() ?? object.name; // a half of a character is no text
+  return { ...flat(object, OBJECT), name, multimask: null }; // null: the server decides whether it is ambiguous
 }
 
 /** The server's object as one of the page's. */
 export function fromServer(found) {
-  return newObject(nested(found, OBJECT));
+  return newObject({ ...nested(found, OBJECT), key: found.id });
 }
 
 const isNested = (value) => value?.constructor === Object;

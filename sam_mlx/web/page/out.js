@@ -1,6 +1,7 @@
 // The export menu: files, the clipboard, the session.
 
 import { $, attempt, make, toast } from "./dom.js";
+import { openFile } from "./earlier.js";
 import { decodeRle } from "./rle.js";
 import { command, showCommand } from "./train.js";
 
@@ -26,8 +27,8 @@ const LARGE = {
 };
 
 export class Out {
-  constructor(session, pictures) {
-    Object.assign(this, { session, pictures });
+  constructor(session, pictures, earlier) {
+    Object.assign(this, { session, pictures, earlier });
     this.all = false; // whether files are of all pictures, or of the one that is shown
     this.button = $("export");
     this.menu = $("export-menu");
@@ -41,7 +42,7 @@ export class Out {
       event.target.value = "";
     };
     $("session-file").onchange = (event) => {
-      if (event.target.files[0]) session.openFile(event.target.files[0]);
+      if (event.target.files[0]) openFile(session, event.target.files[0]);
       event.target.value = "";
     };
   }
@@ -79,6 +80,7 @@ export class Out {
       item("Import annotations…", "", () => $("annotations-file").click(), !pictures.length),
       item("Open a session…", "", () => $("session-file").click()),
       item("Train on these…", "a line of shell", () => this.train(), none),
+      item("Earlier work…", "", () => this.earlier.open()),
     );
   }
 
@@ -178,8 +180,8 @@ export class Out {
 
   async copyPython(object) {
     const { api, work } = this.session;
-    await work.sync();
-    await copyText(await api.python(work.picture.id, work.idOf(object)));
+    await this.session.saveAll();
+    await copyText(await api.python(work.picture.id, object.key));
     toast("Python lines were copied");
   }
 }

@@ -1,6 +1,8 @@
 // The session's pictures: a strip of thumbnails, and files that are dropped, pasted or chosen.
 
+import { ask, notice } from "./ask.js";
 import { $, announce, attempt, iconButton, make, toast } from "./dom.js";
+import { counted, openFile } from "./earlier.js";
 
 const STATES = { none: "Without objects", some: "With objects", done: "Done" };
 
@@ -40,7 +42,7 @@ export class Pictures {
   async add(given) {
     const kinds = await Promise.all(given.map(kindOf));
     const saved = given.find((_, i) => kinds[i] === "session");
-    if (saved) return this.session.openFile(saved);
+    if (saved) return openFile(this.session, saved);
     await this.addPictures(given.filter((_, i) => kinds[i] === "picture"));
     await this.importFiles(given.filter((_, i) => kinds[i] === "annotations"));
   }
@@ -134,8 +136,12 @@ export class Pictures {
   }
 
   async remove(picture) {
-    await attempt(() => this.session.remove(picture));
+    const count = this.session.objectsOf(picture).length;
+    const text = `${counted(count, "object")} in it would be removed, too.`;
+    if (count && !(await ask({ title: `Remove ${picture.name}?`, text, yes: "Remove" }))) return;
+    const back = await attempt(() => this.session.remove(picture));
     this.update();
+    if (back && count) notice(`${picture.name} was removed`, ["Undo", back]);
   }
 
   /** Show the previous or the next picture. */
@@ -162,7 +168,10 @@ async function filesOf(transfer) {
 }
 
 async function filesIn(entry) {
-  if (entry.isFile) return [await new Promise((done, fail) => entry.file(done, fail))];
+  if (entry.isFile) {
+    const file = await new Promise((done, fail) => entry.file(done, fail));
+    return [Object.assign(file, { folder: entry.fullPath.split("/").slice(1, -1).join("/") })];
+  }
   const reader = entry.createReader();
   const found = [];
   for (let part; (part = await new Promise((done, fail) => reader.readEntries(done, fail))).length; ) found.push(...part);

@@ -2,7 +2,7 @@
 
 import { Api } from "./api.js";
 import { Classes } from "./classes.js";
-import { attempt, toast } from "./dom.js";
+import { Link } from "./link.js";
 import { Model } from "./model.js";
 import { Work } from "./work.js";
 
@@ -26,31 +26,38 @@ const kept = {
 export class Session {
   /**
    * Called: joined() once a session is there; shown(work) to show another picture, null for none;
-   * changed() when objects have; progress() as pictures are encoded.
+   * changed() when objects have; progress() as pictures are encoded; rearranged() when others come or go.
    */
-  constructor({ joined, shown, changed, progress }) {
-    Object.assign(this, { joined, shown, changed, progress });
+  constructor({ joined, shown, changed, progress, rearranged }) {
+    Object.assign(this, { joined, shown, changed, progress, rearranged });
     this.welcome = this.api = this.model = null;
     this.classes = new Classes(changed);
     this.pictures = []; // as the server describes them
     this.works = new Map(); // by the picture's id
     this.work = null; // of the picture that is shown
+    this.trouble = null; // why the server's newest changes are not on disk, or the server is gone
+    this.revision = this.acknowledged = 0; // the server's, as far as it is known here; of its newest answer
+    this.link = new Link({ ask: () => this.#ask(), lost: (error) => this.#lost(error), back: () => this.#back() });
+    window.addEventListener("pagehide", () => this.api?.leave());
   }
 
-  /** Resume the session that this window had, or begin one. */
+  /** Resume the session that this window had, or begin one. Resolves with earlier ones to go on with. */
   async begin() {
     const { welcome } = kept;
-    const found = welcome && (await this.#join(welcome).catch(() => false));
-    if (found) return;
-    if (welcome) toast("The server was restarted, so this is a new session.", true);
+    const found = welcome && (await this.#join(welcome).catch(isGone));
+    if (found) return [];
+    const earlier = await Api.earlier();
     await this.#start(await Api.create());
+    return earlier.filter(({ related, open }) => related && !open);
   }
 
-  async openFile(file) {
-    await attempt(async () => {
-      await this.#start(await Api.open(file));
-      toast("The session was opened");
-    });
+  /** Go on with another session. Resolves with a function that leads back. */
+  async goTo(welcome) {
+    await this.saveAll();
+    const before = this.welcome;
+    this.api.leave();
+    await this.#start(await welcome());
+    return () => this.goTo(() => Api.resume(before.session));
   }
 
   async #start(welcome) {
@@ -60,8 +67,9 @@ export class Session {
 
   async #join(welcome) {
     const api = new Api(welcome);
-    const { pictures, classes, selected } = await api.show();
+    const { pictures, classes, selected, revision } = await api.show();
     Object.assign(this, { welcome, api, pictures, model: new Model(api, this.progress) });
+    Object.assign(this, { revision, acknowledged: revision, trouble: null });
     this.classes.join(api, classes);
     this.works.clear();
     this.joined();
@@ -70,9 +78,74 @@ export class Session {
     return true;
   }
 
-  /** Resolves when the server has all the work. */
+  // Keeping the work.
+
+  get isSaved() {
+    return !this.trouble && [...this.works.values()].every(({ saver }) => saver.isSaved);
+  }
+
+  /** Why not everything is saved; null where it is, or will be in a moment. */
+  get why() {
+    return this.trouble ?? [...this.works.values()].map(({ saver }) => saver.why).find(Boolean) ?? null;
+  }
+
+  get objectCount() {
+    return this.pictures.reduce((sum, picture) => sum + this.objectsOf(picture).length, 0);
+  }
+
+  /** Resolves when the server has all the work. Fails where it lacks some. */
   async saveAll() {
-    await Promise.all([...this.works.values()].map((work) => work.sync()));
+    const savers = [...this.works.values()].map(({ saver }) => saver);
+    await Promise.all(savers.map((saver) => saver.syncAll()));
+    if (savers.every((saver) => saver.isKnown)) return;
+    throw new Error(`Not everything is saved, and a file would lack it. ${this.why ?? ""}`);
+  }
+
+  async #ask() {
+    const { api } = this;
+    if (!api) return;
+    const found = await api.changes(this.revision);
+    if (api !== this.api) return;
+    this.trouble = found.trouble;
+    if (found.revision >= this.acknowledged) await this.#merge(found);
+  }
+
+  #lost(error) {
+    this.trouble = error.message;
+    this.revision = this.acknowledged = 0; // after a restart the server may know less
+    this.changed();
+  }
+
+  #back() {
+    for (const work of this.works.values()) if (!work.saver.isSaved) work.sync();
+    this.changed();
+  }
+
+  /** Where nobody else has changed anything since, what is known here is all there is. */
+  #acknowledged({ before, revision }) {
+    this.acknowledged = Math.max(this.acknowledged, revision);
+    if (before === this.revision) this.revision = revision;
+  }
+
+  /** Take over what other windows with this session have changed. */
+  async #merge({ revision, ids, pictures, classes }) {
+    if (revision !== this.revision) this.classes.receive(classes);
+    this.revision = revision;
+    const known = new Map(this.pictures.map((picture) => [picture.id, picture]));
+    for (const found of pictures) {
+      const picture = known.get(found.id);
+      if (picture) picture.done = found.done;
+      if (!picture) known.set(found.id, found);
+      else if (this.works.has(found.id)) this.works.get(found.id).merge(found.objects);
+      else picture.objects = found.objects;
+    }
+    const before = this.pictures;
+    const next = ids.map((id) => known.get(id)).filter((picture) => picture && !picture.removed);
+    if (next.length === before.length && next.every((picture, i) => picture === before[i])) return;
+    this.pictures = next;
+    for (const picture of before) if (!next.includes(picture)) this.works.delete(picture.id);
+    if (this.work && next.includes(this.work.picture)) this.rearranged();
+    else await this.show(next[0] ?? null);
   }
 
   // Pictures.
@@ -87,7 +160,8 @@ export class Session {
   #workOf(picture) {
     if (!this.works.has(picture.id)) {
       const { api, model, classes, changed } = this;
-      this.works.set(picture.id, new Work({ api, model, classes, picture, changed }));
+      const acknowledged = (answer) => this.#acknowledged(answer);
+      this.works.set(picture.id, new Work({ api, model, classes, picture, changed, acknowledged }));
     }
     return this.works.get(picture.id);
   }
@@ -102,9 +176,10 @@ export class Session {
   async add(file) {
     const { bytes } = this.welcome.limits;
     if (file.size > bytes) throw new Error(`${file.name} has ${file.size} bytes; the limit is ${bytes}.`);
-    const picture = await this.api.addPicture(file, file.name || "pasted.png");
-    this.pictures.push(picture);
-    return picture;
+    const picture = await this.api.addPicture(file, file.name || "pasted.png", file.folder ?? "");
+    const known = this.pictures.find(({ id }) => id === picture.id); // merged in the meantime
+    if (!known) this.pictures.push(picture);
+    return known ?? picture;
   }
 
   /** Add the objects in a file of annotations. Resolves with what a user is told of them. */
@@ -113,7 +188,7 @@ export class Session {
     this.classes.receive(classes);
     for (const { id, objects } of pictures) {
       if (this.works.has(id)) this.works.get(id).receive(objects);
-      else this.pictures.find((picture) => picture.id === id).objects.push(...objects);
+      else add(this.pictures.find((picture) => picture.id === id), objects);
     }
     this.changed();
     const count = pictures.reduce((sum, { objects }) => sum + objects.length, 0);
@@ -121,14 +196,44 @@ export class Session {
   }
 
   objectsOf(picture) {
-    return this.works.get(picture.id)?.objects ?? picture.objects;
+    return (this.works.get(picture.id) ?? picture).objects;
   }
 
+  /** Remove a picture. Resolves with a function that brings it back. */
   async remove(picture) {
+    const work = this.works.get(picture.id);
+    await work?.sync();
     picture.removed = true;
-    await this.api.removePicture(picture.id);
+    await this.api.removePicture(picture.id).catch((error) => this.#stays(picture, error));
     const i = this.pictures.indexOf(picture);
     this.pictures.splice(i, 1);
+    this.works.delete(picture.id);
     if (this.work?.picture === picture) this.show(this.pictures[Math.min(i, this.pictures.length - 1)] ?? null);
+    return () => this.#restore(picture, work, i);
   }
+
+  #stays(picture, error) {
+    picture.removed = false;
+    throw error;
+  }
+
+  async #restore(picture, work, i) {
+    await this.api.restorePicture(picture.id);
+    picture.removed = false;
+    this.pictures.splice(i, 0, picture);
+    if (work) this.works.set(picture.id, work);
+    await this.show(picture);
+  }
+}
+
+/** Add objects to a picture, unless they came with other changes. */
+function add(picture, objects) {
+  const known = new Set(picture.objects.map(({ id }) => id));
+  picture.objects = [...picture.objects, ...objects.filter(({ id }) => !known.has(id))];
+}
+
+/** Whether an error says that there is no such session; others, as of a server that is gone, are thrown. */
+function isGone(error) {
+  if (error.status !== 404) throw error;
+  return false;
 }

@@ -3,17 +3,19 @@
 // States are immutable: a change makes a new state, and undo returns to an earlier one.
 
 import { colourAt } from "./colours.js";
-import { announce, toast } from "./dom.js";
-import { fromServer, keepMask, maskOf, newObject, newPrompt, toServer } from "./object.js";
+import { announce } from "./dom.js";
+import { fromServer, maskOf, newObject, newPrompt } from "./object.js";
+import { Saver } from "./saver.js";
 
 const MAX_STEPS = 500; // of undo
 
 export class Work {
   /** changed() is called when objects, their masks, or what the server has of them change. */
-  constructor({ api, model, classes, picture, changed }) {
+  constructor({ api, model, classes, picture, changed, acknowledged }) {
     Object.assign(this, { api, model, classes, picture, changed });
-    this.saved = new Map(); // by key: {id, object}, the version that the server has
     this.latest = new Map(); // by key: the prompt whose mask arrived last
+    const took = ({ key, prompt }) => this.latest.set(key, prompt);
+    this.saver = new Saver({ api, model, picture, work: this, changed, took, acknowledged });
     this.past = [];
     this.future = [];
     this.state = { objects: picture.objects.map((found) => this.#adopt(found)), active: null };
@@ -64,10 +66,6 @@ export class Work {
     return { mask: before && maskOf(before), strokes: prompt.edits.slice(painted) };
   }
 
-  idOf(object) {
-    return this.saved.get(object.key)?.id;
-  }
-
   // Changes. Each is one step of undo.
 
   /** Change the prompt of the active object, or of a new one. */
@@ -104,7 +102,7 @@ export class Work {
 
   /** Objects that the server has made. */
   receive(found) {
-    const objects = found.map((each) => this.#adopt(each));
+    const objects = found.filter(({ id }) => !this.find(id)).map((each) => this.#adopt(each));
     this.#step({ ...this.state, objects: [...this.objects, ...objects] });
   }
 
@@ -189,63 +187,35 @@ export class Work {
 
   // The server's copies.
 
-  /** Send the server what it lacks of the current state. Resolves when it has all, or after an error. */
+  /** Send the server what it lacks of the current state. Resolves when it has all that it takes. */
   sync() {
-    this.syncing ??= this.#sync().finally(() => {
-      this.syncing = null;
-      this.changed();
-    });
-    return this.syncing;
+    return this.saver.sync();
   }
 
-  async #sync() {
-    await null; // changes made together are sent together
-    try {
-      for (let step; (step = this.#difference()); ) await step().catch((error) => this.#encodeAgain(error));
-    } catch (error) {
-      toast(error.message, true);
-    }
-  }
-
-  /** 409: the server has dropped the picture's embedding; the step is repeated once it has one again. */
-  async #encodeAgain(error) {
-    if (error.status !== 409) throw error;
-    await this.model.readyAgain(this.picture);
-  }
-
-  #difference() {
-    for (const [key, { id }] of this.saved) {
-      if (!this.find(key)) return () => this.#removeSaved(key, id);
-    }
-    const object = this.objects.find((o) => this.saved.get(o.key)?.object !== o);
-    return object && (() => this.#save(object));
-  }
-
-  async #removeSaved(key, id) {
-    await this.api.removeObject(this.picture.id, id);
-    this.saved.delete(key);
-  }
-
-  async #save(object) {
-    const id = this.saved.get(object.key)?.id;
-    const body = toServer(object);
-    const found = id
-      ? await this.api.changeObject(this.picture.id, id, body)
-      : await this.api.addObject(this.picture.id, body);
-    this.#keep(object, found);
-    this.changed();
+  get syncing() {
+    return this.saver.syncing;
   }
 
   #adopt(found) {
     const object = fromServer(found);
-    this.#keep(object, found);
+    this.saver.keep(object, found);
     return object;
   }
 
-  /** Remember what the server has of an object. */
-  #keep(object, { id, mask, mask_scale }) {
-    this.saved.set(object.key, { id, object });
-    this.latest.set(object.key, object.prompt);
-    keepMask(object.prompt, { ...mask, scale: mask_scale });
+  /** Take over what other pages have changed, in all steps of undo: they are not undone here. */
+  merge(found) {
+    const { added, changed, removed } = this.saver.differences(found);
+    if (!added.length && !changed.length && !removed.length) return;
+    const gone = new Set(removed);
+    const newer = new Map(changed);
+    const merged = ({ objects, active }) => ({
+      objects: [...objects.filter(({ key }) => !gone.has(key)).map((o) => newer.get(o) ?? o), ...added],
+      active: gone.has(active) ? null : active,
+    });
+    this.state = merged(this.state);
+    this.past = this.past.map(merged);
+    this.future = this.future.map(merged);
+    announce("Changed in another window");
+    this.changed();
   }
 }

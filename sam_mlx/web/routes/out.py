@@ -7,7 +7,7 @@ from typing import Any
 from starlette.responses import Response
 
 from .. import exports, imports
-from ..store import clean_name
+from ..names import clean_name
 from .call import Call, download
 
 

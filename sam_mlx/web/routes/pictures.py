@@ -13,9 +13,9 @@ from ..backend import Backend
 from ..errors import Refusal
 from ..large import LargeContent, answer
 from ..model import Encoded, Model
+from ..names import clean_name, clean_path
 from ..objects import asks_for_three, check_start, prompt_of
 from ..sessions import Picture
-from ..store import clean_name
 from .call import Call
 
 CACHED = {"Cache-Control": "private, max-age=3600"}
@@ -39,7 +39,8 @@ async def add_picture(call: Call) -> dict[str, Any]:
     session, store = call.session(), call.backend.store
     path = await call.upload(store.max_bytes)
     content = await call.in_thread(store.of_upload, path, store.value_range)
-    return shown(call.backend, session.add(clean_name(call.query("name")), content))
+    folder = clean_path(call.query("folder") or "", "")
+    return shown(call.backend, session.add(clean_name(call.query("name")), content, folder))
 
 
 async def show_picture(call: Call) -> dict[str, Any]:
@@ -49,11 +50,16 @@ async def show_picture(call: Call) -> dict[str, Any]:
 async def change_picture(call: Call) -> dict[str, Any]:
     picture, given = call.picture(), await call.json()
     picture.done = given.get("done", picture.done)
+    call.session().changed(picture)
     return shown(call.backend, picture)
 
 
 async def remove_picture(call: Call) -> None:
     call.backend.stop(call.session().remove(call.part("picture")))
+
+
+async def restore_picture(call: Call) -> dict[str, Any]:
+    return shown(call.backend, call.session().restore(call.part("picture")))
 
 
 async def show_image(call: Call) -> Response:

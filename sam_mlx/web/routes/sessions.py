@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from dataclasses import asdict
 from typing import Any
 
@@ -27,6 +28,7 @@ def welcome(call: Call, session: Session) -> dict[str, Any]:
             **asdict(Thresholds()),
             "mode": "amg" if backend.model.segmenter is None else "ais",
         },
+        "kept": backend.keeper is not None,
     }
 
 
@@ -40,20 +42,54 @@ async def open_session(call: Call) -> dict[str, Any]:
         session = await call.in_thread(archive.load, path, call.backend.store)
     finally:
         path.unlink(missing_ok=True)
-    return welcome(call, call.backend.sessions.create(session))
+    session = call.backend.sessions.create(session)
+    await call.backend.keep(session)
+    return welcome(call, session)
 
 
 async def show_session(call: Call) -> dict[str, Any]:
     session = call.session()
     pictures = [shown(call.backend, picture) for picture in session.pictures.values()]
     listed = [each.show() for each in session.classes]
-    return {"pictures": pictures, "classes": listed, "selected": session.selected}
+    return {
+        "pictures": pictures, "classes": listed, "selected": session.selected,
+        "revision": session.revision,
+    }  # fmt: skip
 
 
 async def set_classes(call: Call) -> dict[str, Any]:
     session, given = call.session(), await call.json()
     session.classes = classes.checked(given["classes"])
+    session.changed()
     return {"classes": [each.show() for each in session.classes]}
+
+
+async def show_changes(call: Call) -> dict[str, Any]:
+    """What a page asks for again and again: it learns what others have changed."""
+    session = call.session()
+    since = call.query("since") or ""
+    known = int(since) if since.isdecimal() and len(since) < 16 else 0
+    if known > session.revision:  # of a server that could not write what it had
+        known = 0
+    new = [picture for picture in session.pictures.values() if picture.revision > known]
+    return {
+        "revision": session.revision, "ids": list(session.pictures),
+        "pictures": [shown(call.backend, picture) for picture in new],
+        "classes": [each.show() for each in session.classes],
+    }  # fmt: skip
+
+
+async def show_earlier(call: Call) -> dict[str, Any]:
+    return {"sessions": await call.in_thread(call.backend.sessions.earlier)}
+
+
+async def resume_session(call: Call) -> dict[str, Any]:
+    return welcome(call, call.session())
+
+
+async def leave_session(call: Call) -> None:
+    """A page was closed. What is on disk needs no room here."""
+    call.session().left_at = time.monotonic()
 
 
 async def save_session(call: Call) -> Response:
