@@ -23,6 +23,7 @@ from sam_mlx import (
     transforms,
 )
 from sam_mlx.export import export
+from sam_mlx.large import Window, WindowedPrompts, open_large
 from tests.support.instances import nano_with_decoder
 
 Calls = dict[str, Callable[[], Any]]
@@ -55,6 +56,9 @@ class World:
         self.masks = np.array(self.logits > 0)
         self.segmenter = InstanceSegmenter(nano_with_decoder(), foreground_threshold=0.4)
         self.maps = self.segmenter.predict(self.image)
+        self.large = SamPredictor(self.model)
+        self.large.set_image(open_large(np.tile(self.image, (8, 9, 1))))  # 400 x 540
+        self.windows = self.large.windows
         self.names = iter(range(1000))
 
     def new(self, name: str) -> Path:
@@ -64,6 +68,13 @@ class World:
 def lazy(values: Any) -> mx.array:
     """An unevaluated array, built in the calling thread."""
     return mx.array(values) * 1
+
+
+def fresh_windows(w: World) -> WindowedPrompts:
+    """Windows of a small picture, of which nothing is embedded."""
+    predictor = SamPredictor(w.model)
+    predictor.set_image(open_large(w.image))
+    return predictor.windows
 
 
 def calls(w: World) -> Calls:
@@ -99,6 +110,19 @@ def calls(w: World) -> Calls:
         "SamPredictor.predict_batch": lambda: w.predictor.predict_batch(*batch),
         "SamPredictor.predict_batch lazy": lambda: w.predictor.predict_batch(*map(lazy, batch)),
         "SamPredictor.predict_each": lambda: list(w.predictor.predict_each(*batch)),
+        "SamPredictor.set_image large": lambda: SamPredictor(w.model).set_image(
+            open_large(w.image)
+        ),
+        "WindowedPrompts.predict": lambda: w.large.predict(box=[120, 60, 180, 120]),
+        "WindowedPrompts.predict in a window": lambda: w.windows.predict(
+            lazy([[150.0, 75.0]]), lazy([1]), window=Window(80, 0, 320, 320)
+        ),
+        "WindowedPrompts.predict_batch": lambda: w.large.predict_batch(*batch),
+        "WindowedPrompts.predict_each": lambda: list(w.large.predict_each(*batch)),
+        "WindowedPrompts.embed_tiles": lambda: fresh_windows(w).embed_tiles(w.new("tiles"), 320),
+        "Generator.generate_large": lambda: list(
+            w.generator.generate_large(np.tile(w.image, (2, 2, 1)), 64, 16)
+        ),
         "SamPredictor.embed_prompt": lambda: w.predictor.embed_prompt(lazy([[5, 5]]), [1]),
         "Generator.from_pretrained": lambda: SamAutomaticMaskGenerator.from_pretrained("nano"),
         "Generator.generate": lambda: w.generator.generate(w.image),

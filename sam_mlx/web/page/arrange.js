@@ -2,7 +2,9 @@
 
 import { announce, toast } from "./dom.js";
 import { isAsked, maskOf, newPrompt } from "./object.js";
-import { boxOf, claim, compressRle, encodePixels, has, paintLabel } from "./rle.js";
+import { boxInPicture, claim, compressRle, encodePixels, has, paintLabel } from "./rle.js";
+
+const OF_LARGE = "Masks of large pictures have scales of their own: they are not merged or cut from each other.";
 
 export class Arrange {
   /** next(): the work on the next picture, null if there is none; show(work) shows it. */
@@ -43,7 +45,7 @@ export class Arrange {
   /** Choose the objects that a box touches. */
   within([x0, y0, x1, y1]) {
     const touches = (object) => {
-      const box = this.#isSeen(object) && boxOf(this.#mask(object));
+      const box = this.#isSeen(object) && boxInPicture(this.#mask(object));
       return box && box[0] <= x1 && box[1] <= y1 && box[2] > x0 && box[3] > y0;
     };
     const keys = this.work.objects.filter(touches).map(({ key }) => key);
@@ -101,6 +103,7 @@ export class Arrange {
   /** Let no objects overlap: where they do, the one in front keeps the pixels. */
   async separate() {
     const { work } = this;
+    if (work?.picture.tiles) return toast(OF_LARGE);
     await work?.sync();
     const withMasks = work?.objects.filter(({ prompt }) => maskOf(prompt)) ?? [];
     if (!withMasks.length) return;
@@ -145,16 +148,17 @@ export class Arrange {
   /** A prompt for another picture: the mask's box, and the mask itself where the sizes are the same. */
   #carried({ prompt }, from, to) {
     const mask = maskOf(prompt);
-    const box = mask && boxOf(mask);
+    const box = mask && boxInPicture(mask);
     if (!box) return isAsked(prompt.question) ? newPrompt({ question: prompt.question }) : null;
     const [x, y] = [to.width / from.width, to.height / from.height];
     const inner = [box[0] * x, box[1] * y, (box[2] - 1) * x, (box[3] - 1) * y].map(Math.round);
-    const start = x === 1 && y === 1 ? compressRle(mask) : null;
+    const start = x === 1 && y === 1 && !from.tiles ? compressRle(mask) : null;
     return newPrompt({ question: { points: [], labels: [], box: inner, start } });
   }
 
   /** Call with the active object and the others once their masks are there. Says what it returns. */
   async #withMasks(least, what, change) {
+    if (this.work?.picture.tiles) return toast(OF_LARGE);
     await this.work?.sync();
     const [active, ...others] = this.chosen.filter(({ prompt }) => maskOf(prompt));
     if (others.length + 1 < least || !active) return toast(`Choose two objects or more to ${what}: ⇧click on them.`);

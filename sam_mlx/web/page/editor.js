@@ -2,7 +2,7 @@
 
 import { announce, clamp, toast } from "./dom.js";
 import { answerOf, isAsked, newPrompt, withBox, withPoint } from "./object.js";
-import { boxOf } from "./rle.js";
+import { boxInPicture } from "./rle.js";
 
 export class Editor {
   /** changed() is called when there is something new to show. */
@@ -91,7 +91,7 @@ export class Editor {
   #isElsewhere([x0, y0, x1, y1]) {
     const { active } = this.work;
     const mask = active && this.work.shown(active).mask;
-    const own = mask && boxOf(mask);
+    const own = mask && boxInPicture(mask);
     return Boolean(own) && (own[0] > x1 || own[1] > y1 || own[2] <= x0 || own[3] <= y0);
   }
 

@@ -45,9 +45,12 @@ export function boxOf({ size: [height, width], counts }) {
   return x1 > x0 ? [x0, y0, x1, y1] : null;
 }
 
-/** Whether a mask is set at the pixel [x, y]. */
-export function has({ size: [height], counts }, [x, y]) {
-  const place = x * height + y;
+/** A mask's box in pixels of the picture, of which one of the mask's may be several. */
+export const boxInPicture = (mask) => boxOf(mask)?.map((at) => at * (mask.scale ?? 1)) ?? null;
+
+/** Whether a mask is set at the pixel [x, y] of the picture. */
+export function has({ size: [height], counts, scale = 1 }, [x, y]) {
+  const place = Math.floor(x / scale) * height + Math.floor(y / scale);
   for (let i = 0, at = 0; i < counts.length; i++) {
     at += counts[i];
     if (place < at) return i % 2 === 1;
