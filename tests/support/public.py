@@ -110,9 +110,6 @@ def calls(w: World) -> Calls:
         "SamPredictor.predict_batch": lambda: w.predictor.predict_batch(*batch),
         "SamPredictor.predict_batch lazy": lambda: w.predictor.predict_batch(*map(lazy, batch)),
         "SamPredictor.predict_each": lambda: list(w.predictor.predict_each(*batch)),
-        "SamPredictor.set_image large": lambda: SamPredictor(w.model).set_image(
-            open_large(w.image)
-        ),
         "WindowedPrompts.predict": lambda: w.large.predict(box=[120, 60, 180, 120]),
         "WindowedPrompts.predict in a window": lambda: w.windows.predict(
             lazy([[150.0, 75.0]]), lazy([1]), window=Window(80, 0, 320, 320)
