@@ -1,0 +1,249 @@
+"""Blocks of README and of the guides, run as they stand where nothing is downloaded.
+
+Each document runs in a reader's folder, its blocks in order. Names of the hub's models stand for
+nano here, files of models have nano's sizes, and pictures are drawn.
+"""
+
+import contextlib
+import re
+import shlex
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from sam_mlx import Sam, cli
+from sam_mlx.checkpoints.locate import resolve
+from tests.support.automatic import original_of
+from tests.support.hq import hq_nano
+from tests.support.instances import nano_with_decoder
+from tests.support.source import ROOT
+
+DOCUMENTS = {p.name: p.read_text() for p in [ROOT / "README.md", *sorted(ROOT.glob("docs/*.md"))]}
+FENCE = re.compile(r"^```(\w*)\n(.*?)^```$", re.M | re.S)
+LANGUAGES = {"sh", "bash", "python", "py", "json", "xml", "text"}
+HUB = {
+    "facebook/sam-vit-base": "nano",
+    "syscv-community/sam-hq-vit-base": "sam_hq_vit_b.pth",
+}
+# What other lines of the shell are, and where they run.
+ELSEWHERE = {
+    "git clone": ".ci/run runs in a clone",
+    "python3 -m venv": ".ci/run",
+    "pip install": ".ci/run, a fresh environment",
+    "uv ": "needs uv, and the index",
+    "uvx ": "needs uv, and the index",
+    "mlx.launch": "tests/batch: several processes",
+    "sam-mlx web": "tests/web: ends when it is interrupted",
+    "sam-mlx serve": "tests/serve: ends when it is interrupted",
+    "python -m sam_mlx.compat": "tests/compat: a program of the reader's",
+    "python -m convert": "tests/convert: needs a released checkpoint",
+    "python -m examples.benchmarks": "tests/examples/test_benchmarks.py: minutes to hours",
+    "pytest": ".ci/run",
+    "pyinstaller ": "the packer is not among the tests' packages",
+}
+# Python that cannot run here. The key begins the block.
+NOT_HERE = {"from setuptools import setup": "a file for py2app, which needs a Mac"}
+PLACES = {
+    "IMAGE": "picture.jpg", "INPUT...": "photos", "OUT": "made", "X0 Y0 X1 Y1": "10 20 200 220",
+    "X Y": "60 70", "MODEL DATA": "nano labelled", "MODEL": "nano",
+}  # fmt: skip
+FASTER = {
+    "sam-mlx finetune": ["--iters", "2", "--warmup", "1"],
+    "sam-mlx evaluate": ["--prompts-only"],
+    "sam-mlx auto": ["--points-per-side", "8"],
+}
+
+
+def blocks(text: str) -> list[tuple[str, str]]:
+    return FENCE.findall(text)
+
+
+def lines(text: str) -> list[str]:
+    """The commands of a block, without comments."""
+    joined = re.sub(r"\\\n\s*", "", text)
+    return [line for line in re.split(r"\n| && ", re.sub(r"\s+# .*", "", joined)) if line.strip()]
+
+
+def is_elsewhere(line: str) -> bool:
+    return line.startswith((*ELSEWHERE, "cd ", ".", "#"))
+
+
+def runs(language: str, text: str) -> bool:
+    if language in ("python", "py"):
+        return not text.startswith(tuple(NOT_HERE))
+    return language in ("sh", "bash") and any(not is_elsewhere(line) for line in lines(text))
+
+
+RUN = [name for name, text in DOCUMENTS.items() if any(runs(*block) for block in blocks(text))]
+
+
+@pytest.fixture(scope="module")
+def models(tmp_path_factory) -> Path:
+    """Folders of models of nano's sizes, which stand for files of released models."""
+    folder = tmp_path_factory.mktemp("models")
+    nano_with_decoder().save_pretrained(folder / "vit_b_lm.pt")
+    hq_nano().save_pretrained(folder / "sam_hq_vit_b.pth")
+    for name in ("vit_b.pth", "sam_vit_b_01ec64.pth", "medsam_vit_b.pth", "sam_vit_b", "mine-1"):
+        shutil.copytree(resolve("nano"), folder / name)
+    return folder
+
+
+@pytest.fixture
+def folder(models, tmp_path, monkeypatch) -> Path:
+    """The reader's folder, which is the current one."""
+    for path in models.iterdir():
+        (tmp_path / path.name).symlink_to(path)
+    (tmp_path / "examples").symlink_to(ROOT / "examples")
+    coins = Image.open(ROOT / "examples" / "images" / "coins.png").convert("RGB")
+    for place in ("photos", "new-pictures"):
+        (tmp_path / place).mkdir()
+        coins.save(tmp_path / place / "coins.png")
+    for name in ("truck.jpg", "photo.jpg", "chair.jpg"):
+        coins.resize((1800, 1200)).save(tmp_path / name)
+    for name in ("picture.jpg", "cells.png", "ortho.tif", "stack.tif"):
+        coins.save(tmp_path / name)
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def command(line: str) -> list[str]:
+    """A line of the shell as the arguments of ``sam-mlx``."""
+    for name, value in {**HUB, **PLACES}.items():
+        line = re.sub(rf"(?<![\w/]){re.escape(name)}(?![\w-])", value, line)
+    more = next((flags for start, flags in FASTER.items() if line.startswith(start)), [])
+    program, *arguments = shlex.split(line)
+    assert program == "sam-mlx", line
+    return [*arguments, *more]
+
+
+def run_shell(text: str) -> None:
+    for line in lines(text):
+        if not is_elsewhere(line):
+            with contextlib.suppress(FileNotFoundError):  # commands of a block may share a folder
+                shutil.rmtree("out")
+            assert cli.main(command(line)) == 0, line
+
+
+def run_python(text: str, names: dict) -> None:
+    for name, value in HUB.items():
+        text = text.replace(name, value)
+    exec(compile(text, "block", "exec"), names)
+
+
+@contextlib.contextmanager
+def served(text: str):
+    """The text, with the address of a server if it speaks to one."""
+    usual = "http://localhost:8000"
+    if f'"{usual}' not in text:
+        yield text
+        return
+    pytest.importorskip("httpx")
+    from sam_mlx.serve.backend import Backend
+    from tests.support.serve import serving
+
+    with serving(Backend({"nano": Sam.from_pretrained("nano")})) as address:
+        yield text.replace(usual, address)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", RUN)
+def test_blocks_run(name, folder):
+    names: dict = {}
+    with served(DOCUMENTS[name]) as text:
+        for language, block in blocks(text):
+            if runs(language, block):
+                run_shell(block) if language in ("sh", "bash") else run_python(block, names)
+    if name == "README.md":
+        assert names["masks"].shape == (3, 1200, 1800) and names["masks"].dtype == np.bool_
+        assert isinstance(names["records"], list)
+
+
+@pytest.mark.slow
+def test_checkpoints_that_torch_wrote(originals, folder):
+    """The commands of the guide to checkpoints, on real ``.pth`` files and an adapter of peft's."""
+    from tests.support.adapters import adapter_of
+
+    original = original_of(Sam.from_pretrained("nano"))
+    for name in ("sam_vit_b_01ec64.pth", "medsam_vit_b.pth"):
+        (folder / name).unlink()
+        originals.torch.save(original.state_dict(), name)
+    adapter_of(original, folder / "my-adapter")
+    for language, block in blocks(DOCUMENTS["checkpoints.md"]):
+        if runs(language, block):
+            run_shell(block)
+
+
+def test_blocks_are_marked_as_what_they_are():
+    found = {(name, lang) for name, text in DOCUMENTS.items() for lang, _ in blocks(text)}
+    assert [one for one in found if one[1] not in LANGUAGES] == []
+
+
+def test_every_line_of_the_shell_runs_or_is_known():
+    shell = [
+        line
+        for text in DOCUMENTS.values()
+        for language, block in blocks(text)
+        if language in ("sh", "bash")
+        for line in lines(block)
+    ]
+    known = "sam-mlx predict", "sam-mlx auto", "sam-mlx export", "sam-mlx info", "sam-mlx finetune"
+    rest = [line for line in shell if not line.startswith((*known, "sam-mlx evaluate"))]
+    assert [line for line in rest if not is_elsewhere(line)] == []
+
+
+def test_python_that_cannot_run_is_there():
+    """Each exception is of a block that exists."""
+    texts = [block for text in DOCUMENTS.values() for _, block in blocks(text)]
+    assert all(any(text.startswith(start) for text in texts) for start in NOT_HERE)
+
+
+# README
+
+
+def test_readme_is_short():
+    assert len(DOCUMENTS["README.md"].split()) <= 1300
+
+
+def test_readme_begins_with_what_ci_runs():
+    """Whoever follows the first blocks marked ``sh`` installs, sees a mask, and runs the tests."""
+    first, second = [text for language, text in blocks(DOCUMENTS["README.md"]) if language == "sh"]
+    ci = (ROOT / ".ci" / "run").read_text()
+    assert first.strip() in ci and second.strip() in ci
+
+
+# Links
+
+
+OURS = re.compile(r"https://[a-z.]*\.com/sam-mlx/sam-mlx/(?:(?:blob|tree)/)?main/([^#]*)")
+
+
+def links(text: str) -> list[str]:
+    text = FENCE.sub("", text)
+    return re.findall(r"\]\(([^)\s]+)\)", text) + re.findall(r'(?:src|srcset|href)="([^"]+)"', text)
+
+
+def anchors(text: str) -> set[str]:
+    """GitHub's and the site's names of headings."""
+    heads = re.findall(r"^#+ (.+)$", FENCE.sub("", text), re.M)
+    plain = [re.sub(r"[^\w\- ]", "", re.sub(r"\[(.*?)\]\(.*?\)", r"\1", head)) for head in heads]
+    return {head.strip().lower().replace(" ", "-") for head in plain}
+
+
+@pytest.mark.parametrize("name", DOCUMENTS)
+def test_links_lead_somewhere(name):
+    """Those within the repository; the guides may only link to each other, as the site has them."""
+    place = ROOT if name == "README.md" else ROOT / "docs"
+    for link in links(DOCUMENTS[name]):
+        if link.startswith(("https://", "http://", "mailto:")):
+            if ours := OURS.match(link):
+                assert (ROOT / ours[1]).exists(), link
+            continue
+        path, _, anchor = link.partition("#")
+        target = (place / path).resolve() if path else place / name
+        assert target.exists(), link
+        assert name == "README.md" or target.is_relative_to(ROOT / "docs"), link
+        if anchor and path:
+            assert anchor in anchors(target.read_text()), link
