@@ -20,6 +20,7 @@ from tests.support.automatic import original_of
 from tests.support.hq import hq_nano
 from tests.support.instances import nano_with_decoder
 from tests.support.source import ROOT
+from tests.support.tuner import write_data
 
 DOCUMENTS = {p.name: p.read_text() for p in [ROOT / "README.md", *sorted(ROOT.glob("docs/*.md"))]}
 FENCE = re.compile(r"^```(\w*)\n(.*?)^```$", re.M | re.S)
@@ -101,10 +102,12 @@ def folder(models, tmp_path, monkeypatch) -> Path:
     for place in ("photos", "new-pictures"):
         (tmp_path / place).mkdir()
         coins.save(tmp_path / place / "coins.png")
-    for name in ("truck.jpg", "photo.jpg", "chair.jpg"):
+    for name in ("truck.jpg", "photo.jpg", "picture.jpg", "chair.jpg"):
         coins.resize((1800, 1200)).save(tmp_path / name)
-    for name in ("picture.jpg", "cells.png", "ortho.tif", "stack.tif"):
+    for name in ("cells.png", "ortho.tif", "stack.tif"):
         coins.save(tmp_path / name)
+    for name in ("cells", "labelled"):
+        write_data(tmp_path / name, 4)
     monkeypatch.chdir(tmp_path)
     return tmp_path
 
