@@ -45,7 +45,8 @@ def pipeline() -> str:
         box(150, 30, 130, 44, "image encoder", "64 x 64 x 256", BLUE), arrow(282, 52, 398, 80),
         box(10, 130, 100, 44, "prompt", "points, box, mask", SOFT), arrow(112, 152, 148, 152),
         box(150, 130, 130, 44, "prompt encoder", "tokens of 256", BLUE), arrow(282, 152, 398, 110),
-        box(400, 72, 130, 44, "mask decoder", "3 x 256 x 256, scores", GREEN), arrow(532, 94, 588, 94),
+        box(400, 72, 130, 44, "mask decoder", "3 x 256 x 256, scores", GREEN),
+        arrow(532, 94, 588, 94),
         box(590, 72, 140, 44, "full size", "3 masks of H x W", ORANGE),
         text(215, 20, "once a picture: seconds", size=11),
         text(465, 60, "once a prompt: milliseconds", size=11),
@@ -78,7 +79,8 @@ def windows() -> str:
     ]  # fmt: skip
     return drawing(
         640, 340, "Windows of a grid",
-        rect(20, 30, padded * cell, padded * cell, SOFT), rect(20, 30, side * cell, side * cell, BLUE),
+        rect(20, 30, padded * cell, padded * cell, SOFT),
+        rect(20, 30, side * cell, side * cell, BLUE),
         *lines, text(20, 20, f"{side} x {side} cells, padded to {padded} x {padded}", "start"),
         text(330, 60, "windowed blocks: a cell attends to the 14 x 14 cells", "start"),
         text(330, 80, "of its window, padding included", "start"),
@@ -103,8 +105,7 @@ def relative() -> str:
     return drawing(
         640, 190, "Relative positions along one axis", *row, *links, *table,
         text(340, 60, "keys of one row; the query is green", "start"),
-        text(40, 170, "a table of 2 x 5 - 1 learned vectors; the query's product with each is a score",
-             "start", 12),
+        text(40, 170, "a table of 2 x 5 - 1 learned vectors; each gives a score", "start", 12),
     )  # fmt: skip
 
 
