@@ -19,7 +19,7 @@ from sam_mlx.checkpoints.locate import resolve
 from tests.support.automatic import original_of
 from tests.support.hq import hq_nano
 from tests.support.instances import nano_with_decoder
-from tests.support.source import ROOT
+from tests.support.source import ROOT, without_code
 from tests.support.tuner import write_data
 
 DOCUMENTS = {p.name: p.read_text() for p in [ROOT / "README.md", *sorted(ROOT.glob("docs/*.md"))]}
@@ -34,6 +34,10 @@ ELSEWHERE = {
     "git clone": ".ci/run runs in a clone",
     "python3 -m venv": ".ci/run",
     "pip install": ".ci/run, a fresh environment",
+    "pip download": "a package with data for a first fine-tuning",
+    "unzip ": "of that package",
+    "mkdir ": "of that package",
+    "mv ": "of that package",
     "uv ": "needs uv, and the index",
     "uvx ": "needs uv, and the index",
     "mlx.launch": "tests/batch: several processes",
@@ -224,7 +228,7 @@ OURS = re.compile(r"https://[a-z.]*\.com/sam-mlx/sam-mlx/(?:(?:blob|tree)/)?main
 
 
 def links(text: str) -> list[str]:
-    text = FENCE.sub("", text)
+    text = without_code(text)
     return re.findall(r"\]\(([^)\s]+)\)", text) + re.findall(r'(?:src|srcset|href)="([^"]+)"', text)
 
 

@@ -134,7 +134,7 @@ def test_the_package_links_to_nothing_outside():
 
 # Files of others that are named: the originals', and a reader's own.
 FOREIGN = re.compile(
-    r"(segment_anything|segment_anything_hq|mobile_sam|micro_sam)/|MedSAM_Inference\.py|CVPR24_LiteMedSAM_infer\.py|scripts/amg\.py|(client|tool)\.py"
+    r"(segment_anything|segment_anything_hq|mobile_sam|micro_sam)/|MedSAM_Inference\.py|CVPR24_LiteMedSAM_infer\.py|scripts/amg\.py|(app|client|script|setup|tool)\.py"
 )
 
 
@@ -150,7 +150,7 @@ def test_files_that_are_named_exist():
     missing = [
         (path.relative_to(ROOT).as_posix(), name)
         for path, text in texts.items()
-        for name in re.findall(r"(?<!\w)\w[\w/]*\.(?:py|js|css|swift)\b", text.replace("\\", ""))
+        for name in re.findall(r"(?<!\w)\w[\w/]*\.(?:py|js|css|swift)\b", source.plain(text))
         if not FOREIGN.match(name) and not any(file.endswith(f"/{name}") for file in there)
     ]
     assert missing == []
@@ -161,7 +161,9 @@ def test_links_lead_somewhere():
         (path.relative_to(ROOT).as_posix(), link)
         for folder in (".", "docs", "examples")
         for path in (ROOT / folder).rglob("*.md" if folder != "." else "[A-Z]*.md")
-        for link in re.findall(r"\]\((?!https?:|#)([^)#\s]+)", path.read_text())
+        for link in re.findall(
+            r"\]\((?!https?:|#)([^)#\s]+)", source.without_code(path.read_text())
+        )
         if not (path.parent / link).exists()
     ]
     assert broken == []
@@ -290,7 +292,7 @@ def test_readme_names_the_commands_that_ci_runs():
 
 def test_version_is_in_one_place():
     assert re.fullmatch(r"\d+\.\d+\.\d+", sam_mlx.__version__)
-    assert 'dynamic = ["version"]' in PROJECT and "\nversion =" not in PROJECT
+    assert 'dynamic = ["version", "readme"]' in PROJECT and "\nversion =" not in PROJECT
     assert f"## {sam_mlx.__version__}" in (ROOT / "CHANGELOG.md").read_text()
 
 
@@ -302,8 +304,9 @@ def test_no_more_is_said_of_torch_than_is_true():
         if "torch" in source.top_level_packages(path)
     }
     assert users == {"sam_mlx/compat", "convert", "examples/nano", "examples/benchmarks"}
+    guide = (ROOT / "CONTRIBUTING.md").read_text()
     for user in users:
-        assert f"`{user}/`" in README
+        assert f"`{user}/`" in guide
 
 
 LIGHT = """

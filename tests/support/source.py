@@ -2,11 +2,22 @@
 
 import ast
 import io
+import re
 import tokenize
 from collections.abc import Iterator
 from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
+
+
+def plain(text: str) -> str:
+    """Without addresses and backslashes."""
+    return re.sub(r"https?://[^\s)]+", "", text).replace("\\", "")
+
+
+def without_code(text: str) -> str:
+    """Markdown without blocks and spans of code."""
+    return re.sub(r"`[^`\n]*`", "", re.sub(r"^```.*?^```$", "", text, flags=re.M | re.S))
 
 
 def modules(package: str = "sam_mlx") -> dict[str, Path]:
