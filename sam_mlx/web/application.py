@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gzip
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -21,6 +22,8 @@ from .guard import App, guarded
 from .routes.call import Call
 
 TROUBLE = "X-Not-Kept"  # why a session's newest changes are not on disk
+LEVEL = 6  # of compression: 0.8 ms for a hover's answer, and 15 % smaller than the fastest
+MIN_COMPRESSED = 1400  # bytes; shorter answers fit a packet
 PAGE = Path(__file__).parent / "page"
 TYPES = {".html": "text/html", ".js": "text/javascript", ".css": "text/css",
          ".svg": "image/svg+xml", ".png": "image/png", ".json": "application/json"}  # fmt: skip
@@ -61,7 +64,7 @@ def route(backend: Backend, endpoint: Endpoint) -> Callable[[Request], Any]:
                 await backend.keep(session)
         except asyncio.CancelledError:  # by uvicorn
             raise Refusal(503, "the server is ending") from None
-        response = response_of(answer, endpoint.status)
+        response = response_of(request, answer, endpoint.status)
         if session is not None and session.trouble is not None:
             response.headers[TROUBLE] = quote(session.trouble)
         return response
@@ -69,10 +72,14 @@ def route(backend: Backend, endpoint: Endpoint) -> Callable[[Request], Any]:
     return handle
 
 
-def response_of(answer: Response | dict[str, Any] | None, status: int) -> Response:
+def response_of(
+    request: Request, answer: Response | dict[str, Any] | None, status: int
+) -> Response:
     if isinstance(answer, Response):
         return answer
-    return Response(status_code=status) if answer is None else JSONResponse(answer, status)
+    if answer is None:
+        return Response(status_code=status)
+    return smaller(request, JSONResponse(answer, status))
 
 
 async def page(request: Request) -> Response:
@@ -81,7 +88,19 @@ async def page(request: Request) -> Response:
     path = files.get(request.path_params.get("name", "index.html"))
     if path is None or path.suffix not in TYPES:
         raise Refusal(404, "there is no such file of the page")
-    return Response(path.read_bytes(), media_type=TYPES[path.suffix])
+    return smaller(request, Response(path.read_bytes(), media_type=TYPES[path.suffix]))
+
+
+def smaller(request: Request, answer: Response) -> Response:
+    """Texts compressed, for clients that take them so."""
+    accepted = request.headers.get("accept-encoding", "")
+    if len(answer.body) < MIN_COMPRESSED or "gzip" not in accepted:
+        return answer
+    answer.body = gzip.compress(bytes(answer.body), compresslevel=LEVEL)
+    answer.headers["Content-Length"] = str(len(answer.body))
+    answer.headers["Content-Encoding"] = "gzip"
+    answer.headers["Vary"] = "Accept-Encoding"
+    return answer
 
 
 # Errors as answers.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import time
 from collections.abc import Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -28,6 +29,7 @@ from .sessions import Picture, Session
 from .store import MAX_BYTES, MAX_PIXELS, Content, Store
 
 FILE_THREADS = 2  # that decode and compress pictures
+ON_TIME = 0.8  # the share of an encoding up to which its estimate is believed
 FIRST_ENCODING_SECONDS = 1.0  # a guess, until a picture has been encoded
 WRITE_SECONDS = 5.0  # that an answer waits for its change to be on disk
 
@@ -159,7 +161,10 @@ class Backend:
         """How much of a picture's encoding is done, estimated; None if it is not being encoded."""
         if (since := content.encoding) is None:
             return None
-        return min((time.monotonic() - since) / self.encoding_seconds, 0.95)
+        share = (time.monotonic() - since) / self.encoding_seconds
+        if share <= ON_TIME:
+            return share
+        return 1 - (1 - ON_TIME) * math.exp((ON_TIME - share) / (1 - ON_TIME))  # slower, but on
 
     # Searches for automatic masks.
 

@@ -15,7 +15,7 @@ THRESHOLD = {"type": "number", "minimum": -1, "maximum": 2}
 # For requests.
 PREDICT = form(
     points=POINTS, labels=LABELS, box=BOX, start=or_null(COMPRESSED),
-    multimask=MULTIMASK, hover=FLAG, scale=SCALE,
+    multimask=MULTIMASK, hover=FLAG, compact=FLAG, scale=SCALE,
     request={"type": "integer", "minimum": 0, "maximum": MAX_REQUEST},
 )  # fmt: skip
 OBJECT = objects.TOLD
@@ -132,7 +132,7 @@ ANSWERS: dict[str, Schema] = {
                 score=NUMBER,
                 stability=NUMBER,
                 area=INTEGER,
-                logits=form("shape data", shape=many(INTEGER), data=TEXT),
+                logits=or_null(form("shape data", shape=many(INTEGER), data=TEXT)),
             )
         ),
     ),

@@ -18,7 +18,7 @@ export class Choices {
   /** Offer the masks of an object's question, if it has several. image: a small copy of the picture. */
   update(object, work, image) {
     const answer = object && answerOf(object.prompt.question);
-    this.root.hidden = !(answer?.masks.length > 1);
+    this.root.hidden = !(answer?.masks.length > 1 && answer.masks.every(({ field }) => field));
     if (this.root.hidden) return;
     if (this.shown !== answer) this.#build(answer, work.colourOf(object), work.picture, image);
     const chosen = object.prompt.choice ?? answer.best;

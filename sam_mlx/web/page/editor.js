@@ -54,7 +54,7 @@ export class Editor {
 
   /** Get the small masks of a question, to draw and to choose from. */
   async answer(question) {
-    if (!isAsked(question) || answerOf(question)) return this.changed();
+    if (!isAsked(question) || isWhole(answerOf(question))) return this.changed();
     this.asking++;
     try {
       await this.work.ask(question);
@@ -133,3 +133,6 @@ export class Editor {
     announce(`Mask ${index + 1}`);
   }
 }
+
+/** Whether an answer has all of its masks; those of a hover have the best alone. */
+const isWhole = (answer) => Boolean(answer?.masks.every(({ field }) => field));

@@ -260,7 +260,7 @@ function moved() {
 }
 
 function showZoom() {
-  $("zoom-fit").textContent = `${Math.round(view.scale * 100)}%`;
+  $("zoom-fit").textContent = session.work ? `${Math.round(view.scale * 100)}%` : "";
 }
 
 const OPACITY = "sam_mlx opacity"; // kept over sessions

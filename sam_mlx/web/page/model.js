@@ -53,10 +53,10 @@ export class Model {
 
   /** The small masks of a question, kept with it. A click waits until the picture is encoded; a hover fails. */
   async ask(picture, question, hover = false) {
-    const body = { ...question, multimask: null, hover }; // null: the server decides
+    const body = { ...question, multimask: null, hover, compact: hover }; // null: the server decides
     if (!hover) await this.ready(picture);
     const answer = await this.#predict(picture, body);
-    for (const mask of answer.masks) mask.field = { ...decodeLogits(mask.logits), window: answer.window };
+    for (const mask of answer.masks) if (mask.logits) mask.field = { ...decodeLogits(mask.logits), window: answer.window };
     keepAnswer(question, answer);
     return answer;
   }

@@ -1,17 +1,20 @@
-// Light or dark: the system's setting, until somebody switches it.
+// Light or dark: the system's setting, until somebody switches it. Runs before anything is drawn.
 
-const NAME = "sam_mlx theme";
-const system = matchMedia("(prefers-color-scheme: dark)");
-const chosen = () => localStorage.getItem(NAME);
+{
+  const NAME = "sam_mlx theme";
+  const system = matchMedia("(prefers-color-scheme: dark)");
+  const root = document.documentElement;
 
-function apply() {
-  document.documentElement.dataset.theme = chosen() ?? (system.matches ? "dark" : "light");
-}
+  const apply = () => {
+    root.dataset.theme = localStorage.getItem(NAME) ?? (system.matches ? "dark" : "light");
+  };
 
-apply();
-system.addEventListener("change", apply);
-document.getElementById("theme").onclick = () => {
-  const dark = document.documentElement.dataset.theme === "dark";
-  localStorage.setItem(NAME, dark ? "light" : "dark");
   apply();
-};
+  system.addEventListener("change", apply);
+  document.addEventListener("DOMContentLoaded", () => {
+    document.getElementById("theme").onclick = () => {
+      localStorage.setItem(NAME, root.dataset.theme === "dark" ? "light" : "dark");
+      apply();
+    };
+  });
+}

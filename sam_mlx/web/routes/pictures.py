@@ -12,7 +12,7 @@ from ...formats.large import LARGE_FORMATS
 from ..backend import Backend
 from ..errors import Refusal
 from ..large import LargeContent, answer
-from ..model import Encoded, Model
+from ..model import Encoded, Model, compact
 from ..names import clean_name, clean_path
 from ..objects import asks_for_three, check_start, prompt_of
 from ..sessions import Picture
@@ -109,6 +109,9 @@ async def predict(call: Call) -> dict[str, Any]:
     found = await call.compute(work, given.get("hover", False))
     masks = found["masks"]
     best = max(range(len(masks)), key=lambda i: masks[i]["score"])
+    if given.get("compact", False):
+        for i, mask in enumerate(masks):
+            mask["logits"] = compact(mask["logits"]) if i == best else None
     return {"request": given.get("request", 0), "best": best, **found}
 
 
