@@ -60,7 +60,7 @@ HALVES = {"hela": ((0, 0.5), (0.5, 1))}  # of the width: to train on, to be judg
 WHOLE = ((0.0, 1.0), (0.0, 1.0))
 TRAINING, STOPPING, JUDGING = range(10), range(10, 14, 2), range(14, 20, 2)  # frames
 SPREAD = {1: [0], 2: [0, 9], 5: [0, 2, 4, 6, 9], 10: list(TRAINING)}  # of frames to train on
-SCENES, KEPT_SCENES = 8, 40
+SCENES, KEPT_SCENES, KEPT_VALIDATION = 8, 40, 4  # to judge by; to train on, but for four
 POINTS_PER_SIDE = 16
 INSTANCES = ("instances_AP50", "instances_mSA")
 SHOWN = ("iou_click", "iou_best", "iou_box", "AP50", "mSA")
@@ -178,7 +178,8 @@ def train(model: Sam, case: Case, folder: Path) -> int:
     chosen = SPREAD[case.pictures]
     training = examples_of(frames(case.data, chosen, folder), 25, case.crop, left)
     stopping = examples_of(frames(case.data, STOPPING, folder), 25, case.crop, left)
-    kept = drawn(0, KEPT_SCENES) if case.keep else []
+    old = drawn(0, KEPT_SCENES) if case.keep else []
+    kept = old[KEPT_VALIDATION:], old[:KEPT_VALIDATION]
     state = folder / "state"
     shutil.rmtree(state, ignore_errors=True)
     state.mkdir()

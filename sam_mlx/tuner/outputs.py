@@ -28,7 +28,7 @@ from .levels import DECODER, LoRA
 from .pth import export
 from .report import calibration_table, curve, sheet, table
 from .split import described
-from .state import BEST, FIRST, LOG, Log
+from .state import FIRST, LOG, Log
 from .trainer import Trainer
 from .validation import MAX_OBJECTS, clicks
 
@@ -115,7 +115,10 @@ def write_report(
     write_whole(output / "report.md", lambda name: Path(name).write_text(whole))
     curve(Log(output / "state" / LOG, trainer.options.iters).lines(), output / "curve.png")
     examples = worst(results["after"], validation)
-    before, after = (masks_of(trainer, which, examples) for which in (FIRST, BEST))
+    after, trained = masks_of(trainer, examples), trainer.level.parameters
+    trainer.use(FIRST)
+    before = masks_of(trainer, examples)
+    trainer.level.put(trained)
     rows = [
         (example, [old, new, example.masks(np.arange(len(example.objects)))])
         for example, old, new in zip(examples, before, after)
@@ -136,7 +139,12 @@ def report_of(results: dict[str, Any], trainer: Trainer, seconds: float) -> str:
         calibration_table(results["after"]["calibration"]),
     ]
     if kept := results.get("kept"):
-        parts += ["What the model knew before, on pictures that were not trained on:", table(kept)]
+        share = results["share_of_trained_weights"]
+        parts += [
+            "What the model knew before, on pictures that were not trained on. Its weights are "
+            f"{share} x the trained ones, and the rest those before:",
+            table(kept),
+        ]
     return "\n\n".join(parts) + "\n"
 
 
@@ -146,11 +154,8 @@ def worst(found: dict[str, Any], examples: Sequence[Example]) -> list[Example]:
     return [examples[i] for i in order[:DRAWN]]
 
 
-def masks_of(trainer: Trainer, which: str, examples: Sequence[Example]) -> list[np.ndarray]:
-    """Each example's masks for one click on each of up to MAX_OBJECTS objects, by the weights of a
-    saved state, which the model has from then on.
-    """
-    trainer.use(which)
+def masks_of(trainer: Trainer, examples: Sequence[Example]) -> list[np.ndarray]:
+    """Each example's masks for one click on each of up to MAX_OBJECTS objects."""
     predictor, found = SamPredictor(trainer.model), []
     for example in examples:
         truths = example.masks(np.arange(min(len(example.objects), MAX_OBJECTS)))

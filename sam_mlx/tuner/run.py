@@ -90,7 +90,7 @@ def finetune(
     if export_pth:
         check_exported(job.model)
     job = with_range(job, say)
-    (training, validation), (kept, kept_apart) = job.sides(), job.kept()
+    (training, validation), kept = job.sides(), job.kept()
     prepare(job, resume)
     trainer = Trainer(job.model, training, validation, job.options, output / "state", kept)
     if resume and (output / "state" / LAST).exists():
@@ -98,7 +98,7 @@ def finetune(
     write_about(output, described(job), training, validation)
     for line in about(job, training, validation):
         say(line)
-    apart = {"validation": validation, "kept": kept_apart}
+    apart = {"validation": validation, "kept": kept[1]}
     before = remembered(output, "before.json", lambda: judged(job.model, apart, "before"))
     trainer.run(report, cancel)
     after = judged(job.model, apart, "after")
@@ -110,7 +110,8 @@ def finetune(
         "after": after["validation"],
         "peak_memory_gb": round(mx.get_peak_memory() / 1e9, 3),
     }
-    if kept_apart:
+    if kept[1]:
+        results["share_of_trained_weights"] = trainer.share
         results["kept"] = {"before": before["kept"], "after": after["kept"]}
     text = write_report(output, results, trainer, validation, time.monotonic() - start)
     write_model(output, job.origin, trainer, text, export_pth)

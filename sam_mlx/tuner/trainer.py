@@ -30,6 +30,8 @@ from .step import Arrays, Truth, train_on
 from .targets import Frame
 from .validation import validate
 
+Kept = tuple[Sequence[Example], Sequence[Example]]
+SHARES = (1.0, 0.8, 0.6, 0.4)  # of the trained weights in mixtures
 Report = Callable[[dict[str, Any]], None]  # is given each line of the log
 
 
@@ -38,7 +40,8 @@ class Trainer:
     number of the step, so a training that is stopped goes on with the same numbers.
 
     folder: where the state, the log and embeddings are kept. kept: examples of what the model knew
-    before, on which a share of the steps are.
+    before, to train on and for validation: a share of the steps is on the first, the best weights
+    are those that are good on both kinds, and they are mixed with those of the beginning.
     """
 
     def __init__(
@@ -48,13 +51,15 @@ class Trainer:
         validation: Sequence[Example],
         options: TrainingOptions,
         folder: Path,
-        kept: Sequence[Example] = (),
+        kept: Kept = ((), ()),
     ):
         enter()
         self.model, self.training, self.validation = model, training, validation
-        self.options, self.folder, self.kept = options, folder, kept
+        self.options, self.folder = options, folder
+        self.kept, self.kept_validation = kept
         predictor = SamPredictor(model)
-        self.made_from = digest_of(predictor.fingerprint, training, validation, kept, options)
+        sides = training, validation, *kept
+        self.made_from = digest_of(predictor.fingerprint, sides, options)
         self.level = LEVELS[options.train](model, options)
         self.level.put(self.level.parameters)
         self.embeddings = Embeddings(folder / "embeddings", predictor)
@@ -64,6 +69,7 @@ class Trainer:
         )
         self.optimizer.init(self.level.parameters)
         self.progress = Progress()
+        self.share = 1.0  # of the trained weights, after ``mix``
 
     def resume(self) -> None:
         """Go on from the last saved state. Raises FileNotFoundError if there is none, ValueError if
@@ -97,6 +103,8 @@ class Trainer:
             self.save_last()
             raise
         self.use(BEST)
+        if self.kept_validation:
+            self.mix()
 
     def use(self, name: str) -> None:
         """Make the weights of a saved state the model's."""
@@ -195,9 +203,7 @@ class Trainer:
     def judge(self, tell: Callable[..., None]) -> None:
         """Validate, keep the weights if they are the best, and save."""
         done = self.progress
-        found = validate(
-            self.model, self.validation, lambda one: self.features(one)[0], self.options.instances
-        )
+        found = self.validate()
         tell(iteration=done.iteration, **{f"val_{name}": value for name, value in found.items()})
         if found["iou"] > done.best:
             done.best, done.best_iteration, done.without_gain = found["iou"], done.iteration, 0
@@ -205,6 +211,37 @@ class Trainer:
         else:
             done.without_gain += 1
         self.save_last()
+
+    def validate(self) -> dict[str, float]:
+        """What ``validate`` finds. What is kept counts for half of ``iou``, where there is any."""
+        known: dict[str, mx.array] = {}
+
+        def features_of(example: Example) -> mx.array:
+            if example.digest not in known or self.level.encoder_is_trained:
+                known[example.digest] = self.features(example)[0]
+            return known[example.digest]
+
+        found = validate(self.model, self.validation, features_of, self.options.instances)
+        if self.kept_validation:
+            found["iou_kept"] = validate(self.model, self.kept_validation, features_of)["iou"]
+            found["iou"] = (found["iou"] + found["iou_kept"]) / 2
+        return found
+
+    def mix(self) -> None:
+        """Take the best weights between those of the beginning and the trained ones: on that line a
+        model forgets less than it unlearns (WiSE-FT, Wortsman et al. 2022).
+        """
+        after = self.level.parameters
+        arrays, _ = load_state(self.folder / FIRST, self.made_from)
+        before = split(arrays)[0]
+        mixtures = [{n: before[n] + share * (w - before[n]) for n, w in after.items()}
+                    for share in SHARES]  # fmt: skip
+        scores = []
+        for each in mixtures:
+            self.level.put(each)
+            scores.append(self.validate()["iou"])
+        self.share = SHARES[int(np.argmax(scores))]
+        self.level.put(mixtures[int(np.argmax(scores))])
 
     def save_last(self) -> None:
         self.save(LAST, joined(self.level.parameters, flat(self.optimizer.state)))
@@ -249,16 +286,10 @@ def unflat(arrays: Arrays) -> dict[str, Any]:
     return found
 
 
-def digest_of(
-    model: str,
-    training: Sequence[Example],
-    validation: Sequence[Example],
-    kept: Sequence[Example],
-    options: TrainingOptions,
-) -> str:
+def digest_of(model: str, sides: Sequence[Sequence[Example]], options: TrainingOptions) -> str:
     """What tells a training from others: its numbers follow from this."""
-    sides = [training, validation, *([kept] if kept else [])]
-    examples = [[(e.digest, e.box, e.objects) for e in part] for part in sides]
+    kept = any(sides[2:])
+    examples = [[(e.digest, e.box, e.objects) for e in part] for part in sides[: 4 if kept else 2]]
     chosen = settings(options)
     # As the states of versions without these have it.
     chosen = {n: v for n, v in chosen.items() if n != "keep_share" or kept}

@@ -26,6 +26,7 @@ def test_a_case_is_trained_judged_and_shown(tmp_path, monkeypatch, capsys):
         lambda name, folder: stacks["mask" in name.lower() or "SEG" in name],
     )
     monkeypatch.setattr(finetune_proof, "HALVES", {})
+    monkeypatch.setattr(finetune_proof, "KEPT_VALIDATION", 1)
     for name in ("SCENES", "KEPT_SCENES", "POINTS_PER_SIDE"):
         monkeypatch.setattr(finetune_proof, name, 2)
     cases = [finetune_proof.Case("hela", 0), finetune_proof.Case("hela", 2, keep=True, instances=2)]

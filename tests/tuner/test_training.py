@@ -17,7 +17,8 @@ from sam_mlx.tuner.levels import LEVELS
 from sam_mlx.tuner.options import TrainingOptions
 from sam_mlx.tuner.outputs import write_adapter
 from sam_mlx.tuner.run import Job, finetune
-from sam_mlx.tuner.trainer import Trainer
+from sam_mlx.tuner.state import load_state
+from sam_mlx.tuner.trainer import SHARES, Trainer, split
 from tests.support.models import SMALL, random_sam
 from tests.support.tuner import write_data
 
@@ -259,13 +260,14 @@ def test_what_is_kept_is_trained_on_and_reported(data, model, tmp_path):
               split_by="file", keep=kept)  # fmt: skip
     results = finetune(job)
     assert {"before", "after"} == results["kept"].keys()
+    assert results["share_of_trained_weights"] in SHARES
     assert "AP50" not in results["kept"]["after"]["means"]
     assert "What the model knew before" in (tmp_path / "out" / "report.md").read_text()
 
 
 def test_a_share_of_the_steps_is_on_what_is_kept(examples, tmp_path):
     others = examples_of(open_data(write_data(tmp_path / "kept", 2, first=4)), 25, None)
-    one = Trainer(random_sam(SMALL), *examples, OPTIONS, tmp_path / "a", others)
+    one = Trainer(random_sam(SMALL), *examples, OPTIONS, tmp_path / "a", (others, []))
     drawn = [one.example(i) for i in range(400)]
     share = np.mean([each in others for each in drawn])
     assert 0.18 < share < 0.32 and {e.digest for e in drawn} == {
@@ -276,6 +278,28 @@ def test_a_share_of_the_steps_is_on_what_is_kept(examples, tmp_path):
     assert alone.made_from != one.made_from
     changed = replace(OPTIONS, keep_share=0.5)  # which changes nothing where nothing is kept
     assert trainer(examples, tmp_path / "c", changed).made_from == alone.made_from
+
+
+def test_weights_are_mixed_with_those_before_where_that_is_better(examples, tmp_path):
+    """A rate that ruins the model: of the mixtures, the one with the best validation is taken."""
+    kept = examples_of(open_data(write_data(tmp_path / "kept", 2, first=4)), 25, None)
+    options = replace(OPTIONS, iters=3, steps_per_eval=3, learning_rate=3e-2)
+    one = Trainer(random_sam(SMALL), *examples, options, tmp_path, (kept[:1], kept[1:]))
+    one.run()
+    first, best = (
+        split(load_state(tmp_path / f"{name}.safetensors", one.made_from)[0])[0]
+        for name in ("first", "best")
+    )
+    for name, weight in one.level.parameters.items():
+        mixture = first[name] + one.share * (best[name] - first[name])
+        assert mx.array_equal(weight, mixture)
+    found = one.validate()
+    scores = []
+    for share in SHARES:
+        one.level.put({n: w + share * (best[n] - w) for n, w in first.items()})
+        scores.append(one.validate()["iou"])
+    assert found["iou"] == max(scores)
+    assert found["iou_kept"] != found["iou"]
 
 
 def test_a_full_disk_leaves_the_last_state(examples, tmp_path, monkeypatch):
