@@ -35,6 +35,9 @@ class Prompts:
         """(B,): whether a prompt is one point alone."""
         return ((self.labels != EMPTY).sum(axis=1) == 1) & np.isnan(self.boxes[:, 0])
 
+    def part(self, part: slice) -> Prompts:
+        return Prompts(self.points[part], self.labels[part], self.boxes[part])
+
     def with_points(self, points: np.ndarray, labels: np.ndarray) -> Prompts:
         """One more point each, (B, 2) and (B,)."""
         return Prompts(

@@ -16,6 +16,7 @@ from .targets import Frame, resized, shares
 
 Arrays = dict[str, mx.array]
 
+MAX_CELLS = 1 << 18  # of the logits of objects at once: 1.8 GB in ViT-B, all 8 of nano's
 MASK_PROBABILITY = 0.5  # with which a round is given the mask of the one before
 
 
@@ -109,14 +110,17 @@ def train_on(
 
     parameters: the decoder's weights by name, which gradients are wanted of.
     """
-    frame, given = truth.frame, (mx.array(truth.cells), mx.array(truth.masks))
+    frame, B = truth.frame, len(truth.masks)
+    most = max(1, MAX_CELLS // model.config.mask_size**2)
+    parts = [slice(i, min(i + most, B)) for i in range(0, B, most)]
     image_pe = model.prompt_encoder.get_dense_pe()
 
     def run(
-        values: Arrays, features: mx.array, prompts: Prompts, masks: mx.array | None
+        values: Arrays, features: mx.array, prompts: Prompts, masks: mx.array | None, part: slice
     ) -> tuple[mx.array, mx.array]:
         model.update(tree_unflatten(list(values.items())))
         answers = answer(model, features, image_pe, prompts, frame, masks)
+        given = mx.array(truth.cells[part]), mx.array(truth.masks[part])
         return round_loss(answers, counted(prompts, answers[1].shape[1]), given, frame)
 
     differentiate = mx.value_and_grad(run, argnums=(0, 1))
@@ -125,8 +129,14 @@ def train_on(
         0.0, {name: mx.zeros_like(w) for name, w in parameters.items()}, mx.zeros_like(features)
     )
     for number in range(1 + clicks):
-        (loss, chosen), (weights, cotangent) = differentiate(parameters, features, prompts, masks)
-        outcome = outcome.plus(loss, weights, cotangent, 1 / (1 + clicks))
+        best = []
+        for part in parts:
+            given = prompts.part(part), None if masks is None else masks[part], part
+            (loss, some), gradients = differentiate(parameters, features, *given)
+            share = (part.stop - part.start) / B / (1 + clicks)
+            outcome = outcome.plus(loss, *gradients, share)
+            best.append(some)
+        chosen = mx.concatenate(best)
         if number < clicks:
             found = np.array(frame.enlarge(chosen[:, 0]) > Sam.mask_threshold)
             prompts = prompts.with_points(*corrections(found, truth.masks, rng))

@@ -186,3 +186,27 @@ def test_a_step_lowers_the_loss_of_its_prompts(small_sam):
     moved = {n: w - 0.02 * first.gradients[n] for n, w in parameters.items()}
     assert run(moved).loss < first.loss
     assert run(parameters).loss == first.loss
+
+
+def test_objects_in_parts_give_the_gradients_of_all_at_once(small_sam, monkeypatch):
+    """As where logits are large: of 3 objects two at a time."""
+    masks = np.zeros((3, 60, 80), bool)
+    masks[0, 10:30, 10:30] = masks[1, 35:50, 40:70] = masks[2, 5:15, 50:75] = True
+    truth = Truth.of(masks, Frame(SMALL, (60, 80)))
+    parameters = Level(small_sam, TrainingOptions()).parameters
+    features = small_sam.encode_features(mx.array(IMAGE))[IMAGE_EMBEDDING]
+
+    def run():
+        rng = np.random.default_rng(5)
+        return train_on(small_sam, parameters, features, truth, 2, rng)
+
+    whole = run()
+    monkeypatch.setattr("sam_mlx.tuner.step.MAX_CELLS", 2 * SMALL.mask_size**2)
+    parts = run()
+    assert parts.loss == pytest.approx(whole.loss, rel=1e-5)
+    same(parts.cotangent, np.array(whole.cotangent))
+    for name, gradient in whole.gradients.items():
+        if not name.endswith("k_proj.bias"):
+            bound = 4e-5 if "mask_downscaling" in name else 2e-5
+            difference = mx.abs(parts.gradients[name] - gradient).max().item()
+            assert difference <= bound * mx.abs(gradient).max().item() + 1e-9, name
