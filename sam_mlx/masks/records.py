@@ -73,6 +73,7 @@ def coco_annotations(
             "iscrowd": 0,
             **{k: record[k] for k in ("predicted_iou", "stability_score", "point_coords")},
             "crop_box": record["crop_box"],
+            **({"name": record["name"]} if "name" in record else {}),
         }
         for i, (record, rle) in enumerate(zip(records, rles))
     ]

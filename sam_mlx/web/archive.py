@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import io
 import zipfile
-from collections.abc import Iterator
-from itertools import count
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +20,7 @@ from .automatic import parts_of
 from .classes import CLASSES, checked
 from .errors import Refusal
 from .names import clean_path
-from .objects import MaskObject, prompt_of, schemas
+from .objects import SIZE, MaskObject, prompt_of, schemas
 from .sessions import MAX_OBJECTS, MAX_PICTURES, Picture, Session
 from .store import Store
 from .validate import FLAG, NUMBER, PATH, TEXT, check, form, many, or_null, parse, short
@@ -37,7 +37,7 @@ SAVED_OBJECT = form("mask", **OBJECT, **{old: OBJECT[new] for old, new in RENAME
 SAVED_PICTURE = form(
     "name objects", name=PATH, objects=many(SAVED_OBJECT, MAX_OBJECTS),
     value_range=or_null(many(NUMBER, 2, 2)),  # since the third format
-    done=FLAG,  # since the fourth
+    done=FLAG, size=SIZE, gone=FLAG,  # since the fourth; gone: the file has only its size
 )  # fmt: skip
 SAVED = form(
     "format pictures", format=TEXT, pictures=many(SAVED_PICTURE, MAX_PICTURES),
@@ -48,9 +48,14 @@ SAVED = form(
 def save(session: Session) -> bytes:
     target = io.BytesIO()
     with zipfile.ZipFile(target, "w", zipfile.ZIP_DEFLATED) as archive:
-        pictures = list(session.pictures.values())
+        shown = []
+        for i, picture in enumerate(list(session.pictures.values())):
+            shown.append(saved_picture(picture))
+            try:
+                archive.writestr(f"pictures/{i}", picture.content.read(), zipfile.ZIP_STORED)
+            except Refusal:
+                shown[-1]["gone"] = True
         classes = [each.show() for each in session.classes]
-        shown = [saved_picture(p) for p in pictures]
         text = to_json({"format": FORMATS[-1], "classes": classes, "pictures": shown})
         if len(text) > MAX_JSON_BYTES or text.count(",") > MAX_VALUES:
             raise Refusal(
@@ -58,8 +63,6 @@ def save(session: Session) -> bytes:
                 "can be exported"
             )  # fmt: skip
         archive.writestr("session.json", text)
-        for i, picture in enumerate(pictures):
-            archive.writestr(f"pictures/{i}", picture.content.read(), zipfile.ZIP_STORED)
     return target.getvalue()
 
 
@@ -69,6 +72,7 @@ def saved_picture(picture: Picture) -> dict[str, Any]:
         "objects": [found.save() for found in picture.in_order()],
         "value_range": picture.content.value_range,
         "done": picture.done,
+        "size": picture.size,
     }
 
 
@@ -79,7 +83,7 @@ def load(path: Path, store: Store) -> Session:
             saved = parse(read(archive, "session.json", MAX_JSON_BYTES), "session.json", MAX_VALUES)
             check_format(saved)
             check(saved, SAVED, "session.json")
-            return opened(saved, pictures_of(archive, store.max_bytes), store)
+            return opened(saved, partial(picture_in, archive, store.max_bytes), store)
     except (zipfile.BadZipFile, NotImplementedError, RuntimeError, OSError, EOFError, ValueError):
         raise Refusal(400, "the file is not a session file, or is damaged") from None
 
@@ -111,27 +115,27 @@ def read(archive: zipfile.ZipFile, name: str, max_bytes: int) -> bytes:
     return data
 
 
-def pictures_of(archive: zipfile.ZipFile, max_bytes: int) -> Iterator[bytes]:
-    """The pictures one after another, each read when it is requested."""
-    total = 0
-    for i in count():
-        data = read(archive, f"pictures/{i}", max_bytes)
-        total += len(data)
-        if total > MAX_BYTES:
-            raise Refusal(413, f"the session file's pictures have more than {MAX_BYTES} bytes")
-        yield data
+def picture_in(archive: zipfile.ZipFile, max_bytes: int, number: int) -> bytes:
+    return read(archive, f"pictures/{number}", max_bytes)
 
 
-def opened(saved: dict[str, Any], pictures: Iterator[bytes], store: Store) -> Session:
-    session = Session(classes=checked(saved.get("classes", [])))
-    for given in saved["pictures"]:
+def opened(saved: dict[str, Any], picture: Callable[[int], bytes], store: Store) -> Session:
+    """picture: gives the bytes of one by its number."""
+    session, total = Session(classes=checked(saved.get("classes", []))), 0
+    for number, given in enumerate(saved["pictures"]):
         value_range = check_range(given.get("value_range", store.value_range))
-        content = store.of_bytes(next(pictures), value_range)
-        picture = session.add(clean_path(given["name"]), content)
-        picture.done = given.get("done", False)
+        if given.get("gone"):
+            content = store.of_source(store.new_file(), tuple(given["size"]), value_range)
+        else:
+            total += len(data := picture(number))
+            if total > MAX_BYTES:
+                raise Refusal(413, f"the session file's pictures have more than {MAX_BYTES} bytes")
+            content = store.of_bytes(data, value_range)
+        added = session.add(clean_path(given["name"]), content)
+        added.done = given.get("done", False)
         for state in given["objects"]:
-            found = opened_object(picture, state)
-            picture.objects[found.id] = found
+            found = opened_object(added, state)
+            added.objects[found.id] = found
     return session
 
 

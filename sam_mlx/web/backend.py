@@ -141,6 +141,7 @@ class Backend:
 
     def encode(self, content: Content, owner: str) -> None:
         """Have a picture encoded for a session, unless it is or will be."""
+        content.refresh()
         if content.tiles is not None:  # its windows are encoded as they are asked about
             return
         if content.key in self.model.embeddings or content.encoding is not None:

@@ -8,6 +8,7 @@ import zipfile
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -33,6 +34,7 @@ TYPES = {".png": "image/png", ".json": "application/json", ".svg": "image/svg+xm
          ".txt": "text/plain", ".tif": "image/tiff",
          ".gpkg": "application/geopackage+sqlite3"}  # fmt: skip
 WITH_PICTURE = {"cutout"}  # formats that need its pixels
+LEFT_OUT = "left out.txt"  # in a zip: what could not be written, and why
 LABELLED = {"yolo", "classmap"}  # formats whose classes are numbers
 FOLDERS = {"yolo": "labels", "labelme": "labelme"}  # of some formats, among all files
 File = tuple[bytes, str, str]  # with its type and its name
@@ -117,14 +119,14 @@ def export_all(session: Session, names: Sequence[str] = NAMES) -> bytes:
         files = [every[picture.id] for picture in pictures]
         stems = unique([Path(stem_of(p.name)) for p in pictures], paths_of)
         small: dict[str, str] = {}  # by the picture's name: what its files are called
+        left_out: list[str] = []
         for number, (file, stem, picture) in enumerate(zip(files, stems, pictures), 1):
             if isinstance(picture.content, LargeContent):
                 write_large(folder, stem, picture.content, picture.in_order())
                 continue
             small[file] = stem
-            pixels = not WITH_PICTURE.isdisjoint(names)
-            result = result_of(session, picture, picture.in_order(), pixels, file, number)
-            for format in formats:
+            result, writable = result_in(session, picture, file, number, formats, left_out)
+            for format in writable:
                 path = place(format, folder, stem)
                 path.parent.mkdir(parents=True, exist_ok=True)
                 format.write(result, str(path))
@@ -134,8 +136,30 @@ def export_all(session: Session, names: Sequence[str] = NAMES) -> bytes:
                 format.finish(parts, str(folder / format.joined))
         if small and not LABELLED.isdisjoint(names):
             (folder / "data.yaml").write_text(data_yaml(session), encoding="utf-8")
+        if left_out:
+            (folder / LEFT_OUT).write_text("\n".join(left_out) + "\n", encoding="utf-8")
         found = [p for p in sorted(folder.rglob("*")) if ".coco" not in p.parts]
         return zipped(found, folder)
+
+
+def result_in(
+    session: Session,
+    picture: Picture,
+    file: str,
+    number: int,
+    formats: list[Format],
+    left_out: list[str],
+) -> tuple[Result, list[Format]]:
+    """A picture's result, and the formats that can have it: those with pixels need its file."""
+    make = partial(result_of, session, picture, picture.in_order())
+    if WITH_PICTURE.isdisjoint(format.name for format in formats):
+        return make(False, file, number), formats
+    try:
+        return make(True, file, number), formats
+    except Refusal as error:
+        left_out.append(f"{file}: without {', '.join(WITH_PICTURE)}, for {error}")
+        others = [format for format in formats if format.name not in WITH_PICTURE]
+        return make(False, file, number), others
 
 
 def data_yaml(session: Session) -> str:
@@ -147,7 +171,7 @@ def data_yaml(session: Session) -> str:
 def write_large(folder: Path, stem: str, content: LargeContent, objects: list[MaskObject]) -> None:
     """A large picture's objects in every format that can be written, in a folder of its own."""
     own = folder / f"{stem}_large"
-    own.mkdir()
+    own.mkdir(parents=True)
     for name in LARGE_FORMATS:
         with suppress(Refusal):
             large_out.write(own, content, objects, name)
@@ -165,9 +189,7 @@ def place(format: Format, folder: Path, stem: str) -> Path:
 
 def file_names(session: Session) -> list[tuple[str, Picture]]:
     """The session's pictures by the names that files of annotations have for them."""
-    pictures = list(session.pictures.values())
-    names = unique([Path(p.name) for p in pictures], lambda path: [str(path)])
-    return list(zip(names, pictures))
+    return [(picture.name, picture) for picture in session.pictures.values()]
 
 
 def unique(names: list[Path], uses: Callable[[Path], list[str]]) -> list[str]:
@@ -175,7 +197,7 @@ def unique(names: list[Path], uses: Callable[[Path], list[str]]) -> list[str]:
 
     Paths count as the same that some disks hold for the same: in other cases or accents.
     """
-    taken = {FORMATS["coco"].joined, "data.yaml"}
+    taken = {FORMATS["coco"].joined, "data.yaml", LEFT_OUT}
     found = []
     for name in names:
         new, i = name, 2

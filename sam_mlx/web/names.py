@@ -49,11 +49,11 @@ def cut(name: str, max_bytes: int) -> str:
 
 def names_of(paths: Sequence[Path]) -> list[str]:
     """The names of files; those of one name by their paths below the folder that all are in."""
-    counts = Counter(alike(path.name) for path in paths)
+    counts = Counter(path.name for path in paths)
     absolute = [Path(os.path.abspath(path)) for path in paths]
     root = os.path.commonpath([path.parent for path in absolute]) if paths else ""
     return [
-        clean_path(path.relative_to(root).as_posix()) if counts[alike(path.name)] > 1
+        clean_path(path.relative_to(root).as_posix()) if counts[path.name] > 1
         else clean_name(path.name)
         for path in absolute
     ]  # fmt: skip
@@ -61,14 +61,14 @@ def names_of(paths: Sequence[Path]) -> list[str]:
 
 def free_name(name: str, folder: str, taken: Iterable[str]) -> str:
     """A name that no other picture has: with its folder if need be, or else a number."""
-    used = {alike(each) for each in taken}
+    used = set(taken)
     inside = f"{folder}/{name}" if folder else name
     stem, ending = os.path.splitext(inside)
     number = 2
     for new in (name, inside):
-        if alike(new) not in used:
+        if new not in used:
             return new
-    while alike(new := f"{stem} {number}{ending}") in used:
+    while (new := f"{stem} {number}{ending}") in used:
         number += 1
     return new
 

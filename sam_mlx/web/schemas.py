@@ -105,6 +105,7 @@ ANSWERS: dict[str, Schema] = {
         encoding=or_null(form("done", done=SHARE)),
         done=FLAG,
         error=or_null(TEXT),
+        notice=or_null(TEXT),
         objects=many(ref("Object")),
     ),
     "Object": objects.SHOWN,

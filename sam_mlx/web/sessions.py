@@ -170,6 +170,7 @@ class Session:
         if name not in self.removed:
             raise Refusal(404, "there is no such picture")
         place, picture = self.removed.pop(name)
+        picture.name = free_name(picture.name, "", (p.name for p in self.pictures.values()))
         others = list(self.pictures.items())
         self.pictures = dict([*others[:place], (name, picture), *others[place:]])
         self.removed_sources.discard(picture.content.source or "")

@@ -36,6 +36,10 @@ LARGE = form("digest name", digest={"type": "string", "maxLength": 64}, name=NAM
 MAX_PNG_PIXELS = 2_000_000  # larger pictures are shown as JPEG
 
 
+GONE = "the picture's file is gone"
+CHANGED = "the picture's file has changed on disk"
+
+
 class Content:
     """A picture's file, shared by the sessions that show it."""
 
@@ -57,6 +61,7 @@ class Content:
         self.encoding: float | None = None  # the time at which it began, while it is encoded
         self.error: str | None = None  # why it could not be encoded
         self._thumbnail: bytes | None = None
+        self.first_state = self._seen = self.state
 
     @property
     def source(self) -> str | None:
@@ -67,15 +72,46 @@ class Content:
         try:
             return read_file(self.path, MAX_FILE)
         except OSError:
-            raise Refusal(404, "the picture's file is gone") from None
+            raise Refusal(404, GONE) from None
         except ValueError as error:
             raise Refusal(415, str(error)) from None
 
     def pixels(self) -> np.ndarray:
         """(H, W, 3) uint8, as ``load_image`` gives it. The key becomes the content's."""
+        self.refresh()
         data = self.read()
+        found = decode(data, self.value_range)
+        height, width = found.shape[:2]
+        if (height, width) != self.size:
+            raise Refusal(
+                415, f"{CHANGED} and has {width} x {height} pixels instead of {self.size[1]} x "
+                f"{self.size[0]}: put the former file back, or remove the picture and add it again"
+            )  # fmt: skip
         self.key = key_of(data, self.value_range)
-        return decode(data, self.value_range)
+        return found
+
+    @property
+    def state(self) -> str | None:
+        """What of the file shows whether it has changed; None if it is gone."""
+        try:
+            found = os.stat(self.path)
+        except OSError:
+            return None
+        return f"{found.st_mtime_ns}-{found.st_size}"
+
+    @property
+    def notice(self) -> str | None:
+        """What a user should know of the file."""
+        if self.upload is not None or (state := self.state) == self.first_state:
+            return None
+        return GONE if state is None else f"{CHANGED}; masks are of what it is now"
+
+    def refresh(self) -> None:
+        """Forget what is known of a file that has changed since."""
+        if self.upload is None and (state := self.state) not in (None, self._seen):
+            if self._seen is not None:
+                self.key, self._thumbnail = f"{self.path} {state} {self.value_range}", None
+            self._seen = state
 
     def shown(self) -> tuple[bytes, str]:
         """The picture as browsers can show it, and its type."""

@@ -40,7 +40,8 @@ def test_a_session_begins_with_the_pictures_of_the_command_line(client):
     (picture,) = found["pictures"]
     assert picture == {
         "id": "p1", "name": "coins.png", "width": 256, "height": 256, "tiles": None,
-        "ready": False, "encoding": None, "error": None, "objects": [],
+        "ready": False, "encoding": None, "done": False, "error": None,
+        "notice": None, "objects": [],
     }  # fmt: skip
 
 

@@ -72,6 +72,7 @@ export class Out {
       ...(pictures.length > 1 ? [this.#scope("This picture", false), this.#scope("All pictures", true), line()] : []),
       ...this.#formats().map((name) => item(...this.#label(name), () => this.save(name), none)),
       item("All pictures, all formats", "ZIP", () => this.#download("/export"), pictures.every(isEmpty)),
+      make("p", { className: "menu-note" }, "Hidden objects are exported and copied like all others."),
       line(),
       item("Copy the mask", "⇧⌘C", () => this.copyMask(), !work?.objects.length || Boolean(work.picture.tiles)),
       item("Copy Python lines", one ? one.name : "of the active object", () => this.copyPython(one), !one),
@@ -152,7 +153,7 @@ export class Out {
 
   // The clipboard.
 
-  /** Copy the masks of all visible objects as one picture, white on black. */
+  /** Copy the masks of all objects as one picture, white on black. */
   async copyMask() {
     if (this.session.work?.picture.tiles) throw new Error("Masks of large pictures are exported as files.");
     if (!navigator.clipboard?.write) {
@@ -169,7 +170,7 @@ export class Out {
     const { width, height } = work.picture;
     const image = new ImageData(width, height);
     const pixels = new Uint32Array(image.data.buffer).fill(0xff000000);
-    for (const object of work.objects.filter((o) => !o.hidden)) {
+    for (const object of work.objects) {
       const { mask } = work.shown(object);
       if (mask) decodeRle(mask).data.forEach((set, i) => set && (pixels[i] = 0xffffffff));
     }

@@ -2,6 +2,7 @@
 
 import { Api } from "./api.js";
 import { Classes } from "./classes.js";
+import { toast } from "./dom.js";
 import { Link } from "./link.js";
 import { Model } from "./model.js";
 import { Work } from "./work.js";
@@ -154,6 +155,8 @@ export class Session {
   async show(picture) {
     this.work = picture && this.#workOf(picture);
     if (picture) kept.picture = picture.id;
+    if (picture?.notice) toast(`${picture.name}: ${picture.notice}`, true);
+    if (picture) picture.notice = null; // it is said once
     await this.shown(this.work);
   }
 

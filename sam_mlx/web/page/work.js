@@ -7,6 +7,10 @@ import { announce } from "./dom.js";
 import { fromServer, maskOf, newObject, newPrompt } from "./object.js";
 import { Saver } from "./saver.js";
 
+/** The number of the newest object, so far as names tell: those of removed ones are not given again. */
+const lastNumber = (objects) =>
+  Math.max(objects.length, ...objects.map(({ name }) => Number(/^object (\d{1,6})$/i.exec(name)?.[1] ?? 0)));
+
 const MAX_STEPS = 500; // of undo
 
 export class Work {
@@ -19,7 +23,7 @@ export class Work {
     this.past = [];
     this.future = [];
     this.state = { objects: picture.objects.map((found) => this.#adopt(found)), active: null };
-    this.count = picture.objects.length;
+    this.count = lastNumber(this.objects);
   }
 
   get objects() {

@@ -30,7 +30,7 @@ def shown(backend: Backend, picture: Picture) -> dict[str, Any]:
         "tiles": content.tiles and {**content.tiles, "formats": list(LARGE_FORMATS)},
         "ready": content.tiles is not None or content.key in backend.model.embeddings,
         "encoding": None if share is None else {"done": share},
-        "done": picture.done, "error": content.error,
+        "done": picture.done, "error": content.error, "notice": content.notice,
         "objects": [found.show() for found in picture.in_order()],
     }  # fmt: skip
 
