@@ -16,6 +16,7 @@ from ..instances.watershed import flooded
 from ..machine.cache import Cache
 from .automatic import Run, no_mask, refuse_others
 
+DEFAULTS = InstanceOptions("ais")
 KEPT = 8  # choices of thresholds whose instances are kept
 MAX_SIZE = 999_999_999  # pixels
 
@@ -26,10 +27,10 @@ Records = list[dict[str, Any]]
 class Thresholds:
     """What the page's sliders set: arguments of ``InstanceSegmenter``."""
 
-    center_distance_threshold: float = 0.5
-    boundary_distance_threshold: float = 0.5
-    foreground_threshold: float = 0.5
-    min_size: int = 0  # pixels
+    center_distance_threshold: float = DEFAULTS.center_distance_threshold
+    boundary_distance_threshold: float = DEFAULTS.boundary_distance_threshold
+    foreground_threshold: float = DEFAULTS.foreground_threshold
+    min_size: int = DEFAULTS.smallest  # pixels
 
     @classmethod
     def of(cls, given: dict[str, Any]) -> Thresholds:
