@@ -20,7 +20,11 @@ OWN = (".", "..", SETTINGS, NOTES, LOCK, Path(FORMATS["coco"].pattern).parts[0])
 
 
 def check_formats(formats: Sequence[Format]) -> None:
-    """Raise ValueError where two formats would use the same name for any picture."""
+    """Raise ValueError where two formats would use the same name for any picture, ImportError where
+    one needs a package that is missing.
+    """
+    for format in formats:
+        format.check()
     for a, b in combinations(formats, 2):
         if a.pattern == b.pattern:
             raise ValueError(

@@ -82,6 +82,8 @@ def run_large(
     opened = [open_large(path, **(opening or {})) for path in found(sources)]
     for picture in opened:
         region_of(picture, region)
+        for format in formats or [default_format(picture)]:
+            format.check()
     check_stems(opened)
     settings = {**settings, "tile": tiles.tile, "overlap": tiles.overlap, "region": region}
     settings |= opening or {}

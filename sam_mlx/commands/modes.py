@@ -10,6 +10,7 @@ from ..automatic.options import GeneratorOptions
 from ..batch.work import Generator
 from ..instances.options import MODES, InstanceOptions
 from ..instances.segmenter import InstanceSegmenter, has_decoder
+from ..masks.regions import ndimage
 from ..options import add_flags, from_flags, settings
 from ..sam import Sam
 
@@ -33,9 +34,13 @@ def mode_settings(args: argparse.Namespace) -> dict[str, Any]:
 
 
 def generator_of(args: argparse.Namespace, model: Sam, options: GeneratorOptions) -> Generator:
-    """What makes records of pictures. Raises ValueError for a mode that the model lacks."""
+    """What makes records of pictures. Raises ValueError for a mode that the model lacks, and
+    ImportError where a package is missing that the options need.
+    """
     mode = args.mode or ("ais" if has_decoder(model) else "amg")
     if mode == "amg":
+        if options.min_mask_region_area > 0:
+            ndimage()
         generator = SamAutomaticMaskGenerator(model)
         generator.options = options
         return generator

@@ -11,7 +11,10 @@ from typing import Any
 import numpy as np
 
 from ..files import temporary_folder
+from ..large.readers import needed
 from ..masks import decode_rle
+
+Needs = tuple[str, str, str]  # a package, what it is for, and the extra that brings it
 
 
 @dataclass(frozen=True)
@@ -60,6 +63,13 @@ class Format(ABC):
     help: str
     pattern: str  # the path of a picture's result below the output folder; {} is the picture's name
     joined: str = ""  # the path of the file that ``finish`` makes, if any
+
+    needs: Needs | None = None
+
+    def check(self) -> None:
+        """Raise ImportError where a package is missing that ``write`` needs."""
+        if self.needs is not None:
+            needed(*self.needs)
 
     def path(self, folder: Path, name: str) -> Path:
         """Where the result of a picture goes."""

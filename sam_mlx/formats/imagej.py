@@ -6,10 +6,12 @@ from typing import Any
 
 import numpy as np
 
+from ..large.readers import needed
 from ..masks import outlines
 from .base import Format, Result
 from .outlines import named
 
+ROIFILE = ("roifile", "writing ImageJ's regions", "microscopy")
 MOVE, LINE, CLOSE = 0, 1, 4  # steps of a composite region's path
 
 
@@ -18,15 +20,11 @@ class ImageJRois(Format):
     help = "a zip of ImageJ ROIs for each picture (needs roifile)"
     pattern = "{}_rois.zip"
 
+    needs = ROIFILE
+
     def write(self, result: Result, path: str) -> None:
         """Raises ImportError without roifile."""
-        try:
-            import roifile
-        except ImportError as error:
-            raise ImportError(
-                'ImageJ ROIs need roifile: pip install "sam-mlx[microscopy]"'
-            ) from error
-        rois = []
+        roifile, rois = needed(*ROIFILE), []
         for i, mask in enumerate(result.masks):
             rings = [ring for region in outlines(mask) for ring in region]
             if rings:

@@ -211,5 +211,5 @@ def test_label_maps_of_more_bits(tmp_path: Path):
 
 def test_roifile_is_asked_for(tmp_path: Path, monkeypatch):
     monkeypatch.setitem(sys.modules, "roifile", None)
-    with pytest.raises(ImportError, match="ImageJ ROIs need roifile: pip install"):
+    with pytest.raises(ImportError, match="needs the package roifile: pip install"):
         FORMATS["roi"].write(result(1), str(tmp_path / "x.zip"))

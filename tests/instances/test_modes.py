@@ -1,6 +1,7 @@
 """``sam-mlx auto --mode``: which way, what the summary says, and what is refused."""
 
 import json
+import sys
 from contextlib import suppress
 
 import numpy as np
@@ -82,6 +83,28 @@ REFUSED = [  # what only the model shows, or its file
     (["--image-size", "7"], "image_size"),
     (["--model", "gone.pth"], "gone.pth"),
 ]
+
+
+LACKING = [
+    ("roifile", ["--format", "roi"]),
+    ("roifile", ["--format", "roi", "--tile", "64"]),
+    ("pyogrio.raw", ["--format", "gpkg", "--tile", "64"]),
+    ("rasterio", ["--format", "labelmap", "--tile", "64"]),
+    ("scipy", ["--min-mask-region-area", "9"]),
+]
+
+
+@pytest.mark.parametrize(("package", "arguments"), LACKING)
+def test_a_missing_package_leaves_no_folder(
+    folder, tmp_path, capsys, monkeypatch, package, arguments
+):
+    monkeypatch.setitem(sys.modules, package, None)
+    command = ["auto", str(folder / "coins.png"), "-o", str(tmp_path / "out"), *arguments]
+    assert main(command) == 2
+    said = capsys.readouterr().err
+    assert f"needs {package}" in said or f"needs the package {package}" in said
+    assert "pip install" in said and len(said.strip().splitlines()) == 1
+    assert not list(tmp_path.iterdir())
 
 
 @pytest.mark.parametrize(("arguments", "why"), REFUSED)

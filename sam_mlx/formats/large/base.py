@@ -11,7 +11,9 @@ import numpy as np
 
 from ...files import parse_json, to_json
 from ...large import LargeImage, Window
+from ...large.readers import needed
 from ...tiled.found import Found
+from ..base import Needs
 
 
 class Spool:
@@ -87,6 +89,13 @@ class LargeFormat(ABC):
     name: str  # in the shell, after --format
     help: str
     ending: str  # of its files
+
+    needs: Needs | None = None
+
+    def check(self) -> None:
+        """Raise ImportError where a package is missing that ``write`` needs."""
+        if self.needs is not None:
+            needed(*self.needs)
 
     @abstractmethod
     def write(self, result: LargeResult, path: str) -> None:

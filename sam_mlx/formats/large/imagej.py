@@ -5,7 +5,7 @@ from __future__ import annotations
 import zipfile
 
 from ...large.readers import needed
-from ..imagej import ImageJRois, region
+from ..imagej import ROIFILE, ImageJRois, region
 from .base import LargeFormat, LargeResult
 from .geometry import regions_of
 
@@ -15,8 +15,10 @@ class LargeRois(LargeFormat):
     help = "a zip of regions for ImageJ's ROI manager, in pixels"
     ending = ImageJRois.pattern.format("")
 
+    needs = ROIFILE
+
     def write(self, result: LargeResult, path: str) -> None:
-        roifile = needed("roifile", "writing ImageJ's regions", "microscopy")
+        roifile = needed(*ROIFILE)
         with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
             for i, one in result.numbered():
                 regions = regions_of(result, one, lambda points: points)

@@ -12,6 +12,7 @@ from .base import LargeFormat, LargeResult
 
 BLOCK = 256  # side of the file's tiles, pixels
 ROWS = 512  # written at a time
+RASTERIO = ("rasterio", "writing a label raster", "geo")
 
 
 class LabelRaster(LargeFormat):
@@ -19,8 +20,10 @@ class LabelRaster(LargeFormat):
     help = "a tiled GeoTIFF of 32-bit labels from 1 on, 0 elsewhere; the smallest mask is on top"
     ending = ".labels.tif"
 
+    needs = RASTERIO
+
     def write(self, result: LargeResult, path: str) -> None:
-        rasterio = needed("rasterio", "writing a label raster", "geo")
+        rasterio = needed(*RASTERIO)
         profile = profile_of(result, rasterio)
         table = index_of(result)
         with warnings.catch_warnings():

@@ -15,6 +15,7 @@ from .geometry import as_wkb, measures, regions_of
 
 AT_ONCE = 1000  # features in memory
 LAYER = "masks"
+PYOGRIO = ("pyogrio.raw", "writing GeoPackage", "geo")
 
 
 class GeoPackage(LargeFormat):
@@ -22,8 +23,10 @@ class GeoPackage(LargeFormat):
     help = "GeoPackage in the picture's reference system, in pixels without one"
     ending = ".gpkg"
 
+    needs = PYOGRIO
+
     def write(self, result: LargeResult, path: str) -> None:
-        raw = needed("pyogrio.raw", "writing GeoPackage", "geo")
+        raw = needed(*PYOGRIO)
         masks = result.numbered()
         some = list(islice(masks, AT_ONCE))
         write_features(raw, result, path, some, append=False)
