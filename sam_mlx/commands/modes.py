@@ -10,7 +10,7 @@ from ..automatic.options import GeneratorOptions
 from ..batch.work import Generator
 from ..instances.options import MODES, InstanceOptions
 from ..instances.segmenter import InstanceSegmenter, has_decoder
-from ..masks.regions import ndimage
+from ..large.readers import needed
 from ..options import add_flags, from_flags, settings
 from ..sam import Sam
 
@@ -40,7 +40,7 @@ def generator_of(args: argparse.Namespace, model: Sam, options: GeneratorOptions
     mode = args.mode or ("ais" if has_decoder(model) else "amg")
     if mode == "amg":
         if options.min_mask_region_area > 0:
-            ndimage()
+            needed("scipy.ndimage", "removing small regions", "regions")
         generator = SamAutomaticMaskGenerator(model)
         generator.options = options
         return generator

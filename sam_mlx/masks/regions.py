@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from types import ModuleType
-
 import numpy as np
 
 from ..messages import short
@@ -58,15 +56,6 @@ def clean_rle(rle: Rle, min_area: float) -> Rle:
     return encode_rle(mask[None])[0] if filled or dropped else rle
 
 
-def ndimage() -> ModuleType:
-    """Of scipy. Raises ImportError without it."""
-    try:
-        from scipy import ndimage
-    except ImportError as error:
-        raise ImportError("removing small regions needs scipy: pip install scipy") from error
-    return ndimage
-
-
 def _around(line: np.ndarray) -> tuple[slice, np.ndarray]:
     """The entries from the first set one to the last, and one beyond each end, which stands for all
     that follow: where they are, and how many entries each of them stands for.
@@ -85,7 +74,11 @@ def _regions(mask: np.ndarray, weights: np.ndarray) -> tuple[np.ndarray, np.ndar
     """The region that each pixel (H, W) of a mask is in, 0 outside, and the sizes (N + 1,) in
     pixels, of which each counts for ``weights``.
     """
-    labels, count = ndimage().label(mask, np.ones((3, 3)))
+    try:
+        from scipy import ndimage
+    except ImportError as error:
+        raise ImportError("removing small regions needs scipy: pip install scipy") from error
+    labels, count = ndimage.label(mask, np.ones((3, 3)))
     return labels, np.bincount(labels.ravel(), weights.ravel(), minlength=count + 1)
 
 

@@ -90,7 +90,7 @@ LACKING = [
     ("roifile", ["--format", "roi", "--tile", "64"]),
     ("pyogrio.raw", ["--format", "gpkg", "--tile", "64"]),
     ("rasterio", ["--format", "labelmap", "--tile", "64"]),
-    ("scipy", ["--min-mask-region-area", "9"]),
+    ("scipy.ndimage", ["--min-mask-region-area", "9"]),
 ]
 
 
