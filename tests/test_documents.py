@@ -8,6 +8,7 @@ import contextlib
 import re
 import shlex
 import shutil
+from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
@@ -16,7 +17,6 @@ from PIL import Image
 
 from sam_mlx import Sam, cli
 from sam_mlx.checkpoints.locate import resolve
-from tests.support.automatic import original_of
 from tests.support.hq import hq_nano
 from tests.support.instances import nano_with_decoder
 from tests.support.source import ROOT, without_code
@@ -50,13 +50,21 @@ ELSEWHERE = {
     "pyinstaller ": "the packer is not among the tests' packages",
 }
 # Python that cannot run here. The key begins the block.
-NOT_HERE = {"from setuptools import setup": "a file for py2app, which needs a Mac"}
+NOT_HERE = {
+    "from setuptools import setup": "a file for py2app, which needs a Mac",
+    "from sam_mlx.compat import install": "tests/compat: it changes the whole process",
+    "import supervision": "tests/interop",
+    'sample["sam"] =': "tests/interop",
+    "shapes = interop.to_shapely": "tests/interop",
+    "viewer.add_labels": "napari is not among the tests' packages",
+}
 PLACES = {
     "IMAGE": "picture.jpg", "INPUT...": "photos", "OUT": "made", "X0 Y0 X1 Y1": "10 20 200 220",
     "X Y": "60 70", "MODEL DATA": "nano labelled", "MODEL": "nano",
 }  # fmt: skip
+WRITTEN_BY_TORCH = "my-adapter"
 FASTER = {
-    "sam-mlx finetune": ["--iters", "2", "--warmup", "1"],
+    "sam-mlx finetune": ["--iters", "2"],
     "sam-mlx evaluate": ["--prompts-only"],
     "sam-mlx auto": ["--points-per-side", "8"],
 }
@@ -89,9 +97,10 @@ RUN = [name for name, text in DOCUMENTS.items() if any(runs(*block) for block in
 def models(tmp_path_factory) -> Path:
     """Folders of models of nano's sizes, which stand for files of released models."""
     folder = tmp_path_factory.mktemp("models")
-    nano_with_decoder().save_pretrained(folder / "vit_b_lm.pt")
+    for name in ("vit_b.pt", "vit_b_lm.pt"):
+        nano_with_decoder().save_pretrained(folder / name)
     hq_nano().save_pretrained(folder / "sam_hq_vit_b.pth")
-    for name in ("vit_b.pth", "sam_vit_b_01ec64.pth", "medsam_vit_b.pth", "sam_vit_b", "mine-1"):
+    for name in ("vit_b.pth", "sam_vit_b_01ec64.pth", "medsam_vit_b.pth", "sam_vit_b"):
         shutil.copytree(resolve("nano"), folder / name)
     return folder
 
@@ -106,14 +115,26 @@ def folder(models, tmp_path, monkeypatch) -> Path:
     for place in ("photos", "new-pictures"):
         (tmp_path / place).mkdir()
         coins.save(tmp_path / place / "coins.png")
-    for name in ("truck.jpg", "photo.jpg", "picture.jpg", "chair.jpg"):
+    for name in ("truck.jpg", "photo.jpg", "picture.jpg", "chair.jpg", "ortho.tif"):
         coins.resize((1800, 1200)).save(tmp_path / name)
-    for name in ("cells.png", "ortho.tif", "stack.tif"):
+    for name in ("cells.png", "stack.tif", "slide.ome.tif"):
         coins.save(tmp_path / name)
     for name in ("cells", "labelled"):
         write_data(tmp_path / name, 4)
+    detections(tmp_path / "detections.gpkg")
     monkeypatch.chdir(tmp_path)
     return tmp_path
+
+
+def detections(path: Path) -> None:
+    """A vector file of one rectangle, in pixels."""
+    if find_spec("pyogrio") and find_spec("shapely"):
+        import pyogrio.raw
+        import shapely
+
+        shapes = np.array([shapely.to_wkb(shapely.box(200, 400, 400, 600))], object)
+        kind = {"geometry_type": "Polygon", "driver": "GPKG", "crs": None}
+        pyogrio.raw.write(path, shapes, [], [], **kind)
 
 
 def command(line: str) -> list[str]:
@@ -129,9 +150,10 @@ def command(line: str) -> list[str]:
 def run_shell(text: str) -> None:
     for line in lines(text):
         if not is_elsewhere(line):
-            with contextlib.suppress(FileNotFoundError):  # commands of a block may share a folder
-                shutil.rmtree("out")
-            assert cli.main(command(line)) == 0, line
+            arguments = command(line)
+            if "-o" in arguments:  # commands of a document may share a folder
+                shutil.rmtree(arguments[arguments.index("-o") + 1], ignore_errors=True)
+            assert cli.main(arguments) == 0, line
 
 
 def run_python(text: str, names: dict) -> None:
@@ -161,7 +183,7 @@ def test_blocks_run(name, folder):
     names: dict = {}
     with served(DOCUMENTS[name]) as text:
         for language, block in blocks(text):
-            if runs(language, block):
+            if runs(language, block) and WRITTEN_BY_TORCH not in block:
                 run_shell(block) if language in ("sh", "bash") else run_python(block, names)
     if name == "README.md":
         assert names["masks"].shape == (3, 1200, 1800) and names["masks"].dtype == np.bool_
@@ -172,12 +194,13 @@ def test_blocks_run(name, folder):
 def test_checkpoints_that_torch_wrote(originals, folder):
     """The commands of the guide to checkpoints, on real ``.pth`` files and an adapter of peft's."""
     from tests.support.adapters import adapter_of
+    from tests.support.automatic import original_of
 
     original = original_of(Sam.from_pretrained("nano"))
     for name in ("sam_vit_b_01ec64.pth", "medsam_vit_b.pth"):
         (folder / name).unlink()
         originals.torch.save(original.state_dict(), name)
-    adapter_of(original, folder / "my-adapter")
+    adapter_of(original, folder / WRITTEN_BY_TORCH)
     for language, block in blocks(DOCUMENTS["checkpoints.md"]):
         if runs(language, block):
             run_shell(block)
