@@ -62,6 +62,7 @@ def check_finite(model: Sam, features: Features | None, *answers: np.ndarray | m
 
 
 def all_finite(answers: Iterable[np.ndarray | mx.array]) -> bool:
+    """True if no array holds NaN or an infinity."""
     # A sum is finite if all values are, and overflows for none that a model gives.
     with np.errstate(over="ignore", invalid="ignore"):
         return all(math.isfinite(float(total(x))) for x in answers)
@@ -73,6 +74,7 @@ def not_finite(model: Sam, features: Features | None) -> str:
 
 
 def total(x: np.ndarray | mx.array) -> Any:
+    """The sum of all values; NaN or infinite if one of them is."""
     return x.astype(mx.float32).sum().item() if isinstance(x, mx.array) else x.sum()
 
 

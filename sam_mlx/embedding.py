@@ -183,6 +183,7 @@ def size_of(text: str) -> tuple[int, int]:
 
 @at_work
 def are_equal(a: Features, b: Features) -> bool:
+    """True if both have the same features, to the bit."""
     return a.keys() == b.keys() and all(mx.array_equal(a[name], b[name]).item() for name in a)
 
 

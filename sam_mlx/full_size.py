@@ -122,12 +122,14 @@ def _whole(masks: mx.array, grid: Grid, columns_first: bool, threshold: float | 
 def make_rows(
     x: mx.array, band: slice, matrix: mx.array, threshold: float | None = None
 ) -> mx.array:
+    """Rows of pixels (..., rows, m) of a band, from logits (..., n, m); with a threshold, bool."""
     return _above(matrix @ x[..., band, :], threshold)
 
 
 def make_columns(
     x: mx.array, band: slice, matrix: mx.array, threshold: float | None = None
 ) -> mx.array:
+    """The same for columns: (..., m, n) to (..., m, columns)."""
     return _above(x[..., band] @ matrix.T, threshold)
 
 

@@ -34,6 +34,7 @@ class Rule:
 
 
 def whole_number(low: int, high: int | None = None) -> Rule:
+    """A whole number from ``low`` to ``high``, without a bool."""
     return Rule(
         f"a whole number from {low}" + (f" to {high}" if high else ""),
         lambda value: (
@@ -45,6 +46,7 @@ def whole_number(low: int, high: int | None = None) -> Rule:
 
 
 def number(words: str, fits: Callable[[float], bool] = lambda _: True) -> Rule:
+    """A number that also passes a test."""
     return Rule(words, lambda value: _is_number(value) and bool(fits(value)))
 
 
@@ -52,6 +54,7 @@ NUMBER = number("a number")
 
 
 def one_of(*choices: Any, words: str = "") -> Rule:
+    """One of these values, of the same type."""
     same = {(type(choice), choice) for choice in choices}  # True is not 1 here
     listed = f"one of {', '.join(map(str, choices))}"
     return Rule(words or listed, lambda value: _is_plain(value) and (type(value), value) in same)

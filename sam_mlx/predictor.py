@@ -119,12 +119,14 @@ class SamPredictor:
 
     @property
     def fingerprint(self) -> str:
+        """What an embedding must have been made by: a digest of the encoder's weights and sizes."""
         if self._fingerprint is None:
             self._fingerprint = encoder_fingerprint(self.model)
         return self._fingerprint
 
     @property
     def is_image_set(self) -> bool:
+        """True if there is a current image."""
         return self._embedding is not None or self._windows is not None
 
     @property

@@ -197,6 +197,7 @@ def stack(prompts: Sequence[Prompt]) -> Stacked:
 
 
 def stack_points(points: Sequence[tuple[np.ndarray, np.ndarray]]) -> tuple[mx.array, mx.array]:
+    """Prompts of different lengths as coords (B, N, 2) and labels (B, N), filled up with EMPTY."""
     longest = max(len(labels) for _, labels in points)
     coords = np.zeros((len(points), longest, 2), np.float32)
     labels = np.full((len(points), longest), EMPTY, np.int32)

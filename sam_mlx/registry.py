@@ -25,10 +25,12 @@ MASK_DECODER = "mask_decoder"
 
 
 def unchanged(weights: Weights) -> Weights:
+    """For kinds that have nothing to drop or fold."""
     return weights
 
 
 def at_any_size(weights: Weights, config: SamConfig) -> Weights:
+    """For kinds whose tensors do not depend on the picture's size."""
     return weights
 
 
@@ -110,14 +112,17 @@ def decoders_in(weights: Weights) -> list[Decoder]:
 
 
 def encoder_of(config: SamConfig) -> Encoder:
+    """The kind of encoder that a config names."""
     return ENCODERS[config.encoder.type]
 
 
 def decoders_of(config: SamConfig) -> list[Decoder]:
+    """The kinds of decoders that a config names."""
     return [DECODERS[sizes.type] for sizes in config.decoders]
 
 
 def mask_decoder_of(config: SamConfig) -> Decoder:
+    """The kind of mask decoder that a config names."""
     return next(kind for kind in decoders_of(config) if kind.part == MASK_DECODER)
 
 

@@ -40,6 +40,10 @@ def layered_point_grids(n_per_side: int, n_layers: int, downscale: float) -> lis
 
 
 def check_point_grids(grids: Any, n_layers: int) -> list[np.ndarray]:
+    """Grids (K, 2) as shares of width and height: one for the image, one for each crop layer.
+
+    Raises ValueError for another number of them, and for points outside 0 to 1.
+    """
     if not isinstance(grids, (Sequence, np.ndarray)) or isinstance(grids, str):
         raise ValueError(f"point_grids is {short(grids)}; expected a list, an array a crop layer")
     grids = [to_numbers(grid, f"point_grids[{i}]") for i, grid in enumerate(grids)]

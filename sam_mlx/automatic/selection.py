@@ -49,11 +49,13 @@ class Candidates:
     crop_boxes: np.ndarray  # (N, 4) x0, y0, x1, y1 in the image, exclusive
 
     def take(self, index: np.ndarray) -> Candidates:
+        """Those at these indices, or where a bool array (N,) is set."""
         arrays = {f.name: getattr(self, f.name)[index] for f in fields(self)[1:]}
         return Candidates(some_of(self.logits, index), **arrays)
 
     @staticmethod
     def join(parts: Sequence[Candidates]) -> Candidates:
+        """All of several parts, in order."""
         arrays = {
             f.name: np.concatenate([getattr(part, f.name) for part in parts])
             for f in fields(Candidates)[1:]
@@ -71,6 +73,7 @@ def some_of(logits: mx.array, index: np.ndarray) -> mx.array:
 
 @at_work
 def all_of(logits: list[mx.array]) -> mx.array:
+    """Logits (N, n, n) of all parts."""
     return mx.concatenate(logits)
 
 
@@ -190,6 +193,7 @@ def records(
 
 
 def in_mode(rles: list[Rle], output_mode: str) -> Sequence[Any]:
+    """Masks of run lengths in the form of ``output_mode``."""
     if output_mode == "coco_rle":
         return compress_rle(rles)
     if output_mode == "binary_mask":

@@ -93,6 +93,7 @@ def export(
 
 
 def check_slots(points: int | Sequence[int]) -> list[int]:
+    """Numbers of slots, sorted, each once. Raises ValueError for others than 1 to MAX_POINTS."""
     counts = list(points) if isinstance(points, Sequence) else [points]
     if not counts or not all(SLOTS.fits(n) for n in counts):
         raise ValueError(
@@ -103,12 +104,14 @@ def check_slots(points: int | Sequence[int]) -> list[int]:
 
 
 def check_sizes(sizes: Sequence[tuple[int, int]]) -> list[tuple[int, int]]:
+    """Sizes (height, width) of pictures. Raises ValueError for what is not a list of them."""
     if not isinstance(sizes, Sequence) or isinstance(sizes, str):
         raise ValueError(f"sizes is {short(sizes)}; expected a list of (height, width)")
     return [check_size(size) for size in sizes]
 
 
 def check_size(size: Sequence[int]) -> tuple[int, int]:
+    """One size (height, width). Raises ValueError for sides below 1, and for too many pixels."""
     sides = list(size) if isinstance(size, Sequence) else [size]
     if len(sides) != 2 or not all(SIDE.fits(side) for side in sides):
         raise ValueError(

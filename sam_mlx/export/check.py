@@ -32,6 +32,7 @@ TF32_TOLERANCE = 1e-2  # where float32 products keep 10 bits of mantissa
 
 
 def tolerance(dtype: mx.Dtype) -> float:
+    """The largest difference from ``SamPredictor`` that a file may have."""
     return max(TOLERANCE[dtype], TF32_TOLERANCE if uses_tf32() else 0)
 
 
@@ -103,6 +104,10 @@ def compare(
     sizes: list[tuple[int, int]],
     step: Step,
 ) -> dict[str, float]:
+    """The largest difference of each output from ``SamPredictor``'s, over pictures and prompts.
+
+    Raises RuntimeError where one is above the tolerance.
+    """
     predictor, comparison = SamPredictor(model), Comparison(tolerance(model.dtype))
     step("check: encode with SamPredictor")
     predictor.set_image(example_image(model.config.image_size))
@@ -141,6 +146,7 @@ def compare_decoder(
     features: list[mx.array],
     slots: int,
 ) -> None:
+    """Add the differences of the decoder's outputs for prompts that fill some or all slots."""
     input_size = mx.array(predictor.input_size, mx.int32)
     for prompt in example_prompts(slots, predictor.original_size):
         mask_input = None

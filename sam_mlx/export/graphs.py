@@ -25,6 +25,7 @@ EMPTY_SLOT = -1  # an app's label for unused slots; in the model they are EMPTY
 
 
 def image_encoder(model: Sam) -> Callable[..., tuple[mx.array, ...]]:
+    """The function of ``encoder.mlxfn``: (image, input_size) to what the decoder takes."""
     config = model.config
 
     def encode(image: mx.array, input_size: mx.array) -> tuple[mx.array, ...]:
@@ -101,6 +102,7 @@ def measure(logits: mx.array, inside: mx.array | None = None) -> tuple[mx.array,
 
 
 def mask_upscaler(config: SamConfig, size: tuple[int, int]) -> Callable[..., tuple[mx.array, ...]]:
+    """The function of ``masks_HEIGHTxWIDTH.mlxfn``: logits to masks of a picture of this size."""
     sizes = transforms.preprocess_shape(size, config.image_size), size, config.image_size
 
     def upscale(low_res_masks: mx.array) -> tuple[mx.array, ...]:
@@ -113,6 +115,7 @@ def mask_upscaler(config: SamConfig, size: tuple[int, int]) -> Callable[..., tup
 def write_function(
     path: Path, function: Callable[..., tuple[mx.array, ...]], traces: list[Trace]
 ) -> None:
+    """Write a function with its weights, once for each trace's shapes and types."""
     with writing(path.name), mx.exporter(str(path), function) as exporter:
         for trace in traces:
             exporter(*(mx.zeros(t.shape, t.dtype) for t in trace.inputs))

@@ -54,6 +54,7 @@ def describe(
 
 
 def preprocessing(config: SamConfig) -> dict[str, Any]:
+    """What an app does with a picture before ``encoder.mlxfn``, in words and numbers."""
     S = config.image_size
     return {
         "channels": "RGB",
@@ -69,6 +70,7 @@ def preprocessing(config: SamConfig) -> dict[str, Any]:
 
 
 def masks(model: Sam) -> dict[str, Any]:
+    """What an app has to know of the masks that come out."""
     return {
         "threshold": model.mask_threshold,
         "order": "index 0: the single mask, for prompts of several points or a box; "
@@ -81,6 +83,7 @@ def masks(model: Sam) -> dict[str, Any]:
 
 
 def describe_file(path: Path, traces: list[Trace]) -> dict[str, Any]:
+    """A file's digest, size, and the inputs and outputs of its traces."""
     return {
         "sha256": sha256(path),
         "bytes": path.stat().st_size,
@@ -96,6 +99,7 @@ def describe_file(path: Path, traces: list[Trace]) -> dict[str, Any]:
 
 
 def device_note(kind: str) -> str:
+    """On which devices the files run."""
     return (
         f"traced on {kind}, and for {kind} only: a file traced on one kind of device does not "
         "run on another. Export on the kind of device that the app runs on"

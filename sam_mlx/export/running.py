@@ -49,6 +49,7 @@ def load(path: Path) -> Run:
 
 
 def import_function(path: Path) -> Callable[..., Outputs]:
+    """A stored function as one of Python."""
     function: Any = mx.import_function(str(path))
     return lambda *inputs: list(function(*inputs))
 
@@ -64,6 +65,7 @@ def suppress_no_stream() -> Iterator[None]:
 
 
 def evaluated(function: Callable[..., Outputs], *inputs: mx.array) -> Outputs:
+    """The outputs, computed."""
     outputs = function(*inputs)
     mx.eval(outputs)
     return outputs
@@ -83,11 +85,13 @@ def in_another_process(path: Path, *inputs: mx.array) -> Outputs:
 
 @long_work
 def write(path: str, arrays: Outputs) -> None:
+    """Write arrays in order as safetensors."""
     mx.save_safetensors(path, {str(i): x for i, x in enumerate(arrays)})
 
 
 @long_work
 def read(path: str) -> Outputs:
+    """The arrays of ``write``, in order."""
     arrays = mx.load(path)
     assert isinstance(arrays, dict)
     return [arrays[str(i)] for i in range(len(arrays))]

@@ -24,6 +24,7 @@ class Tensor:
     meaning: str
 
     def to_dict(self) -> dict[str, Any]:
+        """As it stands in ``export.json``."""
         return {
             "name": self.name,
             "shape": list(self.shape),
@@ -41,14 +42,17 @@ class Trace:
 
 
 def dtype_name(dtype: mx.Dtype) -> str:
+    """The name without MLX's prefix, such as float32."""
     return str(dtype).removeprefix("mlx.core.")
 
 
 def upscaler_name(size: tuple[int, int]) -> str:
+    """The stem of the file for pictures of a size (height, width)."""
     return "masks_{}x{}".format(*size)
 
 
 def encoder_traces(model: Sam) -> list[Trace]:
+    """Traces of the encoder: pictures of bytes, and of floats."""
     S = model.config.image_size
     meaning = "RGB, 0 to 255; the resized image in the top left corner, anything outside it"
     return [
@@ -61,6 +65,7 @@ def encoder_traces(model: Sam) -> list[Trace]:
 
 
 def input_size_tensor(S: int) -> Tensor:
+    """The size of the resized picture, which every function takes."""
     meaning = f"height, width of the resized image, pixels; the longer one is {S}"
     return Tensor("input_size", (2,), mx.int32, meaning)
 
@@ -93,6 +98,7 @@ def decoder_traces(model: Sam, points: list[int]) -> list[Trace]:
 
 
 def slot_tensors(N: int) -> list[Tensor]:
+    """The inputs of a decoder with N prompt slots."""
     return [
         Tensor(
             "point_coords",
@@ -111,6 +117,7 @@ def slot_tensors(N: int) -> list[Tensor]:
 
 
 def decoder_outputs(model: Sam) -> list[Tensor]:
+    """What the decoder returns: masks, their measures, scores, logits."""
     S, L, M = model.config.image_size, model.config.mask_size, all_masks(model.config)
     masks, stability, areas = measured_tensors(M, (S, S), "the resized image; False outside it")
     scores = Tensor("scores", (1, M), mx.float32, "the model's own estimate of each mask's IoU")
@@ -125,6 +132,7 @@ def decoder_outputs(model: Sam) -> list[Tensor]:
 
 
 def measured_tensors(M: int, size: tuple[int, int], frame: str) -> list[Tensor]:
+    """M masks of a size (height, width), and what ``measure`` counts in them."""
     return [
         Tensor("masks", (1, M, *size), mx.bool_, f"pixels of {frame}"),
         Tensor(
@@ -138,6 +146,7 @@ def measured_tensors(M: int, size: tuple[int, int], frame: str) -> list[Tensor]:
 
 
 def upscaler_traces(config: SamConfig, size: tuple[int, int]) -> list[Trace]:
+    """Traces of the function for pictures of a size: for one mask, and for all."""
     L = config.mask_size
     return [
         Trace(

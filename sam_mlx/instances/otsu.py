@@ -19,6 +19,7 @@ def thresholds(logits: np.ndarray) -> np.ndarray:
 
 
 def threshold(x: np.ndarray) -> np.float32:
+    """Otsu's threshold of logits x, at least 0, as micro-sam finds it."""
     low = x.min()
     span = max(x.max() - low, EPS)
     highest = best_bins(np.int64((x - low) / span * np.float32(BINS - 1)).clip(0, BINS - 1)).max()

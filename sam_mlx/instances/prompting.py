@@ -41,6 +41,7 @@ class Found:
 
     @staticmethod
     def join(parts: list[Found]) -> Found:
+        """All of several parts, in order."""
         arrays = {
             f.name: np.concatenate([getattr(part, f.name) for part in parts])
             for f in fields(Found)[1:]
@@ -49,6 +50,7 @@ class Found:
 
     @property
     def areas(self) -> np.ndarray:
+        """Pixels of each mask, (N,)."""
         return np.array([np.count_nonzero(mask) for mask in self.masks], int)
 
 

@@ -57,9 +57,12 @@ class TileMaps:
 
 
 class MapStore(FolderStore[np.ndarray]):
+    """Maps (3, H, W) of tiles as files, 16 bits a value."""
+
     ending = ".npz"
 
     def read(self, path: Path) -> np.ndarray:
+        """The maps of a file. Raises ValueError for a damaged one."""
         try:
             with np.load(path, allow_pickle=False) as arrays:
                 maps: np.ndarray = arrays["maps"]
@@ -70,6 +73,7 @@ class MapStore(FolderStore[np.ndarray]):
         return maps
 
     def write(self, name: str, found: np.ndarray) -> None:
+        """Write maps, compressed."""
         with open(name, "wb") as file:
             np.savez_compressed(file, maps=found)
 
@@ -87,6 +91,7 @@ class Row:
 
     @property
     def bottom(self) -> int:
+        """The picture's row below the last of these."""
         return self.top + self.maps.shape[1]
 
 
@@ -98,10 +103,12 @@ class Band:
     bottom: int = 0
 
     def add(self, maps: np.ndarray) -> None:
+        """Put maps below those that are there."""
         self.rows.append(Row(self.bottom, maps))
         self.bottom = self.rows[-1].bottom
 
     def drop_above(self, y: int) -> None:
+        """Forget rows of tiles that end above the picture's row y."""
         self.rows = [row for row in self.rows if row.bottom > y]
 
     def across(self, rect: Rect) -> Iterator[tuple[Row, slice, slice]]:
@@ -124,6 +131,7 @@ class Band:
         return InstanceMaps(foreground, centre, boundary, unknown), free
 
     def take(self, one: Found) -> None:
+        """Mark the pixels of an instance as taken."""
         x0, _, x1, _ = one.box
         for row, in_row, in_mask in self.across(one.box):
             row.taken[in_row, x0:x1] |= one.mask[in_mask]

@@ -63,6 +63,7 @@ def numbered(labels: np.ndarray, min_size: int) -> np.ndarray:
 
 
 def score(maps: InstanceMaps, label: int, box: tuple[slice, slice], mask: np.ndarray) -> Score:
+    """An instance's mean foreground, NaN for stability, and its innermost pixel as x, y."""
     inner = np.where(mask, maps.boundary_distances[box], np.inf)
     y, x = np.unravel_index(inner.argmin(), mask.shape)
     point = [float(x + box[1].start), float(y + box[0].start)]

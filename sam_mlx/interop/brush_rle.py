@@ -46,6 +46,7 @@ def split(lengths: np.ndarray, values: np.ndarray) -> tuple[np.ndarray, np.ndarr
 
 
 def header(count: int) -> np.ndarray:
+    """The bits that begin the stream: bytes, word size, sizes of run lengths."""
     numbers = [(count, 32), (WORD - 1, 5), *((size - 1, 4) for size in SIZES)]
     return np.array([int(b) for number, n in numbers for b in f"{number:0{n}b}"], np.uint8)
 
@@ -85,6 +86,7 @@ def decode_brush(data: Any, size: tuple[int, int]) -> np.ndarray:
 
 
 def unpacked(stream: Bits, count: int, sizes: list[int]) -> np.ndarray:
+    """The bytes of a stream of runs."""
     found, done = np.zeros(count, np.uint8), 0
     while done < count:
         repeats = stream.read(1)
@@ -113,6 +115,7 @@ class Bits:
         return int(part, 2)
 
     def words(self, count: int) -> np.ndarray:
+        """The next ``count`` bytes. Raises ValueError at the end."""
         part = self.bits[self.place : self.place + count * WORD]
         if len(part) < count * WORD:
             raise ValueError("it ends too early")

@@ -46,6 +46,7 @@ def record_from(rle: Rle, score: float | None = None) -> Record:
 
 
 def needed(package: str, install: str = "") -> Any:
+    """A package that is installed, or an ImportError with the line that installs it."""
     try:
         return import_module(package)
     except ImportError as error:

@@ -17,6 +17,7 @@ def to_fiftyone(found: Given, label: str = "object") -> Any:
 
 
 def detection(fo: Any, record: Record, label: str) -> Any:
+    """One record as a ``fiftyone.Detection``, its mask cut to its box."""
     rle = record["segmentation"]
     (height, width), (x, y, w, h) = rle_size(rle), rle_bbox(rle)
     return fo.Detection(

@@ -102,6 +102,7 @@ def rle_of(region: Mapping[str, Any]) -> Rle | None:
 
 
 def of_bitmask(text: str, size: tuple[int, int]) -> np.ndarray:
+    """The mask of a region whose value is a PNG in a data URL."""
     with as_value_error("a bitmask"):
         data = base64.b64decode(text.partition(",")[2], validate=True)
         picture = Image.open(io.BytesIO(data))

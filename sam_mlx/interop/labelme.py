@@ -52,12 +52,14 @@ def to_labelme(
 
 
 def polygon_shapes(i: int, record: Record, label: str) -> list[dict[str, Any]]:
+    """Polygons of a mask's regions without their holes, in a group where there are several."""
     regions = outlines(decode_rle([record["segmentation"]])[0])
     group = i if len(regions) > 1 else None
     return [shape_of("polygon", outline.tolist(), label, group) for outline, *_ in regions]
 
 
 def mask_shape(i: int, record: Record, label: str) -> list[dict[str, Any]]:
+    """One shape of kind mask: a PNG of the mask in its box."""
     if not record["area"]:
         return []
     x0, y0, x1, y1 = rle_box(record["segmentation"])
@@ -69,6 +71,7 @@ def mask_shape(i: int, record: Record, label: str) -> list[dict[str, Any]]:
 
 
 def shape_of(kind: str, points: Any, label: str, group: int | None) -> dict[str, Any]:
+    """A labelme shape with the fields that labelme expects."""
     return {"label": label, "points": points, "group_id": group, "description": "",
             "shape_type": kind, "flags": {}, "mask": None}  # fmt: skip
 

@@ -38,6 +38,7 @@ def from_shapely(
 
 
 def rings_of(polygon: Any) -> list[np.ndarray]:
+    """The rings (K, 2) of a polygon: the outer one, then its holes."""
     kind = getattr(polygon, "geom_type", type(polygon).__name__)
     if kind not in ("Polygon", "MultiPolygon"):
         raise ValueError(f"a geometry is a {kind}; expected polygons")

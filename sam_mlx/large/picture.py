@@ -90,10 +90,12 @@ class LargeImage:
 
     @property
     def shape(self) -> tuple[int, int, int]:
+        """(H, W) in pixels of the level that is used."""
         return (*self.size, 3)
 
     @property
     def name(self) -> str:
+        """The file's name, for messages."""
         return self.path.name if self.path else "array"
 
     @property
@@ -180,6 +182,7 @@ class LargeImage:
 
 
 def files_of(path: Path) -> list[Path]:
+    """Files that a source consists of."""
     if not path.is_dir():
         return [path] if path.exists() else []
     return sorted(Path(folder) / name for folder, _, names in os.walk(path) for name in names)
@@ -225,12 +228,14 @@ def shrink(
 
 
 def check_level(level: int, reader: Reader) -> None:
+    """Raise ValueError for a level that the picture lacks."""
     if not (isinstance(level, (int, np.integer)) and 0 <= level < len(reader.sizes)):
         sizes = ", ".join(f"{i}: {w} x {h}" for i, (h, w) in enumerate(reader.sizes))
         raise ValueError(f"level is {short(level)}; the picture has {sizes} pixels")
 
 
 def check_bands(bands: Sequence[int] | None, reader: Reader) -> tuple[int, ...]:
+    """Three bands, or one, counted from 0. Raises ValueError for others."""
     if bands is None:
         return tuple(reader.colours)
     if len(bands) not in (1, 3) or not all(

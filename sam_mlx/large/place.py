@@ -45,6 +45,7 @@ class Place:
 
     @property
     def area_unit(self) -> str:
+        """The unit of areas: that of the reference system, squared."""
         return "square metre" if self.geographic else f"square {self.unit}"
 
     def pixel_area(self, y: float, x: float) -> float:

@@ -48,14 +48,17 @@ class Answer(tuple[np.ndarray, np.ndarray, np.ndarray]):
 
     @property
     def masks(self) -> np.ndarray:
+        """(M, h, w), bool: the masks in the window."""
         return self[0]
 
     @property
     def scores(self) -> np.ndarray:
+        """(M,): the predicted IoU of each mask."""
         return self[1]
 
     @property
     def logits(self) -> np.ndarray:
+        """(M, n, n): for ``mask_input`` in the same window."""
         return self[2]
 
 
@@ -205,6 +208,7 @@ class WindowedPrompts:
         return_logits: bool = False,
         hq_token_only: bool = False,
     ) -> Answers:
+        """Answers of many prompts, as ``SamPredictor.predict_batch`` takes them, in their order."""
         asked = self.ask_each(point_coords, point_labels, boxes, mask_inputs)
         found = list(self._answers(asked, multimask_output, return_logits, hq_token_only))
         return Answers(found, self._masks_each(multimask_output), self.config.mask_size)
@@ -238,6 +242,7 @@ class WindowedPrompts:
         return mask_decoder_of(self.config).masks(self.config, multimask_output)
 
     def ask_each(self, *columns: Column) -> list[Asked]:
+        """What is asked for each prompt, in their order."""
         return [self.ask(*prompt) for prompt in each_prompt(*columns)]
 
     def ask(

@@ -26,10 +26,12 @@ class StoredEmbeddings:
             write_whole(about, lambda name: write_json(name, made_from, indent=2))
 
     def path(self, window: Window) -> Path:
+        """The file of a window's embedding."""
         w = window
         return self.folder / f"{w.x}_{w.y}_{w.width}_{w.height}_{w.scale}.safetensors"
 
     def has(self, window: Window) -> bool:
+        """True if the window's embedding is stored."""
         return self.path(window).exists()
 
     def read(self, window: Window) -> ImageEmbedding | None:
@@ -40,6 +42,7 @@ class StoredEmbeddings:
             return None
 
     def write(self, window: Window, embedding: ImageEmbedding) -> None:
+        """Store a window's embedding."""
         embedding.save(self.path(window))
 
 

@@ -114,6 +114,7 @@ def _parse(data: memoryview, at: int, depth: int) -> tuple[list[np.ndarray], int
 
 
 def corners(data: memoryview, order: str, count: int, at: int) -> np.ndarray:
+    """``count`` points (count, 2) of well-known binary, from byte ``at``."""
     return np.frombuffer(data, order + "f8", 2 * count, at).reshape(-1, 2).astype(float)
 
 

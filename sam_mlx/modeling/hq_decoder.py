@@ -40,6 +40,8 @@ class HQDecoderConfig:
 
 
 class MaskDecoderHQ(MaskDecoder):
+    """SAM's mask decoder with one more token, whose mask is read off finer features."""
+
     def __init__(self, config: SamConfig):
         super().__init__(config)
         dim, early = config.prompt_dim, config.encoder.early_dim
@@ -61,6 +63,7 @@ class MaskDecoderHQ(MaskDecoder):
         return {HQ_FEATURES: in_place(x, image.shape[1])}
 
     def output_tokens(self) -> mx.array:
+        """The learned tokens (2 + masks, C): SAM's, then SAM-HQ's."""
         return mx.concatenate([super().output_tokens(), self.hf_token.weight])
 
     def __call__(
@@ -154,6 +157,7 @@ OWN = ("hf_token", "hf_mlp", "compress_vit_feat", "embedding_encoder", "embeddin
 
 
 def recognises(weights: Weights) -> bool:
+    """True if a checkpoint has SAM-HQ's tensors."""
     return any(
         name.startswith(tuple(f"{MASK_DECODER}.{part}." for part in OWN)) for name in weights
     )
@@ -173,6 +177,7 @@ def infer(weights: Weights, config: SamConfig) -> SamConfig:
 
 
 def masks_of_hq(config: SamConfig, multimask_output: bool | None) -> int:
+    """One mask a prompt, or all of SAM's where all are asked for."""
     return masks_of_sam(config, None) if multimask_output is None else 1
 
 

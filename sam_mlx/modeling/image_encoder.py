@@ -56,6 +56,8 @@ class ViTConfig:
 
 
 class PatchEmbed(nn.Module):
+    """Pictures (B, S, S, 3) to cells (B, G, G, dim)."""
+
     def __init__(self, patch_size: int, dim: int):
         super().__init__()
         self.proj = nn.Conv2d(3, dim, patch_size, stride=patch_size)
@@ -134,6 +136,7 @@ class Block(nn.Module):
 
     @tokenwise
     def feed_forward(self, x: mx.array) -> mx.array:
+        """The second half of the block: norm, two layers, sum."""
         return x + self.mlp(self.norm2(x))
 
 
@@ -172,6 +175,7 @@ class ImageEncoderViT(nn.Module):
 
 
 def recognises(weights: Weights) -> bool:
+    """True if a checkpoint has a plain ViT."""
     return "image_encoder.patch_embed.proj.weight" in weights
 
 

@@ -40,16 +40,20 @@ EPS = 1e-5  # of the instance norms
 
 @dataclass(frozen=True)
 class InstanceDecoderConfig:
+    """Sizes of micro-sam's second decoder."""
+
     type: ClassVar[str] = "instances"
     width: int = 64  # channels of the largest maps
     transposed: bool = False  # enlarged by transposed convolutions, not by interpolation
 
     def misfits(self) -> Iterator[str]:
+        """Messages about values of the wrong kind, for ``config.check``."""
         if not isinstance(self.transposed, bool):
             yield f"transposed is {self.transposed!r}; expected true or false"
 
 
 def conv3x3(inputs: int, outputs: int) -> nn.Conv2d:
+    """A 3x3 convolution that keeps the size."""
     return nn.Conv2d(inputs, outputs, 3, padding=1)
 
 
@@ -89,6 +93,8 @@ class Upsampler(nn.Module):
 
 
 class SingleConv(nn.Module):
+    """A convolution under the name that the checkpoint has."""
+
     def __init__(self, channels: int):
         super().__init__()
         self.block = conv3x3(channels, channels)
@@ -142,6 +148,8 @@ class Levels(nn.Module):
 
 
 class InstanceDecoder(nn.Module):
+    """Embeddings to three maps: foreground, distances to centre and boundary."""
+
     def __init__(self, config: SamConfig):
         super().__init__()
         sizes = next(s for s in config.decoders if isinstance(s, InstanceDecoderConfig))
@@ -178,6 +186,7 @@ class InstanceDecoder(nn.Module):
 
 
 def recognises(weights: Weights) -> bool:
+    """True if a checkpoint has an instance decoder."""
     return any(name.startswith(f"{PART}.") for name in weights)
 
 

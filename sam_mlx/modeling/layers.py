@@ -95,6 +95,7 @@ def weights_of(model: nn.Module) -> dict[str, mx.array]:
 
 
 def is_quantized(model: nn.Module) -> bool:
+    """True if a layer's weights are stored in 8 bits."""
     return any(isinstance(module, QuantizedLinear) for module in model.modules())
 
 

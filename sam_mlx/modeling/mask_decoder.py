@@ -15,6 +15,8 @@ from .transformer import TwoWayTransformer
 
 
 class MLP(nn.Module):
+    """Linear layers with relu between them: (..., dim) to (..., out)."""
+
     def __init__(self, dim: int, hidden: int, out: int, depth: int):
         super().__init__()
         widths = [dim] + [hidden] * (depth - 1) + [out]
@@ -27,6 +29,10 @@ class MLP(nn.Module):
 
 
 class MaskDecoder(nn.Module):
+    """Image embedding and prompt tokens to mask logits and predicted IoU
+    (original: ``mask_decoder.MaskDecoder``).
+    """
+
     def __init__(self, config: SamConfig):
         super().__init__()
         dim, masks = config.prompt_dim, config.multimask_outputs + 1
@@ -129,6 +135,7 @@ def in_place(x: mx.array, grid: int) -> mx.array:
 
 
 def recognises(weights: Weights) -> bool:
+    """True if a checkpoint has a mask decoder."""
     return any(name.startswith(f"{MASK_DECODER}.") for name in weights)
 
 

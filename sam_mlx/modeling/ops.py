@@ -37,14 +37,17 @@ def use_plain_forms(on: bool = True) -> None:
 
 
 def plain_forms_only() -> bool:
+    """Whether ``use_plain_forms`` is in effect."""
     return _plain_only
 
 
 def on_cpu(x: mx.array) -> bool:
+    """True if the CPU computes."""
     return streams.on_cpu()
 
 
 def on_x86_cpu(x: mx.array) -> bool:
+    """True if an x86 CPU computes, in float32."""
     x86 = platform.machine() in ("x86_64", "AMD64")
     return x86 and x.dtype == mx.float32 and streams.on_cpu()
 

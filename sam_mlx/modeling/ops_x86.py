@@ -23,10 +23,12 @@ _PHI_Q = [c / 2**k for k, c in enumerate(_ERF_Q)]
 
 
 def gelu(x: mx.array) -> mx.array:
+    """``ops.gelu``."""
     return _times_phi(x, mx.clip(x, -(32**0.5), 32**0.5))
 
 
 def softmax(x: mx.array) -> mx.array:
+    """``ops.softmax``, over the last axis."""
     e = exp_below(x, x.max(axis=-1, keepdims=True))
     return e / e.sum(axis=-1, keepdims=True)
 
@@ -37,18 +39,21 @@ def add_product(x: mx.array, a: mx.array, b: mx.array) -> mx.array:
 
 
 def product_with_sum(a: mx.array, x: mx.array, y: mx.array) -> mx.array:
+    """``ops.product_with_sum``: a (x + y)^T."""
     return a @ (x + y).swapaxes(1, 2)
 
 
 def add_attended(
     x: mx.array, weights: mx.array, values: mx.array, bias: mx.array, heads: int
 ) -> mx.array:
+    """``ops.add_attended``: x + weights values + bias."""
     return x + (weights @ values + bias)
 
 
 def attend(
     q: mx.array, k: mx.array, v: mx.array, rel_h: mx.array, rel_w: mx.array, scale: float
 ) -> mx.array:
+    """``ops.attend``, some heads and rows at a time, so that scores stay in the cache."""
     shape, T = q.shape, q.shape[2]
     q, k, v, rel_h, rel_w = (x.flatten(0, 1) for x in (scale * q, k, v, rel_h, rel_w))
     # A column of ones beside the values sums the weights in the same product.

@@ -78,6 +78,10 @@ class Kept:
 
 
 class PromptEncoder(nn.Module):
+    """Points, boxes and masks to tokens and to a grid that is added to the embedding
+    (original: ``prompt_encoder.PromptEncoder``).
+    """
+
     def __init__(self, config: SamConfig):
         super().__init__()
         dim, hidden = config.prompt_dim, config.mask_channels
@@ -114,6 +118,7 @@ class PromptEncoder(nn.Module):
 
     @property
     def dtype(self) -> mx.Dtype:
+        """The type of the weights."""
         return self.no_mask_embed.weight.dtype
 
     def __call__(

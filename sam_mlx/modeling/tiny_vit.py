@@ -160,6 +160,8 @@ def distances(window: int) -> mx.array:
 
 
 class Mlp(nn.Module):
+    """Norm and two linear layers with gelu between them."""
+
     def __init__(self, dim: int, hidden: int):
         super().__init__()
         self.norm = nn.LayerNorm(dim, eps=1e-5)
@@ -240,6 +242,7 @@ class TinyViT(nn.Module):
 
 
 def stage_blocks(vit: TinyViTConfig, i: int) -> list[nn.Module]:
+    """The blocks of stage i: convolutions in the first, attention in windows after it."""
     if i == 0:
         return [MBConv(vit.dims[0], vit.mbconv_expand) for _ in range(vit.depths[0])]
     size = vit.dims[i], vit.heads[i - 1], vit.windows[i - 1], vit.mlp_ratio
@@ -247,6 +250,7 @@ def stage_blocks(vit: TinyViTConfig, i: int) -> list[nn.Module]:
 
 
 def recognises(weights: Weights) -> bool:
+    """True if a checkpoint has MobileSAM's encoder."""
     return "image_encoder.patch_embed.seq.0.c.weight" in weights
 
 

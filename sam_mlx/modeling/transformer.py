@@ -26,9 +26,11 @@ class Attention(nn.Module):
         self.out_proj = nn.Linear(inner, dim)
 
     def split_heads(self, x: mx.array) -> mx.array:
+        """(B, N, inner) to (B, h, N, inner/h)."""
         return x.reshape(*x.shape[:2], self.heads, -1).swapaxes(1, 2)  # (B, h, N, inner/h)
 
     def merge_heads(self, x: mx.array) -> mx.array:
+        """(B, h, N, inner/h) to (B, N, inner)."""
         return x.swapaxes(1, 2).flatten(-2)  # (B, N, inner)
 
     def __call__(
@@ -148,6 +150,8 @@ class TwoWayAttentionBlock(nn.Module):
 
 
 class TwoWayTransformer(nn.Module):
+    """Tokens and image attend to each other (original: ``transformer.TwoWayTransformer``)."""
+
     def __init__(self, config: SamConfig):
         super().__init__()
         dim, heads = config.prompt_dim, config.decoder_heads

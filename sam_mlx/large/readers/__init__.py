@@ -23,6 +23,7 @@ PICTURES = {".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif", ".heic", ".heif", 
 
 
 def is_slide(path: Path) -> bool:
+    """True if the file's ending is that of a slide scanner."""
     return path.suffix.lower() in SLIDES
 
 

@@ -34,6 +34,7 @@ class ArrayReader(Reader):
     def read(
         self, level: int, x: int, y: int, width: int, height: int, bands: Sequence[int]
     ) -> np.ndarray:
+        """The pixels (height, width, bands) of a rectangle."""
         array = self.levels[level]
         where: list[Any] = [slice(0, 1)] * len(array.shape)
         where[self.y], where[self.x] = slice(y, y + height), slice(x, x + width)

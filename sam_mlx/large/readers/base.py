@@ -44,6 +44,7 @@ def needed(package: str, meaning: str, extra: str) -> ModuleType:
 
 
 def is_installed(package: str) -> bool:
+    """True if a package can be imported."""
     try:
         importlib.import_module(package)
     except ImportError:
@@ -69,4 +70,5 @@ def split_axes(axes: str, shape: Sequence[int], name: str) -> tuple[int, int, in
 
 
 def default_colours(bands: int) -> tuple[int, ...]:
+    """The bands that are shown where none are chosen."""
     return (0, 1, 2) if bands >= 3 else (0,)

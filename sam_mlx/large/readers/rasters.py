@@ -61,6 +61,7 @@ class RasterReader(Reader):
     def read(
         self, level: int, x: int, y: int, width: int, height: int, bands: Sequence[int]
     ) -> np.ndarray:
+        """The pixels (height, width, bands) of a rectangle. Raises ValueError for damaged files."""
         wanted = [1] if self.palette is not None else [band + 1 for band in bands]
         try:
             with self.lock:
@@ -76,6 +77,7 @@ class RasterReader(Reader):
         return np.moveaxis(found, 0, -1)
 
     def valid(self, level: int, x: int, y: int, width: int, height: int) -> np.ndarray | None:
+        """(height, width) bool, True where pixels have a value; None if all have."""
         if not self.has_mask:
             return None
         with self.lock:

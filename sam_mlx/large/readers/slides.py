@@ -12,6 +12,8 @@ ENDINGS = {".svs", ".ndpi", ".mrxs", ".scn", ".vms", ".vmu", ".bif", ".svslide"}
 
 
 class SlideReader(Reader):
+    """Whole slides, by openslide or tiffslide."""
+
     dtype = np.dtype(np.uint8)
     bands, colours = 3, (0, 1, 2)
 
@@ -27,6 +29,7 @@ class SlideReader(Reader):
     def read(
         self, level: int, x: int, y: int, width: int, height: int, bands: Sequence[int]
     ) -> np.ndarray:
+        """The pixels (height, width, bands) of a rectangle; glass that was not scanned is white."""
         factor = self.slide.level_downsamples[level]
         corner = round(x * factor), round(y * factor)  # in pixels of level 0
         part = np.asarray(self.slide.read_region(corner, level, (width, height)).convert("RGBA"))

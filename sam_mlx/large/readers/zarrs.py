@@ -33,5 +33,6 @@ def zarr_reader(path: str, axes: str | None = None) -> ArrayReader:
 
 
 def is_zarr(path: Path) -> bool:
+    """True if a folder is a zarr array or group."""
     names = (".zarray", ".zgroup", "zarr.json")
     return path.is_dir() and any((path / name).exists() for name in names)
