@@ -241,20 +241,25 @@ def packed(logits: np.ndarray) -> dict[str, Any]:
     return {"shape": list(logits.shape), "data": base64.b64encode(steps.tobytes()).decode()}
 
 
+# Of the bytes of logits, -128 to 127: the next power of 2 towards 0.
+_SIZES = [0, *(1 << i.bit_length() - 1 for i in range(1, 129))]
+COARSE = np.array([-size for size in _SIZES[:0:-1]] + _SIZES[:-1])
+
+
 def compact(logits: dict[str, Any]) -> dict[str, Any]:
-    """Packed logits for a drawing of the mask: more than two cells from its outline they are as
-    far from 0 as can be, so that they compress to a tenth.
+    """Packed logits for a drawing of the mask: away from its outline they are powers of 2, which
+    compress to a tenth. Steps between these are below their sizes, so that none looks like an edge.
     """
     steps = np.frombuffer(base64.b64decode(logits["data"]), np.int8).reshape(logits["shape"])
     is_set = steps > 0
     near_edge = spread(is_set) & spread(~is_set)
-    found = np.where(near_edge, steps, np.where(is_set, 127, -127).astype(np.int8))
+    found = np.where(near_edge, steps, COARSE[steps.astype(int) + 128]).astype(np.int8)
     return logits | {"data": base64.b64encode(found.tobytes()).decode()}
 
 
 def spread(mask: np.ndarray) -> np.ndarray:
-    """Which cells have one of a mask (h, w) at most two rows and two columns away."""
+    """Which cells have one of a mask (h, w) beside them, or are one."""
     h, w = mask.shape
-    padded = np.pad(mask, 2)
-    rows = np.logical_or.reduce([padded[i : i + h] for i in range(5)])
-    return np.asarray(np.logical_or.reduce([rows[:, i : i + w] for i in range(5)]))
+    padded = np.pad(mask, 1)
+    rows = np.logical_or.reduce([padded[i : i + h] for i in range(3)])
+    return np.asarray(np.logical_or.reduce([rows[:, i : i + w] for i in range(3)]))

@@ -5,7 +5,7 @@ import { $, make } from "./dom.js";
 import { boundsOf, drawLogits } from "./logits.js";
 import { answerOf } from "./object.js";
 
-const SIDE = 76; // CSS pixels
+const SIDE = 46; // CSS pixels
 
 export class Choices {
   /** choose(i) is called for the mask that somebody picks. */

@@ -1,10 +1,7 @@
 // The keyboard: what each key does, and the sheet that lists the keys.
 
 import { $, make } from "./dom.js";
-
-const APPLE = /Mac|iPhone|iPad/.test(navigator.platform);
-const COMMAND = APPLE ? "⌘" : "Ctrl ";
-const OPTION = APPLE ? "⌥" : "Alt ";
+import { COMMAND, isCommand, nameOf, OPTION, shortcuts } from "./platform.js";
 
 /** Groups of the sheet, each with rows of keys and what they do. */
 const SHEET = [
@@ -29,7 +26,7 @@ const SHEET = [
     ["H", "Hide or show it"],
     ["⇧1 – ⇧9, ⇧0", "Give a class, none"],
     ["C", "Find or make a class"],
-    [`${COMMAND}Z, ⇧${COMMAND}Z`, "Undo, redo"],
+    [shortcuts("⌘Z, ⇧⌘Z"), "Undo, redo"],
     ["Esc", "Cancel, close or finish"],
   ]],
   ["Tools", [
@@ -51,7 +48,7 @@ const SHEET = [
     ["⇧Space", "Corners of a box"],
     ["Page up, Page down", "Previous, next picture"],
     ["U, G", "Next picture without objects; picture done"],
-    [`⇧${COMMAND}C`, "Copy the mask"],
+    [shortcuts("⇧⌘C"), "Copy the mask"],
     [`${COMMAND}S, ${COMMAND}O`, "Save the session, open pictures"],
     ["?", "Show these shortcuts"],
   ]],
@@ -68,25 +65,27 @@ export class Keys {
     this.sheet.onclick = (event) => event.target === this.sheet && this.sheet.close();
     document.addEventListener("keydown", (event) => this.#down(event));
     document.addEventListener("keyup", (event) => this.#up(event));
-    window.addEventListener("blur", () => (this.spaceHeld = false));
+    window.addEventListener("blur", () => this.#holdSpace(false));
+    document.addEventListener("mousedown", keepFocus);
+    for (const button of document.querySelectorAll("[title*='⌘']")) button.title = shortcuts(button.title);
   }
 
   #down(event) {
     if (document.querySelector("dialog[open]") || isTyping(event.target)) return;
-    const command = event.metaKey || event.ctrlKey;
-    const onStage = event.target === this.stage.root || event.target === document.body;
-    const call = command ? this.#withCommand(event)
+    const onStage = event.target === this.stage.root || event.target === document.body || event.target.type === "range";
+    const call = isCommand(event) ? this.#withCommand(event)
       : this.#withShift(event) ?? this.#plain(event) ?? (onStage ? this.#onStage(event) : null);
     if (!call) return;
     event.preventDefault();
     call();
   }
 
-  #withCommand({ key, shiftKey }) {
+  #withCommand(event) {
+    const { shiftKey } = event;
     const { undo, redo, saveSession, openPictures, copyMask } = this.actions;
     return {
       z: shiftKey ? redo : undo, y: redo, s: saveSession, o: openPictures, c: shiftKey ? copyMask : undefined,
-    }[key.toLowerCase()];
+    }[nameOf(event)];
   }
 
   /** Classes, by the keys' places: with Shift their characters differ from country to country. */
@@ -96,7 +95,8 @@ export class Keys {
     return digit === "0" ? this.actions.noClass : () => this.actions.giveClass(digit - 1);
   }
 
-  #plain({ key, target }) {
+  #plain(event) {
+    const { key, target } = event;
     const act = this.actions;
     const pressesButton = key === "Enter" && target.closest("button, summary, a");
     return pressesButton ? null : {
@@ -112,15 +112,16 @@ export class Keys {
       c: act.openClasses, a: act.toggleAutomatic, d: () => $("theme").click(), "?": () => this.sheet.showModal(),
       u: act.nextUnlabelled, g: act.toggleDone,
       pageup: () => act.stepPicture(-1), pagedown: () => act.stepPicture(1),
-    }[key.toLowerCase()];
+    }[nameOf(event)];
   }
 
   #onStage(event) {
     const { crosshair } = this;
     const step = event.shiftKey ? 24 : 4;
-    const move = { ArrowLeft: [-1, 0], ArrowRight: [1, 0], ArrowUp: [0, -1], ArrowDown: [0, 1] }[event.key];
+    const isSlider = event.target.type === "range"; // which moves by arrows
+    const move = !isSlider && { ArrowLeft: [-1, 0], ArrowRight: [1, 0], ArrowUp: [0, -1], ArrowDown: [0, 1] }[event.key];
     if (move) return () => crosshair.move(move[0] * step, move[1] * step);
-    if (event.key.toLowerCase() === "q") return () => crosshair.press(true, false);
+    if (nameOf(event) === "q") return () => crosshair.press(true, false);
     if (event.code !== "Space") return null;
     return () => {
       if (event.repeat) return;
@@ -137,6 +138,11 @@ export class Keys {
     this.spaceHeld = held;
     this.stage.root.classList.toggle("panning", held);
   }
+}
+
+/** Buttons that are clicked do not take the focus: Space then still moves the picture. */
+function keepFocus(event) {
+  if (event.target.closest("button") && !event.target.closest("dialog, [role=menu]")) event.preventDefault();
 }
 
 function isTyping(target) {

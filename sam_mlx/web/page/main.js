@@ -19,6 +19,7 @@ import { Pointed } from "./pointed.js";
 import { Pointer } from "./pointer.js";
 import { Session } from "./session.js";
 import { Sign } from "./sign.js";
+import { Side } from "./side.js";
 import { Stage } from "./stage.js";
 import { Tools } from "./tools.js";
 import { View } from "./view.js";
@@ -69,6 +70,7 @@ const actions = {
   nextUnlabelled: () => pictures.nextUnlabelled(),
   toggleDone: () => pictures.toggleDone(),
   escape: () => {
+    if (pointer.abandon()) return;
     if (crosshair.corner) crosshair.cancelBox();
     else if (automatic.open) automatic.close();
     else withActive(() => editor.finish());
@@ -88,6 +90,7 @@ const actions = {
   copyMask: () => attempt(() => out.copyMask()),
 };
 const chosen = new Chosen(actions);
+const side = new Side();
 const keys = new Keys({ stage, crosshair, actions });
 $("undo").onclick = actions.undo;
 $("redo").onclick = actions.redo;
@@ -141,6 +144,7 @@ async function shown(work) {
   for (const part of [hover, editor, brush, crosshair, automatic]) part.show(work);
   const picture = work?.picture;
   $("picture-name").textContent = picture?.name ?? "No picture";
+  document.title = picture ? `${picture.name} - sam_mlx` : "sam_mlx";
   stage.root.setAttribute("aria-label", picture ? `Picture ${picture.name}` : "No picture: drop, paste or choose one");
   pictures.update();
   progress();
@@ -230,6 +234,7 @@ function update() {
     objects.update(work, stage.small);
     choices.update(automatic.open ? null : work?.active, work, stage.small);
   }
+  side.update(work?.objects.length ?? 0);
   chosen.update(automatic.open ? [] : arrange.chosen, session.pictures.length);
   stage.root.toggleAttribute("data-unsaved", Boolean(work?.syncing || editor.asking));
   const begun = work && (work.active || work.objects.length);

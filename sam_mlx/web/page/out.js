@@ -2,6 +2,7 @@
 
 import { $, attempt, make, toast } from "./dom.js";
 import { openFile } from "./earlier.js";
+import { shortcuts } from "./platform.js";
 import { decodeRle } from "./rle.js";
 import { command, showCommand } from "./train.js";
 
@@ -74,10 +75,10 @@ export class Out {
       item("All pictures, all formats", "ZIP", () => this.#download("/export"), pictures.every(isEmpty)),
       make("p", { className: "menu-note" }, "Hidden objects are exported and copied like all others."),
       line(),
-      item("Copy the mask", "⇧⌘C", () => this.copyMask(), !work?.objects.length || Boolean(work.picture.tiles)),
+      item("Copy the mask", shortcuts("⇧⌘C"), () => this.copyMask(), !work?.objects.length || Boolean(work.picture.tiles)),
       item("Copy Python lines", one ? one.name : "of the active object", () => this.copyPython(one), !one),
       line(),
-      item("Save the session…", "⌘S", () => this.saveSession()),
+      item("Save the session…", shortcuts("⌘S"), () => this.saveSession()),
       item("Import annotations…", "", () => $("annotations-file").click(), !pictures.length),
       item("Open a session…", "", () => $("session-file").click()),
       item("Train on these…", "a line of shell", () => this.train(), none),

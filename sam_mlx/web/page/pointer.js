@@ -1,5 +1,8 @@
 // Mouse, pen and fingers become gestures: hover, click, box, stroke, pan, zoom.
 
+import { APPLE } from "./platform.js";
+import { Wheel } from "./wheel.js";
+
 const FAR = { mouse: 4, pen: 6, touch: 10 }; // CSS pixels; a press that moves further is a drag
 const LONG_PRESS = 550; // milliseconds; a finger held this long is an alternate click
 
@@ -13,6 +16,7 @@ export class Pointer {
     this.handlers = handlers;
     this.pressed = new Map(); // by pointerId: [x, y]
     this.gesture = null;
+    this.wheel = new Wheel(handlers);
     const on = (name, call, options) => element.addEventListener(name, call.bind(this), options);
     on("pointerdown", this.#down);
     on("pointermove", this.#move);
@@ -41,7 +45,7 @@ export class Pointer {
       return;
     }
     const kind = event.button === 1 ? "pan" : this.handlers.mode(event);
-    const alternate = event.altKey || event.ctrlKey || event.button === 2;
+    const alternate = event.altKey || (APPLE && event.ctrlKey) || event.button === 2;
     this.gesture = { kind, from: at, alternate, several: event.shiftKey, far: FAR[event.pointerType] ?? 4 };
     if (kind === "stroke") this.handlers.stroke(at, false);
     if (kind === "click" && event.pointerType === "touch") {
@@ -104,6 +108,14 @@ export class Pointer {
     if (gesture.kind === "stroke") this.handlers.stroke(at, true);
   }
 
+  /** Give up the gesture under way: what is pressed then draws nothing. Whether there was one. */
+  abandon() {
+    if (!["click", "box", "stroke"].includes(this.gesture?.kind)) return false;
+    this.#drop();
+    this.gesture = { kind: "done" };
+    return true;
+  }
+
   #cancel(event) {
     this.pressed.delete(event.pointerId);
     this.#drop();
@@ -117,12 +129,7 @@ export class Pointer {
 
   #wheel(event) {
     event.preventDefault();
-    const [x, y] = this.#at(event);
-    // A mouse wheel zooms, two fingers on a trackpad pan, and a pinch arrives with ctrlKey set.
-    const isWheel = event.deltaX === 0 && (event.deltaMode !== 0 || Math.abs(event.wheelDeltaY ?? 0) % 120 === 0);
-    if (event.ctrlKey) this.handlers.zoom(Math.exp(-event.deltaY / 100), x, y);
-    else if (isWheel) this.handlers.zoom(Math.exp(-Math.sign(event.deltaY) * 0.18), x, y);
-    else this.handlers.pan(-event.deltaX, -event.deltaY);
+    this.wheel.turn(event, ...this.#at(event));
   }
 
   #trackpadOfSafari(on) {

@@ -9,6 +9,7 @@ import { Tiles } from "./tiles.js";
 const EXACT_FROM = 8; // CSS pixels per pixel of the picture, from which the pixels' edges are drawn
 const WHITE = [255, 255, 255];
 const LINE = 2; // CSS pixels
+const MANY = 60; // masks, of which thinner lines are calmer
 const SMALL_SIDE = 2048; // pixels of the longer side
 
 export class Stage {
@@ -120,6 +121,7 @@ export class Stage {
   #objects(scene) {
     const context = this.#begin(this.middle);
     if (!scene) return;
+    this.line = scene.automatic.length + scene.others.length > MANY ? LINE / 2 : LINE;
     for (const { mask, colour } of scene.automatic) this.#exact(context, mask, colour, scene.opacity);
     for (const object of scene.others) {
       this.#object(context, object, scene.outlinesOnly ? 0 : scene.opacity);
@@ -128,6 +130,7 @@ export class Stage {
 
   #top(scene) {
     const context = this.#begin(this.top);
+    this.line = LINE;
     if (!scene) return;
     if (scene.pointed) this.#exact(context, scene.pointed.mask, scene.pointed.colour, scene.opacity, "#fff");
     for (const { shown } of scene.lit) if (shown.mask) this.#outline(context, shown.mask);
@@ -156,7 +159,7 @@ export class Stage {
   #logits(context, field, colour, opacity, outline) {
     context.setTransform(1, 0, 0, 1, 0, 0);
     const rgb = rgbOf(colour);
-    drawLogits(context, field, this.#frameOf(field), { colour: rgb, opacity, outline: outline ?? rgb, line: LINE * this.ratio });
+    drawLogits(context, field, this.#frameOf(field), { colour: rgb, opacity, outline: outline ?? rgb, line: this.line * this.ratio });
   }
 
   #exact(context, mask, colour, opacity, outline = colour) {
@@ -168,7 +171,7 @@ export class Stage {
     context.fillStyle = rgba(colour, opacity);
     context.fill(path, "evenodd");
     context.strokeStyle = outline;
-    context.lineWidth = LINE / this.view.scale / scale;
+    context.lineWidth = this.line / this.view.scale / scale;
     context.lineJoin = "round";
     context.stroke(path);
   }
