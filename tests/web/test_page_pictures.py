@@ -69,3 +69,55 @@ def test_the_view_is_kept_between_pictures_of_one_size(four):
     fitted = tab.text("#zoom-fit")
     tab.press("PageUp")
     assert tab.text("#zoom-fit") == fitted != zoom
+
+
+def test_every_pictures_undo_outlives_a_reload(four):
+    tab = four
+    tab.click(138, 53).click(138, 45)
+    tab.press("n").click(65, 50)
+    masks = [found.mask for found in tab.objects]
+    tab.press("PageDown")
+    tab.ready().click(53, 117)
+    tab.press("Control+z")
+    tab.page.reload()
+    tab.ready().press("Control+Shift+z")
+    assert len(tab.objects) == 1
+    tab.press("PageUp")
+    tab.ready().press("Control+z", "Control+z")
+    assert [found.points for found in tab.objects] == [[[138, 53]]]
+    tab.press("Control+z")
+    assert tab.objects == [] and tab.page.locator("#undo").is_disabled()
+    tab.press(*["Control+Shift+z"] * 3)
+    assert [found.mask for found in tab.objects] == masks
+
+
+def test_undo_is_forgotten_where_the_work_has_changed(four):
+    tab = four
+    tab.click(138, 53)
+    tab.page.evaluate("() => dispatchEvent(new Event('pagehide'))")
+    kept = tab.page.evaluate("() => ({ ...sessionStorage })")
+    (name,) = (key for key in kept if key.startswith("undo ") and key.endswith(" p1"))
+    tab.press("n").click(65, 50)
+    script = (
+        "([name, text]) => addEventListener('pagehide', () => sessionStorage.setItem(name, text))"
+    )
+    tab.page.evaluate(script, [name, kept[name]])
+    tab.page.reload()
+    assert len(tab.ready().names()) == 2 and tab.page.locator("#undo").is_disabled()
+
+
+def test_a_file_on_its_way_shows_how_far_it_is(tab):
+    session = tab.page.context.new_cdp_session(tab.page)
+    session.send("Network.enable")
+    rate = {"offline": False, "latency": 0, "downloadThroughput": -1, "uploadThroughput": 40_000}
+    session.send("Network.emulateNetworkConditions", rate)
+    noise = io.BytesIO()
+    Image.effect_noise((300, 300), 90).save(noise, "PNG")
+    tab.page.locator("#files").set_input_files(
+        [{"name": "noise.png", "mimeType": "image/png", "buffer": noise.getvalue()}]
+    )
+    label = tab.page.locator("#progress-label")
+    label.filter(has_text="Sending noise.png").wait_for()
+    session.send("Network.emulateNetworkConditions", rate | {"uploadThroughput": -1})
+    tab.page.wait_for_selector("#thumbnails li:nth-child(2)")
+    assert tab.ready().text("#picture-name") == "noise.png"

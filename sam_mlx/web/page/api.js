@@ -7,6 +7,8 @@ export class ApiError extends Error {
   }
 }
 
+const GONE = "The server does not respond: is sam-mlx web still running?";
+
 async function request(method, path, body, signal) {
   const options = { method, signal };
   if (body instanceof Blob) options.body = body;
@@ -19,11 +21,28 @@ async function request(method, path, body, signal) {
     answer = await fetch(path, options);
   } catch (error) {
     if (error.name === "AbortError") throw error;
-    throw new ApiError(0, "The server does not respond: is sam-mlx web still running?");
+    throw new ApiError(0, GONE);
   }
   if (answer.ok) return answer;
   const said = await answer.json().catch(() => ({}));
   throw new ApiError(answer.status, sentence(said.error ?? `The server answered with status ${answer.status}`));
+}
+
+/** Send a file. sent(share) is called as it goes, which fetch cannot tell. */
+function upload(path, file, sent) {
+  return new Promise((done, fail) => {
+    const sending = new XMLHttpRequest();
+    sending.open("POST", path);
+    sending.responseType = "json";
+    sending.upload.onprogress = ({ loaded, total }) => sent(total ? loaded / total : 0);
+    sending.onerror = () => fail(new ApiError(0, GONE));
+    sending.onload = () => {
+      const { status, response } = sending;
+      if (status < 300) done(response);
+      else fail(new ApiError(status, sentence(response?.error ?? `The server answered with status ${status}`)));
+    };
+    sending.send(file);
+  });
 }
 
 const json = async (...parts) => (await request(...parts)).json();
@@ -56,7 +75,7 @@ export class Api {
   importFile = (file) => json("POST", `${this.root}/import?name=${encodeURIComponent(file.name)}`, file);
   setClasses = (classes) => json("PUT", `${this.root}/classes`, { classes });
   changePicture = (id, body) => json("PUT", this.pictureUrl(id), body);
-  addPicture = (file, name, folder) => json("POST", `${this.root}/pictures?${query({ name, folder })}`, file);
+  addPicture = (file, name, folder, sent) => upload(`${this.root}/pictures?${query({ name, folder })}`, file, sent);
   removePicture = (id) => request("DELETE", this.pictureUrl(id));
   restorePicture = (id) => json("POST", `${this.pictureUrl(id)}/restore`, {});
   changes = (since) => kept("GET", `${this.root}/changes?since=${since}`);

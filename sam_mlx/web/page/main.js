@@ -9,6 +9,7 @@ import { Crosshair } from "./crosshair.js";
 import { $, announce, attempt } from "./dom.js";
 import { Earlier } from "./earlier.js";
 import { Editor } from "./editor.js";
+import { keepHistory } from "./history.js";
 import { Hover } from "./hover.js";
 import { Keys } from "./keys.js";
 import { ObjectList } from "./objects.js";
@@ -169,8 +170,10 @@ function encoded(work) {
 function progress() {
   const { work, model } = session;
   const encoding = Boolean(work && model.isEncoding(work.picture));
-  $("progress").hidden = !encoding;
-  if (encoding) $("progress-bar").value = work.picture.share ?? 0;
+  const { sending } = pictures;
+  $("progress").hidden = !(encoding || sending);
+  $("progress-label").textContent = sending ? `Sending ${sending.name}…` : "Preparing the picture…";
+  if (encoding || sending) $("progress-bar").value = sending?.share ?? work.picture.share ?? 0;
   stage.root.toggleAttribute("data-ready", Boolean(work?.picture.ready));
 }
 
@@ -276,6 +279,9 @@ function showOpacity() {
   stage.draw("objects", "top");
 }
 
+window.addEventListener("pagehide", () => {
+  for (const work of session.works.values()) keepHistory(work);
+});
 new ResizeObserver(showZoom).observe(stage.root);
 $("opacity").oninput = showOpacity;
 $("opacity").value = localStorage.getItem(OPACITY) ?? $("opacity").value;

@@ -9,6 +9,7 @@ const STATES = { none: "Without objects", some: "With objects", done: "Done" };
 export class Pictures {
   constructor(session) {
     this.session = session;
+    this.sending = null; // the file on its way: {name, share}
     $("add-pictures").onclick = $("open-pictures").onclick = () => $("files").click();
     $("files").onchange = (event) => {
       this.add([...event.target.files]);
@@ -57,13 +58,21 @@ export class Pictures {
 
   async addPictures(files) {
     let first = null;
-    for (const file of files) {
-      if (files.length > 1) announce(`Sending ${file.name}`);
-      const picture = await attempt(() => this.session.add(file));
+    for (const [i, file] of files.entries()) {
+      const name = files.length > 1 ? `${file.name} (${i + 1} of ${files.length})` : file.name;
+      const sent = (share) => this.#sent({ name, share });
+      if (files.length > 1) announce(`Sending ${name}`);
+      const picture = await attempt(() => this.session.add(file, sent));
+      this.#sent(null);
       if (!picture) continue;
       this.update();
       if (!first) this.session.show((first = picture));
     }
+  }
+
+  #sent(sending) {
+    this.sending = sending;
+    this.session.progress();
   }
 
   // Their states: none, some, done.

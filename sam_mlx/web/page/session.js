@@ -175,11 +175,11 @@ export class Session {
     return picture ? this.#workOf(picture) : null;
   }
 
-  /** Send a picture to the server. */
-  async add(file) {
+  /** Send a picture to the server. sent(share) is called as it goes. */
+  async add(file, sent) {
     const { bytes } = this.welcome.limits;
     if (file.size > bytes) throw new Error(`${file.name} has ${file.size} bytes; the limit is ${bytes}.`);
-    const picture = await this.api.addPicture(file, file.name || "pasted.png", file.folder ?? "");
+    const picture = await this.api.addPicture(file, file.name || "pasted.png", file.folder ?? "", sent);
     const known = this.pictures.find(({ id }) => id === picture.id); // merged in the meantime
     if (!known) this.pictures.push(picture);
     return known ?? picture;

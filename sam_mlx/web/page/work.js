@@ -4,6 +4,7 @@
 
 import { colourAt } from "./colours.js";
 import { announce } from "./dom.js";
+import { historyOf } from "./history.js";
 import { fromServer, maskOf, newObject, newPrompt } from "./object.js";
 import { Saver } from "./saver.js";
 
@@ -20,10 +21,9 @@ export class Work {
     this.latest = new Map(); // by key: the prompt whose mask arrived last
     const took = ({ key, prompt }) => this.latest.set(key, prompt);
     this.saver = new Saver({ api, model, picture, work: this, changed, took, acknowledged });
-    this.past = [];
-    this.future = [];
     this.state = { objects: picture.objects.map((found) => this.#adopt(found)), active: null };
     this.count = lastNumber(this.objects);
+    Object.assign(this, historyOf(this));
   }
 
   get objects() {
