@@ -114,10 +114,10 @@ def test_commands_are_the_platforms(window):
 def test_what_is_chosen_is_seen_in_forced_colours(window):
     tab = window(forced_colors="active")
     tab.click(138, 53)
-    outline = "(element) => parseFloat(getComputedStyle(element).outlineWidth)"
+    outline = "(element) => getComputedStyle(element).outlineStyle"
     for chosen in ("#tools [data-tool=point]", ".choice[aria-checked=true]", ".object.active"):
-        assert tab.page.locator(chosen).evaluate(outline) > 0, chosen
-    assert tab.page.locator("#tools [data-tool=brush]").evaluate(outline) == 0
+        assert tab.page.locator(chosen).evaluate(outline) == "solid", chosen
+    assert tab.page.locator("#tools [data-tool=brush]").evaluate(outline) == "none"
 
 
 def test_every_control_shows_the_focus(tab):
@@ -127,7 +127,7 @@ def test_every_control_shows_the_focus(tab):
         shown = tab.page.evaluate("""() => {
           const { activeElement: element } = document;
           if (element === document.body || element.id === "stage") return true;
-          return parseFloat(getComputedStyle(element).outlineWidth) > 0;
+          return getComputedStyle(element).outlineStyle !== "none";
         }""")
         assert shown, tab.page.evaluate("() => document.activeElement.outerHTML")
 
