@@ -46,7 +46,7 @@ LAYERS = [
     {"web"},
     {"interop"},
     {"serve"},
-    {"commands", "compat"},
+    {"commands", "compat", "cvat", "osam"},
     {"cli"},
     {"__main__"},
 ]
@@ -226,6 +226,8 @@ TYPES_ONLY = {"_typeshed"}
                 "microscopy",
                 "slides",
                 "finetune",
+                "cvat",
+                "labelme",
             ],
         ),
         ("convert", ["dependencies", "convert"]),

@@ -214,7 +214,7 @@ class LabelStudio(BaseHTTPRequestHandler):
 
     def do_POST(self):
         given = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
-        assert self.path == "/api/token/refresh" and given["refresh"].count(".") == 2
+        assert self.path == "/api/token/refresh/" and given["refresh"].count(".") == 2
         self.send_response(200)
         self.end_headers()
         self.wfile.write(b'{"access": "fresh"}')

@@ -104,7 +104,7 @@ class Media:
         with self._lock:
             if self._bearer is None or self._bearer[1] < time.monotonic():
                 request = urllib.request.Request(
-                    f"{self.address}/api/token/refresh",
+                    f"{self.address}/api/token/refresh/",
                     json.dumps({"refresh": refresh}).encode(),
                     {"Content-Type": "application/json"},
                 )
