@@ -13,12 +13,12 @@ from typing import Any
 
 import mlx.core as mx
 import numpy as np
-from mlx.utils import tree_flatten
 
 from .checkpoints.options import LoadOptions
 from .embedding import ImageEmbedding
 from .machine.worker import at_work
 from .messages import one_line
+from .modeling.layers import weights_of
 from .predictor import SamPredictor
 from .prompts import is_ambiguous
 from .registry import IMAGE_EMBEDDING, decoders_of
@@ -98,7 +98,7 @@ class Lazy:
         """None before it is loaded: then labelme shows that it is being fetched."""
         if self.predictor is None:
             return None
-        return sum(w.nbytes for _, w in tree_flatten(self.predictor.model.parameters()))
+        return sum(w.nbytes for w in weights_of(self.predictor.model).values())
 
 
 def encode(predictor: SamPredictor, image: np.ndarray) -> Any:
