@@ -106,7 +106,9 @@ class Backend:
         if work.stopped.is_set():
             raise Stopped
         task = partial(embed, model, content.key, pixels)
-        work.job = self.queue.submit(task, "pictures", Lane.ENCODE)
+        # Somebody waits for it, as for a click: in a later lane, clicks of others could hold it up
+        # for ever. There are only as many at once as threads.
+        work.job = self.queue.submit(task, "pictures", Lane.INTERACTIVE)
         return work.job.future.result()
 
     # Everything in a picture.

@@ -84,6 +84,7 @@ class Incoming:
             both: set[asyncio.Future[Any]] = {made, gone}
             await asyncio.wait(both, return_when=asyncio.FIRST_COMPLETED)
             if not made.done():
+                made.add_done_callback(_seen)
                 job.drop()
                 raise ClientDisconnect
             return made.result()
@@ -99,3 +100,9 @@ class Incoming:
         """Returns when the client has gone away."""
         while (await self.request.receive())["type"] != "http.disconnect":
             pass
+
+
+def _seen(made: asyncio.Future[Any]) -> None:
+    """Nobody reads the result any more: take note of its error, or asyncio complains."""
+    if not made.cancelled():
+        made.exception()

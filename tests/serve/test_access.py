@@ -164,6 +164,25 @@ def test_a_large_picture_with_every_click_stops_nobody(backend):
     assert len(taken) >= 10
 
 
+def test_clicks_of_others_do_not_hold_up_a_new_picture(backend):
+    """However many wait: each that is answered is followed by the next."""
+    model = backend.model()
+    content = backend.pictures.of_file(png(np.full((30, 40), 7)))
+    stop = threading.Event()
+
+    def click():
+        time.sleep(0.005)
+        if not stop.is_set():
+            backend.queue.submit(click, f"client {threading.get_ident()} {time.monotonic()}")
+
+    for i in range(20):
+        backend.queue.submit(click, f"client {i}")
+    try:
+        assert backend.encode(model, content).future.result(60).key == content.key
+    finally:
+        stop.set()
+
+
 def test_a_client_that_leaves_is_forgotten(backend, monkeypatch):
     """A picture on its way for nobody is not encoded."""
     from sam_mlx.web.store import Content
