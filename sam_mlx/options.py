@@ -94,7 +94,8 @@ def option(
 
     flag: whether the shell has it. changes_results: False if it only changes speed. choices: the
     only allowed values. or_none: None is allowed too, as it always is if it is the default. of:
-    the type of a flag whose default is None.
+    the type of a flag whose default is None. Other metadata: "of_model" if models have defaults of
+    their own, in whose place the shell has None.
     """
     metadata |= {
         "help": help,
@@ -141,10 +142,18 @@ def add_flags(
         parser.add_argument(
             name,
             type=f.metadata["of"],
-            default=f.default,
+            default=None if f.metadata.get("of_model") else f.default,
             choices=f.metadata["choices"],
-            help=f.metadata["help"],
+            help=flag_help(f),
         )
+
+
+def flag_help(f: Field[Any]) -> str:
+    """A flag's help; argparse adds defaults, but for those that depend on the model."""
+    text = str(f.metadata["help"])
+    if f.metadata.get("of_model"):
+        text += f" (default: the model's own; {f.default} for Meta's models)"
+    return text
 
 
 class Help(ArgumentDefaultsHelpFormatter):
@@ -158,7 +167,11 @@ class Help(ArgumentDefaultsHelpFormatter):
 
 def from_flags(args: object, declared: type[D], **others: Any) -> D:
     """Options from the parsed flags of ``add_flags``, and ``others`` that have no flag."""
-    return declared(**{f.name: getattr(args, f.name) for f in _flags(declared)}, **others)
+    given = {f.name: getattr(args, f.name) for f in _flags(declared)}
+    for f in _flags(declared):
+        if f.metadata.get("of_model") and given[f.name] is None:
+            del given[f.name]
+    return declared(**given, **others)
 
 
 def settings(options: DataclassInstance) -> dict[str, Any]:

@@ -17,8 +17,9 @@ from pycocotools.coco import COCO
 
 from sam_mlx import SamAutomaticMaskGenerator, batch
 from sam_mlx.batch import processes, sources, work
+from sam_mlx.batch.checks import SETTINGS
 from sam_mlx.cli import main
-from sam_mlx.files import temporary_folder
+from sam_mlx.files import packaged, temporary_folder
 from sam_mlx.formats.masks import COLUMNS
 from sam_mlx.formats.pictures import Overlay
 from sam_mlx.locks import held
@@ -928,3 +929,90 @@ def test_damaged_files_of_the_command(many, tmp_path):
         (tmp_path / "out" / ".settings.json").write_text(text)
         code, _, error = many(tmp_path / "in")
         assert code == 2 and ".settings.json is damaged" in error and error.count("\n") == 1
+
+
+def test_thresholds_are_the_models_own_where_none_are_given(tmp_path, capsys):
+    """Meta's would leave out most of what nano finds in the package's own picture."""
+    generator = SamAutomaticMaskGenerator.from_pretrained("nano", points_per_side=8)
+    assert (generator.pred_iou_thresh, generator.stability_score_thresh) == (0.85, 0.9)
+    coins, out = str(packaged("coins.png")), tmp_path / "out"
+    assert main(["auto", coins, "-o", str(out), "--points-per-side", "8", "--format", "rle"]) == 0
+    settings = json.loads((out / SETTINGS).read_text())
+    assert (settings["pred_iou_thresh"], settings["stability_score_thresh"]) == (0.85, 0.9)
+    said = capsys.readouterr().out
+    assert "the model's own thresholds: --pred-iou-thresh 0.85 --stability-score-thresh 0.9" in said
+    with open(out / "coins.json") as file:
+        assert len(json.load(file)) == len(generator.generate(coins)) > 10
+
+
+def test_metas_models_keep_metas_thresholds(files, tmp_path, capsys):
+    out, flag = tmp_path / "out", "--pred-iou-thresh"
+    assert main([*command(files, out), "--format", "rle"]) == 1
+    assert json.loads((out / SETTINGS).read_text())["pred_iou_thresh"] == 0.88
+    assert "own thresholds" not in capsys.readouterr().out
+    assert main([*command(files, out), flag, "0.88", "--format", "rle"]) == 1  # the same
+    assert main([*command(files, out), flag, "0.85", "--format", "rle"]) == 2
+
+
+def test_thresholds_that_were_given_are_not_the_models(files, tmp_path, capsys):
+    out = tmp_path / "out"
+    assert main([*command(files, out), "--pred-iou-thresh", "0.7", "--format", "rle"]) == 1
+    assert main([*command(files, out), "--format", "rle"]) == 2
+    assert "pred_iou_thresh=0.7 (now the model's own)" in capsys.readouterr().err
+
+
+def test_other_options_overwrite_where_that_is_asked_for(files, tmp_path, capsys):
+    out = tmp_path / "out"
+    assert main(command(files, out, "--format", "rle")) == 1
+    before = contents(out)
+    changed = [*command(files, out, "--format", "rle"), "--pred-iou-thresh", "0.99"]
+    assert main(changed) == 2
+    assert "--overwrite makes them again; or use another folder" in capsys.readouterr().err
+    assert contents(out) == before
+    assert main([*changed, "--overwrite"]) == 1
+    fresh = tmp_path / "fresh"
+    assert main([*command(files, fresh, "--format", "rle"), "--pred-iou-thresh", "0.99"]) == 1
+    assert (out / "p0.json").read_bytes() == (fresh / "p0.json").read_bytes()
+    assert (out / "p0.json").read_bytes() != before["p0.json"]
+    capsys.readouterr()
+    assert main([*changed, "--overwrite"]) == 1
+    assert "3 were there already" in capsys.readouterr().out  # nothing is other than it was
+
+
+def test_kept_answers_are_filtered_without_the_model(files, tmp_path, monkeypatch, capsys):
+    out, fresh = tmp_path / "out", tmp_path / "fresh"
+    assert main(command(files, out, "--keep", "--format", "rle")) == 1
+    assert len(list((out / ".answers").iterdir())) == 3
+    higher = ["--pred-iou-thresh", "0.9", "--box-nms-thresh", "0.5"]
+    assert main([*command(files, fresh, "--format", "rle"), *higher]) == 1
+    monkeypatch.setattr(SamAutomaticMaskGenerator, "generate", None)
+    monkeypatch.setattr(SamAutomaticMaskGenerator, "predict", None)
+    assert main([*command(files, out, "--format", "rle"), *higher]) == 1
+    assert "3 of 4 pictures segmented" in capsys.readouterr().out
+    for name in ("p0.json", "p1.json", "p2.json"):
+        assert (out / name).read_bytes() == (fresh / name).read_bytes()
+    assert main([*command(files, out, "--format", "rle"), *higher, "--points-per-side", "3"]) == 2
+    assert "points_per_side=6 (now 3)" in capsys.readouterr().err
+
+
+def test_answers_of_other_points_or_pictures_are_not_used(files, tmp_path):
+    (tmp_path / "in").mkdir()
+    shutil.copy(files / "in" / "p0.png", tmp_path / "in" / "p.png")
+    flags = ["-o", str(tmp_path / "out"), "--model", str(files / "model"), *FLAGS]
+    run = ["auto", str(tmp_path / "in"), *flags, "--format", "rle", "--keep"]
+    assert main(run) == 0
+    (first,) = (tmp_path / "out" / ".answers").iterdir()
+    shutil.copy(files / "in" / "p1.png", tmp_path / "in" / "p.png")
+    assert main(run) == 0
+    assert len(list((tmp_path / "out" / ".answers").iterdir())) == 2
+    assert main([*run, "--points-per-side", "3", "--overwrite"]) == 0
+    assert not first.exists() and len(list((tmp_path / "out" / ".answers").iterdir())) == 1
+
+
+def test_thresholds_below_what_is_kept_ask_the_model_again(files, tmp_path):
+    out, fresh = tmp_path / "out", tmp_path / "fresh"
+    assert main(command(files, out, "--keep", "--format", "rle")) == 1
+    lower = ["--pred-iou-thresh", "0.1"]
+    assert main([*command(files, fresh, "--format", "rle"), *lower]) == 1
+    assert main([*command(files, out, "--format", "rle"), *lower]) == 1
+    assert (out / "p1.json").read_bytes() == (fresh / "p1.json").read_bytes()

@@ -30,7 +30,14 @@ from ..tiled.layout import TileOptions, region_of
 from ..tiled.passes import Everything, record_of_found
 from ..tiled.store import Store
 from .crops import generate_crop_boxes
-from .options import DEFAULTS, NUMBER, SELECTING, GeneratorOptions, HasOptions
+from .options import (
+    DEFAULTS,
+    NUMBER,
+    SELECTING,
+    GeneratorOptions,
+    HasOptions,
+    thresholds_of,
+)
 from .pictures import Picture, opened
 from .predictions import MaskPredictions
 from .progress import Progress, reporting
@@ -46,11 +53,12 @@ class SamAutomaticMaskGenerator(HasOptions):
     points_per_side: points along each side of the image, or None with ``point_grids``, one array
     (N, 2) of x, y in [0, 1] for each crop layer. points_per_batch: points given to the model at
     once. pred_iou_thresh, stability_score_thresh, stability_score_offset, box_nms_thresh: which
-    masks stay (``masks.stability_scores``, ``masks.nms``). crop_n_layers: layer i repeats the
-    search on 2^i x 2^i crops, overlapping by crop_overlap_ratio of the shorter side in the first,
-    with crop_n_points_downscale_factor^i times fewer points a side; crop_nms_thresh drops what
-    crops find again. min_mask_region_area: removes islands and holes of fewer pixels (needs scipy).
-    output_mode: "binary_mask", "uncompressed_rle" or "coco_rle".
+    masks stay (``masks.stability_scores``, ``masks.nms``). Of the first two, None stands for the
+    model's own: 0.88 and 0.95 for Meta's models, 0.85 and 0.9 for nano. crop_n_layers: layer i
+    repeats the search on 2^i x 2^i crops, overlapping by crop_overlap_ratio of the shorter side in
+    the first, with crop_n_points_downscale_factor^i times fewer points a side; crop_nms_thresh
+    drops what crops find again. min_mask_region_area: removes islands and holes of fewer pixels
+    (needs scipy). output_mode: "binary_mask", "uncompressed_rle" or "coco_rle".
 
     Each is an attribute that may be assigned; together they are ``options``. Raises ValueError for
     invalid arguments, also when they are assigned.
@@ -71,8 +79,8 @@ class SamAutomaticMaskGenerator(HasOptions):
         model: Sam,
         points_per_side: int | None = DEFAULTS.points_per_side,
         points_per_batch: int = DEFAULTS.points_per_batch,
-        pred_iou_thresh: float = DEFAULTS.pred_iou_thresh,
-        stability_score_thresh: float = DEFAULTS.stability_score_thresh,
+        pred_iou_thresh: float | None = None,
+        stability_score_thresh: float | None = None,
         stability_score_offset: float = DEFAULTS.stability_score_offset,
         box_nms_thresh: float = DEFAULTS.box_nms_thresh,
         crop_n_layers: int = DEFAULTS.crop_n_layers,
@@ -83,9 +91,13 @@ class SamAutomaticMaskGenerator(HasOptions):
         min_mask_region_area: float = DEFAULTS.min_mask_region_area,
         output_mode: str = DEFAULTS.output_mode,
     ):
+        own = thresholds_of(model.config)
         self.options = GeneratorOptions(
             points_per_side, points_per_batch,
-            pred_iou_thresh, stability_score_thresh, stability_score_offset, box_nms_thresh,
+            own["pred_iou_thresh"] if pred_iou_thresh is None else pred_iou_thresh,
+            own["stability_score_thresh"] if stability_score_thresh is None
+            else stability_score_thresh,
+            stability_score_offset, box_nms_thresh,
             crop_n_layers, crop_nms_thresh, crop_overlap_ratio, crop_n_points_downscale_factor,
             point_grids, min_mask_region_area, output_mode,
         )  # fmt: skip

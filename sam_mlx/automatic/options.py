@@ -6,7 +6,7 @@ override, the flags of ``sam-mlx auto``, and the settings its results depend on.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from functools import cached_property
 from typing import Any
@@ -33,10 +33,10 @@ class GeneratorOptions:
         64, "points put to the model at once", whole_number(1), changes_results=False
     )
     pred_iou_thresh: float = option(
-        0.88, "keep masks with a predicted IoU above this", NUMBER, selects=True
+        0.88, "keep masks with a predicted IoU above this", NUMBER, selects=True, of_model=True
     )
     stability_score_thresh: float = option(
-        0.95, "keep masks that are at least this stable", NUMBER, selects=True
+        0.95, "keep masks that are at least this stable", NUMBER, selects=True, of_model=True
     )
     stability_score_offset: float = option(
         1.0, "shift of the threshold that tests stability", NUMBER, selects=True
@@ -128,11 +128,21 @@ class HasOptions:
 DEFAULTS = GeneratorOptions()
 NAMES = tuple(f.name for f in fields(GeneratorOptions))
 SELECTING = tuple(f.name for f in fields(GeneratorOptions) if f.metadata.get("selects"))
+OF_MODEL = tuple(f.name for f in fields(GeneratorOptions) if f.metadata.get("of_model"))
 # Thresholds of variants that give their masks lower scores than Meta's models.
 THRESHOLDS = {"nano": {"pred_iou_thresh": 0.85, "stability_score_thresh": 0.9}}
 
 
 def thresholds_of(config: SamConfig) -> dict[str, float]:
     """pred_iou_thresh and stability_score_thresh for a model: Meta's, or its own."""
-    meta = {name: getattr(DEFAULTS, name) for name in ("pred_iou_thresh", "stability_score_thresh")}
+    meta = {name: getattr(DEFAULTS, name) for name in OF_MODEL}
     return meta | THRESHOLDS.get(config.variant, {})
+
+
+def with_thresholds(
+    options: GeneratorOptions, config: SamConfig, given: Mapping[str, Any]
+) -> GeneratorOptions:
+    """The options with the model's own thresholds in place of those that are not given, or None."""
+    own = thresholds_of(config)
+    missing: dict[str, Any] = {name: own[name] for name in OF_MODEL if given.get(name) is None}
+    return replace(options, **missing)

@@ -18,9 +18,17 @@ import mlx.core as mx
 
 from ..files import make_folder, output_folder
 from ..formats import Format
-from .checks import SETTINGS, check_formats, check_names, check_settings, check_strangers
-from .plan import Plan, see_what_is_done
-from .processes import only_run, workspace_of
+from .checks import (
+    ADVICE,
+    CHOSEN,
+    SETTINGS,
+    check_formats,
+    check_names,
+    check_settings,
+    check_strangers,
+)
+from .plan import ANSWERS, Plan, discard_all, see_what_is_done
+from .processes import only_run, sum_over_processes, workspace_of
 from .sources import find, named
 from .stacks import check_channels, check_reader, pages_of
 from .summary import finish, tell_of_sources
@@ -37,14 +45,18 @@ def run(
     recursive: bool = False,
     verbose: bool = False,
     pages: Sequence[range] | None = None,
+    overwrite: bool = False,
+    keep: bool = False,
 ) -> int:
     """Segment every picture of ``sources`` into the folder ``output``; returns the exit code.
 
     generator: called when there is work, before a folder is made. settings: what the results
     depend on; a folder with results of other settings is refused. Its "value_range", if any,
     goes to ``load_image``. recursive: pictures of subfolders too. verbose: count the masks of
-    every picture. pages: of TIFF files with several, by default all, each a picture. Returns 0, or
-    1 when some pictures have no results or something could not be read.
+    every picture. pages: of TIFF files with several, by default all, each a picture. overwrite:
+    replace results of other settings. keep: write the model's answers too; where they are,
+    thresholds may change, and choose again. Returns 0, or 1 when some pictures have no results or
+    something could not be read.
     Raises ValueError or OSError before any work, OSError for a full disk.
     """
     output = output_folder(output)
@@ -59,11 +71,19 @@ def run(
     if not output.exists():
         generator()  # what it refuses leaves no folder
     make_folder(output)
-    check_settings(output / SETTINGS, settings)
+    kept = CHOSEN if (output / ANSWERS).exists() else frozenset()
+    may_change = None if overwrite else kept
+    changed = check_settings(output / SETTINGS, settings, may_change, ADVICE)
     group = mx.distributed.init()
     with only_run(output, group):
+        is_other, asks_again = sum_over_processes(bool(changed), bool(changed - CHOSEN))
         with workspace_of(output) as workspace:
-            plan = Plan(pictures, output, formats, settings, group, workspace, numbers)
+            plan = Plan(
+                pictures, output, formats, settings, group, workspace, numbers, keep=keep,
+                may_change=may_change,
+            )  # fmt: skip
+            if is_other:
+                discard_all(plan, answers=bool(asks_again))
             see_what_is_done(plan)
             failures = make_results(plan, generator) if plan.todo else []
             failed = finish(plan, failures, verbose)

@@ -4,19 +4,28 @@ from __future__ import annotations
 
 import os
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Container, Sequence
 from itertools import combinations
 from pathlib import Path
 from typing import Any
 
+from ..automatic.options import DEFAULTS, OF_MODEL, SELECTING, THRESHOLDS
 from ..files import PARTIAL, read_json
 from ..formats import FORMATS, Format
-from .plan import NOTES
+from .plan import ANSWERS, NOTES
 from .processes import LOCK
 
 SETTINGS = ".settings.json"
+ADVICE = "--overwrite makes them again; or "
+CHOSEN = frozenset(SELECTING)  # settings that only choose among answers
+THE_MODELS = "the model's own"  # thresholds, where none are given: one of
+OWN_THRESHOLDS = {
+    name: [getattr(DEFAULTS, name), *(own[name] for own in THRESHOLDS.values())]
+    for name in OF_MODEL
+}
+
 # Names that no result may have; the last is the folder of COCO's parts.
-OWN = (".", "..", SETTINGS, NOTES, LOCK, Path(FORMATS["coco"].pattern).parts[0])
+OWN = (".", "..", SETTINGS, NOTES, ANSWERS, LOCK, Path(FORMATS["coco"].pattern).parts[0])
 
 
 def check_formats(formats: Sequence[Format]) -> None:
@@ -59,10 +68,22 @@ def check_strangers(pictures: dict[str, Path], output: Path, formats: Sequence[F
             raise ValueError(f"{path} was not written by this command; write to another folder")
 
 
-def check_settings(path: Path, settings: dict[str, Any]) -> None:
-    """Raise ValueError for a folder with results of other settings."""
+def is_other(name: str, before: Any, now: Any) -> bool:
+    """Whether a setting has changed. Which thresholds a model has of its own may not be known."""
+    if now == THE_MODELS:
+        return before is not None and before not in OWN_THRESHOLDS[name]
+    return bool(before != now)
+
+
+def check_settings(
+    path: Path, settings: dict[str, Any], may_change: Container[str] | None = (), advice: str = ""
+) -> set[str]:
+    """Which settings results in the folder were made with other values of.
+
+    may_change: None for all. Raises ValueError, with the advice, for settings that may not.
+    """
     if not path.exists():
-        return
+        return set()
     try:
         before = read_json(path)
     except ValueError:
@@ -72,9 +93,12 @@ def check_settings(path: Path, settings: dict[str, Any]) -> None:
             f"{path} is damaged, and says no more what the results here were made with; use "
             "another folder, or delete this one"
         )
-    changed = sorted(k for k in settings if before.get(k) != settings[k])
-    if changed:
-        listed = ", ".join(f"{k}={before.get(k)} (now {settings.get(k)})" for k in changed)
+    now = {**dict.fromkeys(OF_MODEL, THE_MODELS), **settings}
+    changed = sorted(name for name in now if is_other(name, before.get(name), now[name]))
+    if may_change is not None and any(name not in may_change for name in changed):
+        listed = ", ".join(f"{k}={before.get(k)} (now {now[k]})" for k in changed)
         raise ValueError(
-            f"{path.parent} holds results made with {listed}; use another folder or delete it"
+            f"{path.parent} holds results made with {listed}; {advice}use another folder or "
+            "delete it"
         )
+    return set(changed)

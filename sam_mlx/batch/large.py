@@ -19,13 +19,11 @@ from typing import Any
 import mlx.core as mx
 from tqdm import tqdm
 
-from ..embedding import fingerprint
 from ..files import make_folder, read_json, user_path, write_json, write_whole
 from ..formats.large import LARGE_FORMATS, LargeFormat, LargeResult, Spool
 from ..instances.segmenter import InstanceSegmenter
 from ..instances.tiles import Flooding, MapStore
 from ..large import LargeImage, open_large
-from ..modeling.layers import weights_of
 from ..terminal import say
 from ..tiled.found import Found
 from ..tiled.layout import TileOptions, region_of
@@ -34,7 +32,7 @@ from ..tiled.seams import is_cut
 from ..tiled.store import MaskStore, key_of_tile
 from .checks import SETTINGS, check_settings
 from .processes import only_run, wait_for_all_processes, workspace_of
-from .work import Generator, remarks_of
+from .work import Generator, remarks_of, settings_of
 
 InTiles = Everything | Flooding
 TILES = ".tiles"  # the folder of what tiles gave
@@ -95,7 +93,7 @@ def run_large(
     with only_run(output, group), workspace_of(output) as workspace:
         run = LargeRun(output, formats, tiles, region, opening or {}, workspace)
         model = generator()
-        settings["weights"] = weights_digest(model)
+        settings |= settings_of(model)
         check_settings(output / SETTINGS, settings)
         run.write_json(output / SETTINGS, settings)
         for picture in opened:
@@ -128,11 +126,6 @@ def check_stems(pictures: Sequence[LargeImage]) -> None:
             raise ValueError(
                 f"two pictures are called {stem}; write their results to folders of their own"
             )
-
-
-def weights_digest(model: Generator) -> str:
-    sam = model.predictor.model
-    return fingerprint(sam.config, weights_of(sam))
 
 
 def segment(

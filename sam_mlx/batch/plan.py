@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Callable, Mapping, Sequence
+import shutil
+from collections.abc import Callable, Container, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
@@ -20,6 +21,7 @@ from ..files import read_json, sha256, write_json, write_whole
 from ..formats import FORMATS, Format
 
 NOTES = ".pictures"
+ANSWERS = ".answers"  # of the model, where they are kept
 
 Note = dict[str, Any]
 
@@ -38,6 +40,12 @@ class Plan:
     todo: list[str] = field(default_factory=list)  # this process's pictures without results
     changed: set[str] = field(default_factory=set)  # those whose results are from other content
     remarks: list[str] = field(default_factory=list)  # for the summary
+    # Of the shell: what to lower where there are no masks.
+    thresholds: list[str] = field(
+        default_factory=lambda: ["--pred-iou-thresh", "--stability-score-thresh"]
+    )
+    keep: bool = False  # the model's answers
+    may_change: Container[str] | None = ()  # settings in which older results may differ
 
     def write(self, path: Path, write: Callable[[str], object]) -> None:
         write_whole(path, write, self.workspace)
@@ -87,6 +95,27 @@ def discard(plan: Plan, name: str) -> None:
         path = format.path(plan.output, name)
         if not path.is_symlink():  # what a link points at is written over
             format.remove(path)
+
+
+def discard_all(plan: Plan, answers: bool) -> None:
+    """Remove this process's share of the results, and the first one's of pictures of other runs.
+
+    answers: also those of the model that were kept.
+    """
+    if answers:
+        shutil.rmtree(plan.output / ANSWERS, ignore_errors=True)
+    size, rank = plan.group.size(), plan.group.rank()
+    names = list(plan.pictures)[rank::size]
+    if rank == 0:
+        notes = map(load_note, (plan.output / NOTES).glob("*.json"))
+        names += [note["name"] for note in notes if note and note["name"] not in plan.pictures]
+    for name in names:
+        discard(plan, name)
+
+
+def answers_path(plan: Plan, name: str, sha256: str) -> Path:
+    """Where the model's answers on a picture of this content are kept."""
+    return plan.output / ANSWERS / f"{_digest(name)[:32]}-{sha256[:32]}.safetensors"
 
 
 def note_path(output: Path, name: str) -> Path:

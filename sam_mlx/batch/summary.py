@@ -71,12 +71,10 @@ def tell_of_sources(left_out: Sequence[str], unread: Mapping[Path, str]) -> None
 def tell_of_none(plan: Plan, names: Sequence[str]) -> None:
     if names:
         nano = plan.settings.get("model") == "nano"
-        lower = "--pred-iou-thresh or --stability-score-thresh"
-        if plan.remarks:  # by an instance decoder
-            lower = "--foreground-threshold"
+        lower = " or ".join(plan.thresholds)
         say(
             f"no mask in {len(names)} of them: {listed(names)}. Lower {lower}, or use another "
-            "--model, with another folder"
+            "--model, with --overwrite"
             + ("; nano knows drawn shapes, facebook/sam-vit-base photographs" if nano else "")
         )
 

@@ -6,23 +6,39 @@ import errno
 import os
 import sys
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 from tqdm import tqdm
 
 from ..automatic.generator import SamAutomaticMaskGenerator
+from ..automatic.options import DEFAULTS, OF_MODEL
+from ..automatic.predictions import MaskPredictions
 from ..embedding import fingerprint
 from ..formats import FORMATS, Result
 from ..instances.segmenter import InstanceSegmenter
 from ..messages import lacks_memory, one_line
 from ..modeling.layers import weights_of
 from ..terminal import say
-from .checks import SETTINGS, check_settings
-from .plan import Note, Plan, digest, discard, number_of, traits, write_note
+from .checks import ADVICE, CHOSEN, SETTINGS, check_settings
+from .plan import (
+    Note,
+    Plan,
+    answers_path,
+    digest,
+    discard,
+    discard_all,
+    number_of,
+    traits,
+    write_note,
+)
 from .stacks import load_page
 
+KEPT_IOU = 0.5  # answers up to this predicted IoU are not kept: nobody asks for them
 Generator = SamAutomaticMaskGenerator | InstanceSegmenter
 
 
@@ -37,10 +53,19 @@ def make_results(plan: Plan, generator: Callable[[], Generator]) -> list[Failure
     """Make the missing results; returns why some are still missing."""
     model = generator()
     plan.remarks.extend(remarks_of(model))
+    if isinstance(model, InstanceSegmenter):
+        plan.thresholds[:] = ["--foreground-threshold"]
     # The same name may mean other weights by now.
-    sam = model.predictor.model
-    settings = {**plan.settings, "weights": fingerprint(sam.config, weights_of(sam))}
-    check_settings(plan.output / SETTINGS, settings)
+    settings = {**plan.settings, **settings_of(model)}
+    if isinstance(model, SamAutomaticMaskGenerator):
+        tell_own_thresholds(plan, model)
+    elif plan.keep:
+        raise ValueError("--keep is for --mode amg: an instance decoder has no answers to points")
+    # Of several processes, one may have noted them already.
+    may_change = plan.may_change if plan.group.size() == 1 else ()
+    if changed := check_settings(plan.output / SETTINGS, settings, may_change, ADVICE):
+        discard_all(plan, answers=bool(changed - CHOSEN))
+        plan.todo[:] = plan.pictures
     # Noted once everything is known to fit, or a slip in the options would prevent correcting it.
     plan.write_json(plan.output / SETTINGS, settings)
     failures: list[Failure] = []
@@ -57,11 +82,29 @@ def make_results(plan: Plan, generator: Callable[[], Generator]) -> list[Failure
     return failures
 
 
+def settings_of(model: Generator) -> dict[str, Any]:
+    """What results depend on that is known with the model: its weights, its own thresholds."""
+    sam = model.predictor.model
+    settings: dict[str, Any] = {"weights": fingerprint(sam.config, weights_of(sam))}
+    if isinstance(model, SamAutomaticMaskGenerator):
+        settings |= {name: getattr(model, name) for name in OF_MODEL}
+    return settings
+
+
 def remarks_of(model: Generator) -> list[str]:
     """What a summary says of how masks were found, where that is not with a grid of points."""
     if isinstance(model, InstanceSegmenter):
         return [f"mode {model.options.mode}, by the model's instance decoder"]
     return []
+
+
+def tell_own_thresholds(plan: Plan, model: SamAutomaticMaskGenerator) -> None:
+    """Have the summary say which thresholds are neither the user's nor Meta's."""
+    own = {n: getattr(model, n) for n in OF_MODEL if n not in plan.settings}
+    own = {n: value for n, value in own.items() if value != getattr(DEFAULTS, n)}
+    if own:
+        flags = " ".join(f"--{n.replace('_', '-')} {value}" for n, value in own.items())
+        plan.remarks.append(f"the model's own thresholds: {flags}")
 
 
 def tell_of_failures(plan: Plan, failures: Sequence[Failure]) -> None:
@@ -96,7 +139,7 @@ def _segment(plan: Plan, model: Generator, name: str, bars: Bars) -> Failure | N
         image = load_page(path, plan.pages.get(name, 0), channels, value_range)
     except (ValueError, OSError) as error:
         return Failure(name, "read", error)
-    records = model.generate(image, progress=bars.points)
+    records = records_of(plan, model, name, note["sha256"], image, bars)
     note["masks"] = len(records)
     try:
         result = Result(plan.file_name(name), number_of(name), image, records)
@@ -105,6 +148,22 @@ def _segment(plan: Plan, model: Generator, name: str, bars: Bars) -> Failure | N
         refuse_lost_disk(plan, error)
         return Failure(name, "written", error)
     return None
+
+
+def records_of(
+    plan: Plan, model: Generator, name: str, sha256: str, image: np.ndarray, bars: Bars
+) -> list[dict[str, Any]]:
+    """Everything in a picture, chosen from answers that are kept if there are any."""
+    path = answers_path(plan, name, sha256)
+    if isinstance(model, SamAutomaticMaskGenerator):
+        with suppress(FileNotFoundError, ValueError):  # or fewer are kept than are asked for
+            return model.select(MaskPredictions.load(path))
+        if plan.keep:
+            answers = model.predict(image, min(KEPT_IOU, model.pred_iou_thresh), bars.points)
+            path.parent.mkdir(exist_ok=True)
+            plan.write(path, answers.save)
+            return model.select(answers)
+    return model.generate(image, progress=bars.points)
 
 
 def refuse_lost_disk(plan: Plan, error: Exception) -> None:

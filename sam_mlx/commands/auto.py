@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import argparse
 import time
+from typing import Any
 
 from .. import batch
-from ..automatic.options import GeneratorOptions
+from ..automatic.options import OF_MODEL, GeneratorOptions
 from ..checkpoints.options import LoadOptions
 from ..formats import FORMATS
 from ..formats.large import LARGE_FORMATS
@@ -41,6 +42,16 @@ def add(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--convert-to-rle", action="store_true", help="the same as --format rle")
     parser.add_argument("--recursive", action="store_true", help="take pictures in subfolders too")
+    parser.add_argument(
+        "--overwrite",
+        action="store_true",
+        help="replace what an earlier run with other options has left in OUT",
+    )
+    parser.add_argument(
+        "--keep", action="store_true",
+        help="keep the model's answers in OUT too (up to 262 KB each, 3072 a picture): then a run "
+        "with other thresholds only filters them",
+    )  # fmt: skip
     add_mode_flags(parser)
     add_flags(parser, GeneratorOptions)
     add_stack_flags(parser)
@@ -79,6 +90,14 @@ def page_range(text: str) -> range:
     return range(int(first), int(last) + 1)
 
 
+def settings_of(args: argparse.Namespace, options: GeneratorOptions) -> dict[str, Any]:
+    """What results depend on, but for thresholds that are not given: the model's own are known once
+    it is loaded.
+    """
+    own = [name for name in OF_MODEL if getattr(args, name) is None]
+    return {name: value for name, value in settings(options).items() if name not in own}
+
+
 def run(args: argparse.Namespace) -> int:
     apply_image_flags(args)
     check_tile_flags(args, FORMATS)
@@ -86,7 +105,7 @@ def run(args: argparse.Namespace) -> int:
     options = from_flags(args, GeneratorOptions, output_mode="coco_rle")
     load_options = from_flags(args, LoadOptions)
     depends_on = {
-        **settings(options),
+        **settings_of(args, options),
         "model": args.model,
         **settings(load_options),
         "value_range": args.value_range,
@@ -106,6 +125,7 @@ def run(args: argparse.Namespace) -> int:
             code = batch.run(
                 args.input, args.output, formats, generator, depends_on,
                 recursive=args.recursive, verbose=args.verbose, pages=args.pages,
+                overwrite=args.overwrite, keep=args.keep,
             )  # fmt: skip
     except KeyboardInterrupt:
         say("stopped; the same command continues", error=True)

@@ -79,7 +79,9 @@ def check_tile_flags(args: argparse.Namespace, ordinary: Container[str]) -> None
 
 def check_other_flags(args: argparse.Namespace) -> None:
     """Raise ValueError for flags of ``auto`` that mean nothing in tiles."""
-    names = ("recursive", "crop_n_layers", "pages", "channels", "convert_to_rle")
+    names = [
+        "overwrite", "keep", "recursive", "crop_n_layers", "pages", "channels", "convert_to_rle",
+    ]  # fmt: skip
     if given := [name for name in names if getattr(args, name)]:
         flags = ", ".join(f"--{name.replace('_', '-')}" for name in given)
         raise ValueError(f"{flags}: not with --tile; --bands chooses bands there, counted from 1")

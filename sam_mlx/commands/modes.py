@@ -6,7 +6,7 @@ import argparse
 from typing import Any
 
 from ..automatic.generator import SamAutomaticMaskGenerator
-from ..automatic.options import GeneratorOptions
+from ..automatic.options import GeneratorOptions, with_thresholds
 from ..batch.work import Generator
 from ..instances.options import MODES, InstanceOptions
 from ..instances.segmenter import InstanceSegmenter, has_decoder
@@ -42,7 +42,7 @@ def generator_of(args: argparse.Namespace, model: Sam, options: GeneratorOptions
         if options.min_mask_region_area > 0:
             needed("scipy.ndimage", "removing small regions", "regions")
         generator = SamAutomaticMaskGenerator(model)
-        generator.options = options
+        generator.options = with_thresholds(options, model.config, vars(args))
         return generator
     segmenter = InstanceSegmenter(model, mode)
     segmenter.options = from_flags(args, InstanceOptions, mode=mode, output_mode="coco_rle")

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import mlx.core as mx
 import numpy as np
 
 from ..automatic.generator import SamAutomaticMaskGenerator
-from ..automatic.options import thresholds_of
 from ..embedding import ImageEmbedding
 from ..instances.segmenter import InstanceSegmenter, has_decoder
 from ..masks import decode_rle
@@ -108,10 +107,7 @@ def searches_of(model: Sam, points_per_side: int) -> dict[str, Search]:
 
 def generator_of(model: Sam, points_per_side: int) -> SamAutomaticMaskGenerator:
     """A generator with the model's own thresholds."""
-    generator = SamAutomaticMaskGenerator(model, points_per_side=points_per_side)
-    thresholds: dict[str, Any] = {**thresholds_of(model.config)}
-    generator.options = replace(generator.options, **thresholds)
-    return generator
+    return SamAutomaticMaskGenerator(model, points_per_side=points_per_side)
 
 
 def scores(predictor: SamPredictor, searches: dict[str, Search], example: Example) -> Scores:
