@@ -7,6 +7,7 @@ import time
 
 import mlx.core as mx
 
+from ..checkpoints.locate import KNOWN
 from ..checkpoints.options import LoadOptions
 from ..images import allow_pixels
 from ..options import add_flags, from_flags
@@ -14,7 +15,7 @@ from ..sam import Sam
 from ..samples import check_range
 from ..terminal import say
 
-MODEL = "nano, a folder, a .safetensors or .pth file, or a hub repository"
+MODEL = f"{', '.join(KNOWN)}; or a folder, a .safetensors or .pth file, or a hub repository"
 
 
 def add_model_flags(parser: argparse.ArgumentParser) -> None:

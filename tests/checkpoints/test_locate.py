@@ -3,10 +3,11 @@
 import os
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
-from sam_mlx.checkpoints.locate import SETTINGS, resolve
+from sam_mlx.checkpoints.locate import ALIASES, NAMES, SETTINGS, resolve
 from sam_mlx.messages import one_line
 
 
@@ -162,3 +163,76 @@ def test_names_that_are_too_long():
     ) as e:
         resolve("a" * 5000)
     assert len(str(e.value)) < 200
+
+
+class Info:
+    """Of a file, what the hub's dry run tells."""
+
+    def __init__(self, size, will_download):
+        self.file_size, self.will_download = size, will_download
+
+
+@pytest.fixture
+def downloads(monkeypatch, tmp_path):
+    """Stands in for the hub: notes what is asked for; nothing is there until it was downloaded."""
+    from huggingface_hub import errors
+
+    asked = []
+
+    def get(repo, file=None, *, local_files_only=False, dry_run=False, **given):
+        folder = tmp_path / repo.replace("/", "--")
+        if local_files_only:
+            if not folder.exists():
+                raise errors.LocalEntryNotFoundError("not there")
+        elif dry_run:
+            sizes = [Info(375e6, True), Info(1e9, False)]
+            return sizes[0] if file else sizes
+        else:
+            folder.mkdir(exist_ok=True)
+            asked.append((repo, file, given.get("revision")))
+            (folder / (file or "model.safetensors")).touch()
+        return str(folder / file if file else folder)
+
+    monkeypatch.setattr("huggingface_hub.snapshot_download", get)
+    monkeypatch.setattr("huggingface_hub.hf_hub_download", get)
+    monkeypatch.chdir(tmp_path)
+    return asked
+
+
+@pytest.mark.parametrize("name", [*NAMES, *ALIASES])
+def test_released_models_by_their_names(name, downloads, capsys):
+    repo, file = NAMES[ALIASES.get(name, name)]
+    path = resolve(name, "main")
+    assert downloads == [(repo, file, "main")]
+    assert path.name == (file or repo.replace("/", "--"))
+    said = capsys.readouterr().err
+    assert said.startswith("downloading ") and repo in said and ", 375 MB, to " in said
+    assert resolve(name) == path
+    assert capsys.readouterr() == ("", "")  # it is there
+
+
+def test_a_file_of_that_name_comes_first(downloads, tmp_path):
+    (tmp_path / "vit_b").mkdir()
+    assert resolve("vit_b") == Path("vit_b") and downloads == []
+
+
+@pytest.mark.parametrize(("name", "meant"), [("vit-b", "vit_b"), ("nanno", "nano"),
+                                             ("mobilesam", "mobile_sam")])  # fmt: skip
+def test_names_that_are_nearly_known(name, meant):
+    with pytest.raises(
+        FileNotFoundError, match=f"{name}; did you mean {meant}.; models with names"
+    ):
+        resolve(name)
+
+
+def test_offline_is_one_error(tmp_path):
+    """Not a chain of those of the hub's package, of the HTTP client and of sockets."""
+    environment = {**os.environ, "HF_HUB_OFFLINE": "1", "HF_HOME": str(tmp_path)}
+    code = "from sam_mlx import SamPredictor; SamPredictor.from_pretrained('vit_b')"
+    command = [sys.executable, "-c", code]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=300)
+    assert done.returncode == 1
+    assert done.stderr.count("Traceback") == 1 and len(done.stderr.splitlines()) < 20
+    last = done.stderr.splitlines()[-1]
+    assert "facebook/sam-vit-base is not in the hub's cache and the hub cannot be reached" in last
+    assert "nano needs no download" in last
