@@ -7,6 +7,7 @@ from .automatic.predictions import MaskPredictions
 from .embedding import ImageEmbedding
 from .instances.segmenter import InstanceSegmenter
 from .machine.budget import set_memory_limit
+from .overlay import show
 from .predictor import SamPredictor
 from .sam import Sam, sam_model_registry
 
@@ -21,4 +22,5 @@ __all__ = [
     "SamPredictor",
     "sam_model_registry",
     "set_memory_limit",
+    "show",
 ]

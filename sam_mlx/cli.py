@@ -82,6 +82,9 @@ class Parser(argparse.ArgumentParser):
         return f": did you mean {close[0]}?" if close else ""
 
     def error(self, message: str) -> NoReturn:
+        if wrong := re.search(r"invalid choice: '(.*?)' \(choose from (.*)\)", message, re.DOTALL):
+            close = difflib.get_close_matches(wrong[1], re.findall(r"[\w-]+", wrong[2]), 1)
+            message += f": did you mean {close[0]}?" if close else ""
         say(f"{self.prog}: error: {message[:MAX_LINE]}", error=True)
         say(f"usage: {self.prog} ...; {self.prog} --help lists what it takes", error=True)
         sys.exit(2)

@@ -1,15 +1,17 @@
 """Pictures of results: masks as tints with contours, prompts on top."""
 
 import colorsys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike
 from PIL import Image, ImageDraw
 
 from .arrays import check_rgb, count_of, to_finite, to_numbers
+from .images import Source, load_image
 from .machine.budget import budget
-from .masks import check_mask, mask_boxes
+from .masks import check_mask, decode_rle, mask_boxes
 
 Box = tuple[slice, slice]  # rows and columns
 
@@ -30,12 +32,62 @@ def hex_colour(i: int) -> str:
     return f"#{palette(i + 1)[i].tobytes().hex()}"
 
 
+def show(
+    image: Source,
+    masks: ArrayLike | Sequence[Any] = (),
+    point_coords: ArrayLike | None = None,
+    point_labels: ArrayLike | None = None,
+    box: ArrayLike | None = None,
+) -> Image.Image:
+    """A picture with masks drawn over it: a PIL image, which a notebook displays by itself.
+
+    image: what ``SamPredictor.set_image`` takes. masks: (H, W) or (N, H, W), bool, or logits, whose
+    masks are where they are above 0; a label map (H, W) of whole numbers, in which 0 is no mask;
+    or records, as ``SamAutomaticMaskGenerator`` gives in any output mode. Small masks lie on large
+    ones. point_coords, point_labels, box: a prompt in pixels, drawn on top.
+
+    Raises ValueError for a picture that cannot be read and for masks of another size.
+
+    >>> from importlib.resources import files
+    >>> import sam_mlx
+    >>> coins = files("sam_mlx") / "assets" / "coins.png"
+    >>> predictor = sam_mlx.SamPredictor.from_pretrained("nano")
+    >>> predictor.set_image(coins)
+    >>> masks, scores, _ = predictor.predict([[138, 53]], [1])
+    >>> sam_mlx.show(coins, masks[scores.argmax()], [[138, 53]], [1]).size
+    (256, 256)
+    """
+    drawn = sorted(masks_of(masks), key=lambda mask: -int(mask.sum()))
+    return draw_overlay(load_image(image), drawn, point_coords, point_labels, box)
+
+
+def masks_of(given: ArrayLike | Sequence[Any]) -> list[np.ndarray]:
+    """Masks (H, W), bool, from whatever ``show`` takes."""
+    if isinstance(given, Sequence):
+        records = [record for record in given if isinstance(record, Mapping)]
+        if len(records) == len(given):
+            return [mask_of(record) for record in records]
+    array = to_numbers(given, "masks")
+    if array.ndim == 2 and array.dtype.kind in "iu":
+        return [array == label for label in np.unique(array) if label != 0]
+    if array.ndim not in (2, 3):
+        raise ValueError(f"masks has shape {array.shape}; expected (H, W), (N, H, W) or records")
+    return list((array > 0).reshape(-1, *array.shape[-2:]))
+
+
+def mask_of(record: Mapping[str, Any]) -> np.ndarray:
+    if "segmentation" not in record:
+        raise ValueError(f"a record has {', '.join(map(str, record))}; expected a segmentation")
+    mask = record["segmentation"]
+    return decode_rle([mask])[0] if isinstance(mask, dict) else check_mask(mask, "masks")
+
+
 def draw_overlay(
     image: np.ndarray,
     masks: np.ndarray | Sequence[np.ndarray],
-    point_coords: np.ndarray | None = None,
-    point_labels: np.ndarray | None = None,
-    box: np.ndarray | None = None,
+    point_coords: ArrayLike | None = None,
+    point_labels: ArrayLike | None = None,
+    box: ArrayLike | None = None,
 ) -> Image.Image:
     """Draw masks (N, H, W) bool over an image (H, W, 3) uint8, later ones on top.
 

@@ -33,7 +33,6 @@ from .crops import generate_crop_boxes
 from .options import (
     DEFAULTS,
     NUMBER,
-    SELECTING,
     GeneratorOptions,
     HasOptions,
     thresholds_of,
@@ -117,14 +116,31 @@ class SamAutomaticMaskGenerator(HasOptions):
         adapter: str | Path | None = None,
         image_size: int | None = None,
         preprocess: str | None = None,
-        **arguments: Any,
+        points_per_side: int | None = DEFAULTS.points_per_side,
+        points_per_batch: int = DEFAULTS.points_per_batch,
+        pred_iou_thresh: float | None = None,
+        stability_score_thresh: float | None = None,
+        stability_score_offset: float = DEFAULTS.stability_score_offset,
+        box_nms_thresh: float = DEFAULTS.box_nms_thresh,
+        crop_n_layers: int = DEFAULTS.crop_n_layers,
+        crop_nms_thresh: float = DEFAULTS.crop_nms_thresh,
+        crop_overlap_ratio: float = DEFAULTS.crop_overlap_ratio,
+        crop_n_points_downscale_factor: int = DEFAULTS.crop_n_points_downscale_factor,
+        point_grids: Sequence[np.ndarray] | None = DEFAULTS.point_grids,
+        min_mask_region_area: float = DEFAULTS.min_mask_region_area,
+        output_mode: str = DEFAULTS.output_mode,
     ) -> SamAutomaticMaskGenerator:
         """A generator with the model that ``Sam.from_pretrained`` finds, and these arguments."""
         options = LoadOptions.of(
             dtype=dtype, quantize=quantize, revision=revision, adapter=adapter,
             image_size=image_size, preprocess=preprocess,
         )  # fmt: skip
-        return cls(Sam.load(path_or_repo, options), **arguments)
+        return cls(
+            Sam.load(path_or_repo, options), points_per_side, points_per_batch,
+            pred_iou_thresh, stability_score_thresh, stability_score_offset, box_nms_thresh,
+            crop_n_layers, crop_nms_thresh, crop_overlap_ratio, crop_n_points_downscale_factor,
+            point_grids, min_mask_region_area, output_mode,
+        )  # fmt: skip
 
     @own_memory()
     def generate(
@@ -234,18 +250,28 @@ class SamAutomaticMaskGenerator(HasOptions):
         return MaskPredictions.join(list(parts))
 
     @own_memory()
-    def select(self, predictions: MaskPredictions, **given: Any) -> list[dict[str, Any]]:
+    def select(
+        self,
+        predictions: MaskPredictions,
+        pred_iou_thresh: float | None = None,
+        stability_score_thresh: float | None = None,
+        stability_score_offset: float | None = None,
+        box_nms_thresh: float | None = None,
+        crop_nms_thresh: float | None = None,
+        min_mask_region_area: float | None = None,
+        output_mode: str | None = None,
+    ) -> list[dict[str, Any]]:
         """The part that only filters: records as ``generate`` gives them, without the model.
 
-        given: pred_iou_thresh, stability_score_thresh, stability_score_offset, box_nms_thresh,
-        crop_nms_thresh, min_mask_region_area or output_mode; one that is missing, or None, is the
-        generator's own. Raises ValueError when ``predictions`` lack masks that
-        ``pred_iou_thresh`` asks for, TypeError for other arguments.
+        An argument that is None is the generator's own. Raises ValueError when ``predictions``
+        lack masks that ``pred_iou_thresh`` asks for.
         """
-        if unknown := given.keys() - set(SELECTING):
-            raise TypeError(
-                f"select() takes no {', '.join(sorted(unknown))}; expected {', '.join(SELECTING)}"
-            )
+        given: dict[str, Any] = dict(
+            pred_iou_thresh=pred_iou_thresh, stability_score_thresh=stability_score_thresh,
+            stability_score_offset=stability_score_offset, box_nms_thresh=box_nms_thresh,
+            crop_nms_thresh=crop_nms_thresh, min_mask_region_area=min_mask_region_area,
+            output_mode=output_mode,
+        )  # fmt: skip
         options = replace(self.options, **{k: v for k, v in given.items() if v is not None})
         if not isinstance(predictions, MaskPredictions):
             raise ValueError(f"predictions is {short(predictions)}; expected what predict returns")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import time
+from dataclasses import fields
 from typing import Any
 
 from .. import batch
@@ -98,7 +99,19 @@ def settings_of(args: argparse.Namespace, options: GeneratorOptions) -> dict[str
     return {name: value for name, value in settings(options).items() if name not in own}
 
 
+def check_shares(args: argparse.Namespace) -> None:
+    """Raise ValueError for thresholds that are no share of 1, such as percentages."""
+    for f in fields(GeneratorOptions):
+        value = getattr(args, f.name, None)
+        if f.name.endswith("_thresh") and value is not None and not 0 <= value <= 1:
+            hint = f", as in {value / 100:g}" if 1 < value <= 100 else ""
+            raise ValueError(
+                f"--{f.name.replace('_', '-')} is {value:g}; expected a number from 0 to 1{hint}"
+            )
+
+
 def run(args: argparse.Namespace) -> int:
+    check_shares(args)
     apply_image_flags(args)
     check_tile_flags(args, FORMATS)
     names = ["rle"] if args.convert_to_rle else sorted(set(args.format or ["masks"]))

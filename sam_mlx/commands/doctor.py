@@ -72,7 +72,7 @@ def versions(packages: tuple[str, ...]) -> str:
 
 def optional() -> tuple[str, ...]:
     """Packages that the extras of users name, without those of tests and documentation."""
-    apart = ("test", "docs", "convert", "cpu")
+    apart = ("test", "docs", "convert", "cpu", "dev", "compat")
     names = []
     for line in metadata("sam-mlx").get_all("Requires-Dist") or ():
         extra = re.search(r"extra == ['\"](.*?)['\"]", line)

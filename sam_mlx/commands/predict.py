@@ -12,6 +12,7 @@ from typing import Any
 
 import mlx.core as mx
 import numpy as np
+from PIL import Image
 
 from ..batch.checks import check_formats
 from ..files import make_folder, output_folder, read_file, user_path, write_whole
@@ -71,9 +72,15 @@ def add(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--hq-token-only", action="store_true", help="of SAM-HQ, its own mask without SAM's"
     )
-    parser.add_argument("-o", "--output", required=True, metavar="OUT", help="folder to write to")
     parser.add_argument(
-        "--format", nargs="+", default=[], choices=MORE, metavar="FORMAT",
+        "-o",
+        "--output",
+        required=True,
+        metavar="OUT",
+        help="folder to write to, or a .png file for the mask alone",
+    )
+    parser.add_argument(
+        "--format", nargs="+", default=[], choices=FORMATS, metavar="FORMAT",
         help="write also, beside those: "
         + "; ".join(f"{name}: {MORE[name].help}" for name in MORE),
     )  # fmt: skip
@@ -90,7 +97,8 @@ def run(args: argparse.Namespace) -> int:
     apply_image_flags(args)
     image = load_image(args.image, value_range=args.value_range)
     check_inside(prompt, image.shape[:2])
-    output = check_output(args)
+    file = mask_file(args)
+    output = file or check_output(args)
 
     predictor = SamPredictor(load_model(args))
     if args.value_range is None and (usual := predictor.model.config.value_range):
@@ -106,6 +114,30 @@ def run(args: argparse.Namespace) -> int:
     report(args, "predict", start)
 
     best = int(scores.argmax())
+    if file:
+        write_mask(file, masks[best], scores[best])
+    else:
+        write_folder(args, output, image, predictor, prompt, (masks, scores, logits))
+    if args.model == "nano" and scores[best] < LOW_SCORE:
+        say(
+            f"nano is unsure of this mask: its predicted IoU is below {LOW_SCORE}. It knows drawn "
+            "shapes; --model vit_b knows photographs.",
+            error=True,
+        )
+    return 0
+
+
+def write_folder(
+    args: argparse.Namespace,
+    output: Path,
+    image: np.ndarray,
+    predictor: SamPredictor,
+    prompt: dict[str, Any],
+    found: tuple[np.ndarray, np.ndarray, np.ndarray],
+) -> None:
+    """Write masks, the overlay, the logits and other formats. found: what ``predict`` returned."""
+    masks, scores, logits = found
+    best = int(scores.argmax())
     shown = list(range(len(masks))) if args.multimask else [best]
     names = [f"mask_{i}.png" for i in shown] if args.multimask else ["mask.png"]
     write_masks(output, dict(zip(names, masks[shown])), scores[shown])
@@ -115,14 +147,7 @@ def run(args: argparse.Namespace) -> int:
     write_whole(output / "overlay.png", partial(FORMATS["overlay"].write, result))
     write_whole(output / "logits.npy", lambda path: np.save(path, logits[best : best + 1]))
     say(output / "overlay.png")
-    write_formats(output, [FORMATS[name] for name in args.format], result)
-    if args.model == "nano" and scores[best] < LOW_SCORE:
-        say(
-            f"nano is unsure of this mask: its predicted IoU is below {LOW_SCORE}. It knows drawn "
-            "shapes; --model facebook/sam-vit-base knows photographs.",
-            error=True,
-        )
-    return 0
+    write_formats(output, formats_of(args), result)
 
 
 def refuse_flags_of_boxes(args: argparse.Namespace) -> None:
@@ -131,11 +156,35 @@ def refuse_flags_of_boxes(args: argparse.Namespace) -> None:
             raise ValueError(f"--{name} needs --boxes FILE")
 
 
+def formats_of(args: argparse.Namespace) -> list[Format]:
+    """What is written beside the mask and the overlay."""
+    return [MORE[name] for name in args.format if name in MORE]
+
+
+def mask_file(args: argparse.Namespace) -> Path | None:
+    """The file that -o names for the mask alone; None for a folder. Raises ValueError for a file
+    that masks cannot be, or for more than a mask.
+    """
+    output = user_path(args.output)
+    if output.is_dir() or not output.suffix:
+        return None
+    ending = output.suffix.lower()
+    if ending not in Image.registered_extensions():
+        return None
+    if ending != ".png":
+        raise ValueError(f"-o is {args.output}; a mask is written as .png, or give a folder")
+    if args.multimask or args.format:
+        raise ValueError(f"-o is {args.output}, one file: --multimask and --format need a folder")
+    if output.resolve() == user_path(args.image).resolve():
+        raise ValueError(f"{args.image} would be replaced by its mask; choose another name")
+    return output
+
+
 def check_output(args: argparse.Namespace) -> Path:
     """The folder to write to; raises where that would lose the picture."""
     output = output_folder(args.output)
     image = user_path(args.image).resolve()
-    formats = [FORMATS[name] for name in args.format]
+    formats = formats_of(args)
     check_formats(formats)
     written = {output / name for name in WRITTEN}
     written |= {format.path_of_one(output, NAME) for format in formats}
@@ -155,6 +204,11 @@ def check_inside(prompt: dict[str, Any], size: tuple[int, ...]) -> None:
     if "box" in prompt:
         x0, y0, x1, y1 = prompt["box"]
         where = f"the box {x0:g} {y0:g} {x1:g} {y1:g}"
+        if max(x1, y1) <= 1 < min(width, height):
+            raise ValueError(
+                f"{where} is less than a pixel: coordinates are pixels, not shares of the picture, "
+                f"which is {width} x {height}"
+            )
         if x1 < 0 or y1 < 0 or x0 >= width or y0 >= height:
             raise ValueError(f"{where} is outside the picture, which is {width} x {height} pixels")
         if x0 < 0 or y0 < 0 or x1 > width or y1 > height:
@@ -168,8 +222,13 @@ def write_masks(output: Path, masks: dict[str, np.ndarray], scores: np.ndarray) 
         if (output / name).is_file():
             (output / name).unlink()
     for (name, mask), score in zip(masks.items(), scores):
-        write_whole(output / name, partial(save_mask, mask))
-        say(f"{output / name}  predicted IoU {score:.3f}  area {int(mask.sum())} px")
+        write_mask(output / name, mask, score)
+
+
+def write_mask(path: Path, mask: np.ndarray, score: float) -> None:
+    make_folder(path.parent)
+    write_whole(path, partial(save_mask, mask))
+    say(f"{path}  predicted IoU {score:.3f}  area {int(mask.sum())} px")
 
 
 def read_prompt(args: argparse.Namespace) -> dict[str, Any]:

@@ -6,13 +6,23 @@ from .imagej import ImageJRois
 from .labelme import LabelMe
 from .masks import MaskImages
 from .outlines import GeoJson, Svg
-from .pictures import ClassMap, Cutout, LabelMap, LabelTiff16, LabelTiff32, Overlay
+from .pictures import (
+    ClassMap,
+    CroppedCutout,
+    Cutout,
+    LabelMap,
+    LabelTiff16,
+    LabelTiff32,
+    Overlay,
+    PaletteMap,
+)
 from .records import Records, Sa1b
 from .yolo import Yolo
 
 ALL: tuple[Format, ...] = (
-    MaskImages(), Coco(), Sa1b(), LabelMap(), LabelTiff16(), LabelTiff32(), Overlay(), Cutout(),
-    Svg(), GeoJson(), ImageJRois(), Records(), Yolo(), LabelMe(), ClassMap(),
+    MaskImages(), Coco(), Sa1b(), LabelMap(), PaletteMap(), LabelTiff16(), LabelTiff32(),
+    Overlay(), Cutout(), CroppedCutout(), Svg(), GeoJson(), ImageJRois(), Records(), Yolo(),
+    LabelMe(), ClassMap(),
 )  # fmt: skip
 FORMATS = {format.name: format for format in ALL}
 

@@ -6,7 +6,7 @@ import numpy as np
 from PIL import Image
 
 from ..masks import label_map
-from ..overlay import draw_overlay
+from ..overlay import draw_overlay, palette
 from .base import Format, Masks, Result
 
 
@@ -30,6 +30,22 @@ class ClassMap(Format):
         labels = label_map(result.masks, result.image.shape[:2])
         numbers = [0, *(record.get("category_id", 1) for record in result.records)]
         Image.fromarray(np.array(numbers, np.uint16)[labels]).save(path)
+
+
+class PaletteMap(Format):
+    name = "palette"
+    help = "the same map as a PNG with colours, for up to 255 masks"
+    pattern = "{}_palette.png"
+
+    def write(self, result: Result, path: str) -> None:
+        if len(result.masks) > 255:
+            raise ValueError(
+                f"{len(result.masks)} masks; a palette has 255 colours: use --format labelmap"
+            )
+        labels = label_map(result.masks, result.image.shape[:2], np.uint8)
+        picture = Image.fromarray(labels)
+        picture.putpalette([0, 0, 0, *palette(255).ravel().tolist()])
+        picture.save(path)
 
 
 class LabelTiff16(LabelMap):
@@ -63,5 +79,18 @@ class Cutout(Format):
         alpha = np.zeros(result.image.shape[:2], bool)
         for mask in result.masks:
             alpha |= mask
-        channels = np.dstack([result.image, alpha * np.uint8(255)])
-        Image.fromarray(channels).save(path)
+        self.cut(result.image, alpha).save(path)
+
+    def cut(self, image: np.ndarray, alpha: np.ndarray) -> Image.Image:
+        # Under transparent pixels nothing is left of the picture, which editors would show.
+        return Image.fromarray(np.dstack([image * alpha[..., None], alpha * np.uint8(255)]))
+
+
+class CroppedCutout(Cutout):
+    name = "crop"
+    help = "the same, cropped to its masks"
+    pattern = "{}_crop.png"
+
+    def cut(self, image: np.ndarray, alpha: np.ndarray) -> Image.Image:
+        picture = super().cut(image, alpha)
+        return picture.crop(picture.getbbox() or (0, 0, 1, 1))
