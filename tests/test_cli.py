@@ -8,9 +8,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from mlx.core import __version__ as mlx_version
 from PIL import Image
 
-from sam_mlx import SamPredictor
+from sam_mlx import SamPredictor, cli
 from sam_mlx.cli import COMMANDS, main
 from sam_mlx.files import packaged
 from sam_mlx.masks import decode_rle
@@ -210,7 +211,7 @@ def test_nano_says_when_it_is_unsure(tmp_path, capsys, photograph):
     out = ["-o", str(tmp_path / "out")]
     assert main(["predict", str(tmp_path / "photograph.png"), "--point", "50", "50", *out]) == 0
     error = capsys.readouterr().err
-    assert "facebook/sam-vit-base" in error and error.count("\n") == 1
+    assert "--model vit_b knows photographs" in error and error.count("\n") == 1
     coins = Path(__file__).parents[1] / "examples" / "images" / "coins.png"
     assert main(["predict", str(coins), "--point", "138", "53", *out]) == 0
     assert capsys.readouterr().err == ""
@@ -237,7 +238,7 @@ def test_help_names_no_default_that_says_nothing(command, capsys):
         main([command, "--help"])
     text = " ".join(capsys.readouterr().out.split())
     assert "(default: None)" not in text and "(default: [])" not in text
-    assert command != "auto" or "(default: 0.88)" in text
+    assert command != "auto" or "(default: the model's own; 0.88 for Meta's models)" in text
 
 
 def test_verbose_prints_times_and_memory(files, tmp_path, capsys):
@@ -271,6 +272,9 @@ def test_info(files, capsys):
         (("--point", 5, 5, "--negative", 5, -1), "the point 5 -1 is outside"),
         (("--box", 600, 1, 700, 9), "the box 600 1 700 9 is outside the picture"),
         (("--box", 1, 1, 9, 9, "--box", 20, 20, 30, 30), "predict_batch"),
+        (("--box", 0.1, 0.2, 0.9, 1), "coordinates are pixels, not shares of the picture"),
+        (("--point", 5, 5, "-o", "mask.jpg"), "a mask is written as .png, or give a folder"),
+        (("--point", 5, 5, "-o", "m.png", "--multimask"), "--multimask and --format need a folder"),
     ],
 )
 def test_bad_input_is_one_line_and_exit_code_2(files, tmp_path, capsys, arguments, message):
@@ -357,6 +361,74 @@ def test_bad_usage_exits_with_2(files, tmp_path):
         with pytest.raises(SystemExit) as error:
             run(files, tmp_path, *arguments)
         assert error.value.code == 2
+
+
+@pytest.mark.parametrize(("arguments", "meant"), [
+    (["predict", "--pont", "1", "2"], "there is no --pont: did you mean --point?"),
+    (["auto", "--poinst-per-side=8"], "there is no --poinst-per-side: did you mean --points-per"),
+    (["predct", "x.png"], "did you mean predict?"),
+    (["auto", "x", "-o", "y", "--quantum", "8"], "there is no --quantum"),
+])  # fmt: skip
+def test_the_error_comes_first_and_says_what_may_be_meant(arguments, meant, capsys):
+    required = {"predict": ["x.png", "-o", "y"], "auto": ["x", "-o", "y"]}.get(arguments[0], [])
+    with pytest.raises(SystemExit) as left:
+        main([arguments[0], *required, *arguments[1:]])
+    error, usage = capsys.readouterr().err.splitlines()
+    assert left.value.code == 2 and meant in error and "error:" in error
+    assert usage.startswith("usage: sam-mlx") and "--help" in usage
+
+
+def test_alone_it_shows_what_one_does(capsys):
+    assert main([]) == 0
+    text = capsys.readouterr().out
+    assert all(f"sam-mlx {name}" in text for name in ("predict", "auto", "web", "finetune"))
+    with pytest.raises(SystemExit) as left:
+        main(["--version"])
+    assert left.value.code == 0
+    assert capsys.readouterr().out.startswith("sam-mlx 0.")
+
+
+def test_coordinates_may_be_joined_by_commas(files, tmp_path, monkeypatch):
+    assert run(files, tmp_path, "--point", "5,6", "--box", "1.5,2,30,40") == 0
+    first = (tmp_path / "out" / "mask.png").read_bytes()
+    assert run(files, tmp_path, "--point", 5, 6, "--box", 1.5, 2, 30, 40) == 0
+    assert (tmp_path / "out" / "mask.png").read_bytes() == first
+    assert cli.apart(["predict", "1,2", "--mask-input", "3,4", "--point", "-1,.5"]) == [
+        "predict", "1,2", "--mask-input", "3,4", "--point", "-1", ".5",
+    ]  # fmt: skip
+
+
+def test_a_file_for_the_mask_alone(files, tmp_path):
+    out = tmp_path / "sub" / "m.PNG"
+    assert run(files, tmp_path, "--point", 5, 6, "-o", out) == 0
+    assert run(files, tmp_path, "--point", 5, 6) == 0
+    assert out.read_bytes() == (tmp_path / "out" / "mask.png").read_bytes()
+    assert [path.name for path in out.parent.iterdir()] == ["m.PNG"]
+
+
+def test_names_of_formats_that_are_written_anyway(files, tmp_path):
+    assert run(files, tmp_path, "--point", 5, 6, "--format", "overlay", "masks", "rle") == 0
+    assert (tmp_path / "out" / "overlay.png").exists()
+
+
+@pytest.mark.parametrize(("flag", "hint"), [("--pred-iou-thresh", ", as in 0.88"),
+                                            ("--box-nms-thresh", ", as in 0.88")])  # fmt: skip
+def test_percentages_are_no_thresholds(flag, hint, tmp_path, capsys):
+    assert main(["auto", "none.png", "-o", str(tmp_path / "out"), flag, "88"]) == 2
+    assert f"{flag} is 88; expected a number from 0 to 1{hint}" in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
+
+
+def test_doctor_tells_what_a_report_needs(capsys, monkeypatch):
+    monkeypatch.setenv("SAM_MLX_MEMORY_LIMIT", "2147483648")
+    monkeypatch.setenv("HF_TOKEN", "hf_secret")
+    assert main(["doctor"]) == 0
+    text = capsys.readouterr().out
+    named = dict(line.split(maxsplit=1) for line in text.splitlines())
+    assert {"sam-mlx", "system", "python", "device", "float32", "packages"} <= named.keys()
+    assert f"mlx {mlx_version}" in named["packages"] and "numpy " in named["packages"]
+    assert "SAM_MLX_MEMORY_LIMIT=2147483648" in named["settings"]
+    assert "HF_TOKEN" in named["settings"] and "secret" not in text
 
 
 def test_module_and_help(files):

@@ -12,6 +12,7 @@ from PIL import Image
 
 from sam_mlx import overlay
 from sam_mlx.cli import main
+from sam_mlx.masks import compress_rle, encode_rle
 from tests.support.budgets import limited
 
 IMAGES = Path(__file__).parent.parent / "examples" / "images"
@@ -139,3 +140,41 @@ def test_pictures_of_one_line():
 def test_prompts_that_cannot_be_drawn(prompt, message):
     with pytest.raises(ValueError, match=message):
         overlay.draw_overlay(np.zeros((4, 5, 3), np.uint8), [], **prompt)
+
+
+def test_show_takes_whatever_masks_there_are():
+    image = np.random.default_rng(0).integers(0, 256, (40, 60, 3), np.uint8)
+    large, small = np.zeros((40, 60), bool), np.zeros((40, 60), bool)
+    large[5:35, 5:50], small[10:20, 10:20] = True, True
+    expected = np.asarray(overlay.draw_overlay(image, np.stack([large, small])))
+    labels = np.where(small, 7, np.where(large, 2, 0))
+    only = np.asarray(overlay.draw_overlay(image, (large & ~small)[None]))
+    rles = encode_rle(np.stack([small, large]))
+    forms = [
+        [small, large],
+        np.stack([large, small]),
+        np.where(np.stack([large, small]), 3.5, -2),
+        [{"segmentation": rle} for rle in rles],
+        [{"segmentation": rle} for rle in compress_rle(rles)],
+        [{"segmentation": mask} for mask in (small, large)],
+    ]
+    for masks in forms:
+        assert np.array_equal(np.asarray(overlay.show(image, masks)), expected)
+    assert not np.array_equal(np.asarray(overlay.show(image, labels)), expected)
+    assert np.array_equal(np.asarray(overlay.show(image, np.where(labels == 2, 2, 0))), only)
+    assert np.array_equal(np.asarray(overlay.show(image, large & ~small)), only)
+    assert np.array_equal(np.asarray(overlay.show(Image.fromarray(image))), image)
+    with_prompt = overlay.show(image, large, [[20, 20]], [1], box=[5, 5, 49, 34])
+    given = np.array([[20, 20]]), np.array([1]), np.array([5, 5, 49, 34])
+    assert np.array_equal(with_prompt, overlay.draw_overlay(image, large[None], *given))
+
+
+@pytest.mark.parametrize(("masks", "message"), [
+    (np.zeros((2, 2, 2, 2)), r"shape \(2, 2, 2, 2\); expected"),
+    ([{"area": 3}], "a record has area; expected a segmentation"),
+    (np.zeros((3, 4), bool), "size"),
+    ("masks", "masks"),
+])  # fmt: skip
+def test_show_names_what_it_cannot_draw(masks, message):
+    with pytest.raises(ValueError, match=message):
+        overlay.show(np.zeros((9, 9, 3), np.uint8), masks)

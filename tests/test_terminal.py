@@ -96,7 +96,7 @@ def test_bad_usage_shows_any_name(encoding, monkeypatch):
     with pytest.raises(SystemExit):
         main(["info", "nano", STEERING])
     error = terminal.shown()[1]
-    assert "unrecognized arguments: caf" in error and ESCAPED in error
+    assert "unrecognized arguments: caf" in error and ESCAPED in error and "error" in error
 
 
 @pytest.mark.parametrize("command", ["", *COMMANDS])

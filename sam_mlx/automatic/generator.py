@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -11,17 +11,14 @@ from typing import Any
 import mlx.core as mx
 import numpy as np
 
-from .. import transforms
 from ..checkpoints.options import LoadOptions
-from ..decoding import check_finite, decode_in_parts
 from ..embedding import ImageEmbedding
 from ..large import LargeImage, open_large
 from ..machine.linux import own_memory
 from ..machine.streams import ahead, clear_cache
-from ..machine.worker import Cancel, at_work, checkpoint
+from ..machine.worker import Cancel, checkpoint
 from ..masks import Record
 from ..messages import short
-from ..modeling.prompt_encoder import FOREGROUND
 from ..predictor import SamPredictor
 from ..sam import Sam
 from ..samples import Range
@@ -29,6 +26,7 @@ from ..tiled.found import Found
 from ..tiled.layout import TileOptions, region_of
 from ..tiled.passes import Everything, record_of_found
 from ..tiled.store import Store
+from .answers import begin
 from .crops import generate_crop_boxes
 from .options import (
     DEFAULTS,
@@ -40,7 +38,7 @@ from .options import (
 from .pictures import Picture, opened
 from .predictions import MaskPredictions
 from .progress import Progress, reporting
-from .selection import Pause, above, select
+from .selection import Pause, select
 
 
 class SamAutomaticMaskGenerator(HasOptions):
@@ -318,7 +316,8 @@ class SamAutomaticMaskGenerator(HasOptions):
                 grid = options.grids[layer] * embedding.original_size[::-1]
                 starts = range(0, len(grid), options.points_per_batch)
                 batches = [grid[i : i + options.points_per_batch] for i in starts]
-                begun = ahead(partial(self._begin, embedding, points) for points in batches)
+                asked = partial(begin, self.predictor.model, embedding)
+                begun = ahead(partial(asked, points) for points in batches)
                 for points in batches:
                     pause()
                     logits, iou, source = next(begun)(keep_iou)
@@ -338,39 +337,3 @@ class SamAutomaticMaskGenerator(HasOptions):
             return image
         x0, y0, x1, y1 = crop_box
         return self.predictor.embed(image[y0:y1, x0:x1])
-
-    @at_work
-    def _begin(
-        self, embedding: ImageEmbedding, points: np.ndarray
-    ) -> Callable[[float], tuple[mx.array, np.ndarray, np.ndarray]]:
-        """Have the model answer points (B, 2); returns what waits for the answers
-        (``answers_above``).
-        """
-        coords = transforms.scale_coords(points, embedding.original_size, embedding.input_size)
-        logits, iou = decode_in_parts(
-            self.predictor.model,
-            embedding.named_features,
-            (mx.array(coords.astype(np.float32))[:, None], mx.full((len(points), 1), FOREGROUND)),
-        )
-        # A sum is finite if all values are. One array, as a GPU hands each over at a price.
-        figures = mx.stack([iou.astype(mx.float32), logits.astype(mx.float32).sum(axis=(-2, -1))])
-        mx.async_eval(logits, figures)
-        return partial(answers_above, self.predictor.model, embedding, logits, figures)
-
-
-@at_work
-def answers_above(
-    model: Sam, embedding: ImageEmbedding, logits: mx.array, figures: mx.array, keep_iou: float
-) -> tuple[mx.array, np.ndarray, np.ndarray]:
-    """Of a model's answers (B, M, n, n), those whose predicted IoU is above a threshold: logits
-    (N, n, n), predicted IoU (N,) and index of the point (N,).
-
-    figures: (2, B, M), predicted IoU and the sum of the logits.
-    """
-    _, B, M = figures.shape
-    scores, sums = np.array(figures).reshape(2, -1)
-    keep = above(scores, keep_iou)
-    logits = logits.flatten(0, 1)[mx.array(keep)]
-    mx.eval(logits)
-    check_finite(model, embedding.named_features, scores, sums[keep])
-    return logits, scores[keep], np.repeat(np.arange(B), M)[keep]

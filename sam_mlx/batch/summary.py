@@ -75,7 +75,7 @@ def tell_of_none(plan: Plan, names: Sequence[str]) -> None:
         say(
             f"no mask in {len(names)} of them: {listed(names)}. Lower {lower}, or use another "
             "--model, with --overwrite"
-            + ("; nano knows drawn shapes, facebook/sam-vit-base photographs" if nano else "")
+            + ("; nano knows drawn shapes, vit_b photographs" if nano else "")
         )
 
 

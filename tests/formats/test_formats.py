@@ -14,6 +14,7 @@ from PIL import Image
 
 from sam_mlx import masks as M
 from sam_mlx.formats import ALL, FORMATS, Format, Result
+from sam_mlx.overlay import palette
 
 COUNTED = {".svg": "<path ", ".geojson": '"Feature"', ".txt": "\n", ".json": '"segmentation"'}
 
@@ -213,3 +214,35 @@ def test_roifile_is_asked_for(tmp_path: Path, monkeypatch):
     monkeypatch.setitem(sys.modules, "roifile", None)
     with pytest.raises(ImportError, match="needs the package roifile: pip install"):
         FORMATS["roi"].write(result(1), str(tmp_path / "x.zip"))
+
+
+def test_cut_outs_hide_nothing_and_may_be_cropped(tmp_path):
+    """What is transparent was the picture, and showed in editors that ignore transparency."""
+    mask = np.zeros((17, 23), bool)
+    mask[4:9, 5:12] = True
+    mask[5, 6] = False
+    image = np.random.default_rng(0).integers(1, 256, (17, 23, 3), np.uint8)
+    (rle,) = M.compress_rle(M.encode_rle(mask[None]))
+    given = Result("x.png", 1, image, [M.record_of(rle, 1, 1)])
+    for name in ("cutout", "crop"):
+        FORMATS[name].write(given, str(FORMATS[name].path(tmp_path, "x")))
+    whole = np.asarray(Image.open(tmp_path / "x_cutout.png"))
+    assert not whole[~mask].any() and np.array_equal(whole[mask][:, :3], image[mask])
+    assert np.array_equal(np.asarray(Image.open(tmp_path / "x_crop.png")), whole[4:9, 5:12])
+    empty = Result("x.png", 1, image, [])
+    FORMATS["crop"].write(empty, str(tmp_path / "empty.png"))
+    assert Image.open(tmp_path / "empty.png").size == (1, 1)
+
+
+def test_a_palette_shows_labels(tmp_path):
+    given = result(3)
+    FORMATS["palette"].write(given, str(tmp_path / "x.png"))
+    FORMATS["labelmap"].write(given, str(tmp_path / "labels.png"))
+    picture = Image.open(tmp_path / "x.png")
+    assert picture.mode == "P"
+    assert np.array_equal(np.asarray(picture), np.asarray(Image.open(tmp_path / "labels.png")))
+    colours = np.array(picture.getpalette()).reshape(-1, 3)
+    assert not colours[0].any() and np.array_equal(colours[1:4], palette(3))
+    many = Result("x.png", 1, given.image, [given.records[0]] * 256)
+    with pytest.raises(ValueError, match="256 masks; a palette has 255 colours"):
+        FORMATS["palette"].write(many, str(tmp_path / "y.png"))
