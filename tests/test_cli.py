@@ -16,6 +16,8 @@ from sam_mlx.cli import COMMANDS, main
 from sam_mlx.files import packaged
 from sam_mlx.masks import decode_rle
 
+MAX = 10**9  # pixels of a picture that the page opens as an ordinary one
+
 
 @pytest.fixture(scope="module")
 def files(small_sam, photograph, tmp_path_factory):
@@ -140,16 +142,16 @@ def test_web_opens_files_and_folders_and_else_the_coins(tmp_path):
 
     for name in ("b.png", "a.JPG", "text.txt", "._b.png"):
         (tmp_path / name).touch()
-    assert find([]) == [packaged("coins.png")]
-    assert [p.name for p in find([str(tmp_path)])] == ["a.JPG", "b.png"]
-    assert find([str(tmp_path / "text.txt")]) == [tmp_path / "text.txt"]
+    assert find([], MAX) == [packaged("coins.png")]
+    assert [p.name for p in find([str(tmp_path)], MAX)] == ["a.JPG", "b.png"]
+    assert find([str(tmp_path / "text.txt")], MAX) == [tmp_path / "text.txt"]
     (tmp_path / "none").mkdir()
     for given, words in [
         ("none", "no pictures: .*none"),
         ("nothing", "no such picture, folder or"),
     ]:
         with pytest.raises(FileNotFoundError, match=words):
-            find([str(tmp_path / given)])
+            find([str(tmp_path / given)], MAX)
 
 
 def test_web_names_what_it_leaves_out_of_folders(tmp_path, capsys):
@@ -158,7 +160,7 @@ def test_web_names_what_it_leaves_out_of_folders(tmp_path, capsys):
     for name in ("a.png", "b.NEF", "c.dng", "d.dng", "e\x1b[31m.x\x1by"):
         (tmp_path / name).touch()
     os.mkfifo(tmp_path / "pipe.png")
-    assert [p.name for p in find([str(tmp_path)])] == ["a.png"]
+    assert [p.name for p in find([str(tmp_path)], MAX)] == ["a.png"]
     raw = "(camera raw, which rawpy converts)"
     assert capsys.readouterr().err.splitlines() == [
         f"left out: 2 .dng {raw}, 1 .nef {raw}, 1 .x\\x1by",
@@ -166,10 +168,10 @@ def test_web_names_what_it_leaves_out_of_folders(tmp_path, capsys):
     ]
     (tmp_path / "a.png").unlink()
     with pytest.raises(OSError, match="pipe.png: it is a pipe"):
-        find([str(tmp_path)])
+        find([str(tmp_path)], MAX)
     (tmp_path / "pipe.png").unlink()
     with pytest.raises(FileNotFoundError, match="no pictures: .*; only 2 .dng"):
-        find([str(tmp_path)])
+        find([str(tmp_path)], MAX)
 
 
 @pytest.mark.parametrize("content", ["pipe", "sparse", "claims"])

@@ -11,7 +11,13 @@ import numpy as np
 import pytest
 
 from sam_mlx import Sam, SamAutomaticMaskGenerator, SamPredictor
-from sam_mlx.automatic.options import SELECTING, THRESHOLDS, GeneratorOptions, thresholds_of
+from sam_mlx.automatic.options import (
+    OF_MODEL,
+    SELECTING,
+    THRESHOLDS,
+    GeneratorOptions,
+    thresholds_of,
+)
 from sam_mlx.checkpoints.options import LoadOptions
 from sam_mlx.cli import build_parser
 from sam_mlx.export import export
@@ -80,9 +86,13 @@ def test_the_generators_signature_and_flags_are_the_declaration():
     declared = {f.name: f.default for f in fields(GeneratorOptions)}
     ours = parameters(SamAutomaticMaskGenerator.__init__)
     assert list(ours)[:2] == ["self", "model"]
-    assert list(ours.items())[2:] == list(declared.items())
+    # None stands for the model's own.
+    expected = {name: None if name in OF_MODEL else value for name, value in declared.items()}
+    assert list(ours.items())[2:] == list(expected.items())
+    loading = parameters(SamAutomaticMaskGenerator.from_pretrained)
+    assert expected.items() <= loading.items()
     shell = flags("auto")
-    for name, default in declared.items():
+    for name, default in expected.items():
         if name in ("point_grids", "output_mode"):
             assert name not in shell
         else:

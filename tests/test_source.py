@@ -95,6 +95,7 @@ def test_equations_know_of_no_device():
 ASKS_FOR_THE_DEVICE = {
     "machine/budget.py", "machine/linux.py", "machine/mac.py", "machine/precision.py",
     "machine/streams.py", "modeling/ops.py", "export/check.py", "web/model.py",
+    "commands/doctor.py",
 }  # fmt: skip
 
 
