@@ -42,7 +42,7 @@ def read(path: Path, value_range: Range | None) -> list[LabelledPicture]:
         return [
             of_picture(path, i, picture, value_range)
             for i, picture in enumerate(saved["pictures"])
-            if picture["objects"]
+            if picture["objects"] and not picture.get("gone")
         ]
     except (KeyError, TypeError, AttributeError, ValueError, OSError, *DAMAGE) as error:
         raise ValueError(
