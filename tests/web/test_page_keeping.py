@@ -105,6 +105,27 @@ def test_an_open_page_goes_on_when_the_server_comes_back(site):
     assert len(saved(tab).objects) == 3
 
 
+def test_an_open_page_without_work_goes_on_too(site):
+    tab = site.tab()
+    site.stop()
+    not_saved(tab, SENTENCE)
+    site.start()
+    saved(tab)
+    assert len(saved(tab.ready().click(138, 53)).objects) == 1
+
+
+def test_a_session_that_the_server_has_lost_is_made_again(site):
+    tab = saved(site.tab().click(138, 53).press("Enter"))
+    site.stop()
+    for path in site.folder.glob("*.json"):
+        path.unlink()
+    not_saved(tab, SENTENCE)
+    site.start()
+    saved(tab)
+    objects = {p.name: len(p.objects) for p in tab.session.pictures.values()}
+    assert objects == {"coins.png": 1} and tab.names() == ["Object 1"]
+
+
 def test_work_is_offered_to_a_page_that_is_opened_later(site):
     tab = saved(site.tab().click(138, 53).press("Enter"))
     mask = tab.masks[0]

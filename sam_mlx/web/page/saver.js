@@ -89,7 +89,7 @@ export class Saver {
       try {
         await this.#send(batch);
       } catch (error) {
-        this.#failed(batch, error);
+        await this.#failed(batch, error);
       }
     }
   }
@@ -144,8 +144,9 @@ export class Saver {
   }
 
   /** What is refused as a whole is sent in parts, until it is known what was refused. */
-  #failed({ objects }, { status, message }) {
-    if ((status === 400 || status === 413) && objects.length > 1) this.atOnce = Math.ceil(objects.length / 2);
+  async #failed({ objects }, { status, message }) {
+    if (status === 409) await this.#encodeAgain(objects);
+    else if ((status === 400 || status === 413) && objects.length > 1) this.atOnce = Math.ceil(objects.length / 2);
     else if ((status === 400 || status === 413) && objects.length) {
       this.#isRefusedFor(objects[0], message);
     } else this.trouble = message;

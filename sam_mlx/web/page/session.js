@@ -36,6 +36,7 @@ export class Session {
     this.pictures = []; // as the server describes them
     this.works = new Map(); // by the picture's id
     this.work = null; // of the picture that is shown
+    this.moving = false; // whether work goes from a session that is lost into a new one
     this.trouble = null; // why the server's newest changes are not on disk, or the server is gone
     this.revision = this.acknowledged = 0; // the server's, as far as it is known here; of its newest answer
     this.link = new Link({ ask: () => this.#ask(), lost: (error) => this.#lost(error), back: () => this.#back() });
@@ -82,7 +83,7 @@ export class Session {
   // Keeping the work.
 
   get isSaved() {
-    return !this.trouble && [...this.works.values()].every(({ saver }) => saver.isSaved);
+    return !this.trouble && !this.moving && [...this.works.values()].every(({ saver }) => saver.isSaved);
   }
 
   /** Why not everything is saved; null where it is, or will be in a moment. */
@@ -105,10 +106,33 @@ export class Session {
   async #ask() {
     const { api } = this;
     if (!api) return;
-    const found = await api.changes(this.revision);
+    const found = await api.changes(this.revision).catch((error) => isGone(error));
     if (api !== this.api) return;
+    if (!found) return this.#again();
     this.trouble = found.trouble;
     if (found.revision >= this.acknowledged) await this.#merge(found);
+  }
+
+  /** The server has no such session any more: what the page has of it goes into a new one. */
+  async #again() {
+    this.moving = true; // until all of it is there, it is not saved
+    await this.#move().finally(() => (this.moving = false));
+    this.changed();
+  }
+
+  async #move() {
+    const before = [...this.works.values()].filter(({ objects }) => objects.length);
+    const shown = this.work?.picture.name;
+    await this.#start(await Api.create());
+    for (const { picture: old, objects } of before) {
+      const isSame = ({ name, width, height }) => name === old.name && width === old.width && height === old.height;
+      const picture = this.pictures.find(isSame);
+      if (picture) this.#workOf(picture).replace(objects);
+      else toast(`${old.name} is not on the server any more: its objects are lost`, true);
+    }
+    const picture = this.pictures.find(({ name }) => name === shown);
+    if (picture && picture !== this.work?.picture) await this.show(picture);
+    this.rearranged();
   }
 
   #lost(error) {
