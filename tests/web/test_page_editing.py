@@ -9,7 +9,7 @@ from PIL import Image
 from tests.support.browser import COINS  # isort: skip  first: it skips all where it must
 from sam_mlx import SamPredictor
 from sam_mlx.mask_inputs import mask_input
-from sam_mlx.masks import decode_rle
+from sam_mlx.masks import compress_rle, decode_rle, encode_rle
 
 
 @pytest.fixture
@@ -198,3 +198,49 @@ def test_run_lengths_in_the_page(tab, seed):
         rest = (flat & (np.arange(flat.size) % 3 != 0)).reshape(40, 23).T
         left = decode_rle([{"size": [23, 40], "counts": found["left"]}])[0]
         np.testing.assert_array_equal(left, rest)
+
+
+def test_corners_of_an_object_are_dragged_added_and_removed(tab):
+    """A square's corner moves, an edge gets another, Alt and a click removes one."""
+    square = np.zeros((256, 256), bool)
+    square[60:121, 60:121] = True
+    start = compress_rle(encode_rle(square[None]))[0]
+    tab.page.evaluate(ADD, [tab.session.id, start])
+    tab.page.reload()
+    tab.ready().page.get_by_role("button", name="Choose").click()
+    tab.press("p").drag((60, 60), (30, 30))
+    moved = tab.masks[0]
+    assert moved[40, 40] and moved[100, 100] and not moved[30, 100]
+    assert moved.sum() == pytest.approx(61 * 61 + 30 * 61, rel=0.03)
+    tab.drag((90, 120), (90, 150))
+    assert tab.masks[0][140, 90] and tab.objects[0].start is not None
+    before = tab.masks[0]
+    tab.page.keyboard.down("Alt")
+    tab.click(30, 30)
+    tab.page.keyboard.up("Alt")
+    assert (before & ~tab.masks[0]).sum() > 0 and tab.masks[0][90, 90]
+    tab.press(*["Control+z"] * 3)
+    np.testing.assert_array_equal(tab.masks[0], square)
+
+
+ADD = """async ([id, start]) => {
+  const headers = { "Content-Type": "application/json" };
+  const path = `/api/sessions/${id}/pictures/p1/objects`;
+  await fetch(path, { method: "POST", headers, body: JSON.stringify({ start }) });
+}"""
+
+
+FILLED = """async ([rings, height, width]) => {
+  const { filled } = await import("/page/rle.js");
+  return [...filled(rings, height, width)];
+}"""
+
+
+def test_polygons_are_filled_as_the_package_fills_them(tab):
+    from sam_mlx.tuner.data.polygons import fill
+
+    random = np.random.default_rng(0)
+    for _ in range(5):
+        rings = [random.uniform(-5, 45, (n, 2)) for n in (3, 7, 20)]
+        found = tab.page.evaluate(FILLED, [[ring.tolist() for ring in rings], 30, 40])
+        np.testing.assert_array_equal(np.reshape(found, (40, 30)).T > 0, fill(rings, (30, 40)))

@@ -6,8 +6,8 @@ import { boxInPicture } from "./rle.js";
 
 export class Editor {
   /** changed() is called when there is something new to show. */
-  constructor({ stage, tools, hover, automatic, arrange, changed }) {
-    Object.assign(this, { stage, tools, hover, automatic, arrange, changed });
+  constructor({ stage, tools, hover, automatic, arrange, polygon, changed }) {
+    Object.assign(this, { stage, tools, hover, automatic, arrange, polygon, changed });
     this.asking = 0; // questions that are not yet answered
     this.show(null);
   }
@@ -22,7 +22,8 @@ export class Editor {
   click(pixel, alternate, several = false) {
     if (!this.work) return;
     if (this.automatic.open) return this.automatic.take(pixel);
-    if (this.tools.selecting) return this.#select(pixel, several);
+    if (this.tools.selecting || (this.tools.name === "polygon" && !alternate)) return this.#select(pixel, several);
+    if (this.tools.name === "polygon") return this.polygon.remove(pixel.map((v) => v + 0.5));
     const other = several && this.work.active && this.arrange.at(pixel);
     if (other) return this.arrange.toggle(other.key);
     const there = !this.work.active && !alternate && !several && this.arrange.at(pixel);
@@ -68,6 +69,7 @@ export class Editor {
   /** Draw a box between two points of the picture. */
   drag(from, to, ended) {
     if (!this.work) return;
+    if (this.tools.name === "polygon") return this.polygon.drag(from, to, ended);
     const { width, height } = this.work.picture;
     const [x0, x1] = [from[0], to[0]].map((v) => clamp(Math.floor(v), 0, width - 1)).sort((a, b) => a - b);
     const [y0, y1] = [from[1], to[1]].map((v) => clamp(Math.floor(v), 0, height - 1)).sort((a, b) => a - b);
@@ -97,6 +99,7 @@ export class Editor {
 
   cancel() {
     this.rubber = null;
+    this.polygon.cancel();
     this.stage.draw("top");
   }
 

@@ -18,6 +18,7 @@ import { Palette } from "./palette.js";
 import { Pictures } from "./pictures.js";
 import { Pointed } from "./pointed.js";
 import { Pointer } from "./pointer.js";
+import { Polygon } from "./polygon.js";
 import { Session } from "./session.js";
 import { Sign } from "./sign.js";
 import { Side } from "./side.js";
@@ -36,7 +37,8 @@ const tools = new Tools({ view, chosen: clickChanged, resized: () => stage.draw(
 const pointed = new Pointed({ stage, tools, arrange, marked: (key) => objects.point(key) });
 const automatic = new Automatic({ stage, toggled: clickChanged });
 const hover = new Hover({ stage, view, tools, automatic, pointed });
-const editor = new Editor({ stage, tools, hover, automatic, arrange, changed });
+const polygon = new Polygon({ stage, view, tools });
+const editor = new Editor({ stage, tools, hover, automatic, arrange, polygon, changed });
 const brush = new Brush({ stage, tools });
 const crosshair = new Crosshair({ stage, view, tools, hover, editor, brush, pan });
 
@@ -142,7 +144,7 @@ function joined() {
 /** Show a picture and have it encoded; null for none. */
 async function shown(work) {
   arrange.look(work);
-  for (const part of [hover, editor, brush, crosshair, automatic]) part.show(work);
+  for (const part of [hover, polygon, editor, brush, crosshair, automatic]) part.show(work);
   const picture = work?.picture;
   $("picture-name").textContent = picture?.name ?? "No picture";
   document.title = picture ? `${picture.name} - sam_mlx` : "sam_mlx";
@@ -207,6 +209,7 @@ stage.scene = () => {
     hover: hover.mask,
     strokes: brush.strokes,
     rubber: editor.rubber,
+    rings: polygon.rings,
     crosshair: crosshair.at,
     ring: tools.brushing && hover.at && { at: view.toPicture(...hover.at), radius: tools.radius, erase: tools.erasing },
     opacity: Number($("opacity").value),

@@ -27,6 +27,16 @@ function findPaths(rle) {
   return { box, exact, smooth };
 }
 
+/** The rings of a mask's outline, as corners [x, y]. */
+export function ringsOf(rle) {
+  const box = boxOf(rle);
+  if (!box) return [];
+  return [...follow(decodeRle(rle, box))].map((ring) => {
+    const flat = corners({ ...ring, x: ring.x + box[0], y: ring.y + box[1] });
+    return Array.from({ length: flat.length / 2 }, (_, i) => [flat[2 * i], flat[2 * i + 1]]);
+  });
+}
+
 function draw(path, points) {
   for (let i = 0; i < points.length; i += 2) {
     if (i) path.lineTo(points[i], points[i + 1]);

@@ -129,3 +129,25 @@ export function compressRle({ size, counts }) {
   });
   return { size, counts: text.join("") };
 }
+
+/** The pixels, column by column, whose middle is inside the rings an odd number of times. */
+export function filled(rings, height, width) {
+  const pixels = new Uint8Array(height * width);
+  const crossings = Array.from({ length: width }, () => []);
+  for (const ring of rings) {
+    ring.forEach(([x0, y0], i) => {
+      const [x1, y1] = ring[(i + 1) % ring.length];
+      const first = Math.max(Math.ceil(Math.min(x0, x1) - 0.5), 0);
+      const last = Math.min(Math.ceil(Math.max(x0, x1) - 0.5), width);
+      for (let x = first; x < last; x++) crossings[x].push(y0 + ((x + 0.5 - x0) * (y1 - y0)) / (x1 - x0));
+    });
+  }
+  crossings.forEach((found, x) => {
+    found.sort((a, b) => a - b);
+    for (let k = 0; k + 1 < found.length; k += 2) {
+      const [top, bottom] = [found[k], found[k + 1]].map((y) => Math.min(Math.max(Math.ceil(y - 0.5), 0), height));
+      pixels.fill(1, x * height + top, x * height + bottom);
+    }
+  });
+  return pixels;
+}

@@ -140,6 +140,7 @@ export class Stage {
     }
     if (scene.hover) this.#logits(context, scene.hover.field, scene.hover.colour, scene.opacity * 0.75, WHITE);
     if (scene.active && !scene.active.hidden) this.#question(context, scene.active.prompt.question);
+    this.#corners(context, scene.rings);
     if (scene.rubber) this.#rubber(context, scene.rubber);
     if (scene.ring) this.#ring(context, scene.ring);
     if (scene.crosshair) this.#crosshair(context, scene.crosshair);
@@ -215,6 +216,28 @@ export class Stage {
     if (question.box) this.#rubber(context, question.box);
     // A point is a pixel: its dot is drawn in the pixel's middle.
     question.points.forEach(([x, y], i) => this.#dot(context, this.view.toStage([x + 0.5, y + 0.5]), question.labels[i]));
+  }
+
+  /** Rings of corners that can be dragged. */
+  #corners(context, rings) {
+    this.#inStage(context);
+    for (const ring of rings.map((corners) => corners.map((corner) => this.view.toStage(corner)))) {
+      const line = new Path2D();
+      ring.forEach(([x, y], i) => (i ? line.lineTo(x, y) : line.moveTo(x, y)));
+      line.closePath();
+      for (const [width, colour] of [[3, "rgba(0, 0, 0, 0.4)"], [1.5, "#fff"]]) {
+        context.lineWidth = width;
+        context.strokeStyle = colour;
+        context.stroke(line);
+      }
+      for (const [x, y] of ring) {
+        context.fillStyle = "#fff";
+        context.strokeStyle = "rgba(0, 0, 0, 0.7)";
+        context.lineWidth = 1;
+        context.fillRect(x - 4, y - 4, 8, 8);
+        context.strokeRect(x - 4, y - 4, 8, 8);
+      }
+    }
   }
 
   #dot(context, [x, y], label) {

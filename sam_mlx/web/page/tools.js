@@ -7,6 +7,7 @@ const TOOLS = [
   { name: "outside", label: "Points outside the object", key: "X", hint: "Click on something that is not part of the object" },
   { name: "brush", label: "Brush", key: "B", hint: "Paint what is missing" },
   { name: "eraser", label: "Eraser", key: "E", hint: "Erase what does not belong to the object" },
+  { name: "polygon", label: "Corners", key: "P", hint: "Drag the corners of the active object; Alt-click removes one" },
   { name: "select", label: "Choose objects", key: "S", hint: "Click on objects to choose them; ⇧click for several" },
   { name: "pan", label: "Move the picture", key: "M", hint: "Drag to move the picture" },
 ];
