@@ -31,7 +31,8 @@ from .targets import Frame
 from .validation import validate
 
 Kept = tuple[Sequence[Example], Sequence[Example]]
-SHARES = (1.0, 0.8, 0.6, 0.4)  # of the trained weights in mixtures
+SHARES = (1.0, 0.8, 0.6, 0.4, 0.2)  # of the trained weights in mixtures
+MAX_FORGOTTEN = 0.02  # IoU of what is kept, of a click and a box
 Report = Callable[[dict[str, Any]], None]  # is given each line of the log
 
 
@@ -40,8 +41,8 @@ class Trainer:
     number of the step, so a training that is stopped goes on with the same numbers.
 
     folder: where the state, the log and embeddings are kept. kept: examples of what the model knew
-    before, to train on and for validation: a share of the steps is on the first, the best weights
-    are those that are good on both kinds, and they are mixed with those of the beginning.
+    before, to train on and for validation: a share of the steps is on the first, and at the end the
+    weights are mixed with those of the beginning until little of the second is forgotten.
     """
 
     def __init__(
@@ -213,7 +214,7 @@ class Trainer:
         self.save_last()
 
     def validate(self) -> dict[str, float]:
-        """What ``validate`` finds. What is kept counts for half of ``iou``, where there is any."""
+        """What ``validate`` finds, and ``iou_kept`` where something is to be kept."""
         known: dict[str, mx.array] = {}
 
         def features_of(example: Example) -> mx.array:
@@ -224,24 +225,23 @@ class Trainer:
         found = validate(self.model, self.validation, features_of, self.options.instances)
         if self.kept_validation:
             found["iou_kept"] = validate(self.model, self.kept_validation, features_of)["iou"]
-            found["iou"] = (found["iou"] + found["iou_kept"]) / 2
         return found
 
     def mix(self) -> None:
-        """Take the best weights between those of the beginning and the trained ones: on that line a
-        model forgets less than it unlearns (WiSE-FT, Wortsman et al. 2022).
+        """Take the largest share of the trained weights that forgets little, the rest from those of
+        the beginning: on that line a model forgets less than it unlearns (WiSE-FT, Wortsman et al.
+        2022).
         """
         after = self.level.parameters
         arrays, _ = load_state(self.folder / FIRST, self.made_from)
         before = split(arrays)[0]
-        mixtures = [{n: before[n] + share * (w - before[n]) for n, w in after.items()}
-                    for share in SHARES]  # fmt: skip
-        scores = []
-        for each in mixtures:
-            self.level.put(each)
-            scores.append(self.validate()["iou"])
-        self.share = SHARES[int(np.argmax(scores))]
-        self.level.put(mixtures[int(np.argmax(scores))])
+
+        def known(share: float) -> float:
+            self.level.put({n: before[n] + share * (w - before[n]) for n, w in after.items()})
+            return self.validate()["iou_kept"]
+
+        wanted = known(0) - MAX_FORGOTTEN
+        self.share = next((share for share in SHARES if known(share) >= wanted), SHARES[-1])
 
     def save_last(self) -> None:
         self.save(LAST, joined(self.level.parameters, flat(self.optimizer.state)))
