@@ -62,6 +62,7 @@ TRAINING, STOPPING, JUDGING = range(10), range(10, 14, 2), range(14, 20, 2)  # f
 SPREAD = {1: [0], 2: [0, 9], 5: [0, 2, 4, 6, 9], 10: list(TRAINING)}  # of frames to train on
 SCENES, KEPT_SCENES, KEPT_VALIDATION = 8, 40, 4  # to judge by; to train on, but for four
 POINTS_PER_SIDE = 16
+INSTANCE_SIZE = 160  # pixels of nano's input; its maps have twice as many
 INSTANCES = ("instances_AP50", "instances_mSA")
 SHOWN = ("iou_click", "iou_best", "iou_box", "AP50", "mSA")
 
@@ -100,7 +101,7 @@ def cases() -> Iterator[Case]:
     yield from (Case(data, 10, 1) for data in both)
     yield from (Case(data, 10, keep=True) for data in both)
     yield from (Case(data, n) for n in (5, 2) for data in both)
-    yield Case("hela", 10, crop=256, instances=8)
+    yield Case("hela", 10, crop=256, instances=8, learning_rate=3e-4)
     yield Case("bacteria", 10, learning_rate=3e-4)
     yield from (Case("hela", 10, train=train) for train in ("lora", "full"))
     yield from (Case("hela", n, crop=256) for n in (0, 10))
@@ -162,10 +163,10 @@ def measured(case: Case, folder: Path) -> dict[str, Any]:
 
 
 def begun(case: Case) -> Sam:
-    """nano, with a new instance decoder where one is wanted: small, to learn in minutes."""
-    nano = Sam.from_pretrained("nano")
+    """nano, with a new instance decoder where one is wanted: small maps, to learn in minutes."""
     if not case.instances:
-        return nano
+        return Sam.from_pretrained("nano")
+    nano = Sam.from_pretrained("nano", image_size=INSTANCE_SIZE)
     mx.random.seed(case.seed)
     model = Sam(with_decoder(nano.config, InstanceDecoderConfig(case.instances)))
     model.load_weights(list(weights_of(nano).items()), strict=False)
