@@ -82,6 +82,11 @@ def lazily() -> Iterator[None]:
         _thread.lazy = False
 
 
+def recomputed(function: Callable[..., mx.array]) -> Callable[..., mx.array]:
+    """Within ``lazily``, the function of arrays with nothing of it kept for its gradients."""
+    return mx.checkpoint(function) if getattr(_thread, "lazy", False) else function
+
+
 def ahead(tasks: Iterable[Callable[[], T]]) -> Iterator[T]:
     """What tasks return, in order. On a GPU, each is called before the result of the one before it
     is handed over: the GPU works on what it has begun meanwhile.

@@ -9,7 +9,7 @@ from functools import partial
 import mlx.core as mx
 
 from ..machine.budget import budget
-from ..machine.streams import spread
+from ..machine.streams import recomputed, spread
 
 # Coefficients of P / Q, lowest first. exp(8 z) = (P(z) / Q(z))^8 on [-4, 0], by weighted least
 # squares, P and Q in z = y / 8. Phi(u) = 1/2 + u P(u^2) / Q(u^2), from an erf on [-4, 4].
@@ -62,14 +62,18 @@ def attend(
     heads = max(1, scores // (T * T))
     rows = max(1, min(T, scores // (T * heads)))
 
+    @recomputed
+    def sums(q: mx.array, k: mx.array, v: mx.array, rel_h: mx.array, rel_w: mx.array) -> mx.array:
+        scores = q @ k.swapaxes(1, 2)  # (heads, rows, T)
+        scores = mx.unflatten(scores, -1, (rel_h.shape[-1], -1))
+        scores = scores + rel_h[..., None] + rel_w[..., None, :]
+        scores = scores.flatten(-2)
+        return exp_below(scores, scores.max(axis=-1, keepdims=True)) @ v
+
     def weighted(h: int, i: int) -> mx.array:
         """Sums of weighted values and of weights, (heads, rows, d + 1), for some heads and rows."""
         few, part = slice(h, h + heads), (slice(h, h + heads), slice(i, i + rows))
-        scores = q[part] @ k[few].swapaxes(1, 2)  # (heads, rows, T)
-        scores = mx.unflatten(scores, -1, (rel_h.shape[-1], -1))
-        scores = scores + rel_h[part][..., None] + rel_w[part][..., None, :]
-        scores = scores.flatten(-2)
-        return exp_below(scores, scores.max(axis=-1, keepdims=True)) @ v[few]
+        return sums(q[part], k[few], v[few], rel_h[part], rel_w[part])
 
     tasks = [partial(weighted, h, i) for h in range(0, len(q), heads) for i in range(0, T, rows)]
     out = spread(tasks)

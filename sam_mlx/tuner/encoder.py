@@ -13,6 +13,7 @@ import mlx.core as mx
 import mlx.nn as nn
 from mlx.utils import tree_unflatten
 
+from ..machine.streams import lazily
 from ..modeling.image_encoder import ImageEncoderViT
 from ..modeling.layers import apply_neck, weights_of
 from ..registry import IMAGE_EMBEDDING
@@ -74,7 +75,8 @@ def backward(
             return stages[i].run(x)
 
         given = [inputs[i], *(weights[name] for name in wanted[i])]
-        cotangent, *found = mx.vjp(run, given, [cotangent])[1]
+        with lazily():
+            cotangent, *found = mx.vjp(run, given, [cotangent])[1]
         mx.eval(cotangent, found)
         gradients |= zip(wanted[i], found)
     encoder.update(tree_unflatten(list(weights.items())))
