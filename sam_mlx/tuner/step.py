@@ -132,9 +132,9 @@ def train_on(
         best = []
         for part in parts:
             given = prompts.part(part), None if masks is None else masks[part], part
-            (loss, some), gradients = differentiate(parameters, features, *given)
+            (loss, some), (weights, cotangent) = differentiate(parameters, features, *given)
             share = (part.stop - part.start) / B / (1 + clicks)
-            outcome = outcome.plus(loss, *gradients, share)
+            outcome = outcome.plus(loss, weights, cotangent, share)
             best.append(some)
         chosen = mx.concatenate(best)
         if number < clicks:
