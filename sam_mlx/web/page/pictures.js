@@ -119,6 +119,8 @@ export class Pictures {
     const { pictures, work } = this.session;
     $("strip").hidden = pictures.length < 2;
     const list = $("thumbnails");
+    if (this.api !== this.session.api) list.replaceChildren(); // another session has the same ids
+    this.api = this.session.api;
     const known = new Map([...list.children].map((item) => [item.dataset.id, item]));
     list.replaceChildren(...pictures.map((picture) => known.get(picture.id) ?? this.#thumbnail(picture)));
     for (const item of list.children) {
