@@ -11,7 +11,7 @@ from .overlay import show
 from .predictor import SamPredictor
 from .sam import Sam, sam_model_registry
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 
 __all__ = [
     "ImageEmbedding",
