@@ -8,7 +8,7 @@ from PIL import Image
 from sam_mlx import SamPredictor
 
 folder = Path(sys.argv[1]) if sys.argv[1:] else Path(__file__).parent / "images"
-predictor = SamPredictor.from_pretrained("nano")  # for photographs: "facebook/sam-vit-base"
+predictor = SamPredictor.from_pretrained("nano")  # for photographs: "vit_b"
 Path("masks").mkdir(exist_ok=True)
 made = 0
 for path in sorted(folder.iterdir()):
@@ -19,7 +19,8 @@ for path in sorted(folder.iterdir()):
         continue
     height, width = predictor.original_size
     masks, scores, _ = predictor.predict([[width / 2, height / 2]], [1])
-    # The whole name, because a.jpg and a.png would both become a.png.
-    Image.fromarray(masks[scores.argmax()]).save(f"masks/{path.name}.png")
+    # The whole name of others, because a.jpg would become a.png, too.
+    name = path.name if path.suffix == ".png" else f"{path.name}.png"
+    Image.fromarray(masks[scores.argmax()]).save(f"masks/{name}")
     made += 1
 print(f"masks/: {made} masks")

@@ -8,7 +8,7 @@ from sam_mlx import SamPredictor
 
 picture = Path(__file__).parent / "images" / "coins.png"
 image = ImageOps.exif_transpose(Image.open(picture)).convert("RGB")  # upright, as a viewer shows it
-predictor = SamPredictor.from_pretrained("nano")  # for photographs: "facebook/sam-vit-base"
+predictor = SamPredictor.from_pretrained("nano")  # for photographs: "vit_b"
 predictor.set_image(image)
 masks, _, _ = predictor.predict(box=[115, 28, 160, 76], multimask_output=False)
 alpha = Image.fromarray(masks[0])

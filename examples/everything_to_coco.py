@@ -5,11 +5,11 @@ from pathlib import Path
 
 from PIL import Image, ImageOps
 
-from sam_mlx import SamAutomaticMaskGenerator
+from sam_mlx import SamAutomaticMaskGenerator, show
 from sam_mlx.masks import coco_annotations
 
 picture = Path(__file__).parent / "images" / "coins.png"
-# For photographs: "facebook/sam-vit-base" without these options, because the defaults suit it.
+# For photographs: "vit_b" without these options, because the defaults suit it.
 # nano is less sure of its masks, hence lower thresholds; 16 points per side are enough for coins.
 options = {"pred_iou_thresh": 0.85, "stability_score_thresh": 0.9, "points_per_side": 16}
 generator = SamAutomaticMaskGenerator.from_pretrained("nano", **options, output_mode="coco_rle")
@@ -22,4 +22,5 @@ coco = {
     "annotations": coco_annotations(records, image_id=1, category_id=1),
 }
 Path("coins.json").write_text(json.dumps(coco))
+show(image, records).save("coins_shown.png")
 print(f"coins.json: {len(records)} masks")

@@ -4,10 +4,10 @@ from pathlib import Path
 
 from PIL import Image
 
-from sam_mlx import ImageEmbedding, SamPredictor
+from sam_mlx import ImageEmbedding, SamPredictor, show
 
 picture = Path(__file__).parent / "images" / "coins.png"
-model = "nano"  # for photographs: "facebook/sam-vit-base"
+model = "nano"  # for photographs: "vit_b"
 predictor = SamPredictor.from_pretrained(model)
 predictor.set_image(picture)  # this takes nearly all of the time
 predictor.get_image_embedding().save("embedding.safetensors")
@@ -18,4 +18,6 @@ predictor.set_image_embedding(ImageEmbedding.load("embedding.safetensors"))
 for i, click in enumerate([(65, 52), (109, 210)]):
     masks, _, _ = predictor.predict([click], [1], multimask_output=False)
     Image.fromarray(masks[0]).save(f"later_{i}.png")
+    # Only to look at it is the picture needed again.
+    show(picture, masks, [click], [1]).save(f"later_{i}_shown.png")
 print("embedding.safetensors, and two masks made from it: later_0.png, later_1.png")
