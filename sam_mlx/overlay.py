@@ -76,6 +76,7 @@ def masks_of(given: ArrayLike | Sequence[Any]) -> list[np.ndarray]:
 
 
 def mask_of(record: Mapping[str, Any]) -> np.ndarray:
+    """A record's mask (H, W). Raises ValueError for a record without one."""
     if "segmentation" not in record:
         raise ValueError(f"a record has {', '.join(map(str, record))}; expected a segmentation")
     mask = record["segmentation"]

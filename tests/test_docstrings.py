@@ -41,7 +41,8 @@ def test_what_is_printed_is_one_line():
         "nano", points_per_side=None, point_grids=[np.full((4, 2), 0.5), np.zeros((1, 2))],
         crop_n_layers=1,
     )  # fmt: skip
-    grids = "points_per_side=None, crop_n_layers=1, point_grids of 4, 1 points"
+    thresholds = "pred_iou_thresh=0.85, stability_score_thresh=0.9"  # nano's
+    grids = f"points_per_side=None, {thresholds}, crop_n_layers=1, point_grids of 4, 1 points"
     assert repr(generator).endswith(f"), GeneratorOptions({grids}))")
     assert repr(generator.predictor).endswith(", image not set)")
     found = generator.predict(np.zeros((60, 80, 3), np.uint8), keep_iou=0)

@@ -65,7 +65,7 @@ class SamAutomaticMaskGenerator(HasOptions):
     >>> generator = SamAutomaticMaskGenerator.from_pretrained("nano", points_per_side=8)
     >>> generator.pred_iou_thresh = 0.8
     >>> generator.options
-    GeneratorOptions(points_per_side=8, pred_iou_thresh=0.8)
+    GeneratorOptions(points_per_side=8, pred_iou_thresh=0.8, stability_score_thresh=0.9)
     >>> records = generator.generate(files("sam_mlx") / "assets" / "coins.png")
     >>> len(records) > 5, records[0]["segmentation"].shape
     (True, (256, 256))
