@@ -6,6 +6,7 @@ import argparse
 import difflib
 import re
 import sys
+from contextlib import suppress
 from importlib.metadata import version
 from typing import Any, NoReturn
 
@@ -95,6 +96,10 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--version", action="version", version=f"sam-mlx {version('sam-mlx')}, mlx {version('mlx')}"
     )
+    with suppress(ImportError):
+        import shtab
+
+        shtab.add_argument_to(parser, help="print what completes commands in a shell, and exit")
     commands = parser.add_subparsers(dest="command", required=True)
     for name, command in COMMANDS.items():
         command.add(

@@ -7,7 +7,7 @@ derive from the declaration.
 from __future__ import annotations
 
 import math
-from argparse import Action, ArgumentDefaultsHelpFormatter, ArgumentParser
+from argparse import Action, ArgumentDefaultsHelpFormatter, _ActionsContainer
 from collections.abc import Callable, Container, Iterator
 from dataclasses import Field, dataclass, field, fields
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     D = TypeVar("D", bound=DataclassInstance)
 
 
+Flags = _ActionsContainer  # a parser, or a group of its flags
 MAX_WHOLE = (1 << 63) - 1  # where a rule states no other
 
 
@@ -129,7 +130,7 @@ def check_flag(value: Any, name: str) -> Any:
 
 
 def add_flags(
-    parser: ArgumentParser, declared: type[DataclassInstance], only: Container[str] | None = None
+    parser: Flags, declared: type[DataclassInstance], only: Container[str] | None = None
 ) -> None:
     """Add flags for all options, or ``only`` these: ``a_b`` becomes ``--a-b``."""
     for f in _flags(declared):

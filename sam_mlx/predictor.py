@@ -22,7 +22,7 @@ from .machine.streams import clear_cache, enter, stepwise
 from .machine.worker import Cancel, at_work, checkpoint, long_work
 from .messages import shown
 from .prompts import Column, Prompt, Stacked, check_flags, check_prompt, check_prompts, stack
-from .sam import Sam
+from .sam import Sam, check_model
 from .samples import Range, check_range
 
 
@@ -40,6 +40,7 @@ class SamPredictor:
     """
 
     def __init__(self, sam_model: Sam):
+        check_model(sam_model, type(self))
         self.model = sam_model
         self._embedding: ImageEmbedding | None = None
         self._windows: WindowedPrompts | None = None

@@ -19,7 +19,7 @@ from .config import SamConfig, check
 from .files import user_path, whole_folder
 from .machine.advice import warn_about
 from .machine.streams import enter
-from .messages import escaping
+from .messages import escaping, short
 from .modeling import (  # noqa: F401  they register themselves
     hq_decoder,
     image_encoder,
@@ -40,6 +40,13 @@ from .registry import (
     mask_decoder_of,
     without_other_decoders,
 )
+
+
+def check_model(model: object, asks: type) -> None:
+    """Raise TypeError for what is not a model, such as a model's name."""
+    if not isinstance(model, Sam):
+        hint = f": {asks.__name__}.from_pretrained({model!r})" if isinstance(model, str) else ""
+        raise TypeError(f"{asks.__name__} takes a Sam, not {short(model)}{hint}")
 
 
 class Sam(nn.Module):

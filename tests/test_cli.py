@@ -437,3 +437,20 @@ def test_module_and_help(files):
     command = [sys.executable, "-m", "sam_mlx", "predict", "--help"]
     result = subprocess.run(command, capture_output=True, text=True, check=True)
     assert "--negative" in result.stdout
+
+
+def test_shells_can_complete_commands(capsys):
+    pytest.importorskip("shtab")
+    with pytest.raises(SystemExit) as left:
+        main(["--print-completion", "zsh"])
+    assert left.value.code == 0
+    text = capsys.readouterr().out
+    assert text.startswith("#compdef sam-mlx") and "--points-per-side" in text
+
+
+def test_the_help_of_auto_is_in_groups(capsys):
+    with pytest.raises(SystemExit):
+        main(["auto", "--help"])
+    text = capsys.readouterr().out
+    titles = ("finding masks by a grid of points:", "large pictures:", "the model:")
+    assert all(f"\n{title}" in text for title in titles)

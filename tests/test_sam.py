@@ -9,7 +9,7 @@ import mlx.core as mx
 import numpy as np
 import pytest
 
-from sam_mlx import Sam, SamAutomaticMaskGenerator, SamPredictor
+from sam_mlx import InstanceSegmenter, Sam, SamAutomaticMaskGenerator, SamPredictor
 from sam_mlx.modeling.layers import weights_of
 
 
@@ -134,3 +134,12 @@ def test_configs_made_in_python_are_checked(small_sam, change):
     """Only those from files were."""
     with pytest.raises(ValueError, match=f"^{next(iter(change))[:7]}"):
         Sam(replace(small_sam.config, **change))
+
+
+@pytest.mark.parametrize("kind", [SamPredictor, SamAutomaticMaskGenerator, InstanceSegmenter])
+def test_a_name_where_a_model_belongs_names_from_pretrained(kind):
+    """It was taken, and failed at the first picture."""
+    with pytest.raises(TypeError, match=rf"{kind.__name__}.from_pretrained\('nano'\)"):
+        kind("nano")
+    with pytest.raises(TypeError, match=f"{kind.__name__} takes a Sam, not None"):
+        kind(None)

@@ -20,7 +20,7 @@ from ..machine.worker import Cancel, checkpoint
 from ..masks import Record
 from ..messages import short
 from ..predictor import SamPredictor
-from ..sam import Sam
+from ..sam import Sam, check_model
 from ..samples import Range
 from ..tiled.found import Found
 from ..tiled.layout import TileOptions, region_of
@@ -88,6 +88,7 @@ class SamAutomaticMaskGenerator(HasOptions):
         min_mask_region_area: float = DEFAULTS.min_mask_region_area,
         output_mode: str = DEFAULTS.output_mode,
     ):
+        check_model(model, type(self))
         own = thresholds_of(model.config)
         self.options = GeneratorOptions(
             points_per_side, points_per_batch,

@@ -12,7 +12,7 @@ from ..automatic.options import OF_MODEL, GeneratorOptions
 from ..checkpoints.options import LoadOptions
 from ..formats import FORMATS
 from ..formats.large import LARGE_FORMATS
-from ..options import add_flags, from_flags, settings
+from ..options import Flags, add_flags, from_flags, settings
 from ..terminal import say
 from .common import add_image_flags, add_model_flags, apply_image_flags, load_model, report
 from .large import add_tile_flags, check_tile_flags, run_tiles
@@ -53,15 +53,16 @@ def add(parser: argparse.ArgumentParser) -> None:
         help="keep the model's answers in OUT too (up to 262 KB each, 3072 a picture): then a run "
         "with other thresholds only filters them",
     )  # fmt: skip
-    add_mode_flags(parser)
-    add_flags(parser, GeneratorOptions)
-    add_stack_flags(parser)
+    add_flags(parser.add_argument_group("finding masks by a grid of points"), GeneratorOptions)
+    add_mode_flags(parser.add_argument_group("an instance decoder, where the model has one"))
     add_tile_flags(parser)
-    add_image_flags(parser)
-    add_model_flags(parser)
+    pictures = parser.add_argument_group("reading pictures")
+    add_stack_flags(pictures)
+    add_image_flags(pictures)
+    add_model_flags(parser.add_argument_group("the model"))
 
 
-def add_stack_flags(parser: argparse.ArgumentParser) -> None:
+def add_stack_flags(parser: Flags) -> None:
     parser.add_argument(
         "--pages", nargs="+", type=page_range, metavar="N",
         help="of TIFF files with several: numbers from 0, or ranges such as 0-9 (default: all, "

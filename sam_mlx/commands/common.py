@@ -10,7 +10,7 @@ import mlx.core as mx
 from ..checkpoints.locate import KNOWN
 from ..checkpoints.options import LoadOptions
 from ..images import allow_pixels
-from ..options import add_flags, from_flags
+from ..options import Flags, add_flags, from_flags
 from ..sam import Sam
 from ..samples import check_range
 from ..terminal import say
@@ -18,13 +18,13 @@ from ..terminal import say
 MODEL = f"{', '.join(KNOWN)}; or a folder, a .safetensors or .pth file, or a hub repository"
 
 
-def add_model_flags(parser: argparse.ArgumentParser) -> None:
+def add_model_flags(parser: Flags) -> None:
     parser.add_argument("--model", default="nano", help=MODEL)
     add_flags(parser, LoadOptions)
     parser.add_argument("--verbose", action="store_true", help="print times and peak memory")
 
 
-def add_image_flags(parser: argparse.ArgumentParser) -> None:
+def add_image_flags(parser: Flags) -> None:
     parser.add_argument(
         "--max-pixels", type=int, metavar="N",
         help="read pictures of up to N pixels (default: 178956970)",

@@ -11,11 +11,11 @@ from ..batch.work import Generator
 from ..instances.options import MODES, InstanceOptions
 from ..instances.segmenter import InstanceSegmenter, has_decoder
 from ..large.readers import needed
-from ..options import add_flags, from_flags, settings
+from ..options import Flags, add_flags, from_flags, settings
 from ..sam import Sam
 
 
-def add_mode_flags(parser: argparse.ArgumentParser) -> None:
+def add_mode_flags(parser: Flags) -> None:
     parser.add_argument(
         "--mode",
         choices=(*MODES, "amg"),

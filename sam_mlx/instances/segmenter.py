@@ -22,7 +22,7 @@ from ..machine.worker import Cancel, checkpoint, long_work
 from ..masks import Record
 from ..modeling.instance_decoder import PART
 from ..predictor import SamPredictor
-from ..sam import Sam
+from ..sam import Sam, check_model
 from ..samples import Range
 from ..tiled.layout import TileOptions, region_of
 from ..tiled.passes import record_of_found
@@ -50,6 +50,7 @@ class InstanceSegmenter:
     """
 
     def __init__(self, model: Sam, mode: str = "ais", **arguments: Any):
+        check_model(model, type(self))
         self.options = InstanceOptions(mode, **arguments)
         needed()
         if not has_decoder(model):
