@@ -3,6 +3,7 @@
 import json
 import random
 import signal
+import sqlite3
 import subprocess
 import sys
 import time
@@ -15,6 +16,7 @@ import rasterio
 import shapely
 from PIL import Image
 from rasterio import warp
+from rasterio.shutil import copy as copy_raster
 
 from sam_mlx.cli import main
 from sam_mlx.large.vectors import parse
@@ -215,7 +217,12 @@ def test_bad_pictures(files, tmp_path, capsys):
     whole = geotiff(tmp_path / "cut.tif", squares(300, 260, seed=1), compress="deflate")
     whole.write_bytes(whole.read_bytes()[:-30_000] if whole.stat().st_size > 40_000
                       else whole.read_bytes()[: whole.stat().st_size // 2])  # fmt: skip
+    cog = tmp_path / "cog.tif"
+    plain = geotiff(tmp_path / "plain.tif", squares(700, 600, seed=1))
+    copy_raster(plain, cog, driver="COG", compress="deflate", blocksize=128)
+    cog.write_bytes(cog.read_bytes()[: cog.stat().st_size // 2])
     for picture, message in [
+        (cog, "cog.tif"),
         (tmp_path / "none.tif", "no such picture"),
         (tmp_path / "*.jp2", "no picture is called"),
         (empty, "all are nodata or NaN"),
@@ -337,6 +344,13 @@ def test_bad_vector_files(scene, tmp_path, capsys):
     write_vectors(tmp_path / "far.gpkg", [shapely.Point(1, 1)])
     write_vectors(tmp_path / "nowhere.geojson.gpkg", boxes_of(discs), crs=None)
     pyogrio.raw.write(tmp_path / "table.gpkg", None, [np.arange(3)], np.array(["n"]))
+    with sqlite3.connect(
+        write_vectors(tmp_path / "empty.gpkg", boxes_of(discs), layer="a")
+    ) as file:
+        file.execute("DELETE FROM gpkg_contents")
+        file.execute("DELETE FROM gpkg_geometry_columns")
+        file.execute("DROP TABLE a")
+    write_vectors(tmp_path / "hollow.gpkg", [None, shapely.Polygon()])
     plain = tmp_path / "plain.png"
     Image.fromarray(np.zeros((90, 80, 3), np.uint8)).save(plain)
     ortho, out = folder / "ortho.tif", tmp_path / "masks.gpkg"
@@ -347,6 +361,8 @@ def test_bad_vector_files(scene, tmp_path, capsys):
         (ortho, "good.gpkg", ["--layer", "c"], "has no layer c; it has a"),
         (ortho, "far.gpkg", [], "has no feature on the picture"),
         (ortho, "table.gpkg", [], "has no geometry: it is a table"),
+        (ortho, "empty.gpkg", [], "as a vector file"),
+        (ortho, "hollow.gpkg", [], "has no feature on the picture"),
         (ortho, "nowhere.geojson.gpkg", [], "has none: nobody knows where one lies"),
         (plain, "good.gpkg", [], "the picture has none: nobody knows where one lies"),
         (ortho, "good.gpkg", ["--point", "3", "4"], "leave out --point"),

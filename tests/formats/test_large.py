@@ -158,6 +158,28 @@ def test_gdals_programs_open_what_is_written(result, tmp_path):
         assert ((file.read(1) == 255) == masks).all()
 
 
+@pytest.mark.parametrize("name", ["gpkg", "labelmap"])
+def test_a_rotated_raster(name, tmp_path, scene):
+    import rasterio
+
+    turned = rasterio.Affine(0.4, 0.3, 500000, 0.3, -0.4, 5400000)
+    result = made(tmp_path, geotiff(tmp_path / "a.tif", scene, transform=turned))
+    path = write(name, result, tmp_path)
+    if name == "labelmap":
+        with rasterio.open(path) as file:
+            assert tuple(file.transform) == pytest.approx(tuple(turned))
+        return
+    import pyogrio
+    import shapely
+
+    _, _, geometry, values = pyogrio.raw.read(path)
+    masks = pixels_of(result)
+    found = burnt([shapely.from_wkb(wkb) for wkb in geometry], turned)
+    # Outlines run between pixels, whose middles are half a pixel away.
+    assert all((a == b).all() for a, b in zip(found, masks))
+    assert values[2].tolist() == pytest.approx([mask.sum() * 0.25 for mask in masks])
+
+
 def test_geojson_is_in_longitude_and_latitude(result, tmp_path):
     import shapely
     from rasterio.warp import transform_geom

@@ -27,7 +27,7 @@ from examples.benchmarks.drawn import Drawn
 from examples.benchmarks.large import THRESHOLDS, Mask, average_precision, iou, of_discs
 from sam_mlx.tiled.seams import is_cut
 
-SIDE, INNER, HALO, POINTS = 1600, 384, 128, 14
+SIDE, INNER, HALO, POINTS = 1000, 384, 128, 14
 SCENE = Drawn(SIDE, SIDE, cell=200, seed=5)
 Lines = list[int]  # borders of tiles along an axis
 
@@ -44,8 +44,11 @@ def nano_in_metas_classes() -> Any:
     from sam_mlx.checkpoints import layouts
     from sam_mlx.modeling.layers import weights_of
     from sam_mlx.registry import VARIANTS
+    from tests.compat.clients.stand_ins import stand_in
 
     ensure_torchvision()
+    if not hasattr(sys.modules["torchvision"], "__version__"):  # one that does not match torch
+        stand_in("torchvision.utils", "torchvision.datasets", "torchvision.transforms.v2")
     package = import_segment_anything()
     model, config = Sam.from_pretrained("nano"), VARIANTS["nano"]
     VARIANTS["vit_b"] = config
@@ -58,7 +61,7 @@ def nano_in_metas_classes() -> Any:
     return package, partial(torch.save, weights)
 
 
-def sam_mlx() -> tuple[list[Mask], Lines, float]:
+def ours() -> tuple[list[Mask], Lines, float]:
     from examples.benchmarks.large import nano
     from sam_mlx.large import open_large
     from sam_mlx.tiled.layout import TileOptions
@@ -69,7 +72,7 @@ def sam_mlx() -> tuple[list[Mask], Lines, float]:
     return masks, search.layouts[1].borders()[0], time.process_time() - start
 
 
-def micro_sam() -> tuple[list[Mask], Lines, float]:
+def of_micro_sam() -> tuple[list[Mask], Lines, float]:
     _, save = nano_in_metas_classes()
     import micro_sam.models.build_sam
     from micro_sam import inference, util
@@ -97,7 +100,7 @@ def micro_sam() -> tuple[list[Mask], Lines, float]:
     return masks, sorted({*(n - HALO for n in inner), *inner, *(n + HALO for n in inner)}), seconds
 
 
-def samgeo() -> tuple[list[Mask], Lines, float]:
+def of_samgeo() -> tuple[list[Mask], Lines, float]:
     """Its batch mode writes foreground without numbers; its objects are the connected regions of
     that, as its ``raster_to_vector`` makes them.
     """
@@ -125,7 +128,7 @@ def samgeo() -> tuple[list[Mask], Lines, float]:
 
 
 TOOLS: dict[str, Callable[[], tuple[list[Mask], Lines, float]]] = {
-    "sam_mlx": sam_mlx, "micro-sam 1.8.14, tiled AMG": micro_sam, "samgeo 1.4.2, batch": samgeo,
+    "sam_mlx": ours, "micro-sam 1.8.14, tiled AMG": of_micro_sam, "samgeo 1.4.2, batch": of_samgeo,
 }  # fmt: skip
 
 
