@@ -157,8 +157,9 @@ def run_shell(text: str) -> None:
     for line in lines(text):
         if not is_elsewhere(line):
             arguments = command(line)
-            if "-o" in arguments:  # commands of a document may share a folder
-                shutil.rmtree(arguments[arguments.index("-o") + 1], ignore_errors=True)
+            # Commands of a document may share a folder: what they write to is named by -o or last.
+            output = arguments[arguments.index("-o") + 1] if "-o" in arguments else PLACES["OUT"]
+            shutil.rmtree(output, ignore_errors=True)
             assert cli.main(arguments) == 0, line
 
 
