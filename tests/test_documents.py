@@ -64,13 +64,13 @@ NOT_HERE = {
 }
 PLACES = {
     "IMAGE": "picture.jpg", "INPUT...": "photos", "OUT": "made", "X0 Y0 X1 Y1": "10 20 200 220",
-    "X Y": "60 70", "MODEL DATA": "nano labelled", "MODEL": "nano",
+    "X Y": "60 70", "MODEL": "nano", "DATA": "labelled",
 }  # fmt: skip
 GENERATOR = 'SamAutomaticMaskGenerator.from_pretrained("nano"'
 SPARSER = f"{GENERATOR})", f"{GENERATOR}, points_per_side=4)"
 WRITTEN_BY_TORCH = "my-adapter"
 FASTER = {
-    "sam-mlx finetune": ["--iters", "2"],
+    "sam-mlx finetune": ["--iters", "1", "--objects", "2", "--clicks", "1"],
     "sam-mlx evaluate": ["--prompts-only"],
     "sam-mlx auto": ["--points-per-side", "4"],
 }
