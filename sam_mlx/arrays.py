@@ -166,7 +166,7 @@ def _plain(array: np.ndarray, name: str) -> np.ndarray:
     if array.dtype.names is not None:
         raise _Refusal(
             f"{name} has the fields {', '.join(array.dtype.names)}; expected plain numbers: "
-            f"np.array({name}.tolist()) has them as columns"
+            f"np.array(np.asarray({name}).tolist()) has them as columns"
         )
     return array.astype(np.float32) if array.dtype.name.startswith(WIDENED) else array
 

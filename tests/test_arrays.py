@@ -188,10 +188,10 @@ def boxes_of(columns):
 
 def test_fields_and_masks_of_arrays(predictor):
     fields = np.array([tuple(row) for row in ROWS], [(name, "f4") for name in COLUMNS])
-    with pytest.raises(ValueError, match=r"boxes has the fields x0, y0, .*np.array\(boxes.tolist"):
+    with pytest.raises(ValueError, match=r"boxes has the fields x0, y0, .*asarray\(boxes\).tolist"):
         predictor.predict_batch(boxes=fields)
     boxes = fields
-    assert np.array(boxes.tolist()).tolist() == ROWS  # as it says
+    assert np.array(np.asarray(boxes).tolist()).tolist() == ROWS  # as it says
     masked = np.ma.masked_array(ROWS, mask=[[0, 0, 0, 1], [0] * 4])
     for given in (masked, list(masked)):
         with pytest.raises(ValueError, match=r"box(es)? has masked entries; .*filled\(0\)"):
