@@ -1,6 +1,7 @@
 """``sam-mlx auto --tile`` and ``predict --boxes FILE``: files, stopping, bad input."""
 
 import json
+import os
 import random
 import signal
 import sqlite3
@@ -106,7 +107,9 @@ def test_an_image_that_has_changed_is_segmented_again(files, whole, tmp_path, ca
 
 def made(folder: Path) -> list[Path]:
     """What tiles gave, and what else a run has noted so far."""
-    return [path for path in folder.rglob("*") if path.suffix in (".json", ".npz")]
+    # os.walk passes over folders that are gone meanwhile, as rglob does not.
+    files = (Path(name) for _, _, names in os.walk(folder) for name in names)
+    return [path for path in files if path.suffix in (".json", ".npz")]
 
 
 def killed_runs(files, out, kills, seed, *more):
@@ -129,7 +132,7 @@ def killed_runs(files, out, kills, seed, *more):
             time.sleep(0.01)
         process.kill()
         killed += process.wait() == -signal.SIGKILL
-    assert killed > kills / 3  # the others had ended
+    assert killed >= kills / 3  # the others had ended
     done = subprocess.run(program, capture_output=True, text=True, timeout=600, check=False)
     assert done.returncode == 0, done.stderr
 
@@ -151,7 +154,7 @@ def test_killed_runs_with_an_instance_decoder(files, tmp_path, same_forms):
     more = ["--model", str(tmp_path / "cells"), "--center-distance-threshold", "0.55"]
     nano_with_decoder().save_pretrained(tmp_path / "cells")
     out = tmp_path / "whole"
-    assert main(command(files, out, "--format", "gpkg", "labelmap", "coco", *more)) == 0
+    killed_runs(files, out, 0, 2, *more)  # in a process of its own, as those that are killed
     killed_runs(files, tmp_path / "out", 5, 2, *more)
     assert contents(tmp_path / "out") == contents(out)
     assert json.loads(contents(out)["a.report.json"])["masks"] > 1

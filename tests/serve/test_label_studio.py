@@ -348,8 +348,10 @@ def test_a_picture_that_is_too_large(client, source, backend):
 @pytest.fixture
 def annotated():
     """An export of two annotated tasks and one without."""
-    mask = np.zeros((2, 256, 256), bool)
+    mask = np.zeros((11, 256, 256), bool)
     mask[0, 29:75, 117:159] = mask[1, 90:130, 100:140] = True
+    for i in range(9):  # on all sides, so that each part of the picture has some
+        mask[2 + i, 160 + 30 * (i // 3) :, 10 + 80 * (i % 3) :][:25, :40] = True
     regions = to_label_studio(mask, "brushlabels-tag", "img", "Coin")
     image = {"image": UPLOAD}
     tasks = [

@@ -11,7 +11,7 @@ from hypothesis import HealthCheck, Phase, given, settings
 from schemathesis.generation import GenerationMode
 
 from sam_mlx.web.endpoints import ENDPOINTS, document
-from sam_mlx.web.sessions import MAX_SESSIONS
+from sam_mlx.web.open_sessions import MAX_SESSIONS
 
 SCHEMA = schemathesis.openapi.from_dict(document())
 EACH = 60  # a few endpoints have fewer different requests
@@ -59,7 +59,7 @@ def test_no_request_is_too_much(live, server, places, endpoint):
         if count % 4:  # or nearly all would end at addresses where nothing is
             case.path_parameters = {**(case.path_parameters or {}), **fitting(places())}
         if len(server.sessions) > MAX_SESSIONS - 20:
-            server.sessions._kept.clear()
+            server.sessions._open.clear()
         answer = case.call(base_url=f"http://127.0.0.1:{live}")
         assert answer.status_code != 500, answer.text
         if answer.status_code >= 400:
