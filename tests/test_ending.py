@@ -121,30 +121,35 @@ def test_a_signal_ends_the_server_in_the_midst_of_work(busy, sent, tmp_path, mon
     place = {"the model": "Model.encode = compute", "a file": "Content.shown = idle"}[busy]
     ask = {"the model": "encode", "a file": "image"}[busy]
     program = f"""
-import contextlib, json, os, urllib.request
+import contextlib, json, os, urllib.error, urllib.request
 from sam_mlx.web.model import Model
 from sam_mlx.web.store import Content
 from sam_mlx.commands import web
 {place}
 
 def ask(address, data=None):
-    with urllib.request.urlopen(address, data) as answer:
+    page, _, token = address.partition("?token=")
+    request = urllib.request.Request(page, data, {{"Authorization": f"Bearer {{token}}"}})
+    with urllib.request.urlopen(request) as answer:
         return answer.read()
 
 def listening(line, *_, **__):
     if line.startswith("http"):
-        threading.Thread(target=use, args=(line.strip("/"),), daemon=True).start()
+        threading.Thread(target=use, args=line.split("/?token="), daemon=True).start()
 
-def use(address):
+def use(address, token):
     while True:
         try:
-            session = json.loads(ask(f"{{address}}/api/sessions", b""))["session"]
+            session = json.loads(ask(f"{{address}}/api/sessions?token={{token}}", b""))["session"]
             break
-        except OSError:
+        except urllib.error.HTTPError as error:
+            print(error, error.read(), file=sys.stderr, flush=True)
+            os._exit(9)
+        except OSError:  # it does not listen yet
             time.sleep(0.05)
     picture = f"{{address}}/api/sessions/{{session}}/pictures/p1"
     with contextlib.suppress(Exception):  # the server ends before it answers
-        ask(f"{{picture}}/{ask}", {b"" if ask == "encode" else None})
+        ask(f"{{picture}}/{ask}?token={{token}}", {b"" if ask == "encode" else None})
 
 web.say = listening
 """
