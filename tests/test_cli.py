@@ -417,7 +417,7 @@ def test_names_of_formats_that_are_written_anyway(files, tmp_path):
                                             ("--box-nms-thresh", ", as in 0.88")])  # fmt: skip
 def test_percentages_are_no_thresholds(flag, hint, tmp_path, capsys):
     assert main(["auto", "none.png", "-o", str(tmp_path / "out"), flag, "88"]) == 2
-    assert f"{flag} is 88; expected a number from 0 to 1{hint}" in capsys.readouterr().err
+    assert f"{flag} is 88; expected a number up to 1{hint}" in capsys.readouterr().err
     assert not (tmp_path / "out").exists()
 
 

@@ -104,10 +104,10 @@ def check_shares(args: argparse.Namespace) -> None:
     """Raise ValueError for thresholds that are no share of 1, such as percentages."""
     for f in fields(GeneratorOptions):
         value = getattr(args, f.name, None)
-        if f.name.endswith("_thresh") and value is not None and not 0 <= value <= 1:
+        if f.name.endswith("_thresh") and value is not None and not value <= 1:
             hint = f", as in {value / 100:g}" if 1 < value <= 100 else ""
             raise ValueError(
-                f"--{f.name.replace('_', '-')} is {value:g}; expected a number from 0 to 1{hint}"
+                f"--{f.name.replace('_', '-')} is {value:g}; expected a number up to 1{hint}"
             )
 
 

@@ -11,7 +11,7 @@ import numpy as np
 from mlx.utils import tree_map
 
 from sam_mlx import MaskPredictions, Sam, SamAutomaticMaskGenerator, transforms
-from sam_mlx.automatic.options import GeneratorOptions
+from sam_mlx.automatic.options import DEFAULTS, GeneratorOptions
 from sam_mlx.automatic.selection import select
 from sam_mlx.config import SamConfig
 from sam_mlx.decoding import decode_in_parts
@@ -207,8 +207,10 @@ def automatic(setting: Setting, size: tuple[int, int]) -> Recording:
     """All but the encoder. The rehearsal has answers instead of a decoder."""
     model = model_of(setting)
     generator = SamAutomaticMaskGenerator(
-        model, points_per_side=setting.points_per_side, points_per_batch=BATCH
-    )
+        model, points_per_side=setting.points_per_side, points_per_batch=BATCH,
+        pred_iou_thresh=DEFAULTS.pred_iou_thresh,
+        stability_score_thresh=DEFAULTS.stability_score_thresh,
+    )  # fmt: skip
     generator.predictor._fingerprint = "any"  # spares reading the weights
     features = embedding_of(setting)
     mx.eval(features)

@@ -46,7 +46,7 @@ def filled(
     """
     points = np.concatenate(rings)
     (x0, y0), (x1, y1), (H, W) = points.min(axis=0), points.max(axis=0), size
-    if x1 <= 0 or y1 <= 0 or x0 >= W or y0 >= H:
+    if x1 < 0 or y1 < 0 or x0 >= W or y0 >= H:
         raise ValueError(
             f"{printable(name)} has an outline from ({x0:g}, {y0:g}) to ({x1:g}, {y1:g}), outside "
             f"of its picture of {W} x {H} pixels: do they belong together?"
