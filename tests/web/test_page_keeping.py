@@ -340,7 +340,7 @@ def test_removing_a_picture_with_objects_asks_and_is_undone(site):
     tab.page.click("#ask-yes")
     tab.page.wait_for_selector("#thumbnails li:nth-child(2)", state="detached")
     assert len(tab.session.pictures) == 1
-    tab.page.get_by_role("button", name="Undo", exact=True).last.click()
+    tab.page.locator("#toast").get_by_role("button", name="Undo", exact=True).click()
     tab.page.wait_for_selector("#thumbnails li:nth-child(2)")
     assert [p.name for p in tab.session.pictures.values()] == ["coins.png", "10.png"]
     assert tab.names() == ["Object 1"] == [o.name for o in tab.objects]

@@ -211,6 +211,7 @@ def test_a_line_of_shell_trains_on_the_objects(two, tmp_path):
     (found,) = open_data(tmp_path / name)
     np.testing.assert_array_equal(decode_rle(found.read()[1]), two.masks)
     two.page.get_by_role("button", name="Close").click()
+    two.page.wait_for_selector("dialog.train", state="detached")  # its close event comes later
     assert two.page.locator("dialog.train").count() == 0
 
 
@@ -348,10 +349,10 @@ def test_a_hover_goes_when_automatic_masks_are_shown(few_points, tab):
     tab.page.locator("#stage").focus()
     tab.press("Escape")
     tab.page.evaluate(
-        "() => addEventListener('shown', () => document.body.dataset.shown = '', true)"
+        "() => addEventListener('shown', (e) => document.body.dataset.shown = e.detail.at, true)"
     )
     tab.move(138, 53)
-    tab.page.wait_for_selector("body[data-shown]")
+    tab.page.wait_for_selector("body[data-shown='138,53']")  # and not one on the way there
     assert tab.ink(138, 53)[3] > 0
     tab.press("a")
     assert tab.ink(138, 53)[3] == 0
