@@ -6,8 +6,7 @@ import argparse
 import difflib
 import re
 import sys
-from contextlib import suppress
-from importlib.metadata import version
+from importlib.util import find_spec
 from typing import Any, NoReturn
 
 from . import ending
@@ -32,6 +31,7 @@ Segment Anything on Apple silicon, with MLX. What one does:
 folder. sam-mlx COMMAND --help lists the flags of a command; the others are serve, evaluate, info,
 export and doctor.
 """
+SHELLS = ("bash", "zsh", "tcsh")
 COORDINATES = ("--point", "--negative", "--box", "--region")
 NUMBERS = re.compile(r"-?[\d.]+(?:,-?[\d.]+)+")  # 500,375
 
@@ -91,15 +91,34 @@ class Parser(argparse.ArgumentParser):
         sys.exit(2)
 
 
-def build_parser() -> argparse.ArgumentParser:
-    parser = Parser(prog="sam-mlx", description="Segment Anything on Apple silicon, with MLX.")
-    parser.add_argument(
-        "--version", action="version", version=f"sam-mlx {version('sam-mlx')}, mlx {version('mlx')}"
-    )
-    with suppress(ImportError):
+# What these two import would cost every command 80 ms.
+class Version(argparse.Action):
+    def __init__(self, **given: Any):
+        super().__init__(nargs=0, **given)
+
+    def __call__(self, parser: argparse.ArgumentParser, *_: Any) -> None:
+        from importlib.metadata import version
+
+        say(f"sam-mlx {version('sam-mlx')}, mlx {version('mlx')}")
+        parser.exit()
+
+
+class Completion(argparse.Action):
+    def __call__(self, parser: argparse.ArgumentParser, _: Any, shell: Any, __: Any = None) -> None:
         import shtab
 
-        shtab.add_argument_to(parser, help="print what completes commands in a shell, and exit")
+        sys.stdout.write(shtab.complete(parser, shell) + "\n")
+        parser.exit()
+
+
+def build_parser() -> argparse.ArgumentParser:
+    parser = Parser(prog="sam-mlx", description="Segment Anything on Apple silicon, with MLX.")
+    parser.add_argument("--version", action=Version, help="print the versions, and exit")
+    if find_spec("shtab"):
+        parser.add_argument(
+            "--print-completion", action=Completion, choices=SHELLS,
+            help="print what completes commands in a shell, and exit",
+        )  # fmt: skip
     commands = parser.add_subparsers(dest="command", required=True)
     for name, command in COMMANDS.items():
         command.add(
