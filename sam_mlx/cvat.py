@@ -13,7 +13,6 @@ from typing import Any
 import numpy as np
 
 from .automatic.generator import SamAutomaticMaskGenerator
-from .automatic.options import thresholds_of
 from .embedding import ImageEmbedding
 from .instances.segmenter import InstanceSegmenter, has_decoder
 from .masks import Record, decode_rle, encode_rle, outlines, rle_area, rle_bbox
@@ -56,7 +55,7 @@ class Detector:
         self.model: Any = (
             InstanceSegmenter(sam)
             if self.by_instances
-            else SamAutomaticMaskGenerator(sam, **{**thresholds_of(sam.config), **options})
+            else SamAutomaticMaskGenerator(sam, **options)
         )
         cvataa = needed()
         self.spec = cvataa.DetectionFunctionSpec(labels=[cvataa.label_spec(label, LABEL)])

@@ -5,13 +5,11 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Mapping
 from concurrent.futures import CancelledError, Future, ThreadPoolExecutor
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
 from ..automatic.generator import SamAutomaticMaskGenerator
-from ..automatic.options import GeneratorOptions, thresholds_of
-from ..instances.options import InstanceOptions
 from ..instances.segmenter import InstanceSegmenter, has_decoder
 from ..machine.budget import budget
 from ..machine.cache import Cache
@@ -120,24 +118,21 @@ class Backend:
 
         changed: arguments of ``SamAutomaticMaskGenerator``. Raises ValueError for invalid ones.
         """
-        usual: dict[str, Any] = {**thresholds_of(model.config), "points_per_batch": POINTS_AT_ONCE}
-        options = GeneratorOptions(**{**usual, **changed, "output_mode": "coco_rle"})
+        arguments = {"points_per_batch": POINTS_AT_ONCE, **changed, "output_mode": "coco_rle"}
+        generator = SamAutomaticMaskGenerator(model.predictor.model, **arguments)
 
         def run(cancel: Cancel) -> list[Record]:
-            generator = SamAutomaticMaskGenerator(model.predictor.model)
-            generator.options = options
-            whole = options.crop_n_layers > 0
+            whole = generator.crop_n_layers > 0
             picture = content.pixels() if whole else self._kept(model, content)
             return generator.generate(picture, cancel=cancel)
 
-        return self._searched((model.name, content.key, repr(options)), run, owner)
+        return self._searched((model.name, content.key, repr(generator.options)), run, owner)
 
     def instances(self, model: Model, content: Content, owner: str) -> Share[list[Record]]:
         """A part in a search by the model's instance decoder."""
 
         def run(cancel: Cancel) -> list[Record]:
-            segmenter = InstanceSegmenter(model.predictor.model)
-            segmenter.options = replace(InstanceOptions(), output_mode="coco_rle")
+            segmenter = InstanceSegmenter(model.predictor.model, output_mode="coco_rle")
             return list(segmenter.generate(self._kept(model, content), cancel=cancel))
 
         return self._searched((model.name, content.key, "instances"), run, owner)
