@@ -40,7 +40,7 @@ class Plan:
     todo: list[str] = field(default_factory=list)  # this process's pictures without results
     changed: set[str] = field(default_factory=set)  # those whose results are from other content
     remarks: list[str] = field(default_factory=list)  # for the summary
-    # Of the shell: what to lower where there are no masks.
+    # Flags to lower when nothing is found.
     thresholds: list[str] = field(
         default_factory=lambda: ["--pred-iou-thresh", "--stability-score-thresh"]
     )

@@ -101,7 +101,7 @@ def settings_of(args: argparse.Namespace, options: GeneratorOptions) -> dict[str
 
 
 def check_shares(args: argparse.Namespace) -> None:
-    """Raise ValueError for thresholds that are no share of 1, such as percentages."""
+    """Raise ValueError for thresholds above 1, such as percentages."""
     for f in fields(GeneratorOptions):
         value = getattr(args, f.name, None)
         if f.name.endswith("_thresh") and value is not None and not value <= 1:

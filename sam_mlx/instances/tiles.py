@@ -32,7 +32,7 @@ from .options import InstanceOptions
 from .watershed import flood, score
 
 LEVELS = np.float32(65535)  # maps are kept in 16 bits: in steps of 1.5e-5
-NOTHING = np.array([0, 1, 1], np.float32)  # foreground and distances where there is no instance
+NOTHING = np.array([0, 1, 1], np.float32)  # foreground and distances outside all instances
 
 Predict = Callable[[np.ndarray], np.ndarray]  # maps (3, h, w), 0 to 1, of pixels (h, w, 3)
 

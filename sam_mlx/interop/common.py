@@ -35,7 +35,7 @@ def records_of(found: Given) -> list[Record]:
 def size_of(records: Sequence[Record], size: tuple[int, int] | None) -> tuple[int, int]:
     """Height and width of the picture of records, or the size given where there are none."""
     if size is None and not records:
-        raise ValueError("there are no masks, which tell the picture's size: pass size=(H, W)")
+        raise ValueError("without masks the picture's size is not known: pass size=(H, W)")
     return size or rle_size(records[0]["segmentation"])
 
 

@@ -32,7 +32,7 @@ def to_labelme(
 
     kind: "polygon", an outline for each region along the edges of pixels, those of one mask in a
     group, without holes, which labelme's polygons do not have; or "mask", exact. size: H and W of
-    the picture, needed where there are no masks.
+    the picture, needed if there are no masks.
     """
     if kind not in KINDS:
         raise ValueError(f"kind is {short(kind)}; expected one of {', '.join(KINDS)}")
