@@ -18,13 +18,15 @@ import random
 import subprocess
 import sys
 import time
-from collections import Counter, defaultdict
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import httpx
 import numpy as np
 from PIL import Image
+
+from .web_clients import Found, in_rounds, table
 
 COINS = Path(__file__).parents[1] / "images" / "coins.png"
 CONFIG = (
@@ -77,21 +79,6 @@ def encoded(pixels: np.ndarray, form: str) -> str:
     return base64.b64encode(file.getvalue()).decode()
 
 
-class Found:
-    """What the clients saw."""
-
-    def __init__(self) -> None:
-        self.seconds: dict[str, list[float]] = defaultdict(list)
-        self.errors: Counter[str] = Counter()
-
-    async def ask(self, client: httpx.AsyncClient, kind: str, path: str, body: Any) -> None:
-        start = time.perf_counter()
-        answer = await client.post(path, json=body)
-        self.seconds[kind].append(time.perf_counter() - start)
-        if answer.status_code != 200:
-            self.errors[f"{kind}: {answer.status_code} {answer.text[:80]}"] += 1
-
-
 async def work(address: str, number: int, end: float, found: Found) -> None:
     chosen, picture = TOOLS[number % len(TOOLS)], own_picture(number)
     points = random.Random(number)
@@ -99,7 +86,8 @@ async def work(address: str, number: int, end: float, found: Found) -> None:
         first = True
         while first or time.monotonic() < end:
             path, body = chosen(picture, points.randrange(256), points.randrange(256))
-            await found.ask(client, f"{chosen.__name__}{', first' * first}", path, body)
+            kind = f"{chosen.__name__}{', first' * first}"
+            await found.timed(kind, client.post(path, json=body))
             first = False
 
 
@@ -109,7 +97,8 @@ async def send_large(address: str, number: int, end: float, found: Found) -> Non
         while time.monotonic() < end:
             count += 1
             picture = await asyncio.to_thread(large_picture, count)
-            await found.ask(client, "24 megapixels, new", *program(picture, 3000, 2000))
+            path, body = program(picture, 3000, 2000)
+            await found.timed("24 megapixels, new", client.post(path, json=body))
 
 
 def run(address: str, clients: int, large: int, seconds: float) -> Found:
@@ -126,20 +115,6 @@ def run(address: str, clients: int, large: int, seconds: float) -> Found:
     return found
 
 
-def table(found: Found) -> str:
-    rows = ["| request | answers | p50, ms | p95, ms | slowest, ms |", "|---|" + "---|" * 4]
-    for kind, seconds in sorted(found.seconds.items()):
-        p50, p95, worst = 1000 * np.percentile(seconds, [50, 95, 100])
-        rows.append(f"| {kind} | {len(seconds)} | {p50:.0f} | {p95:.0f} | {worst:.0f} |")
-    return "\n".join(rows)
-
-
-def resident(process: int) -> int:
-    """A process's resident memory in MiB."""
-    status = Path(f"/proc/{process}/status").read_text()
-    return int(status.partition("VmRSS:")[2].split()[0]) >> 10
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--clients", type=int, default=50)
@@ -153,16 +128,9 @@ def main() -> None:
         assert server.stdout is not None
         address = server.stdout.readline().strip()
         run(address, len(TOOLS), 0, 1)  # warm
-        memory, total = [resident(server.pid)], Found()
-        for _ in range(args.rounds):
-            found = run(address, args.clients, args.large, args.seconds / args.rounds)
-            for kind, seconds in found.seconds.items():
-                total.seconds[kind] += seconds
-            total.errors.update(found.errors)
-            memory.append(resident(server.pid))
-        print(table(total))
-        print(f"errors: {dict(total.errors) or 'none'}")
-        print(f"the server's memory, MiB: {', '.join(map(str, memory))}")
+        each = args.seconds / args.rounds
+        ask = partial(run, address, args.clients, args.large, each)
+        print(in_rounds(ask, args.rounds, server.pid))
         print("one client of each alone:", table(run(address, len(TOOLS), 0, 5)), sep="\n")
     finally:
         server.terminate()

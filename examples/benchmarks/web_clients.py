@@ -16,6 +16,7 @@ import subprocess
 import sys
 import time
 from collections import Counter, defaultdict
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -33,6 +34,15 @@ class Found:
     errors: Counter[str] = field(default_factory=Counter)
     sessions: int = 0
 
+    async def timed(self, kind: str, request: Awaitable[httpx.Response]) -> httpx.Response:
+        """The answer to a request, which is timed and counted."""
+        start = time.perf_counter()
+        answer = await request
+        self.seconds[kind].append(time.perf_counter() - start)
+        if not answer.is_success:
+            self.errors[f"{kind}: {answer.status_code} {answer.text[:80]}"] += 1
+        return answer
+
 
 class Client:
     def __init__(self, address: str, number: int, found: Found):
@@ -43,12 +53,7 @@ class Client:
         self.random, self.found = random.Random(number), found
 
     async def ask(self, kind: str, method: str, path: str, **given) -> httpx.Response:
-        start = time.perf_counter()
-        answer = await self.http.request(method, path, **given)
-        self.found.seconds[kind].append(time.perf_counter() - start)
-        if answer.status_code >= 400:
-            self.found.errors[f"{kind}: {answer.status_code} {answer.text[:80]}"] += 1
-        return answer
+        return await self.found.timed(kind, self.http.request(method, path, **given))
 
     async def work(self, end: float) -> None:
         begun = await self.ask("session", "POST", "/api/sessions")
@@ -95,6 +100,19 @@ def resident(process: int) -> int:
     return int(status.partition("VmRSS:")[2].split()[0]) >> 10
 
 
+def in_rounds(ask: Callable[[], Found], rounds: int, server: int) -> str:
+    """What clients saw in so many rounds, and the memory of the server's process after each."""
+    memory, total = [resident(server)], Found()
+    for _ in range(rounds):
+        found = ask()
+        for kind, seconds in found.seconds.items():
+            total.seconds[kind] += seconds
+        total.errors.update(found.errors)
+        memory.append(resident(server))
+    errors = f"errors: {dict(total.errors) or 'none'}"
+    return f"{table(total)}\n{errors}\nthe server's memory, MiB: {', '.join(map(str, memory))}"
+
+
 def table(found: Found) -> str:
     rows = [
         "| request | answers | p50, ms | p95, ms | p99, ms | slowest, ms |",
@@ -120,17 +138,8 @@ def main() -> None:
         assert server.stdout is not None
         address = server.stdout.readline().strip()
         run(address, 1, 3)  # warm
-        memory = [resident(server.pid)]
-        total = Found()
-        for _ in range(args.rounds):
-            found = run(address, args.clients, args.seconds / args.rounds)
-            for kind, seconds in found.seconds.items():
-                total.seconds[kind] += seconds
-            total.errors.update(found.errors)
-            memory.append(resident(server.pid))
-        print(table(total))
-        print(f"errors: {dict(total.errors) or 'none'}")
-        print(f"the server's memory, MiB: {', '.join(map(str, memory))}")
+        each = args.seconds / args.rounds
+        print(in_rounds(lambda: run(address, args.clients, each), args.rounds, server.pid))
         one = run(address, 1, 10)
         print("one client alone:", table(one), sep="\n")
     finally:

@@ -67,30 +67,21 @@ def test_foreign_hosts_and_origins(backend):
     assert status(backend, headers=foreign, **local) == 403
 
 
-schemathesis = pytest.importorskip("schemathesis", reason="schemathesis is missing (extra test)")
+from hypothesis import given
 
-from hypothesis import HealthCheck, Phase, given, settings
-from schemathesis.generation import GenerationMode
+from tests.support.fuzz import from_document, of_each, requests
 
-SCHEMA = schemathesis.openapi.from_dict(document())
+SCHEMA = from_document(document())
 ENDPOINTS = [endpoint for tool in TOOLS for endpoint in tool.endpoints]
-FUZZ = settings(
-    max_examples=25, deadline=None, database=None, derandomize=True, phases=[Phase.generate],
-    suppress_health_check=list(HealthCheck),
-)  # fmt: skip
 
 
 @pytest.mark.parametrize("endpoint", ENDPOINTS, ids=lambda e: e.handler.__name__)
 def test_no_request_is_too_much(client, endpoint):
     """Bodies that schemathesis makes by the document, and against it; half with a real picture."""
-    operation = SCHEMA[endpoint.path][endpoint.method]
-    strategy = operation.as_strategy()
-    if endpoint.body is not None:
-        strategy |= operation.as_strategy(generation_mode=GenerationMode.NEGATIVE)
     count = 0
 
-    @FUZZ
-    @given(strategy)
+    @of_each(25)
+    @given(requests(SCHEMA, endpoint))
     def ask(case):
         nonlocal count
         count += 1

@@ -86,6 +86,22 @@ class Tab:
     def set(self, slider: str, value: float):
         self.page.locator(f"#{slider}").fill(str(value))
 
+    def filtered(self, slider: str, value: float, word: str) -> int:
+        """How many automatic masks are left once a slider is set: as many as the server says.
+
+        word: after the number, in the page.
+        """
+
+        def answers(response):
+            is_select = response.url.endswith("/select")
+            return is_select and response.request.post_data_json[slider] == value
+
+        with self.page.expect_response(answers) as found:
+            self.set(slider, value)
+        count = len(found.value.json()["ids"])
+        self.page.wait_for_selector(f"#automatic-count:has-text('{count} {word}')")
+        return count
+
     def download(self, label: str) -> tuple[str, bytes]:
         """Choose an entry of the export menu: the file's name and its bytes."""
         self.page.click("#export")

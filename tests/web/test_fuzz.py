@@ -5,20 +5,15 @@ import pytest
 
 from tests.support.web import Page  # isort: skip  first: it skips all where it must
 
-schemathesis = pytest.importorskip("schemathesis", reason="schemathesis is missing (extra test)")
+from tests.support.fuzz import from_document, of_each, requests  # isort: skip  as this does
 
-from hypothesis import HealthCheck, Phase, given, settings
-from schemathesis.generation import GenerationMode
+from hypothesis import given
 
 from sam_mlx.web.endpoints import ENDPOINTS, document
 from sam_mlx.web.open_sessions import MAX_SESSIONS
 
-SCHEMA = schemathesis.openapi.from_dict(document())
+SCHEMA = from_document(document())
 EACH = 60  # a few endpoints have fewer different requests
-FUZZ = settings(
-    max_examples=EACH, deadline=None, database=None, derandomize=True,
-    phases=[Phase.generate], suppress_health_check=list(HealthCheck),
-)  # fmt: skip
 counted: list[int] = []
 
 
@@ -45,14 +40,10 @@ def places(live):
 
 @pytest.mark.parametrize("endpoint", ENDPOINTS, ids=lambda e: e.handler.__name__)
 def test_no_request_is_too_much(live, server, places, endpoint):
-    operation = SCHEMA[endpoint.path][endpoint.method]
-    strategy = operation.as_strategy()
-    if endpoint.body is not None:
-        strategy |= operation.as_strategy(generation_mode=GenerationMode.NEGATIVE)
     count = 0
 
-    @FUZZ
-    @given(strategy)
+    @of_each(EACH)
+    @given(requests(SCHEMA, endpoint))
     def ask(case):
         nonlocal count
         count += 1

@@ -32,19 +32,6 @@ def site(coins):
     server.close()
 
 
-def chosen(tab, slider: str, value: float) -> int:
-    """How many instances there are once a slider is set: as many as the server says."""
-
-    def answers(response):
-        return response.url.endswith("/select") and response.request.post_data_json[slider] == value
-
-    with tab.page.expect_response(answers) as found:
-        tab.set(slider, value)
-    count = len(found.value.json()["ids"])
-    tab.page.wait_for_selector(f"#automatic-count:has-text('{count} instances')")
-    return count
-
-
 def test_instances_are_chosen_by_sliders_and_taken_over(tab, site, coins):
     segmenter = InstanceSegmenter(site[0].model.predictor.model)
     tab.page.click("#automatic-find")
@@ -56,7 +43,7 @@ def test_instances_are_chosen_by_sliders_and_taken_over(tab, site, coins):
     assert [one.get_attribute("id") for one in shown.all()] == list(SLIDERS)
     asked = []
     tab.page.on("request", lambda request: asked.append(request.url.rsplit("/", 1)[1]))
-    largest = chosen(tab, "min_size", 800)
+    largest = tab.filtered("min_size", 800, "instances")
     expected = segmenter.select(segmenter.predict(coins), min_size=800)
     assert largest == len(expected) < many and set(asked) == {"select"}  # not searched again
     record = next(r for r in expected if r["segmentation"][50, 65])

@@ -3,6 +3,7 @@
 import io
 import json
 import threading
+from contextlib import contextmanager
 
 import numpy as np
 import pytest
@@ -177,14 +178,19 @@ def test_offline_for_a_while(site):
     assert "penny" in tab.download("Outlines GeoJSON")[1].decode()
 
 
-def test_a_full_disk_is_said_and_everything_written_later(site, monkeypatch):
-    tab = saved(site.tab().click(138, 53).press("Enter"))
-
+@contextmanager
+def full_disk(monkeypatch):
     def full(name, text):
         raise OSError(28, "No space left on device")
 
     with monkeypatch.context() as patched:
         patched.setattr(keeping, "write_text", full)
+        yield
+
+
+def test_a_full_disk_is_said_and_everything_written_later(site, monkeypatch):
+    tab = saved(site.tab().click(138, 53).press("Enter"))
+    with full_disk(monkeypatch):
         tab.click(65, 50).press("Enter")
         not_saved(tab, "No space left on device")
         assert len(tab.names()) == 2 and tab.ink(65, 50)[3] > 0
@@ -201,12 +207,7 @@ def test_a_full_disk_is_said_and_everything_written_later(site, monkeypatch):
 
 def test_a_server_that_ends_with_a_full_disk_gets_it_all_again(site, monkeypatch):
     tab = saved(site.tab().click(138, 53).press("Enter"))
-
-    def full(name, text):
-        raise OSError(28, "No space left on device")
-
-    with monkeypatch.context() as patched:
-        patched.setattr(keeping, "write_text", full)
+    with full_disk(monkeypatch):
         tab.page.get_by_role("button", name="Delete Object 1").click()
         tab.click(65, 50)
         not_saved(tab, "No space left on device")

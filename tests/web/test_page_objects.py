@@ -69,19 +69,6 @@ def few_points(monkeypatch):
 SLIDERS = "pred_iou_thresh", "stability_score_thresh", "box_nms_thresh", "min_mask_region_area"
 
 
-def kept(tab, slider: str, value: float) -> int:
-    """How many masks are kept once a slider is set: as many as the server says."""
-
-    def answers(response):
-        return response.url.endswith("/select") and response.request.post_data_json[slider] == value
-
-    with tab.page.expect_response(answers) as found:
-        tab.set(slider, value)
-    count = len(found.value.json()["ids"])
-    tab.page.wait_for_selector(f"#automatic-count:has-text('{count} of')")
-    return count
-
-
 def test_everything_is_filtered_by_sliders_and_taken_over(few_points, tab):
     tab.page.evaluate("""() => {
       const ask = window.fetch;
@@ -97,8 +84,8 @@ def test_everything_is_filtered_by_sliders_and_taken_over(few_points, tab):
     tab.page.wait_for_selector("text=/^[1-9]\\d* of/")
     many = int(tab.text("#automatic-count").split()[0])
     searched = tab.page.evaluate("() => paths.length = 0")
-    more = kept(tab, "box_nms_thresh", 0.95)
-    fewest = kept(tab, "pred_iou_thresh", 0.95)
+    more = tab.filtered("box_nms_thresh", 0.95, "of")
+    fewest = tab.filtered("pred_iou_thresh", 0.95, "of")
     assert more > many > fewest > 0 == searched
     assert set(tab.page.evaluate("() => paths")) == {"select"}  # nothing was searched again
     tab.click(65, 50)
