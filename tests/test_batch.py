@@ -872,6 +872,7 @@ def test_names_that_are_no_text(many, tmp_path):
     assert "1 were there already" in many(tmp_path / "in")[1]
 
 
+@pytest.mark.slow
 def test_two_processes_make_again_what_has_changed(files, many, tmp_path, same_forms):
     for i in range(4):
         paint(tmp_path / "in" / f"p{i}.png", i)

@@ -105,6 +105,7 @@ def test_images_without_numbers_are_refused(small_sam):
         small_sam.encode_image(mx.full((1, 128, 128, 3), NAN))
 
 
+@pytest.mark.slow
 def test_functions_that_mlx_traces_are_not_checked(small_sam):
     """Values are not known there; labels index within their table all the same."""
     features, boxes = mx.zeros((1, 16, 16, 64)), mx.array([[1.0, 2, 30, 40]])

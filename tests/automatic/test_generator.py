@@ -346,7 +346,7 @@ def test_nano_on_a_drawn_scene(nano, opencv, arguments):
     assert_same_records(*nano, image, 3, **{**NANO, **arguments})
 
 
-@pytest.mark.parametrize("forms", ["here", "plain"])
+@pytest.mark.parametrize("forms", ["here", pytest.param("plain", marks=pytest.mark.slow)])
 def test_nano_on_a_photograph(nano, wide_photograph, forms, plain):
     if forms == "plain":
         plain()
@@ -403,6 +403,7 @@ print(int(re.search(r"VmHWM:\s*(\d+)", open("/proc/self/status").read())[1]) / 1
 """
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
 @pytest.mark.parametrize("size", [(1, 3_000_000), (3_000_000, 1)])
 def test_thin_pictures_take_memory_for_their_pixels(size):

@@ -288,6 +288,7 @@ def test_an_adapter_on_the_hub(meta, tmp_path, monkeypatch):
         Sam.from_pretrained("someone/adapter")
 
 
+@pytest.mark.slow
 def test_export_and_the_shell(meta, adapter, tmp_path, capsys):
     merged = Sam.from_pretrained(meta, adapter=adapter)
     written = export(meta, tmp_path / "exported", adapter=adapter)

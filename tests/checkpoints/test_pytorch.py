@@ -361,6 +361,7 @@ for model, out in zip(sys.argv[2::2], sys.argv[3::2]):
 """
 
 
+@pytest.mark.slow
 def test_the_shell_without_pytorch(small, tmp_path, photograph):
     """Masks from a .pth and from MobileSAM's .pt equal those from their conversions bit for bit."""
     Image.fromarray(photograph).save(tmp_path / "picture.png")

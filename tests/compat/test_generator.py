@@ -29,7 +29,10 @@ def pair(**arguments):
     "arguments",
     [
         {},
-        dict(output_mode="uncompressed_rle", crop_n_layers=1, points_per_side=3),
+        pytest.param(
+            dict(output_mode="uncompressed_rle", crop_n_layers=1, points_per_side=3),
+            marks=pytest.mark.slow,
+        ),
         dict(output_mode="coco_rle", min_mask_region_area=50),
         dict(points_per_side=None, point_grids=[np.array([[0.5, 0.5], [0.2, 0.3]])]),
     ],

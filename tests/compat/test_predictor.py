@@ -255,6 +255,7 @@ print(found[-1][1] - found[3][1])
 """
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="counts threads in /proc")
 def test_a_thread_for_each_request_leaves_nothing():
     """What needs gradients is refused outside ``no_grad`` alone: the mode is the caller's."""

@@ -91,6 +91,7 @@ def smooth_noise(count, channels, size):
     return torch.nn.functional.interpolate(coarse, size=(size, size), mode="bicubic")
 
 
+@pytest.mark.slow
 def test_two_processes_share_the_steps_of_muon(tmp_path):
     torch.multiprocessing.spawn(compare_muon, (tmp_path / "rendezvous",), nprocs=2)
 

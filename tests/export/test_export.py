@@ -171,6 +171,7 @@ def test_export_json_describes_the_files(model, folder, functions):
     assert len(written["files"]["decoder.mlxfn"]["traces"]) == 2 * 3
 
 
+@pytest.mark.slow
 def test_slot_counts_share_the_weights(tmp_path):
     model = Sam(replace(SMALL, decoder_mlp_dim=8192))  # weights that outweigh the graphs
     weights = sum(w.nbytes for _, w in tree_flatten(model.mask_decoder.parameters()))
@@ -282,6 +283,7 @@ def test_a_device_that_cannot_run_the_dtype(model, tmp_path, monkeypatch):
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.slow
 def test_command(model, tmp_path, capsys):
     model.save_pretrained(tmp_path / "model")
     out = tmp_path / "out"
@@ -312,6 +314,7 @@ def test_command_with_bad_input(tmp_path, monkeypatch, capsys, arguments):
     assert captured.out == "" and list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.slow
 def test_every_step_is_shown(model, tmp_path, monkeypatch):
     """float16 of ViT-B took eleven silent minutes on a CPU; writing takes a second of them."""
     shown, totals = [], []
@@ -360,6 +363,7 @@ def test_sam_hq(tmp_path):
     assert_same(scores[0, chosen], low_res[0, chosen], *predictor.predict([[40, 30]], [1])[1:])
 
 
+@pytest.mark.slow
 def test_an_instance_decoder_is_left_out_and_named(tmp_path, capsys):
     """As in micro-sam's models; encoder and mask decoder are those of the same model without it."""
     model = random_sam(SMALL)

@@ -135,6 +135,7 @@ def test_results_belong_to_their_settings(auto):
 TILES = ["--tile", "64", "--overlap", "24", "--center-distance-threshold", "0.55"]
 
 
+@pytest.mark.slow
 def test_tiles(auto, folder, tmp_path, monkeypatch):
     """``auto --tile`` gives what ``generate_large`` gives, also after a stop."""
     code, said = auto(*TILES, "--format", "coco", "labelmap", "qupath", "gpkg", out="whole")

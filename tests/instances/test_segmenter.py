@@ -96,8 +96,11 @@ def test_prompts_find_the_coins(model, coin_maps):
         {"multimasking": True},
         {"refine_with_box_prompts": True},
         {"mask_threshold": 1.5, "nms_threshold": 0.3, "min_size": 200},
-        {"mask_threshold": "auto"},
-        {"mask_threshold": "auto", "multimasking": True, "refine_with_box_prompts": True},
+        pytest.param({"mask_threshold": "auto"}, marks=pytest.mark.slow),
+        pytest.param(
+            {"mask_threshold": "auto", "multimasking": True, "refine_with_box_prompts": True},
+            marks=pytest.mark.slow,
+        ),
     ],
 )
 def test_prompting_is_micro_sams(model, coins, coin_maps, arguments, monkeypatch):

@@ -113,6 +113,7 @@ say("ending")
     assert run(program) == (0, "ending\n", "")
 
 
+@pytest.mark.slow
 def test_daemon_threads_that_predict_end_quietly():
     program = """
 predictor = SamPredictor.from_pretrained("nano")
@@ -132,6 +133,7 @@ say("ending")
         assert run(program) == (0, "ending\n", "")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("progress", ["time.sleep(1000)", "begun.wait(); hang()"])
 def test_whatever_a_progress_function_does(progress):
     program = f"""

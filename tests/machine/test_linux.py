@@ -54,6 +54,7 @@ print(torch.get_num_threads(), torch.__config__.parallel_info())
 """
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(sys.platform != "linux", reason="settings of Linux only")
 @pytest.mark.original
 def test_torch_in_the_same_process_keeps_its_threads_and_children_their_environment():

@@ -113,6 +113,7 @@ def test_an_old_mlx_warns_once(here, count, monkeypatch):
     assert all(text.startswith(f"MLX {here} has faults") and "0.32.1" in text for text in found)
 
 
+@pytest.mark.slow
 def test_but_not_in_an_export(tmp_path, monkeypatch):
     """Apps contain an older MLX, whose files only it can write."""
     monkeypatch.setattr(advice, "version", lambda name: "0.31.1")
@@ -128,6 +129,7 @@ def test_bounds_of_an_export(monkeypatch):
     assert check.tolerance(mx.bfloat16) == 1e-1
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("acts", [False, True])
 def test_an_export_says_where_its_bounds_are_wider(acts, tmp_path, monkeypatch, capsys):
     for module in (check, manifest):

@@ -56,6 +56,7 @@ def failures(calls: public.Calls) -> dict[str, BaseException | None]:
     return {name: error for name, error in errors.items() if error is not None}
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore:.*float16 on a CPU")
 def test_every_call_works_in_a_thread_of_its_own(world):
     assert failures(public.calls(world)) == {}
@@ -108,6 +109,7 @@ print(function(mx.zeros((1, 320, 320, 3)), mx.array([240, 320], mx.int32))[0].su
 """
 
 
+@pytest.mark.slow
 def test_the_first_work_of_a_process_in_another_thread(world, tmp_path):
     done = subprocess.run(
         [sys.executable, "-c", FIRST, str(tmp_path)], capture_output=True, text=True
@@ -240,6 +242,7 @@ print(names[0] == names[1])
 """
 
 
+@pytest.mark.slow
 def test_export_in_a_thread_where_the_main_one_used_mlx_before(tmp_path):
     done = subprocess.run(
         [sys.executable, "-c", USED_BEFORE, str(tmp_path)], capture_output=True, text=True

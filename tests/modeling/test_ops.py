@@ -197,7 +197,7 @@ def test_sums_within_products(plain):
 
 
 @pytest.mark.skipif(not streams.on_cpu(), reason="a GPU keeps what its queue refers to")
-@pytest.mark.parametrize("variant", ["nano", "vit_t"])
+@pytest.mark.parametrize("variant", ["nano", pytest.param("vit_t", marks=pytest.mark.slow)])
 def test_an_encoder_step_by_step(variant, plain):
     """The same numbers, without a queue of the next blocks."""
     plain()

@@ -132,6 +132,7 @@ def our_taps(encoder: nn.Module, x: mx.array) -> dict[str, mx.array]:
     return taps
 
 
+@pytest.mark.slow
 def test_every_block_equals_the_original_at_1024(model, original):
     x = torch.randn(1, 3, 1024, 1024)
     expected = original_taps(original.image_encoder, x)

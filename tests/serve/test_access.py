@@ -75,7 +75,12 @@ SCHEMA = from_document(document())
 ENDPOINTS = [endpoint for tool in TOOLS for endpoint in tool.endpoints]
 
 
-@pytest.mark.parametrize("endpoint", ENDPOINTS, ids=lambda e: e.handler.__name__)
+def asked(endpoint):
+    name = endpoint.handler.__name__
+    return pytest.param(endpoint, id=name, marks=[pytest.mark.slow] if name == "everything" else [])
+
+
+@pytest.mark.parametrize("endpoint", [asked(e) for e in ENDPOINTS])
 def test_no_request_is_too_much(client, endpoint):
     """Bodies that schemathesis makes by the document, and against it; half with a real picture."""
     count = 0
@@ -118,6 +123,7 @@ def test_bodies_that_are_none_of_a_tool(client, body):
             assert answer.status_code < 500, (endpoint.path, answer.text)
 
 
+@pytest.mark.slow
 def test_a_large_picture_with_every_click_stops_nobody(backend):
     """One client sends new pictures of 24 megapixels; others click on one that is known."""
     random = np.random.default_rng(0)

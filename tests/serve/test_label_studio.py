@@ -140,6 +140,7 @@ def test_a_stroke(client, coin):
     assert all(stroke[0, int(y), int(x)] for x, y in prompt.points)
 
 
+@pytest.mark.slow
 def test_without_a_context_everything(client):
     answer = ask(client)
     assert len(masks_of(answer)) > 10

@@ -113,6 +113,7 @@ def test_two_rectangles_are_two_objects_with_the_points_within_them(client, nano
     assert all(shape["points"][:-1] in rings for shape in shapes) and len(shapes) >= 2
 
 
+@pytest.mark.slow
 def test_everything(client, nano):
     answer = ask(client, epsilon_factor=0).json()["data"]
     generator = SamAutomaticMaskGenerator(nano, **thresholds_of(nano.config))

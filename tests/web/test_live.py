@@ -150,6 +150,7 @@ def test_what_is_not_a_request(live, page, data):
     assert page.client.get(page.session).status_code == 200
 
 
+@pytest.mark.slow
 def test_fifty_clients(live):
     from examples.benchmarks.web_clients import run
 

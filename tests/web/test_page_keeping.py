@@ -205,6 +205,7 @@ def test_a_full_disk_is_said_and_everything_written_later(site, monkeypatch):
     site.start()
 
 
+@pytest.mark.slow
 def test_a_server_that_ends_with_a_full_disk_gets_it_all_again(site, monkeypatch):
     tab = saved(site.tab().click(138, 53).press("Enter"))
     with full_disk(monkeypatch):
@@ -289,6 +290,7 @@ def test_a_long_stroke_is_saved(site):
     assert tab.masks[0].sum() > 10_000
 
 
+@pytest.mark.slow
 def test_two_tabs_of_one_session_see_each_others_changes(site):
     first = saved(site.tab().click(138, 53).press("Enter"))
     second = site.second(first)

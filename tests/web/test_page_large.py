@@ -188,6 +188,7 @@ def test_strokes_are_painted_at_the_level(tab):
     assert abs(middle - DISC[:2]).max() < 1 / 0.07
 
 
+@pytest.mark.slow
 def test_memory_is_bounded_while_panning(tab):
     tab.page.evaluate(COUNT)
     zoom(tab, DISC, 17)
