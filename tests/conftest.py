@@ -22,6 +22,16 @@ def pytest_addoption(parser):
 def pytest_configure(config):
     if config.getoption("--plain"):
         ops.use_plain_forms()
+    if find_spec("hypothesis"):
+        without_clocks()
+
+
+def without_clocks():
+    """Hypothesis fails an example that takes long, which on a busy machine any may."""
+    from hypothesis import HealthCheck, settings
+
+    settings.register_profile("busy", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+    settings.load_profile("busy")
 
 
 def pytest_collection_modifyitems(config, items):

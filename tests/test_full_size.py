@@ -14,7 +14,7 @@ def test_it_is_found_beside_the_way_into_the_model():
     assert transforms.upscale_masks is upscale_masks
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(st.integers(1, 400), st.integers(1, 400))
 def test_masks_have_the_images_size(height, width):
     size = preprocess_shape((height, width), 128)

@@ -121,6 +121,7 @@ def test_labelmes_session(registered, predictor, picture, monkeypatch):
     assert count == 1
 
 
+@pytest.mark.slow
 def test_the_launcher(tmp_path):
     program = tmp_path / "program.py"
     program.write_text(

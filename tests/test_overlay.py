@@ -48,7 +48,7 @@ def scene(seed, height, width, count):
     return image, masks
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(
     st.integers(0, 9999),
     st.integers(1, 40),

@@ -37,8 +37,11 @@ def test_small_enough_to_ship(nano):
     assert (assets / "model.safetensors").stat().st_size <= 8 << 20
 
 
-@pytest.mark.parametrize("forms", ["here", "plain"])
-@pytest.mark.parametrize("name", ["plate", "coins", "shapes", "gray"])
+@pytest.mark.parametrize("forms", ["here", pytest.param("plain", marks=pytest.mark.slow)])
+@pytest.mark.parametrize(
+    "name",
+    ["coins", *(pytest.param(n, marks=pytest.mark.slow) for n in ("plate", "shapes", "gray"))],
+)
 def test_parity_with_the_original(nano, name, forms, plain):
     if forms == "plain":
         plain()

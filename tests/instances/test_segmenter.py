@@ -94,7 +94,7 @@ def test_prompts_find_the_coins(model, coin_maps):
     [
         {},
         {"multimasking": True},
-        {"refine_with_box_prompts": True},
+        pytest.param({"refine_with_box_prompts": True}, marks=pytest.mark.slow),
         {"mask_threshold": 1.5, "nms_threshold": 0.3, "min_size": 200},
         pytest.param({"mask_threshold": "auto"}, marks=pytest.mark.slow),
         pytest.param(

@@ -105,6 +105,7 @@ def test_what_is_larger_than_a_window_is_answered_at_a_coarser_scale(model, monk
     assert x0 <= 100 and y0 <= 100 and x1 > 900 and y1 > 500
 
 
+@pytest.mark.slow
 def test_many_prompts_are_grouped_by_window(predictor, drawn, encoded):
     cells = [(10, 5), (30, 40), (50, 7)]
     boxes = [box_of(drawn, *cell, more) for more in (2, 2.5, 3) for cell in cells]
@@ -154,6 +155,7 @@ def test_embeddings_are_kept_up_to_a_number_of_bytes(model, drawn):
         budget.use(None)
 
 
+@pytest.mark.slow
 def test_embeddings_ahead_of_time(model, tmp_path):
     scene = Drawn(600, 500, cell=100, most=0.35)
     path = geotiff(tmp_path / "a.tif", scene.whole())

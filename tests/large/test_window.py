@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from sam_mlx.large.window import CONTEXT, MAX_SIDE, Grid, Window
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(st.data())
 def test_a_window_holds_its_prompt_with_context(data):
     height, width = (data.draw(st.integers(1, 60_000)) for _ in range(2))

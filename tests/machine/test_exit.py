@@ -184,7 +184,7 @@ def load():
 
 
 @pytest.mark.parametrize("first", ["pass", "load()"])
-@pytest.mark.parametrize("before", [False, True])
+@pytest.mark.parametrize("before", [False, pytest.param(True, marks=pytest.mark.slow)])
 def test_functions_of_atexit_may_load_and_predict(before, first):
     """Also those that were registered before the package was imported, which run after it ended."""
     early = "import atexit\natexit.register(lambda: load())\n" if before else ""

@@ -56,6 +56,7 @@ def test_a_forked_child_is_told_in_every_call(tmp_path):
     assert {name: what for name, what in found.items() if what != "is told"} == {}
 
 
+@pytest.mark.slow
 def test_a_forked_child_is_told_in_every_call_of_compat(tmp_path):
     pytest.importorskip("torch")
     found = in_child(public.compat_calls(public.World(tmp_path)))

@@ -270,7 +270,7 @@ def test_a_file_with_the_published_name_must_be_the_published_file(state, tmp_pa
 
 
 @pytest.mark.parametrize("forms", ["here", "plain"])
-@pytest.mark.parametrize("size", [(300, 200), (171, 256)])
+@pytest.mark.parametrize("size", [(300, 200), pytest.param((171, 256), marks=pytest.mark.slow)])
 def test_predictor_equals_the_original(small, photograph, size, forms, plain):
     if forms == "plain":
         plain()
@@ -293,6 +293,7 @@ def test_predictor_equals_the_original(small, photograph, size, forms, plain):
         np.testing.assert_allclose(results[2], expected[2], atol=1e-4)
 
 
+@pytest.mark.slow
 def test_a_batch_equals_single_images(small):
     model, _ = small
     images = mx.random.normal((2, 256, 256, 3))
@@ -301,6 +302,7 @@ def test_a_batch_equals_single_images(small):
     assert mx.abs(together - alone).max() < 1e-5
 
 
+@pytest.mark.slow
 def test_half_precision_stays_half(small):
     model, _ = small
     half = Sam(replace(SMALL, image_size=64))

@@ -126,6 +126,7 @@ def test_classes_survive_a_reload(three):
     assert heads(three.ready()) == before and len(three.names()) == 3
 
 
+@pytest.mark.slow
 def test_annotations_of_all_pictures_go_out_and_come_in(three, window):
     """YOLO of one picture of two, into another window, where clicks refine the masks."""
     tab = three

@@ -92,6 +92,7 @@ def painted(tab, *corners):
     tab.page.keyboard.press("v")
 
 
+@pytest.mark.slow
 def test_an_open_page_goes_on_when_the_server_comes_back(site):
     tab = saved(site.tab().click(138, 53).press("Enter"))
     site.stop()
