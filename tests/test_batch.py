@@ -449,7 +449,6 @@ def test_files_of_the_same_name_keep_apart(tmp_path):
         ({"input": "absent/*.png"}, "no pictures"),
         ({"output": "in"}, "holds the pictures themselves"),
         ({"more": ["--points-per-side", "0"]}, "points_per_side is 0"),
-        ({"more": ["--format", "rle", "sa1b"]}, "choose one"),
         ({"more": ["--model", "absent"]}, "absent"),
     ],
 )
@@ -567,6 +566,29 @@ def test_formats_of_one_path_replace_each_other(many, tmp_path):
     assert json.loads((tmp_path / "out" / "a.json").read_text())["image"]["file_name"] == "a.png"
     many(tmp_path / "in", more=["--format", "rle"])
     assert isinstance(json.loads((tmp_path / "out" / "a.json").read_text()), list)
+
+
+def test_formats_of_one_path_together(many, tmp_path):
+    """Each has its own name in its files, now and when the run continues; --convert-to-rle is one
+    more of them.
+    """
+    picture, out = paint(tmp_path / "in" / "a.png", 1), tmp_path / "out"
+    formats = ["--format", "sa1b", "labelme", "tiff16", "tiff32"]
+    code, _, _ = many(tmp_path / "in", more=[*formats, "--convert-to-rle"])
+    names = {f"a_{end}" for end in (
+        "rle.json", "sa1b.json", "labelme.json", "labels_tiff16.tif", "labels_tiff32.tif",
+    )}  # fmt: skip
+    assert code == 0 and {p.name for p in out.glob("a*")} == names
+    records = json.loads((out / "a_rle.json").read_text())
+    annotations = json.loads((out / "a_sa1b.json").read_text())["annotations"]
+    assert annotations == [{"id": i} | record for i, record in enumerate(records, 1)] != []
+    before = contents(out)
+    _, said, _ = many(tmp_path / "in", more=[*formats, "--convert-to-rle"])
+    assert "1 were there already" in said and contents(out) == before
+    # Alone a format has the plain name, and results of other content go, whatever they are called.
+    paint(picture, 2)
+    many(tmp_path / "in", more=["--format", "rle"])
+    assert {p.name for p in out.glob("a*")} == {"a.json"}
 
 
 def test_what_is_not_of_the_command_is_not_replaced(many, tmp_path):

@@ -123,8 +123,18 @@ def test_predict_in_the_output_formats(files, tmp_path, capsys):
     assert json.loads((out / "object.json").read_text())[0]["point_coords"] == [[200, 130]]
     assert run(files, tmp_path, "--box", 9, 9, 300, 300, "--multimask", "--format", "svg") == 0
     assert (out / "object.svg").read_text().count("<path") == 3
-    assert run(files, tmp_path, "--point", 5, 5, "--format", "sa1b", "rle") == 2
-    assert "files of the same names" in capsys.readouterr().err
+
+
+def test_predict_in_formats_that_share_a_name(files, tmp_path):
+    formats = "sa1b", "rle", "labelme", "tiff16", "tiff32", "rle"
+    assert run(files, tmp_path, "--point", 200, 130, "--format", *formats) == 0
+    out = tmp_path / "out"
+    assert {p.name for p in out.glob("object*")} == {
+        "object_sa1b.json", "object_rle.json", "object_labelme.json",
+        "object_labels_tiff16.tif", "object_labels_tiff32.tif",
+    }  # fmt: skip
+    (record,) = json.loads((out / "object_rle.json").read_text())
+    assert json.loads((out / "object_sa1b.json").read_text())["annotations"] == [{"id": 1} | record]
 
 
 def test_web_needs_its_extra():

@@ -10,7 +10,7 @@ import mlx.core as mx
 import numpy as np
 import pytest
 
-from sam_mlx import Sam, SamAutomaticMaskGenerator, SamPredictor
+from sam_mlx import InstanceSegmenter, Sam, SamAutomaticMaskGenerator, SamPredictor
 from sam_mlx.automatic.options import (
     OF_MODEL,
     SELECTING,
@@ -21,6 +21,7 @@ from sam_mlx.automatic.options import (
 from sam_mlx.checkpoints.options import LoadOptions
 from sam_mlx.cli import build_parser
 from sam_mlx.export import export
+from sam_mlx.instances.options import InstanceOptions
 from sam_mlx.options import add_flags, check, from_flags, number, option, settings, whole_number
 from sam_mlx.registry import VARIANTS
 
@@ -99,12 +100,50 @@ def test_the_generators_signature_and_flags_are_the_declaration():
             assert shell[name] == default
 
 
+def test_the_segmenters_signatures_are_the_declaration():
+    declared = {f.name: f.default for f in fields(InstanceOptions)}
+    assert list(parameters(InstanceSegmenter.__init__).items())[2:] == list(declared.items())
+    assert declared.items() <= parameters(InstanceSegmenter.from_pretrained).items()
+    selecting = parameters(InstanceSegmenter.select)
+    assert {name: selecting[name] for name in declared} == dict.fromkeys(declared)
+
+
+LOADERS = SamPredictor, SamAutomaticMaskGenerator, InstanceSegmenter, Sam
+
+
+@pytest.mark.parametrize("kind", LOADERS)
+def test_a_misspelled_argument_is_refused_by_the_function_that_was_called(kind):
+    """And editors see it: no signature has a catch-all."""
+    for function in (kind.__init__, kind.from_pretrained, getattr(kind, "select", kind.__init__)):
+        kinds = {p.kind for p in inspect.signature(function).parameters.values()}
+        assert inspect.Parameter.VAR_KEYWORD not in kinds
+    with pytest.raises(TypeError, match=r"from_pretrained\(\) got an .*'points_per_sid'"):
+        kind.from_pretrained("absent", points_per_sid=3)
+
+
+@pytest.mark.parametrize(
+    ("kind", "given"),
+    [
+        (SamAutomaticMaskGenerator, {"pred_iou_thresh": "high"}),
+        (SamAutomaticMaskGenerator, {"points_per_side": None}),
+        (InstanceSegmenter, {"mode": "amg"}),
+        (InstanceSegmenter, {"min_size": -1}),
+        (Sam, {"dtype": "int8"}),
+    ],
+)
+def test_wrong_values_are_refused_before_a_model_is_looked_for(kind, given):
+    (name,) = given
+    with pytest.raises(ValueError, match=name):
+        kind.from_pretrained("absent/model", **given)
+
+
 @pytest.mark.parametrize(
     "function",
     [
         Sam.from_pretrained,
         SamPredictor.from_pretrained,
         SamAutomaticMaskGenerator.from_pretrained,
+        InstanceSegmenter.from_pretrained,
         export,
     ],
 )
@@ -121,7 +160,7 @@ GIVEN = {
 }  # fmt: skip
 
 
-@pytest.mark.parametrize("kind", [Sam, SamPredictor, SamAutomaticMaskGenerator])
+@pytest.mark.parametrize("kind", LOADERS)
 def test_every_option_of_loading_arrives_under_its_name(kind, monkeypatch):
     taken = []
 

@@ -33,6 +33,7 @@ from .options import (
     NUMBER,
     GeneratorOptions,
     HasOptions,
+    check_arguments,
     thresholds_of,
 )
 from .pictures import Picture, opened
@@ -134,12 +135,14 @@ class SamAutomaticMaskGenerator(HasOptions):
             dtype=dtype, quantize=quantize, revision=revision, adapter=adapter,
             image_size=image_size, preprocess=preprocess,
         )  # fmt: skip
-        return cls(
-            Sam.load(path_or_repo, options), points_per_side, points_per_batch,
+        given = (
+            points_per_side, points_per_batch,
             pred_iou_thresh, stability_score_thresh, stability_score_offset, box_nms_thresh,
             crop_n_layers, crop_nms_thresh, crop_overlap_ratio, crop_n_points_downscale_factor,
             point_grids, min_mask_region_area, output_mode,
         )  # fmt: skip
+        check_arguments(given)  # before a model is loaded
+        return cls(Sam.load(path_or_repo, options), *given)
 
     @own_memory()
     def generate(
@@ -148,7 +151,7 @@ class SamAutomaticMaskGenerator(HasOptions):
         progress: Progress = None,
         value_range: Range | None = None,
         cancel: Cancel | None = None,
-    ) -> list[dict[str, Any]]:
+    ) -> list[Record]:
         """Masks of everything in an image, in the original's order.
 
         image, value_range: as ``SamPredictor.set_image`` takes them, or an embedding, which has no
@@ -179,7 +182,7 @@ class SamAutomaticMaskGenerator(HasOptions):
         region: Sequence[int] | None = None,
         progress: Progress = None,
         cancel: Cancel | None = None,
-    ) -> Iterator[dict[str, Any]]:
+    ) -> Iterator[Record]:
         """Masks of everything in a picture of any size, one after another, without seams.
 
         source: what ``large.open_large`` takes or gives. tile, overlap: in pixels; objects up to
@@ -259,7 +262,7 @@ class SamAutomaticMaskGenerator(HasOptions):
         crop_nms_thresh: float | None = None,
         min_mask_region_area: float | None = None,
         output_mode: str | None = None,
-    ) -> list[dict[str, Any]]:
+    ) -> list[Record]:
         """The part that only filters: records as ``generate`` gives them, without the model.
 
         An argument that is None is the generator's own. Raises ValueError when ``predictions``

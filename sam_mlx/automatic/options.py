@@ -133,6 +133,14 @@ OF_MODEL = tuple(f.name for f in fields(GeneratorOptions) if f.metadata.get("of_
 THRESHOLDS = {"nano": {"pred_iou_thresh": 0.85, "stability_score_thresh": 0.9}}
 
 
+def check_arguments(given: Sequence[Any]) -> None:
+    """Raise ValueError for invalid arguments of ``GeneratorOptions``, in its order; thresholds that
+    are None are the model's own.
+    """
+    values = dict(zip(NAMES, given))
+    GeneratorOptions(**{n: v for n, v in values.items() if v is not None or n not in OF_MODEL})
+
+
 def thresholds_of(config: SamConfig) -> dict[str, float]:
     """pred_iou_thresh and stability_score_thresh for a model: Meta's, or its own."""
     meta = {name: getattr(DEFAULTS, name) for name in OF_MODEL}

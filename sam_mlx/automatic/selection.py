@@ -178,7 +178,7 @@ def records(
     rles, boxes = encode(kept, part, pause)
     order = clean(rles, boxes, options, pause)
     rles = [rles[i] for i in order]
-    return [
+    found = [
         record_of(
             rle,
             kept.predicted_iou[i],
@@ -187,9 +187,11 @@ def records(
             box=boxes[i],
             crop_box=kept.crop_boxes[i],
         )
-        | {"segmentation": segmentation}
-        for i, rle, segmentation in zip(order, rles, in_mode(rles, options.output_mode))
+        for i, rle in zip(order, rles)
     ]
+    for record, segmentation in zip(found, in_mode(rles, options.output_mode)):
+        record["segmentation"] = segmentation
+    return found
 
 
 def in_mode(rles: list[Rle], output_mode: str) -> Sequence[Any]:

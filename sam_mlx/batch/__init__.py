@@ -17,7 +17,7 @@ from typing import Any
 import mlx.core as mx
 
 from ..files import make_folder, output_folder
-from ..formats import Format
+from ..formats import Format, apart
 from .checks import (
     ADVICE,
     CHOSEN,
@@ -60,6 +60,7 @@ def run(
     Raises ValueError or OSError before any work, OSError for a full disk.
     """
     output = output_folder(output)
+    formats = apart(formats)
     check_formats(formats)
     check_channels(settings.get("channels"))
     check_reader(pages)

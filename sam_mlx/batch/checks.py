@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 from collections import Counter
 from collections.abc import Container, Sequence
-from itertools import combinations
 from pathlib import Path
 from typing import Any
 
@@ -29,16 +28,9 @@ OWN = (".", "..", SETTINGS, NOTES, ANSWERS, LOCK, Path(FORMATS["coco"].pattern).
 
 
 def check_formats(formats: Sequence[Format]) -> None:
-    """Raise ValueError where two formats would use the same name for any picture, ImportError where
-    one needs a package that is missing.
-    """
+    """Raise ImportError where a format needs a package that is missing."""
     for format in formats:
         format.check()
-    for a, b in combinations(formats, 2):
-        if a.pattern == b.pattern:
-            raise ValueError(
-                f"--format {a.name} and {b.name} write files of the same names; choose one"
-            )
 
 
 def check_names(pictures: dict[str, Path], output: Path, formats: Sequence[Format]) -> None:

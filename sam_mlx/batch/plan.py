@@ -18,7 +18,7 @@ from typing import Any
 import mlx.core as mx
 
 from ..files import read_json, sha256, write_json, write_whole
-from ..formats import FORMATS, Format
+from ..formats import KEYED, Format
 
 NOTES = ".pictures"
 ANSWERS = ".answers"  # of the model, where they are kept
@@ -63,7 +63,7 @@ class Plan:
         """Whether a result is there, made from the content that the note records."""
         return (
             note is not None
-            and format.name in note["formats"]
+            and format.key in note["formats"]
             and os.path.exists(format.path(self.output, name))
         )
 
@@ -91,7 +91,7 @@ def discard(plan: Plan, name: str) -> None:
     note = read_note(plan.output, name)
     # The note first: results without one are made again, wherever this stops.
     note_path(plan.output, name).unlink(missing_ok=True)
-    for format in [FORMATS[each] for each in note["formats"]] if note else ():
+    for format in [KEYED[each] for each in note["formats"]] if note else ():
         path = format.path(plan.output, name)
         if not path.is_symlink():  # what a link points at is written over
             format.remove(path)
@@ -144,7 +144,7 @@ def load_note(path: Path) -> Note | None:
         return None
     if not isinstance(note, dict) or not {"name", "formats", "masks", "sha256"} <= note.keys():
         return None
-    return {**note, "formats": [n for n in note["formats"] if n in FORMATS]}
+    return {**note, "formats": [n for n in note["formats"] if n in KEYED]}
 
 
 def write_note(plan: Plan, name: str, note: Note) -> None:

@@ -19,8 +19,9 @@ from ..automatic.generator import SamAutomaticMaskGenerator
 from ..automatic.options import DEFAULTS, OF_MODEL
 from ..automatic.predictions import MaskPredictions
 from ..embedding import fingerprint
-from ..formats import FORMATS, Result
+from ..formats import KEYED, Result
 from ..instances.segmenter import InstanceSegmenter
+from ..masks import Record
 from ..messages import lacks_memory, one_line
 from ..modeling.layers import weights_of
 from ..terminal import say
@@ -152,7 +153,7 @@ def _segment(plan: Plan, model: Generator, name: str, bars: Bars) -> Failure | N
 
 def records_of(
     plan: Plan, model: Generator, name: str, sha256: str, image: np.ndarray, bars: Bars
-) -> list[dict[str, Any]]:
+) -> list[Record]:
     """Everything in a picture, chosen from answers that are kept if there are any."""
     path = answers_path(plan, name, sha256)
     if isinstance(model, SamAutomaticMaskGenerator):
@@ -186,9 +187,9 @@ def write_missing(plan: Plan, name: str, result: Result, note: Note) -> None:
         if path.is_dir():  # files are replaced once the new ones are whole
             format.remove(Path(os.path.realpath(path)))
         plan.write(path, partial(format.write, result))
-        # Two formats may share a path: then the other's result is gone.
-        others = [n for n in note["formats"] if format.pattern != FORMATS[n].pattern]
-        note["formats"] = sorted([*others, format.name])
+        # An earlier run's format may have had the same path: then its result is gone.
+        others = [n for n in note["formats"] if format.pattern != KEYED[n].pattern]
+        note["formats"] = sorted([*others, format.key])
         write_note(plan, name, note)
 
 

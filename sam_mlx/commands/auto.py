@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import difflib
 import time
 from dataclasses import fields
 from typing import Any
@@ -42,6 +43,7 @@ def add(parser: argparse.ArgumentParser) -> None:
         + " (default: masks)",
     )
     parser.add_argument("--convert-to-rle", action="store_true", help="the same as --format rle")
+    parser.add_argument("--crop", action="store_true", help="the same as --format crop")
     parser.add_argument("--recursive", action="store_true", help="take pictures in subfolders too")
     parser.add_argument(
         "--overwrite",
@@ -77,9 +79,9 @@ def add_stack_flags(parser: Flags) -> None:
 def format_name(text: str) -> str:
     known = dict.fromkeys([*FORMATS, *LARGE_FORMATS])
     if text not in known:
-        raise argparse.ArgumentTypeError(
-            f"{text!r} is not one of {', '.join(known)}; put the input first, or -- before it"
-        )
+        close = difflib.get_close_matches(text, known, 1)
+        hint = f": did you mean {close[0]}?" if close else "; put the input first, or -- before it"
+        raise argparse.ArgumentTypeError(f"{text!r} is not one of {', '.join(known)}{hint}")
     return text
 
 
@@ -115,7 +117,8 @@ def run(args: argparse.Namespace) -> int:
     check_shares(args)
     apply_image_flags(args)
     check_tile_flags(args, FORMATS)
-    names = ["rle"] if args.convert_to_rle else sorted(set(args.format or ["masks"]))
+    also = {"rle": args.convert_to_rle, "crop": args.crop}
+    names = sorted({*(args.format or ()), *(n for n in also if also[n])}) or ["masks"]
     options = from_flags(args, GeneratorOptions, output_mode="coco_rle")
     load_options = from_flags(args, LoadOptions)
     depends_on = {

@@ -10,6 +10,7 @@ from functools import partial
 import mlx.core as mx
 from tqdm import tqdm
 
+from ..automatic.options import GeneratorOptions
 from ..checkpoints.options import LoadOptions
 from ..files import user_path, write_json, write_whole
 from ..options import add_flags, from_flags
@@ -39,16 +40,21 @@ def add(parser: argparse.ArgumentParser) -> None:
     )  # fmt: skip
     parser.add_argument("--json", metavar="FILE", help="write the figures to a file too")
     add_flags(parser, TrainingOptions, ("crop", "min_area"))
-    add_flags(parser, LoadOptions)
-    add_image_flags(parser)
+    add_image_flags(parser.add_argument_group("reading pictures"))
+    add_flags(parser.add_argument_group("the models"), LoadOptions)
 
 
 def run(args: argparse.Namespace) -> int:
     apply_image_flags(args)
+    # What is wrong with these is told before any work.
+    TrainingOptions(crop=args.crop, min_area=args.min_area)
+    GeneratorOptions(points_per_side=args.points_per_side)
+    pictures = open_data(args.data, value_range=args.value_range)
     models = {name: Sam.load(name, from_flags(args, LoadOptions)) for name in args.model}
     # All models are shown the same pixels: by the range that one of them was trained with.
     known = [m.config.value_range for m in models.values() if m.config.value_range]
-    pictures = open_data(args.data, value_range=args.value_range or next(iter(known), None))
+    if known and args.value_range is None:
+        pictures = [one.with_range(known[0]) for one in pictures]
     examples = examples_of(pictures, args.min_area, args.crop)
     if not examples:
         raise ValueError(f"{args.data} holds no object of {args.min_area} pixels or more")

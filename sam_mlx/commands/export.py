@@ -36,7 +36,7 @@ def add(parser: argparse.ArgumentParser) -> None:
         "--for", dest="reader", choices=list(READERS),
         help="what will load the files; stops before any work if it has another version of MLX",
     )  # fmt: skip
-    add_flags(parser, LoadOptions)
+    add_flags(parser.add_argument_group("the model"), LoadOptions)
 
 
 def image_size(text: str) -> tuple[int, int]:

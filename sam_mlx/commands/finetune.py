@@ -17,12 +17,13 @@ from ..embedding import fingerprint
 from ..files import read_file, user_path, write_whole
 from ..messages import short
 from ..modeling.layers import weights_of
-from ..options import add_flags, from_flags
+from ..options import Flags, add_flags, from_flags
+from ..samples import Range
 from ..terminal import say
-from ..tuner.data import open_data
+from ..tuner.data import LabelledPicture, open_data
 from ..tuner.options import TrainingOptions
 from ..tuner.report import table
-from ..tuner.run import Job, finetune, with_range
+from ..tuner.run import Job, check_output, finetune, with_range
 from ..tuner.split import WAYS
 from ..tuner.survey import contact_sheet, survey
 from .common import add_image_flags, add_model_flags, apply_image_flags, load_model
@@ -39,6 +40,17 @@ MAX_CONFIG = 1 << 20  # bytes
 
 def add(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("data", nargs="?", metavar="DATA", help="labelled pictures")
+    parser.add_argument("-o", "--output", required=True, metavar="OUT", help="folder to make")
+    parser.add_argument("--check", action="store_true", help="only look at the data")
+    parser.add_argument("--resume", action="store_true", help="continue a training")
+    parser.add_argument("--config", metavar="FILE", help="flags from a YAML file; others override")
+    parser.add_argument("--export-pth", action="store_true", help="write model.pth for others too")
+    add_data_flags(parser.add_argument_group("the data"))
+    add_flags(parser.add_argument_group("the training"), TrainingOptions)
+    add_model_flags(parser.add_argument_group("the model"))
+
+
+def add_data_flags(parser: Flags) -> None:
     parser.add_argument("--images", metavar="DIR", help="folder of pictures, with --labels")
     parser.add_argument("--labels", metavar="DIR", help="folder of label images of the same names")
     parser.add_argument("--validation", metavar="DATA", help="labelled pictures to judge it by")
@@ -49,14 +61,7 @@ def add(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--keep", metavar="DATA", help="labelled pictures of what the model is not to forget"
     )
-    parser.add_argument("-o", "--output", required=True, metavar="OUT", help="folder to make")
-    parser.add_argument("--check", action="store_true", help="only look at the data")
-    parser.add_argument("--resume", action="store_true", help="continue a training")
-    parser.add_argument("--config", metavar="FILE", help="flags from a YAML file; others override")
-    parser.add_argument("--export-pth", action="store_true", help="write model.pth for others too")
-    add_flags(parser, TrainingOptions)
     add_image_flags(parser)
-    add_model_flags(parser)
 
 
 def run(args: argparse.Namespace) -> int:
@@ -89,8 +94,13 @@ DIGEST = "model_digest"
 
 
 def job_of(args: argparse.Namespace) -> Job:
-    """The job of the flags, with its data opened and its model loaded."""
-    model, options = load_model(args), from_flags(args, TrainingOptions)
+    """The job of the flags, with its data opened and its model loaded, in this order."""
+    output, options = user_path(args.output), from_flags(args, TrainingOptions)
+    check_output(output, args.resume or args.check)
+    opened = partial(open_data, value_range=args.value_range)
+    pictures = opened(args.data, images=args.images, labels=args.labels)
+    more = [(data and opened(data)) or None for data in (args.validation, args.keep)]
+    model = load_model(args)
     digest = fingerprint(model.config, weights_of(model))
     if getattr(args, DIGEST, None) not in (None, digest):
         raise ValueError(
@@ -99,14 +109,19 @@ def job_of(args: argparse.Namespace) -> Job:
         )
     if args.value_range is not None:
         model.config = replace(model.config, value_range=tuple(args.value_range))
-    opened = partial(open_data, value_range=model.config.value_range)
-    pictures = opened(args.data, images=args.images, labels=args.labels)
-    validation, keep = ((data and opened(data)) or None for data in (args.validation, args.keep))
-    more = {name: getattr(args, name) for name in SAVED} | {DIGEST: digest}
+    elif usual := model.config.value_range:
+        pictures = in_range(pictures, usual)
+        more = [data and in_range(data, usual) for data in more]
+    validation, keep = more
+    saved = {name: getattr(args, name) for name in SAVED} | {DIGEST: digest}
     return Job(
-        model, args.model, pictures, user_path(args.output), options, validation, args.split,
-        more, keep or (),
+        model, args.model, pictures, output, options, validation, args.split, saved, keep or (),
     )  # fmt: skip
+
+
+def in_range(pictures: list[LabelledPicture], usual: Range) -> list[LabelledPicture]:
+    """The pictures, their samples read by a model's range."""
+    return [one.with_range(usual) for one in pictures]
 
 
 def check(args: argparse.Namespace, job: Job) -> int:

@@ -81,6 +81,7 @@ def check_other_flags(args: argparse.Namespace) -> None:
     """Raise ValueError for flags of ``auto`` that mean nothing in tiles."""
     names = [
         "overwrite", "keep", "recursive", "crop_n_layers", "pages", "channels", "convert_to_rle",
+        "crop",
     ]  # fmt: skip
     if given := [name for name in names if getattr(args, name)]:
         flags = ", ".join(f"--{name.replace('_', '-')}" for name in given)

@@ -16,10 +16,11 @@ from PIL import Image
 
 from ..batch.checks import check_formats
 from ..files import make_folder, output_folder, read_file, user_path, write_whole
-from ..formats import FORMATS, Format, Result
+from ..formats import FORMATS, Format, Result, apart
 from ..formats.masks import save_mask
 from ..images import load_image
-from ..masks import compress_rle, encode_rle, record_of
+from ..masks import Record, compress_rle, encode_rle, record_of
+from ..options import Flags
 from ..predictor import SamPredictor
 from ..prompts import check_box, check_points, is_ambiguous
 from ..strips import stability_at_full_size
@@ -47,6 +48,33 @@ LOW_SCORE = 0.75
 
 def add(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("image", help="picture file")
+    add_prompt_flags(parser.add_argument_group("the object: points, a box, or an earlier answer"))
+    written = parser.add_argument_group("what is written")
+    written.add_argument(
+        "-o", "--output", required=True, metavar="OUT",
+        help="folder to write to, or a .png file for the mask alone",
+    )  # fmt: skip
+    written.add_argument("--multimask", action="store_true", help="write all three masks")
+    written.add_argument(
+        "--format", nargs="+", default=[], choices=FORMATS, metavar="FORMAT",
+        help="write also, beside those: "
+        + "; ".join(f"{name}: {MORE[name].help}" for name in MORE),
+    )  # fmt: skip
+    written.add_argument("--crop", action="store_true", help="the same as --format crop")
+    many = parser.add_argument_group("many objects, in a picture of any size")
+    many.add_argument(
+        "--boxes", metavar="FILE",
+        help="a vector file, in any reference system, of an object a feature: a box round a shape, "
+        "a click for a point; the picture may be of any size, and -o is then a file, such as "
+        "masks.gpkg",
+    )  # fmt: skip
+    many.add_argument("--layer", metavar="NAME", help="of --boxes, where the file has several")
+    add_opening_flags(many)
+    add_image_flags(parser.add_argument_group("reading the picture"))
+    add_model_flags(parser.add_argument_group("the model"))
+
+
+def add_prompt_flags(parser: Flags) -> None:
     parser.add_argument(
         "--point", nargs=2, type=float, action="append", default=[], metavar=("X", "Y"),
         help="a pixel of the object; can be repeated",
@@ -59,33 +87,10 @@ def add(parser: argparse.ArgumentParser) -> None:
         "--box", nargs=4, type=float, action="append", metavar=("X0", "Y0", "X1", "Y1"),
         help="around the object, in pixels",
     )  # fmt: skip
-    parser.add_argument(
-        "--boxes", metavar="FILE",
-        help="a vector file, in any reference system, of an object a feature: a box round a shape, "
-        "a click for a point; the picture may be of any size, and -o is then a file, such as "
-        "masks.gpkg",
-    )  # fmt: skip
-    parser.add_argument("--layer", metavar="NAME", help="of --boxes, where the file has several")
-    add_opening_flags(parser)
     parser.add_argument("--mask-input", metavar="FILE", help="logits.npy of an earlier prediction")
-    parser.add_argument("--multimask", action="store_true", help="write all three masks")
     parser.add_argument(
         "--hq-token-only", action="store_true", help="of SAM-HQ, its own mask without SAM's"
     )
-    parser.add_argument(
-        "-o",
-        "--output",
-        required=True,
-        metavar="OUT",
-        help="folder to write to, or a .png file for the mask alone",
-    )
-    parser.add_argument(
-        "--format", nargs="+", default=[], choices=FORMATS, metavar="FORMAT",
-        help="write also, beside those: "
-        + "; ".join(f"{name}: {MORE[name].help}" for name in MORE),
-    )  # fmt: skip
-    add_image_flags(parser)
-    add_model_flags(parser)
 
 
 def run(args: argparse.Namespace) -> int:
@@ -158,7 +163,8 @@ def refuse_flags_of_boxes(args: argparse.Namespace) -> None:
 
 def formats_of(args: argparse.Namespace) -> list[Format]:
     """What is written beside the mask and the overlay."""
-    return [MORE[name] for name in args.format if name in MORE]
+    names = dict.fromkeys([*args.format, *(["crop"] if args.crop else [])])
+    return apart([MORE[name] for name in names if name in MORE])
 
 
 def mask_file(args: argparse.Namespace) -> Path | None:
@@ -173,7 +179,7 @@ def mask_file(args: argparse.Namespace) -> Path | None:
         return None
     if ending != ".png":
         raise ValueError(f"-o is {args.output}; a mask is written as .png, or give a folder")
-    if args.multimask or args.format:
+    if args.multimask or args.format or args.crop:
         raise ValueError(f"-o is {args.output}, one file: --multimask and --format need a folder")
     if output.resolve() == user_path(args.image).resolve():
         raise ValueError(f"{args.image} would be replaced by its mask; choose another name")
@@ -270,7 +276,7 @@ def records_of(
     scores: np.ndarray,
     logits: np.ndarray,
     prompt: dict[str, Any],
-) -> list[dict[str, Any]]:
+) -> list[Record]:
     """What was written, as the output formats take it."""
     points = prompt["point_coords"].tolist() if "point_coords" in prompt else None
     embedding, model = predictor.get_image_embedding(), predictor.model

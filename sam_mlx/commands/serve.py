@@ -47,7 +47,7 @@ def add(parser: argparse.ArgumentParser) -> None:
     group.add_argument("--train-into", metavar="FOLDER",
                        help="train when it asks, into folders below this one")  # fmt: skip
     group.add_argument("--train-iters", type=int, default=ITERATIONS, metavar="N", help="steps")
-    add_flags(parser, LoadOptions)
+    add_flags(parser.add_argument_group("the models"), LoadOptions)
 
 
 def run(args: argparse.Namespace) -> int:
@@ -67,13 +67,10 @@ def run(args: argparse.Namespace) -> int:
     check_token(token)
     origins = named(args.model or ["nano"])
     options = from_flags(args, LoadOptions)
+    label_studio = projects(args)
     models = {name: Sam.load(origin, options) for name, origin in origins.items()}
     backend = Backend(models, origins, max_pixels=pixels)
-    try:
-        backend.tools["label-studio"] = projects(args)
-    except BaseException:
-        backend.close()
-        raise
+    backend.tools["label-studio"] = label_studio
     serve(backend, chosen(args.tool), args.host, args.port, token, say)
     return 0
 

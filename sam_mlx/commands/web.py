@@ -41,8 +41,8 @@ def add(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--host", default="127.0.0.1", help="address to listen on")
     parser.add_argument("--port", type=port_number, default=8000, help="0 chooses a free port")
     parser.add_argument("--no-open", action="store_true", help="do not open a browser")
-    add_image_flags(parser)
-    add_model_flags(parser)
+    add_image_flags(parser.add_argument_group("reading pictures"))
+    add_model_flags(parser.add_argument_group("the model"))
 
 
 def port_number(text: str) -> int:

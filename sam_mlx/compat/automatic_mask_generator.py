@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 
 from ..automatic import generator
 from ..automatic.options import DEFAULTS, GeneratorOptions, HasOptions
 from ..automatic.selection import clean_regions
+from ..masks import Record
 from .missing import unknown
 from .modeling.sam import Sam
 from .predictor import SamPredictor
@@ -49,7 +49,7 @@ class SamAutomaticMaskGenerator(HasOptions):
         )  # fmt: skip
         self.predictor = self.predictor_type(model)
 
-    def generate(self, image: np.ndarray) -> list[dict[str, Any]]:
+    def generate(self, image: np.ndarray) -> list[Record]:
         """Records of a picture (H, W, 3) uint8, in the original's order, with its keys.
 
         A record's ``bbox`` and ``crop_box`` hold int, where some of the original's are float.

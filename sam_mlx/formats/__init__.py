@@ -1,6 +1,6 @@
 """Output formats of ``sam-mlx auto`` and ``predict``, one class each, in the help's order."""
 
-from .base import Format, Result
+from .base import Format, Result, apart
 from .coco import Coco
 from .imagej import ImageJRois
 from .labelme import LabelMe
@@ -25,5 +25,7 @@ ALL: tuple[Format, ...] = (
     LabelMe(), ClassMap(),
 )  # fmt: skip
 FORMATS = {format.name: format for format in ALL}
+# By what notes of results call them: also those that ``apart`` may have renamed.
+KEYED = {format.key: format for format in (*ALL, *apart(ALL))}
 
-__all__ = ["FORMATS", "Format", "Result"]
+__all__ = ["FORMATS", "KEYED", "Format", "Result", "apart"]

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections import Counter
 from collections.abc import Mapping, Sequence
+from copy import copy
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -12,7 +14,7 @@ import numpy as np
 
 from ..files import temporary_folder
 from ..large.readers import needed
-from ..masks import decode_rle
+from ..masks import Record, decode_rle
 
 Needs = tuple[str, str, str]  # a package, what it is for, and the extra that brings it
 
@@ -24,7 +26,7 @@ class Result:
     file_name: str  # below the folder that all pictures share
     number: int  # of the picture, in files that hold one picture and number it
     image: np.ndarray  # (H, W, 3)
-    records: Sequence[dict[str, Any]]  # of the generator; segmentations are compressed RLE
+    records: Sequence[Record]  # of the generator; segmentations are compressed RLE
     prompt: dict[str, Any] = field(default_factory=dict)  # to be drawn: ``overlay.draw_overlay``
     # Names of classes. Records may have a ``category_id``, which counts them from 1.
     categories: Sequence[str] = ("object",)
@@ -46,7 +48,7 @@ class Result:
 class Masks(Sequence[np.ndarray]):
     """The masks of records in RLE; only the one asked for is in memory."""
 
-    def __init__(self, records: Sequence[dict[str, Any]]):
+    def __init__(self, records: Sequence[Record]):
         self.records = records
 
     def __len__(self) -> int:
@@ -65,6 +67,11 @@ class Format(ABC):
     joined: str = ""  # the path of the file that ``finish`` makes, if any
 
     needs: Needs | None = None
+
+    @property
+    def key(self) -> str:
+        """What notes of results call it: its name, or its pattern where that is not the usual."""
+        return self.name if self.pattern == type(self).pattern else self.pattern
 
     def check(self) -> None:
         """Raise ImportError where a package is missing that ``write`` needs."""
@@ -101,3 +108,17 @@ class Format(ABC):
     def finish(self, parts: Mapping[str, Path], path: str) -> None:
         """Make the file for all pictures from the results that exist, by the pictures' names."""
         raise NotImplementedError(f"{self.name} has a file for all pictures, and no way to make it")
+
+
+def apart(formats: Sequence[Format]) -> list[Format]:
+    """The formats; of those that would write files of one name, each has its own name in them:
+    ``{}_rle.json`` and ``{}_sa1b.json`` in place of ``{}.json``.
+    """
+    patterns = Counter(format.pattern for format in formats)
+    return [renamed(format) if patterns[format.pattern] > 1 else format for format in formats]
+
+
+def renamed(format: Format) -> Format:
+    other, (start, _, ending) = copy(format), format.pattern.rpartition(".")
+    other.pattern = f"{start}_{format.name}.{ending}"
+    return other

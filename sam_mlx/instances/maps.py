@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from types import ModuleType
-from typing import Any
 
 import numpy as np
 
@@ -63,12 +62,13 @@ def described(
     score: of the instance of a label, from the slices of its box and its mask there.
     """
     ndimage, _ = needed()
-    records, rles = list[dict[str, Any]](), []
+    records, rles = list[Record](), []
     for i, box in enumerate(ndimage.find_objects(labels), 1):
         mask = labels[box] == i
         rles.append(run_lengths(mask, (box[0].start, box[1].start), labels.shape))
         predicted_iou, stability, point = score(i, box, mask)
         records.append({**record_of(rles[-1], predicted_iou, stability, [point]), "seg_id": i})
     segmentations = in_mode(rles, output_mode)
-    found = [r | {"segmentation": s} for r, s in zip(records, segmentations)]
-    return Instances(found, labels)
+    for record, segmentation in zip(records, segmentations):
+        record["segmentation"] = segmentation
+    return Instances(records, labels)

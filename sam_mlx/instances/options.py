@@ -68,3 +68,6 @@ class InstanceOptions:
     def smallest(self) -> int:
         """Pixels of the smallest instance that stays."""
         return MIN_SIZE[self.mode] if self.min_size is None else self.min_size
+
+
+DEFAULTS = InstanceOptions()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import replace
+from dataclasses import fields, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -28,7 +28,7 @@ from ..tiled.layout import TileOptions, region_of
 from ..tiled.passes import record_of_found
 from ..tiled.store import Store
 from .maps import InstanceMaps, Instances, needed
-from .options import InstanceOptions
+from .options import DEFAULTS, InstanceOptions
 from .prompting import prompted
 from .tiles import Flooding
 from .watershed import flooded
@@ -49,9 +49,32 @@ class InstanceSegmenter:
     such a decoder, ImportError without scipy or scikit-image.
     """
 
-    def __init__(self, model: Sam, mode: str = "ais", **arguments: Any):
+    def __init__(
+        self,
+        model: Sam,
+        mode: str = DEFAULTS.mode,
+        *,
+        center_distance_threshold: float = DEFAULTS.center_distance_threshold,
+        boundary_distance_threshold: float = DEFAULTS.boundary_distance_threshold,
+        foreground_threshold: float = DEFAULTS.foreground_threshold,
+        foreground_smoothing: float = DEFAULTS.foreground_smoothing,
+        distance_smoothing: float = DEFAULTS.distance_smoothing,
+        min_size: int | None = DEFAULTS.min_size,
+        multimasking: bool = DEFAULTS.multimasking,
+        batch_size: int = DEFAULTS.batch_size,
+        nms_threshold: float = DEFAULTS.nms_threshold,
+        intersection_over_min: bool = DEFAULTS.intersection_over_min,
+        mask_threshold: float | str = DEFAULTS.mask_threshold,
+        refine_with_box_prompts: bool = DEFAULTS.refine_with_box_prompts,
+        output_mode: str = DEFAULTS.output_mode,
+    ):
         check_model(model, type(self))
-        self.options = InstanceOptions(mode, **arguments)
+        self.options = InstanceOptions(
+            mode, center_distance_threshold, boundary_distance_threshold, foreground_threshold,
+            foreground_smoothing, distance_smoothing, min_size, multimasking, batch_size,
+            nms_threshold, intersection_over_min, mask_threshold, refine_with_box_prompts,
+            output_mode,
+        )  # fmt: skip
         needed()
         if not has_decoder(model):
             raise ValueError(
@@ -75,7 +98,20 @@ class InstanceSegmenter:
         adapter: str | Path | None = None,
         image_size: int | None = None,
         preprocess: str | None = None,
-        **arguments: Any,
+        mode: str = DEFAULTS.mode,
+        center_distance_threshold: float = DEFAULTS.center_distance_threshold,
+        boundary_distance_threshold: float = DEFAULTS.boundary_distance_threshold,
+        foreground_threshold: float = DEFAULTS.foreground_threshold,
+        foreground_smoothing: float = DEFAULTS.foreground_smoothing,
+        distance_smoothing: float = DEFAULTS.distance_smoothing,
+        min_size: int | None = DEFAULTS.min_size,
+        multimasking: bool = DEFAULTS.multimasking,
+        batch_size: int = DEFAULTS.batch_size,
+        nms_threshold: float = DEFAULTS.nms_threshold,
+        intersection_over_min: bool = DEFAULTS.intersection_over_min,
+        mask_threshold: float | str = DEFAULTS.mask_threshold,
+        refine_with_box_prompts: bool = DEFAULTS.refine_with_box_prompts,
+        output_mode: str = DEFAULTS.output_mode,
     ) -> InstanceSegmenter:
         """A segmenter with the model that ``Sam.from_pretrained`` finds, and these arguments.
 
@@ -86,7 +122,16 @@ class InstanceSegmenter:
             dtype=dtype, quantize=quantize, revision=revision, adapter=adapter,
             image_size=image_size, preprocess=preprocess,
         )  # fmt: skip
-        return cls(Sam.load(path_or_repo, options), **arguments)
+        # What is wrong with the others is told before a model is loaded.
+        arguments = InstanceOptions(
+            mode, center_distance_threshold, boundary_distance_threshold, foreground_threshold,
+            foreground_smoothing, distance_smoothing, min_size, multimasking, batch_size,
+            nms_threshold, intersection_over_min, mask_threshold, refine_with_box_prompts,
+            output_mode,
+        )  # fmt: skip
+        segmenter = cls(Sam.load(path_or_repo, options), mode)
+        segmenter.options = arguments
+        return segmenter
 
     @own_memory()
     def generate(
@@ -169,14 +214,35 @@ class InstanceSegmenter:
         maps: InstanceMaps,
         progress: Progress = None,
         cancel: Cancel | None = None,
-        **given: Any,
+        *,
+        mode: str | None = None,
+        center_distance_threshold: float | None = None,
+        boundary_distance_threshold: float | None = None,
+        foreground_threshold: float | None = None,
+        foreground_smoothing: float | None = None,
+        distance_smoothing: float | None = None,
+        min_size: int | None = None,
+        multimasking: bool | None = None,
+        batch_size: int | None = None,
+        nms_threshold: float | None = None,
+        intersection_over_min: bool | None = None,
+        mask_threshold: float | str | None = None,
+        refine_with_box_prompts: bool | None = None,
+        output_mode: str | None = None,
     ) -> Instances:
         """Instances as ``generate`` gives them, from maps. With "ais" without the model.
 
-        given: any argument of the segmenter; one that is missing is the segmenter's own. Raises
-        TypeError for other arguments.
+        An argument that is None is the segmenter's own.
         """
-        return self._select(maps, replace(self.options, **given), progress, cancel)
+        given = (
+            mode, center_distance_threshold, boundary_distance_threshold, foreground_threshold,
+            foreground_smoothing, distance_smoothing, min_size, multimasking, batch_size,
+            nms_threshold, intersection_over_min, mask_threshold, refine_with_box_prompts,
+            output_mode,
+        )  # fmt: skip
+        names = (f.name for f in fields(InstanceOptions))
+        changed: dict[str, Any] = {n: v for n, v in zip(names, given) if v is not None}
+        return self._select(maps, replace(self.options, **changed), progress, cancel)
 
     def _select(
         self,

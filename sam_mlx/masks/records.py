@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, TypedDict
 
 import mlx.core as mx
 import numpy as np
@@ -13,7 +13,31 @@ from ..messages import short
 from .boxes import rle_bbox, rle_box, to_xywh
 from .rle import Rle, compress_rle, encode_rle, rle_area, rle_size
 
-Record = dict[str, Any]  # of ``SamAutomaticMaskGenerator``
+
+class _Optional(TypedDict, total=False):
+    """What only some records have."""
+
+    category_id: int  # of a class, from 1
+    name: str  # of the object, and its
+    colour: str  # #rrggbb
+    seg_id: int  # of ``InstanceSegmenter``: the mask's label in the label map
+    window: list[int]  # of a large picture: x, y, width, height of the segmentation in it
+    scale: int  # of a large picture: pixels along both sides of one of the segmentation's
+
+
+class Record(_Optional):
+    """A mask and what is known of it: a dict with the keys of the original's
+    ``SamAutomaticMaskGenerator``, and ``category_id``, ``name``, ``colour``, ``seg_id``, ``window``
+    and ``scale`` where there is such a thing.
+    """
+
+    segmentation: Any  # (H, W) bool, or an RLE, by the generator's output_mode
+    area: int  # pixels
+    bbox: list[int]  # x, y, width, height of the outermost pixels; width is x1 - x0, as there
+    predicted_iou: float  # by the model
+    point_coords: list[list[float]]  # [[x, y]] in pixels: the point that was asked
+    stability_score: float  # 0 to 1
+    crop_box: list[int]  # x, y, width, height of the part that was searched
 
 
 def record_of(
@@ -40,7 +64,7 @@ def record_of(
         "area": rle_area(rle),
         "bbox": [x, y, w, h],
         "predicted_iou": float(predicted_iou),
-        "point_coords": [[x + w / 2, y + h / 2]] if points is None else list(points),
+        "point_coords": [[x + w / 2, y + h / 2]] if points is None else [*map(list, points)],
         "stability_score": float(stability_score),
         "crop_box": to_xywh(crop).tolist(),
     }
@@ -49,7 +73,7 @@ def record_of(
 def with_mask(record: Record, rle: Rle) -> Record:
     """A record with another mask: its area and box follow, all else stays."""
     box = to_xywh(np.array(rle_box(rle))).tolist()
-    return record | {"segmentation": rle, "area": rle_area(rle), "bbox": box}
+    return {**record, "segmentation": rle, "area": rle_area(rle), "bbox": box}
 
 
 def coco_annotations(
@@ -71,7 +95,9 @@ def coco_annotations(
             "area": record["area"],
             "bbox": rle_bbox(rle),
             "iscrowd": 0,
-            **{k: record[k] for k in ("predicted_iou", "stability_score", "point_coords")},
+            "predicted_iou": record["predicted_iou"],
+            "stability_score": record["stability_score"],
+            "point_coords": record["point_coords"],
             "crop_box": record["crop_box"],
             **({"name": record["name"]} if "name" in record else {}),
         }

@@ -134,12 +134,17 @@ def with_range(job: Job, say: Say) -> Job:
     return replace(job, pictures=pictures, validation=held)
 
 
+def check_output(output: Path, resume: bool) -> None:
+    """Raise FileExistsError where something else is there."""
+    if output.exists() and not resume:
+        raise FileExistsError(
+            f"{output} already exists; --resume continues it, or choose another name"
+        )
+
+
 def prepare(job: Job, resume: bool) -> None:
     """Make the output folder. Raises FileExistsError where something else is there."""
-    if job.output.exists() and not resume:
-        raise FileExistsError(
-            f"{job.output} already exists; --resume continues it, or choose another name"
-        )
+    check_output(job.output, resume)
     (job.output / "state").mkdir(parents=True, exist_ok=True)
 
 

@@ -11,6 +11,7 @@ from ..automatic.options import DEFAULTS, GeneratorOptions, thresholds_of
 from ..automatic.selection import choose
 from ..config import SamConfig
 from ..machine.worker import at_work
+from ..masks import Record
 from .errors import Refusal
 from .objects import plain
 from .queue import Job
@@ -44,7 +45,7 @@ class Run(ABC):
         """The masks, once they are there."""
 
     @abstractmethod
-    def record(self, name: str) -> dict[str, Any]:
+    def record(self, name: str) -> Record:
         """The record of a mask. Raises Refusal, 404, for another run's."""
 
     def parts(self, name: str) -> tuple[str, int]:
@@ -54,7 +55,7 @@ class Run(ABC):
             raise no_mask()
         return match[1], int(match[3])
 
-    def show_mask(self, kind: str, i: int, record: dict[str, Any]) -> dict[str, Any]:
+    def show_mask(self, kind: str, i: int, record: Record) -> dict[str, Any]:
         x, y, width, height = record["bbox"]
         return {
             "id": f"{kind}-{self.number}-{i}", "box": [x, y, x + width, y + height],
@@ -69,7 +70,7 @@ class PointRun(Run):
     def __init__(self, number: int, points_per_side: int):
         super().__init__(number)
         self.points_per_side = points_per_side
-        self.records: list[dict[str, Any]] = []
+        self.records: list[Record] = []
 
     def index_of(self, name: str) -> int:
         kind, index = self.parts(name)
@@ -77,7 +78,7 @@ class PointRun(Run):
             raise no_mask()
         return index
 
-    def record(self, name: str) -> dict[str, Any]:
+    def record(self, name: str) -> Record:
         return self.records[self.index_of(name)]
 
     def id_of(self, index: int) -> str:
@@ -86,7 +87,7 @@ class PointRun(Run):
     def show(self) -> list[dict[str, Any]]:
         return [self.shown(i, record) for i, record in enumerate(self.records)]
 
-    def shown(self, i: int, record: dict[str, Any]) -> dict[str, Any]:
+    def shown(self, i: int, record: Record) -> dict[str, Any]:
         return self.show_mask(str(self.points_per_side), i, record)
 
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from ..masks import record_of
+from ..masks import Record, record_of
 from .automatic import no_mask
 from .errors import Refusal
 from .large import LargeContent, given, mask, size_at
@@ -64,7 +64,7 @@ def apply(
     if "base" not in stale:
         after.paint(picture.size)
         return after
-    record = None
+    record: Record | None = None
     if after.automatic is not None:
         record = taken(picture, after.automatic)
     elif encoded is not None:
@@ -82,7 +82,7 @@ def apply_to_large(
 ) -> MaskObject:
     """``apply`` for a picture that is asked about in windows."""
     if "base" in stale:
-        record: dict[str, Any] | None
+        record: Record | None
         if after.prompt:
             record, after.mask_scale = mask(model, content, after)
         else:
@@ -93,7 +93,7 @@ def apply_to_large(
     return after
 
 
-def taken(picture: Picture, name: str) -> dict[str, Any]:
+def taken(picture: Picture, name: str) -> Record:
     """The record of an automatic mask, kept because an undo may need it after another search."""
     if name not in picture.taken:
         run = picture.automatic

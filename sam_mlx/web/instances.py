@@ -14,13 +14,14 @@ from ..instances.maps import InstanceMaps
 from ..instances.options import InstanceOptions
 from ..instances.watershed import flooded
 from ..machine.cache import Cache
+from ..masks import Record
 from .automatic import Run, no_mask, refuse_others
 
 DEFAULTS = InstanceOptions("ais")
 KEPT = 8  # choices of thresholds whose instances are kept
 MAX_SIZE = 999_999_999  # pixels
 
-Records = list[dict[str, Any]]
+Shown = list[dict[str, Any]]
 
 
 @dataclass(frozen=True)
@@ -55,9 +56,9 @@ class InstanceRun(Run):
     def __init__(self, number: int, maps: Callable[[], InstanceMaps]):
         super().__init__(number)
         self.maps = maps
-        self.found: Cache[Records] = Cache(KEPT)
+        self.found: Cache[list[Record]] = Cache(KEPT)
 
-    def at(self, thresholds: Thresholds) -> Records:
+    def at(self, thresholds: Thresholds) -> list[Record]:
         """Records of the instances, as compressed RLE."""
         found = self.found.get(thresholds)
         if found is None:
@@ -67,14 +68,14 @@ class InstanceRun(Run):
             self.found.put(thresholds, found, 1)
         return found
 
-    def show(self) -> Records:
+    def show(self) -> Shown:
         return self.shown(Thresholds())
 
-    def shown(self, thresholds: Thresholds) -> Records:
+    def shown(self, thresholds: Thresholds) -> Shown:
         found = self.at(thresholds)
         return [self.show_mask(thresholds.kind, i, record) for i, record in enumerate(found)]
 
-    def record(self, name: str) -> dict[str, Any]:
+    def record(self, name: str) -> Record:
         kind, index = self.parts(name)
         found = self.at(Thresholds.of_kind(kind)) if "." in kind else []
         if index >= len(found):

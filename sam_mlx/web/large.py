@@ -21,6 +21,7 @@ from ..large.picture import shrink
 from ..large.readers import is_slide, is_zarr, may_be_large, reader_of
 from ..large.window import Grid
 from ..masks import (
+    Record,
     Rle,
     compress_rle,
     decode_part,
@@ -164,7 +165,7 @@ def answer(
     return {"masks": masks, "window": [window.x, window.y, window.width, window.height]}
 
 
-def mask(model: Model, content: LargeContent, found: MaskObject) -> tuple[dict[str, Any], int]:
+def mask(model: Model, content: LargeContent, found: MaskObject) -> tuple[Record, int]:
     """The record of an object's exact mask at the scale of its window, and that scale."""
     window = content.window(found.prompt, found.scale, model.config.image_size)
     prompt = inside(found.prompt, window)
@@ -179,7 +180,7 @@ def mask(model: Model, content: LargeContent, found: MaskObject) -> tuple[dict[s
     return record_of(compress_rle([rle])[0], *scores), window.scale
 
 
-def given(found: MaskObject, size: Size) -> tuple[dict[str, Any] | None, int]:
+def given(found: MaskObject, size: Size) -> tuple[Record | None, int]:
     """The record of an object that the model is not asked about, if it has a mask; its scale."""
     if found.start is None:
         return None, found.scale

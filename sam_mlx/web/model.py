@@ -23,6 +23,7 @@ from ..machine.cache import Cache
 from ..machine.worker import at_work
 from ..mask_inputs import mask_input
 from ..masks import (
+    Record,
     clean_rle,
     compress_rle,
     decode_rle,
@@ -118,20 +119,20 @@ class Model:
     @at_work
     def mask(
         self, picture: Encoded, prompt: dict[str, Any], three: bool, choice: int | None
-    ) -> dict[str, Any]:
+    ) -> Record:
         """The record of a prompt's exact mask, the one that ``SamPredictor.predict`` gives."""
         logits, scores = self._decode(picture, prompt, three)
         i = int(scores.argmax()) if choice is None or choice >= len(scores) else choice
         return self._record(picture.embedding, logits[i : i + 1], scores[i])
 
     @at_work
-    def masks(self, picture: Encoded, prompt: dict[str, Any], three: bool) -> list[dict[str, Any]]:
+    def masks(self, picture: Encoded, prompt: dict[str, Any], three: bool) -> list[Record]:
         """The records of all exact masks of a prompt, one or three, in the model's order."""
         logits, scores = self._decode(picture, prompt, three)
         embedding = picture.embedding
         return [self._record(embedding, logits[i : i + 1], s) for i, s in enumerate(scores)]
 
-    def _record(self, embedding: ImageEmbedding, chosen: mx.array, score: float) -> dict[str, Any]:
+    def _record(self, embedding: ImageEmbedding, chosen: mx.array, score: float) -> Record:
         """The record of low-resolution logits (1, n, n)."""
         sizes = embedding.input_size, embedding.original_size, self.config.image_size
         threshold = self.predictor.model.mask_threshold
@@ -165,13 +166,11 @@ class Model:
         return answer
 
     @at_work
-    def automatic(
-        self, picture: Encoded, points_per_side: int, progress: Progress
-    ) -> list[dict[str, Any]]:
+    def automatic(self, picture: Encoded, points_per_side: int, progress: Progress) -> list[Record]:
         """Records to choose from, as compressed RLE, the highest score first."""
         generator, embedding = self.generator(points_per_side), picture.embedding
         state = generator.predict(embedding, progress=lambda done, all: progress(0.6 * done / all))
-        records: list[dict[str, Any]] = []
+        records: list[Record] = []
         H, W = embedding.original_size
         at_once = max(1, min(64, PIXELS_AT_ONCE // (H * W)))
         for i in range(0, len(state.crop), at_once):
@@ -209,7 +208,7 @@ def segmenter_of(model: Sam) -> tuple[InstanceSegmenter | None, str | None]:
         return None, f"everything is found with a grid of points, without the decoder: {error}"
 
 
-def cleaned(record: dict[str, Any], area: float) -> dict[str, Any]:
+def cleaned(record: Record, area: float) -> Record:
     """The record without holes and islands smaller than ``area`` pixels."""
     (rle,) = compress_rle([clean_rle(record["segmentation"], area)])
     return with_mask(record, rle)

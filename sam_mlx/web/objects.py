@@ -8,10 +8,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field, fields
 from functools import cached_property
-from typing import Any
+from typing import Any, cast
 
 from ..files import to_json
-from ..masks import record_of, rle_area, rle_counts, rle_size
+from ..masks import Record, record_of, rle_area, rle_counts, rle_size
 from ..prompts import check_box, is_ambiguous
 from .errors import Refusal
 from .strokes import with_strokes
@@ -129,7 +129,7 @@ class MaskObject:
     def area(self) -> int:
         return rle_area(self.mask)
 
-    def set_base(self, record: dict[str, Any] | None, size: Size) -> None:
+    def set_base(self, record: Record | None, size: Size) -> None:
         """The mask of a record, with the edits applied. size: of the picture at ``mask_scale``."""
         self.base = record and record["segmentation"]
         self.score = record["predicted_iou"] if record else 0.0
@@ -157,10 +157,10 @@ class MaskObject:
         """The JSON of ``save``, made once: a changed object is another one."""
         return to_json(self.save())
 
-    def record(self) -> dict[str, Any]:
+    def record(self) -> Record:
         """As the output formats take it."""
         record = record_of(self.mask, self.score, self.stability, self.points or None)
-        return record | self._values("exported")
+        return cast(Record, {**record, **self._values("exported")})
 
     def _values(self, where: str) -> dict[str, Any]:
         return {f.name: getattr(self, f.name) for f in fields(self) if f.metadata[where]}

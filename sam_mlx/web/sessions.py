@@ -7,8 +7,8 @@ import time
 from collections.abc import Callable, Container
 from dataclasses import dataclass, field
 from itertools import count
-from typing import Any
 
+from ..masks import Record
 from ..overlay import hex_colour
 from .automatic import PointRun
 from .classes import Category
@@ -35,7 +35,7 @@ class Picture:
     content: Content
     objects: dict[str, MaskObject] = field(default_factory=dict)
     automatic: PointRun | InstanceRun | None = None  # the newest search
-    taken: dict[str, dict[str, Any]] = field(default_factory=dict)  # automatic masks, by id
+    taken: dict[str, Record] = field(default_factory=dict)  # automatic masks, by id
     numbers: Callable[[], int] = field(default_factory=lambda: count(1).__next__)
     runs: int = 0  # searches for automatic masks so far
     done: bool = False  # whether a user has said that all is labelled

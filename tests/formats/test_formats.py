@@ -13,7 +13,7 @@ import pytest
 from PIL import Image
 
 from sam_mlx import masks as M
-from sam_mlx.formats import ALL, FORMATS, Format, Result
+from sam_mlx.formats import ALL, FORMATS, KEYED, Format, Result, apart
 from sam_mlx.overlay import palette
 
 COUNTED = {".svg": "<path ", ".geojson": '"Feature"', ".txt": "\n", ".json": '"segmentation"'}
@@ -28,11 +28,19 @@ def result(count: int) -> Result:
     return Result("picture.png", 1, np.full((12, 20, 3), 90, np.uint8), records)
 
 
-def test_names_are_unique_and_so_are_paths_but_of_those_that_exclude_each_other():
+def test_names_are_unique_and_so_are_paths_of_formats_together():
     assert list(FORMATS) == [format.name for format in ALL] and len(FORMATS) == len(ALL)
     same = {(a.name, b.name) for a, b in combinations(ALL, 2) if a.pattern == b.pattern}
     in_json = {("sa1b", "rle"), ("sa1b", "labelme"), ("rle", "labelme")}
     assert same == in_json | {("tiff16", "tiff32")}
+    for count in (2, 3, len(ALL)):
+        for some in combinations(ALL, count):
+            together = apart(some)
+            assert len({format.pattern for format in together}) == count
+            for format, usual in zip(together, some):
+                shares = any(usual.pattern == o.pattern for o in some if o is not usual)
+                assert shares or format is usual
+                assert KEYED[format.key].pattern == format.pattern
     assert all(format.help for format in ALL)
 
 

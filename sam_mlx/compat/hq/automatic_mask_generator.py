@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 
+from ...masks import Record
 from .. import automatic_mask_generator
 from ..missing import unknown
 from .predictor import SamPredictor
@@ -16,7 +15,7 @@ class SamAutomaticMaskGenerator(automatic_mask_generator.SamAutomaticMaskGenerat
 
     predictor_type = SamPredictor
 
-    def generate(self, image: np.ndarray, multimask_output: bool = True) -> list[dict[str, Any]]:
+    def generate(self, image: np.ndarray, multimask_output: bool = True) -> list[Record]:
         """Records of a picture (H, W, 3) uint8, with the original's keys.
 
         Raises NotImplementedError for ``multimask_output=False``.
