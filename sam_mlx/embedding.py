@@ -20,6 +20,7 @@ from .registry import IMAGE_EMBEDDING, Features, Weights, decoders_of
 from .sam import Sam
 from .samples import Range, check_range
 from .tensor_files import TensorFile, load_tagged, save_tagged
+from .transforms import input_size
 
 VERSION = 2  # of files; version 1 holds the image embedding alone
 OTHER = "features."  # prefix of the names of other features in a file
@@ -159,6 +160,17 @@ def check_parts(embedding: object) -> None:
         raise ValueError(f"other_features are {short(embedding.other_features)}; expected a dict")
     check_range(embedding.value_range)
     check_features(embedding.named_features)
+
+
+def check_fits(embedding: ImageEmbedding, config: SamConfig) -> None:
+    """Raise ValueError for an embedding of other sizes than a model with this config makes."""
+    shape = 1, config.grid, config.grid, config.prompt_dim
+    frame = input_size(embedding.original_size, config)
+    if embedding.features.shape != shape or embedding.input_size != frame:
+        raise ValueError(
+            f"the embedding has features {embedding.features.shape} and input size "
+            f"{embedding.input_size}; expected {shape} and {frame}"
+        )
 
 
 @at_work

@@ -1,7 +1,8 @@
 """Pictures of results: masks as tints with contours, prompts on top."""
 
 import colorsys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -12,6 +13,7 @@ from .arrays import check_rgb, count_of, to_finite, to_numbers
 from .images import Source, load_image
 from .machine.budget import budget
 from .masks import check_mask, decode_rle, mask_boxes
+from .samples import Range
 
 Box = tuple[slice, slice]  # rows and columns
 
@@ -59,6 +61,25 @@ def show(
     """
     drawn = sorted(masks_of(masks), key=lambda mask: -int(mask.sum()))
     return draw_overlay(load_image(image), drawn, point_coords, point_labels, box)
+
+
+@dataclass
+class Shown:
+    """What ``SamPredictor.show`` draws: a picture, and the last answer about it."""
+
+    image: tuple[Source, str, Range | None] | None = None  # what ``load_image`` takes
+    prompt: tuple[ArrayLike | None, ...] = ()  # points, labels and box
+    logits: np.ndarray | None = None  # (1, 4G, 4G) of the best mask
+
+    def draw(self, enlarge: Callable[[np.ndarray], np.ndarray]) -> Image.Image:
+        """enlarge: makes masks (1, 1, H, W) of logits. Raises RuntimeError without a picture."""
+        if self.image is None:
+            raise RuntimeError(
+                "no picture to show: call set_image(image) before. Of embeddings and large "
+                "pictures only the caller has it: sam_mlx.show(picture, masks)"
+            )
+        masks = () if self.logits is None else enlarge(self.logits[None])[0]
+        return show(load_image(*self.image), masks, *self.prompt)
 
 
 def masks_of(given: ArrayLike | Sequence[Any]) -> list[np.ndarray]:

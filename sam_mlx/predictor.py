@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from functools import cached_property
 from itertools import chain
 from pathlib import Path
 
 import mlx.core as mx
 import numpy as np
 from numpy.typing import ArrayLike
+from PIL import Image
 
 from . import transforms
 from .checkpoints.options import LoadOptions
 from .decoding import check_finite, decode_prompts
-from .embedding import ImageEmbedding, check_parts, encoder_fingerprint
+from .embedding import ImageEmbedding, check_fits, check_parts, encoder_fingerprint
 from .full_size import enlarge
 from .images import Source
 from .large import LargeImage, WindowedPrompts, check_plain
@@ -21,6 +24,7 @@ from .machine.budget import budget
 from .machine.streams import clear_cache, enter, stepwise
 from .machine.worker import Cancel, at_work, checkpoint, long_work
 from .messages import shown
+from .overlay import Shown
 from .prompts import Column, Prompt, Stacked, check_flags, check_prompt, check_prompts, stack
 from .sam import Sam, check_model
 from .samples import Range, check_range
@@ -44,7 +48,7 @@ class SamPredictor:
         self.model = sam_model
         self._embedding: ImageEmbedding | None = None
         self._windows: WindowedPrompts | None = None
-        self._fingerprint: str | None = None
+        self._shown = Shown()
 
     def __repr__(self) -> str:
         image = " x ".join(map(str, self.original_size)) if self.is_image_set else "not set"
@@ -80,14 +84,14 @@ class SamPredictor:
         Of a picture from ``large.open_large`` nothing is embedded yet: each prompt is answered in
         a window round it, and answers have their ``window``, whose masks they are.
 
-        Raises ValueError or FileNotFoundError, and keeps the previous image, when it cannot be
-        read.
+        Raises ValueError or FileNotFoundError where it cannot be read; the previous image stays.
         """
         if isinstance(image, LargeImage):
             check_plain(image_format, value_range)
-            self._embedding, self._windows = None, self._in_windows(image)
-        else:
-            self._embedding, self._windows = self.embed(image, image_format, value_range), None
+            self._embedding, self._windows, self._shown = None, self._in_windows(image), Shown()
+            return
+        self._embedding, self._windows = self.embed(image, image_format, value_range), None
+        self._shown = Shown((image, image_format, self._embedding.value_range))
 
     def _in_windows(self, picture: LargeImage) -> WindowedPrompts:
         calls = lambda: self.fingerprint, self.embed, self.answers, self.at_full_size
@@ -118,12 +122,10 @@ class SamPredictor:
         input_size = transforms.input_size(size, config)
         return ImageEmbedding.of(features, size, input_size, self.fingerprint, value_range)
 
-    @property
+    @cached_property
     def fingerprint(self) -> str:
         """What an embedding must have been made by: a digest of the encoder's weights and sizes."""
-        if self._fingerprint is None:
-            self._fingerprint = encoder_fingerprint(self.model)
-        return self._fingerprint
+        return encoder_fingerprint(self.model)
 
     @property
     def is_image_set(self) -> bool:
@@ -160,7 +162,7 @@ class SamPredictor:
     def set_image_embedding(self, embedding: ImageEmbedding) -> None:
         """Continue with an image embedded earlier, by a model with the same encoder."""
         self.check_embedding(embedding)
-        self._embedding, self._windows = embedding, None
+        self._embedding, self._windows, self._shown = embedding, None, Shown()
 
     def check_embedding(self, embedding: ImageEmbedding) -> None:
         """Raise ValueError for an embedding from another encoder, or one that was altered."""
@@ -171,18 +173,11 @@ class SamPredictor:
                 f"is {self.fingerprint}; embed the image again with set_image"
             )
         self.model.features_of(embedding.named_features)
-        config = self.model.config
-        shape = 1, config.grid, config.grid, config.prompt_dim
-        frame = transforms.input_size(embedding.original_size, config)
-        if embedding.features.shape != shape or embedding.input_size != frame:
-            raise ValueError(
-                f"the embedding has features {embedding.features.shape} and input size "
-                f"{embedding.input_size}; expected {shape} and {frame}"
-            )
+        check_fits(embedding, self.model.config)
 
     def reset_image(self) -> None:
         """Forget the current image."""
-        self._embedding = self._windows = None
+        self._embedding, self._windows, self._shown = None, None, Shown()
 
     def predict(
         self,
@@ -224,7 +219,16 @@ class SamPredictor:
         embedding = self.get_image_embedding()
         prompt = check_prompt(*given, size=embedding.original_size, config=self.model.config)
         masks, scores, logits = self._predict(embedding, [prompt], *settings)
+        if embedding is self._embedding:  # no other thread has set the next
+            best = logits[0, [scores[0].argmax()]]
+            self._shown = replace(self._shown, prompt=given[:3], logits=best)
         return masks[0], scores[0], logits[0]
+
+    def show(self) -> Image.Image:
+        """The current image with the last ``predict``'s prompt and best mask: a PIL image, which a
+        notebook displays. Raises RuntimeError where no picture was set.
+        """
+        return self._shown.draw(lambda x: self.at_full_size(self.get_image_embedding(), x, False))
 
     def predict_batch(
         self,
@@ -289,8 +293,7 @@ class SamPredictor:
 
         def answers(i: int) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray]]:
             checkpoint(cancel)
-            part = prompts[i : i + at_once]
-            return zip(*self._predict(embedding, part, *settings))
+            return zip(*self._predict(embedding, prompts[i : i + at_once], *settings))
 
         return chain.from_iterable(map(answers, range(0, len(prompts), at_once)))
 

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from sam_mlx import SamPredictor, decoding
+from sam_mlx import SamPredictor, decoding, show
 from tests.support.budgets import limited
 from tests.support.prompts import CLICK
 
@@ -157,6 +157,26 @@ def test_before_and_after_an_image(small_sam, photograph):
     assert not predictor.is_image_set
     with pytest.raises(RuntimeError, match="call set_image"):
         predictor.predict(**CLICK)
+
+
+def test_the_last_answer_is_shown(small_sam, photograph, tmp_path):
+    predictor = SamPredictor(small_sam)
+    with pytest.raises(RuntimeError, match="no picture to show: call set_image"):
+        predictor.show()
+    Image.fromarray(photograph).save(tmp_path / "photograph.png")
+    for picture in (photograph, tmp_path / "photograph.png"):
+        predictor.set_image(picture)
+        assert (np.asarray(predictor.show()) == photograph).all()
+        box = [10, 20, 300, 200]
+        for prompt in ({"point_coords": [[200, 130]], "point_labels": [1]}, {"box": box}):
+            masks, scores, _ = predictor.predict(**prompt)
+            expected = show(photograph, masks[scores.argmax()], **prompt)
+            assert (np.asarray(predictor.show()) == np.asarray(expected)).all()
+    predictor.set_image(photograph)
+    assert (np.asarray(predictor.show()) == photograph).all()
+    predictor.set_image_embedding(predictor.get_image_embedding())
+    with pytest.raises(RuntimeError, match=r"sam_mlx.show\(picture, masks\)"):
+        predictor.show()
 
 
 @pytest.mark.parametrize("multimask, C", [(True, 3), (False, 1)])

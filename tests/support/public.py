@@ -20,6 +20,7 @@ from sam_mlx import (
     full_size,
     masks,
     sam_model_registry,
+    show,
     transforms,
 )
 from sam_mlx.export import export
@@ -106,6 +107,10 @@ def calls(w: World) -> Calls:
         "SamPredictor.predict": lambda: w.predictor.predict([[5, 5]], [1]),
         "SamPredictor.predict lazy": lambda: w.predictor.predict(
             lazy([[5.0, 5.0]]), lazy([1]), lazy([1.0, 2.0, 30.0, 40.0]), w.logits[:1] * 1
+        ),
+        "SamPredictor.show": lambda: w.predictor.show(),
+        "show lazy": lambda: show(
+            lazy(w.image), mx.ones(w.image.shape[:2]) * 1, lazy([[5.0, 5.0]]), lazy([1])
         ),
         "SamPredictor.predict_batch": lambda: w.predictor.predict_batch(*batch),
         "SamPredictor.predict_batch lazy": lambda: w.predictor.predict_batch(*map(lazy, batch)),
