@@ -48,7 +48,7 @@ LAYERS = [
     {"serve"},
     {"commands", "compat", "cvat", "osam"},
     {"cli"},
-    {"__main__"},
+    {"__main__", "__pyinstaller"},
 ]
 
 
@@ -210,6 +210,7 @@ def normal(name: str) -> str:
 OURS = {"sam_mlx", "convert", "tests", "examples"}
 STAND_INS = {"cv2", "torchvision"}  # used where they are installed, replaced where not
 TYPES_ONLY = {"_typeshed"}
+HOSTS = {"PyInstaller"}  # programs that run a file of ours
 
 
 @pytest.mark.parametrize(
@@ -241,7 +242,7 @@ def test_every_imported_package_is_declared(folder, sections):
     # Clients import what tests/compat/clients.txt lists; where it is missing they are skipped.
     files = [f for f in files if f.parent.name != "clients"]
     used = set().union(*(source.top_level_packages(f) for f in files))
-    used -= {*sys.stdlib_module_names, *OURS, *STAND_INS, *TYPES_ONLY}
+    used -= {*sys.stdlib_module_names, *OURS, *STAND_INS, *TYPES_ONLY, *HOSTS}
     used -= {f.stem for f in (ROOT / "examples").rglob("*.py")}  # scripts beside each other
     distributions = packages_distributions()
     allowed = set().union(*(declared(section) for section in sections))
