@@ -123,7 +123,25 @@ def folding() -> str:
     )  # fmt: skip
 
 
-DRAWINGS = {f.__name__: f for f in (pipeline, frames, windows, relative, folding)}
+def bands() -> str:
+    """Logits of 256 x 256 and pixels of 600 x 400, with one band of rows and one of columns."""
+    top, low, left, right = 128, 256, 256, 384  # of the pixels
+    a, b = top / 600 * 170, low / 600 * 170  # of the logits, drawn 170 high
+    return drawing(
+        700, 260, "Bands of rows and columns",
+        rect(20, 40, 170, 170, SOFT), text(105, 28, "logits, 256 x 256"),
+        rect(20, 40 + a, 170, b - a, BLUE), text(105, 230, "a slice of rows", size=11),
+        arrow(195, 40 + (a + b) / 2, 330, 40 + (top + low) / 6),
+        text(262, 62, "one banded matrix", size=11),
+        rect(340, 40, 300, 170, SOFT), text(490, 28, "pixels, H x W"),
+        rect(340, 40 + top / 3, 300, (low - top) / 3, BLUE),
+        rect(340 + left / 2, 40, (right - left) / 2, 170, "none"),
+        rect(340 + left / 2, 40 + top / 3, (right - left) / 2, (low - top) / 3, GREEN),
+        text(490, 230, "a band of 128 rows; where a band of columns crosses it, a strip", size=11),
+    )  # fmt: skip
+
+
+DRAWINGS = {f.__name__: f for f in (pipeline, frames, windows, relative, folding, bands)}
 
 if __name__ == "__main__":
     FOLDER.mkdir(exist_ok=True)

@@ -5,6 +5,7 @@ nano here, files of models have nano's sizes, and pictures are drawn.
 """
 
 import contextlib
+import importlib.util
 import re
 import shlex
 import shutil
@@ -15,52 +16,64 @@ import numpy as np
 import pytest
 from PIL import Image
 
+import sam_mlx
 from sam_mlx import Sam, cli
 from sam_mlx.checkpoints.locate import resolve
+from sam_mlx.formats import FORMATS
 from tests.support.hq import hq_nano
 from tests.support.instances import nano_with_decoder
-from tests.support.source import ROOT, without_code
+from tests.support.source import ROOT, modules, without_code
 from tests.support.tuner import write_data
 
 DOCUMENTS = {p.name: p.read_text() for p in [ROOT / "README.md", *sorted(ROOT.glob("docs/*.md"))]}
 FENCE = re.compile(r"^```(\w*)\n(.*?)^```$", re.M | re.S)
-LANGUAGES = {"sh", "bash", "python", "py", "json", "xml", "text"}
+LANGUAGES = {"sh", "bash", "python", "py", "json", "xml", "text", "swift"}
 HUB = {
     "vit_b": "nano",
     "facebook/sam-vit-base": "nano",
     "syscv-community/sam-hq-vit-base": "sam_hq_vit_b.pth",
 }
-# What other lines of the shell are, and where they run.
+# Lines of the shell that run elsewhere, by how they begin: the file that does it, and its words.
 ELSEWHERE = {
-    "git clone": ".ci/run runs in a clone",
-    "python3 -m venv": ".ci/run",
-    "pip install": ".ci/run, a fresh environment",
-    "pip download": "a package with data for a first fine-tuning",
+    "python3 -m venv": (".ci/run", "python3 -m venv"),
+    "pip install": (".ci/run", "pip install"),
+    "pytest": (".ci/run", "pytest -n 2"),
+    "mlx.launch": ("tests/test_batch.py", '"mlx.launch"'),
+    "sam-mlx web": ("tests/web/test_live.py", '"sam_mlx", "web"'),
+    "sam-mlx serve": ("tests/commands/test_serve.py", '"serve"'),
+    "sam-mlx --print-completion": ("tests/test_cli.py", '"--print-completion"'),
+    "python -m sam_mlx.compat": ("tests/compat/test_install.py", '"sam_mlx.compat"'),
+    "python -m sam_mlx.osam": ("tests/test_osam.py", '"sam_mlx.osam"'),
+    "ML_BLOCK_LOCAL_IP": ("tests/serve/test_label_studio_server.py", "ML_BLOCK_LOCAL_IP"),
+    "cvat-cli ": ("tests/test_cvat.py", "cvat_cli"),
+    "python -m convert": ("tests/convert/test_convert.py", "--check"),
+    "python -m examples.benchmarks": ("tests/examples/test_benchmarks.py", "examples.benchmarks"),
+    "pyinstaller ": ("tests/examples/test_packing.py", '"PyInstaller"'),
+    "dist/app/app ": ("tests/examples/test_packing.py", '"dist" / "app" / "app"'),
+    "cmake ": ("tests/examples/test_cpp.py", '"cmake"'),
+    "build/segment ": ("tests/examples/test_cpp.py", '"segment"'),
+    "python -c": ("tests/examples/test_cpp.py", ".ppm"),
+}
+# Those that no test runs.
+NOWHERE = {
+    "git clone": "needs the network; what follows runs in a clone",
+    "pip download": "needs the index: a package with data for a first fine-tuning",
     "unzip ": "of that package",
     "mkdir ": "of that package",
     "mv ": "of that package",
     "uv ": "needs uv, and the index",
     "uvx ": "needs uv, and the index",
-    "mlx.launch": "tests/batch: several processes",
-    "sam-mlx web": "tests/web: ends when it is interrupted",
-    "sam-mlx serve": "tests/serve: ends when it is interrupted",
-    "python -m sam_mlx.compat": "tests/compat: a program of the reader's",
-    "python -m sam_mlx.osam": "tests/serve: labelme",
-    "ML_BLOCK_LOCAL_IP": "tests/serve: Label Studio",
-    "cvat-cli ": "tests/serve: CVAT",
-    "python -m convert": "tests/convert: needs a released checkpoint",
-    "python -m examples.benchmarks": "tests/examples/test_benchmarks.py: minutes to hours",
-    "pytest": ".ci/run",
     "jupyter ": "a program of the reader's",
-    "pyinstaller ": "the packer is not among the tests' packages",
 }
 # Python that cannot run here. The key begins the block.
 NOT_HERE = {
+    "import sys\n": "tests/examples/test_packing.py: it takes arguments",
     "from setuptools import setup": "a file for py2app, which needs a Mac",
     "from sam_mlx.compat import install": "tests/compat: it changes the whole process",
     'sample["sam"] =': "fiftyone is not among the tests' packages",
-    "from sam_mlx import interop\n\npolygons": "tests/interop",
+    "from sam_mlx import interop\n\npolygons": "tests/interop: its records are the reader's",
     "viewer.add_labels": "napari is not among the tests' packages",
+    "import nibabel": "nibabel is not among the tests' packages",
 }
 PLACES = {
     "IMAGE": "picture.jpg", "INPUT...": "photos", "OUT": "made", "X0 Y0 X1 Y1": "10 20 200 220",
@@ -87,7 +100,7 @@ def lines(text: str) -> list[str]:
 
 
 def is_elsewhere(line: str) -> bool:
-    return line.startswith((*ELSEWHERE, "cd ", ".", "#"))
+    return line.startswith((*ELSEWHERE, *NOWHERE, "cd ", ".", "#"))
 
 
 def runs(language: str, text: str) -> bool:
@@ -212,9 +225,10 @@ def test_checkpoints_that_torch_wrote(originals, folder):
         (folder / name).unlink()
         originals.torch.save(original.state_dict(), name)
     adapter_of(original, folder / WRITTEN_BY_TORCH)
-    for language, block in blocks(DOCUMENTS["checkpoints.md"]):
-        if runs(language, block):
-            run_shell(block)
+    for name in ("checkpoints.md", "adapters.md", "medsam.md"):
+        for language, block in blocks(DOCUMENTS[name]):
+            if runs(language, block) and language == "bash":
+                run_shell(block)
 
 
 def test_blocks_are_marked_as_what_they_are():
@@ -230,15 +244,78 @@ def test_every_line_of_the_shell_runs_or_is_known():
         if language in ("sh", "bash")
         for line in lines(block)
     ]
-    known = "sam-mlx predict", "sam-mlx auto", "sam-mlx export", "sam-mlx info", "sam-mlx finetune"
-    rest = [line for line in shell if not line.startswith((*known, "sam-mlx evaluate"))]
+    names = "predict", "auto", "export", "info", "finetune", "evaluate", "doctor"
+    known = tuple(f"sam-mlx {name}" for name in names)
+    rest = [line for line in shell if not line.startswith(known)]
     assert [line for line in rest if not is_elsewhere(line)] == []
+    unused = [s for s in (*ELSEWHERE, *NOWHERE) if not any(line.startswith(s) for line in rest)]
+    assert unused == []
+
+
+@pytest.mark.parametrize("start", ELSEWHERE)
+def test_lines_that_run_elsewhere_do(start):
+    place, words = ELSEWHERE[start]
+    assert words in (ROOT / place).read_text()
+
+
+def test_swift_is_compiled_elsewhere():
+    """Blocks of Swift are those of the package's README, which test_swift.py compiles."""
+    readme = (ROOT / "examples" / "swift" / "README.md").read_text()
+    swift = [b for text in DOCUMENTS.values() for lang, b in blocks(text) if lang == "swift"]
+    assert swift and all(block in readme for block in swift)
 
 
 def test_python_that_cannot_run_is_there():
     """Each exception is of a block that exists."""
     texts = [block for text in DOCUMENTS.values() for _, block in blocks(text)]
     assert all(any(text.startswith(start) for text in texts) for start in NOT_HERE)
+
+
+# What pages promise
+
+
+def test_the_faq_has_thirty_questions():
+    numbers = re.findall(r"^### (\d+)\. .+\?$", DOCUMENTS["faq.md"], re.M)
+    assert list(map(int, numbers)) == list(range(1, 31))
+
+
+def test_public_names_are_in_the_reference():
+    reference = "\n".join(p.read_text() for p in (ROOT / "docs" / "reference").glob("*.md"))
+    names = [f"sam_mlx.{name}" for name in sam_mlx.__all__]
+    modules = ["sam_mlx.masks", "sam_mlx.large", "sam_mlx.interop", "sam_mlx.transforms"]
+    assert [n for n in (*names, *modules) if f"::: {n}\n" not in f"{reference}\n"] == []
+
+
+def test_drawings_are_what_their_script_draws():
+    spec = importlib.util.spec_from_file_location("drawings", ROOT / "docs" / "drawings.py")
+    drawings = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(drawings)
+    stored = {path.stem: path.read_text() for path in drawings.FOLDER.glob("*.svg")}
+    assert stored == {name: draw() for name, draw in drawings.DRAWINGS.items()}
+    shown = "\n".join(DOCUMENTS.values())
+    assert [name for name in stored if f"(images/{name}.svg)" not in shown] == []
+
+
+def test_the_table_of_formats_is_whole():
+    rows = re.findall(r"^\| ((?:`\w+`(?:, )?)+) \|", DOCUMENTS["formats.md"], re.M)
+    named = {name for row in rows for name in re.findall(r"`(\w+)`", row)}
+    assert set(FORMATS) <= named
+
+
+def test_every_page_is_on_the_site():
+    nav = (ROOT / "mkdocs.yml").read_text()
+    pages = [p.relative_to(ROOT / "docs") for p in (ROOT / "docs").rglob("*.md")]
+    assert [page for page in pages if f"- {page}\n" not in nav] == []
+
+
+def test_variables_of_the_environment_are_listed():
+    """All that the package asks for by name."""
+    source = "\n".join(path.read_text() for path in modules().values())
+    asked = set(re.findall(r"environ(?:\.get\(|\[)\"(\w+)\"", source))
+    asked |= set(re.findall(r"\"((?:SAM_MLX|MLX|HF|LABEL_STUDIO)_[A-Z_0-9]+)\"", source))
+    assert len(asked) > 6
+    listed = DOCUMENTS["environment.md"]
+    assert [name for name in asked - {"PYTHONPATH"} if f"`{name}" not in listed] == []
 
 
 # README
