@@ -2,6 +2,7 @@
 
 import os
 from importlib.util import find_spec
+from pathlib import Path
 
 os.environ.setdefault("MLX_ENABLE_TF32", "0")  # before MLX loads: bounds are those of float32
 
@@ -52,6 +53,29 @@ def pytest_collection_modifyitems(config, items):
 def seed():
     """Random inputs of a test do not depend on which tests ran before."""
     mx.random.seed(0)
+
+
+@pytest.fixture(scope="session")
+def chromium():
+    from tests.support.browser import find_chromium, sync_api
+
+    path = find_chromium()
+    if path is None:
+        pytest.skip("Chromium is missing: apt-get install chromium, or set CHROMIUM to its path")
+    with sync_api.sync_playwright() as play:
+        browser = play.chromium.launch(executable_path=path, args=["--no-sandbox"])
+        yield browser
+        browser.close()
+
+
+@pytest.fixture
+def kept(tmp_path):
+    """Where a picture of a label tool goes, by its name: into the folder PICTURES, if that is set.
+
+    Those of the documents: PICTURES=docs/label-tools pytest --slow tests/serve tests/test_osam.py
+    tests/test_cvat.py -k "window or editor or command", and pytest tests/interop -k draws
+    """
+    return Path(os.environ.get("PICTURES", tmp_path)).absolute().joinpath
 
 
 @pytest.fixture

@@ -1,6 +1,8 @@
 """CVAT's functions with its own SDK and the classes of its command line and agent."""
 
 import logging
+import os
+import subprocess
 import sys
 from concurrent.futures import Future
 
@@ -12,12 +14,14 @@ pytest.importorskip("cvat_sdk", reason="install tests/serve/clients.txt")
 
 from importlib import import_module
 
-from sam_mlx import Sam, SamAutomaticMaskGenerator, SamPredictor
+from sam_mlx import Sam, SamAutomaticMaskGenerator, SamPredictor, show
 from sam_mlx.automatic.options import thresholds_of
 from sam_mlx.files import packaged
 from sam_mlx.tuner.data.polygons import fill
+from tests.support.cvat_server import TASK, cvat
+from tests.support.windows import shrink
 
-cvat = import_module("cvat_sdk.masks")
+sdk_masks = import_module("cvat_sdk.masks")
 common = import_module("cvat_cli._internal.common")
 driver = import_module("cvat_sdk.auto_annotation.driver")
 agent = import_module("cvat_cli._internal.agent_driver")
@@ -31,7 +35,7 @@ def load(**parameters):
 
 
 def decoded(points):
-    return cvat.decode_mask(points, image_width=256, image_height=256)
+    return sdk_masks.decode_mask(points, image_width=256, image_height=256)
 
 
 class Context:
@@ -82,6 +86,40 @@ def test_the_drivers_checks_pass(polygons):
     tags, shapes = mapper.validate_and_remap(found, 3)
     assert not tags and len(shapes) == len(found) > 0
     assert {(shape.label_id, shape.frame) for shape in shapes} == {(5, 3)}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("polygons", [False, True])
+def test_the_command(nano, tmp_path, kept, polygons):
+    """cvat-cli as the guide has it: it fetches the task, runs the function, uploads the masks."""
+    flags = ["--conv-mask-to-poly"] if polygons else []
+    with cvat(COINS.read_bytes(), (256, 256)) as server:
+        command = [
+            sys.executable, "-m", "cvat_cli", "--server-host", server.address, "task",
+            "auto-annotate", str(TASK), "--function-module", "sam_mlx.cvat", "-p",
+            "model=str:nano", "-p", "points_per_side=int:8", *flags,
+        ]  # fmt: skip
+        variables = {"HOME": str(tmp_path), "CVAT_ACCESS_TOKEN": "a-token"}
+        done = subprocess.run(
+            command, env=os.environ | variables, capture_output=True, text=True, check=False
+        )
+    assert done.returncode == 0, done.stderr[-2000:]
+    assert "Upload complete" in done.stderr
+    ((address, given),) = server.uploaded
+    assert address.startswith(f"/api/tasks/{TASK}/annotations") and "action=create" in address
+    shapes = given["shapes"]
+    assert {(s["label_id"], s["frame"], s["source"]) for s in shapes} == {(5, 0, "auto")}
+    if polygons:
+        assert {shape["type"] for shape in shapes} == {"polygon"}
+        return
+    generator = SamAutomaticMaskGenerator(nano, points_per_side=8, **thresholds_of(nano.config))
+    expected = [record["segmentation"] for record in generator.generate(COINS)]
+    found = [decoded(shape["points"]) for shape in shapes]
+    assert len(found) == len(expected) > 5
+    assert all((mask == other).all() for mask, other in zip(found, expected))
+    picture = kept("cvat.png")
+    show(COINS, found).resize((512, 512)).save(picture)
+    shrink(picture)
 
 
 class Executor:

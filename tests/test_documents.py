@@ -25,7 +25,9 @@ from tests.support.instances import nano_with_decoder
 from tests.support.source import ROOT, modules, without_code
 from tests.support.tuner import write_data
 
-DOCUMENTS = {p.name: p.read_text() for p in [ROOT / "README.md", *sorted(ROOT.glob("docs/*.md"))]}
+GUIDES = sorted([*ROOT.glob("docs/*.md"), *ROOT.glob("docs/label-tools/*.md")])
+DOCUMENTS = {p.name: p.read_text() for p in [ROOT / "README.md", *GUIDES]}
+FOLDERS = {p.name: p.parent for p in [ROOT / "README.md", *GUIDES]}
 FENCE = re.compile(r"^```(\w*)\n(.*?)^```$", re.M | re.S)
 LANGUAGES = {"sh", "bash", "python", "py", "json", "xml", "text", "swift"}
 HUB = {
@@ -70,7 +72,7 @@ NOT_HERE = {
     "import sys\n": "tests/examples/test_packing.py: it takes arguments",
     "from setuptools import setup": "a file for py2app, which needs a Mac",
     "from sam_mlx.compat import install": "tests/compat: it changes the whole process",
-    'sample["sam"] =': "fiftyone is not among the tests' packages",
+    "import fiftyone as fo\n\ndataset": "its database is MongoDB; its labels: tests/interop",
     "from sam_mlx import interop\n\npolygons": "tests/interop: its records are the reader's",
     "viewer.add_labels": "napari is not among the tests' packages",
     "import nibabel": "nibabel is not among the tests' packages",
@@ -353,7 +355,7 @@ def anchors(text: str) -> set[str]:
 @pytest.mark.parametrize("name", DOCUMENTS)
 def test_links_lead_somewhere(name):
     """Those within the repository; the guides may only link to each other, as the site has them."""
-    place = ROOT if name == "README.md" else ROOT / "docs"
+    place = FOLDERS[name]
     for link in links(DOCUMENTS[name]):
         if link.startswith(("https://", "http://", "mailto:")):
             if ours := OURS.match(link):

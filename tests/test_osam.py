@@ -1,5 +1,6 @@
 """osam's models on MLX: with osam itself, with labelme's session, and by the launcher."""
 
+import shutil
 import subprocess
 import sys
 
@@ -14,6 +15,7 @@ from importlib import import_module
 from sam_mlx import Sam, SamPredictor
 from sam_mlx import osam as ours
 from sam_mlx.files import packaged
+from tests.support.windows import run, shrink
 
 osam = import_module("osam")
 import_module("osam.apis")
@@ -119,6 +121,29 @@ def test_labelmes_session(registered, predictor, picture, monkeypatch):
         answer = session.run(picture, "coins", np.array([[138.0, 53.0]]), np.array([1]))
         assert (mask_of(answer) == masks[scores.argmax()]).all()
     assert count == 1
+
+
+@pytest.mark.slow
+def test_labelmes_window(tmp_path, kept):
+    """The launcher, labelme's menu, a click: the mask is the predictor's, pixel for pixel, of the
+    picture that labelme 6.3.1 hands to its models: with red and blue exchanged.
+    """
+    pytest.importorskip("labelme", reason="install tests/serve/clients.txt")
+    picture = kept("labelme.png")
+    launcher = ["-m", "sam_mlx.osam", "sam:100m=nano"]
+    shutil.copy(COINS, tmp_path / "coins.png")
+    given = dict(home=tmp_path, launcher=launcher, cwd=tmp_path)
+    found = run("labelme_window.py", "coins.png", picture, **given)
+    shrink(picture)
+    assert picture.stat().st_size > 20_000
+    assert (found["type"], found["label"]) == ("mask", "coin")
+    predictor = SamPredictor(Sam.from_pretrained("nano"))
+    predictor.set_image(np.array(Image.open(COINS).convert("RGB"))[..., ::-1])
+    masks, scores, _ = predictor.predict([found["clicked"]], [1])
+    mask, (x, y) = np.array(found["mask"], bool), map(int, found["corner"])
+    expected = masks[scores.argmax()]
+    assert mask.sum() == expected.sum() > 1000
+    assert (expected[y : y + mask.shape[0], x : x + mask.shape[1]] == mask).all()
 
 
 @pytest.mark.slow

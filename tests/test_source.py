@@ -70,6 +70,14 @@ def test_every_module_imports_only_from_layers_above(graph):
     assert any(layer(b) < layer(a) for a, imported in graph.items() for b in imported)
 
 
+def test_protocols_of_label_tools_do_not_know_each_other(graph):
+    tools = ("api", "label_studio", "qupath", "x_anylabeling")
+    for tool in tools:
+        others = tuple(f"sam_mlx.serve.{other}" for other in tools if other != tool)
+        mine = [m for m in graph if m.startswith(f"sam_mlx.serve.{tool}")]
+        assert mine and not [b for a in mine for b in graph[a] if b.startswith(others)], tool
+
+
 def test_no_import_goes_in_a_circle(graph):
     # A package's __init__ is run by whoever imports one of its modules: not an edge of its own.
     order = list(TopologicalSorter(graph).static_order())

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import base64
 import io
-import time
 from collections.abc import Callable
+from datetime import datetime, timezone
 from typing import Any
 
 from PIL import Image
@@ -129,7 +129,7 @@ async def everything(call: Call) -> dict[str, Any]:
 async def health(call: Call) -> dict[str, Any]:
     models = list(call.backend.models)
     return {"status": "UP", "model_class": "SAM", "models_loaded": len(models), "models": models,
-            "timestamp": time.time()}  # fmt: skip
+            "timestamp": datetime.now(timezone.utc).isoformat()}  # fmt: skip
 
 
 # The forms of requests and answers.
@@ -175,7 +175,7 @@ SCHEMAS: dict[str, Schema] = {
     ),
     "Health": form(
         "status model_class models_loaded models timestamp",
-        status=TEXT, model_class=TEXT, models_loaded=INTEGER, models=many(TEXT), timestamp=NUMBER,
+        status=TEXT, model_class=TEXT, models_loaded=INTEGER, models=many(TEXT), timestamp=TEXT,
     ),
 }  # fmt: skip
 

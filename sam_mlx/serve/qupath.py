@@ -23,13 +23,20 @@ from ..web.openapi import Endpoint
 from ..web.schemas import THRESHOLD
 from ..web.validate import FLAG, NAME, NUMBER, TEXT, Schema, form, many, open_form, or_null
 from .backend import Backend
-from .call import Call
+from .call import Call, Handler
 from .key import with_token
 from .tool import Tool
 
 VERSION = "0.7.1"  # of samapi, whose protocol this is
 SIZES = ("vit_h", "vit_l", "vit_b", "vit_t")  # those of the extension's menu that are SAM's
 OTHERS = ("sam2", "sam3")  # how the names of others begin
+# What samapi has for those: address, name and subject.
+OTHERS_WORK = (
+    ("sam3", "predict_sam3", "prompts in words"),
+    ("upload", "upload_video", "videos"),
+    ("video", "track_sam2", "videos"),
+    ("sam3video", "track_sam3", "videos"),
+)
 MAX_LAYERS = 2  # of crops: each costs as much as the picture
 EDGE = 20  # pixels, to the picture's edge; the original's
 
@@ -101,6 +108,19 @@ async def cancel_download(call: Call) -> Response:
 
 async def show_progress(call: Call) -> dict[str, Any]:
     return {"message": None, "percent": -1}
+
+
+# What needs samapi's other models.
+
+
+def elsewhere(name: str, what: str) -> Handler:
+    """The answer to requests about videos and texts, which SAM does not take."""
+
+    async def refuse(call: Call) -> None:
+        raise Refusal(501, f"{what} need SAM 2 or SAM 3; this server has SAM, for pictures")
+
+    refuse.__name__ = name
+    return refuse
 
 
 # Masks.
@@ -234,6 +254,8 @@ ENDPOINTS = (
              "QuPathFeatures", PROMPT),
     Endpoint("POST", "/sam/automask/", automask, "QuPath: masks of everything, as features", 200,
              "QuPathFeatures", AUTOMASK),
+    *(Endpoint("POST", f"/sam/{path}/", elsewhere(name, what), f"QuPath: {what}: refused")
+      for path, name, what in OTHERS_WORK),
 )  # fmt: skip
 
 

@@ -4,10 +4,12 @@ import json
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from sam_mlx import SamAutomaticMaskGenerator, interop
 from sam_mlx.files import packaged
 from sam_mlx.masks import decode_rle
+from tests.support.windows import shrink
 
 COINS = packaged("coins.png")
 
@@ -33,6 +35,17 @@ def drawn():
 
 def masks_of(records):
     return decode_rle([record["segmentation"] for record in records])
+
+
+def test_supervision_draws_them(records, kept):
+    sv = pytest.importorskip("supervision", reason="install tests/compat/clients.txt")
+    coins = np.array(Image.open(COINS).convert("RGB"))
+    found = interop.to_supervision(records)
+    drawn = sv.MaskAnnotator(color_lookup=sv.ColorLookup.INDEX).annotate(coins.copy(), found)
+    assert ((drawn != coins).any(axis=2) == found.mask.any(axis=0)).mean() > 0.98
+    picture = kept("supervision.png")
+    Image.fromarray(drawn).resize((512, 512)).save(picture)
+    shrink(picture)
 
 
 def test_supervision(records, drawn):
@@ -86,8 +99,6 @@ def test_labelme(drawn, tmp_path, monkeypatch, kind):
     monkeypatch.setenv("QT_QPA_PLATFORM", "offscreen")
     labelme = pytest.importorskip("labelme", reason="install tests/serve/clients.txt")
     # As labelme itself reads it, with its picture beside it.
-    from PIL import Image
-
     Image.fromarray(np.zeros((30, 41, 3), np.uint8)).save(tmp_path / "coins.png")
     path = tmp_path / "coins.json"
     path.write_text(json.dumps(contents))
@@ -110,8 +121,10 @@ def test_labelme_without_masks():
             interop.from_labelme(wrong)
 
 
-def test_fiftyone(records, drawn):
-    fo = pytest.importorskip("fiftyone", exc_type=ImportError)
+def test_fiftyone(records, drawn, monkeypatch):
+    # Its database is MongoDB, which fiftyone-db fetches from elsewhere; labels need none.
+    monkeypatch.setenv("FIFTYONE_DISABLE_SERVICES", "1")
+    fo = pytest.importorskip("fiftyone", reason="install tests/interop/clients.txt")
     found = interop.to_fiftyone(records, "coin")
     assert isinstance(found, fo.Detections) and len(found.detections) == len(records)
     assert {d.label for d in found.detections} == {"coin"}

@@ -8,13 +8,15 @@ import time
 import httpx
 import numpy as np
 import pytest
+from PIL import Image
 from starlette.testclient import TestClient
 
 from tests.support.serve import CLICK, COINS, coins, serving  # isort: skip  it skips all where it must
 
 from sam_mlx.serve.application import application
 from sam_mlx.serve.tools import TOOLS, document
-from tests.support.web import png
+from sam_mlx.web.store import Content, Store
+from tests.support.web import bomb, png
 
 TOKEN = "t0ken-t0ken"
 HOST = {"host": "192.168.0.9:8000"}
@@ -123,6 +125,45 @@ def test_bodies_that_are_none_of_a_tool(client, body):
             assert answer.status_code < 500, (endpoint.path, answer.text)
 
 
+# A picture's place in what each tool sends.
+WITH_PICTURE = {
+    "/v1/segment": lambda text: {"picture": text, "points": [CLICK], "labels": [1]},
+    "/v1/everything": lambda text: {"picture": text},
+    "/v1/predict": lambda text: {"model": "nano", "image": text, "params": {"marks": []}},
+    "/sam/": lambda text: {"b64img": text, "type": "vit_t", "bbox": [1, 1, 5, 5]},
+    "/sam/automask/": lambda text: {"b64img": text, "type": "vit_t"},
+    "/predict": lambda text: {
+        "tasks": [{"data": {"i": f"data:image/png;base64,{text}"}}], "label_config":
+        '<View><Image name="x" value="$i"/><BrushLabels name="b" toName="x"/></View>',
+    },
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("path", WITH_PICTURE)
+@pytest.mark.parametrize("size", [(8000, 7000), (100_000, 100_000), (2**31 - 1, 2**31 - 1)])
+def test_bombs_are_refused_before_their_pixels_are_made(client, backend, monkeypatch, path, size):
+    """A file of a few bytes that claims to be a huge picture, in every tool's body."""
+    monkeypatch.setattr(Image.Image, "load", None)  # what makes pixels
+    text = base64.b64encode(bomb(*size)).decode()
+    answer = client.post(path, json=WITH_PICTURE[path](text))
+    assert answer.status_code in (413, 415) and "make it smaller" in answer.text, answer.text
+    assert list(backend.pictures.store.folder.iterdir()) == []
+
+
+def test_a_picture_is_known_by_its_hash_before_it_is_opened(client, backend, monkeypatch):
+    """Whichever tool sends it: its file is opened and decoded once."""
+    opened, pixels = [], []
+    keep, make = Store.of_bytes, Content.pixels
+    monkeypatch.setattr(Store, "of_bytes", lambda *a: opened.append(1) or keep(*a))
+    monkeypatch.setattr(Content, "pixels", lambda *a: pixels.append(1) or make(*a))
+    marks = {"params": {"marks": [{"type": "point", "data": CLICK, "label": 1}]}}
+    for path in ("/v1/segment", "/v1/predict", "/sam/", "/v1/segment"):
+        body = WITH_PICTURE[path](coins()) | (marks if path == "/v1/predict" else {})
+        assert client.post(path, json=body).status_code == 200
+    assert len(opened) == len(pixels) == 1
+    assert len(backend.model().embeddings._kept) == 1
+
+
 @pytest.mark.slow
 def test_a_large_picture_with_every_click_stops_nobody(backend):
     """One client sends new pictures of 24 megapixels; others click on one that is known."""
@@ -182,8 +223,6 @@ def test_clicks_of_others_do_not_hold_up_a_new_picture(backend):
 
 def test_a_client_that_leaves_is_forgotten(backend, monkeypatch):
     """A picture on its way for nobody is not encoded."""
-    from sam_mlx.web.store import Content
-
     begun, go_on = threading.Event(), threading.Event()
     pixels = Content.pixels
 

@@ -8,13 +8,18 @@ from pathlib import Path
 import httpx
 import numpy as np
 import pytest
+from mlx.utils import tree_flatten
 from PIL import Image
+from starlette.testclient import TestClient
 
 from tests.support.serve import CLICK, COINS, coins  # isort: skip  first: it skips all where it must
 
-from sam_mlx import SamAutomaticMaskGenerator, SamPredictor
+from sam_mlx import InstanceSegmenter, Sam, SamAutomaticMaskGenerator, SamPredictor
 from sam_mlx.automatic.options import thresholds_of
+from sam_mlx.interop import from_label_studio
 from sam_mlx.masks import decode_rle
+from sam_mlx.serve.application import application
+from sam_mlx.serve.backend import Backend
 from sam_mlx.serve.tools import TOOLS, document
 from sam_mlx.tuner.data.polygons import fill
 from sam_mlx.web.validate import check
@@ -98,6 +103,74 @@ def test_everything_is_the_generators(client, nano):
     assert refused.status_code == 400 and "no instance decoder" in refused.json()["error"]
 
 
+def test_each_of_several_models_answers_for_itself(nano):
+    """In every protocol that has a place for a model's name: its own masks, its own embeddings."""
+    other = Sam(nano.config)
+    other.load_weights([(k, v * 1.03) for k, v in tree_flatten(nano.parameters())])
+    models = {"nano": nano, "other": other}
+    scores = {}
+    for name, sam in models.items():
+        predictor = SamPredictor(sam)
+        predictor.set_image(COINS)
+        scores[name] = predictor.predict([CLICK], [1])[1].max()
+    assert abs(scores["nano"] - scores["other"]) > 1e-3
+    backend = Backend(models)
+    mark = {"type": "point", "data": CLICK, "label": 1}
+    prompt = {"b64img": coins(), "point_coords": [CLICK], "point_labels": [1], "type": "vit_t",
+              "multimask_output": True}  # fmt: skip
+    with TestClient(application(backend, TOOLS), base_url="http://localhost") as client:
+        assert client.get("/health").json()["models"] == [*models]
+        for name in [None, *models]:
+            named = {} if name is None else {"model": name}
+            about = segment(client, **named)
+            expected = scores[name or "nano"]  # the first is the usual one
+            assert about["model"] == (name or "nano")
+            assert about["masks"][0]["score"] == pytest.approx(expected, abs=1e-6)
+            if name is None:
+                continue
+            body = {"model": name, "image": coins(), "params": {"marks": [mark]}}
+            (shape, *_) = client.post("/v1/predict", json=body).json()["data"]["shapes"]
+            assert shape["score"] == pytest.approx(min(expected, 1), abs=1e-6)
+            features = client.post("/sam/", json=prompt | {"checkpoint_url": f"file:{name}"}).json()
+            found = max(feature["properties"]["quality"] for feature in features)
+            assert found == pytest.approx(expected, abs=1e-6)
+    assert [len(model.embeddings._kept) for model in backend.models.values()] == [1, 1]
+    backend.close()
+
+
+def test_a_model_with_an_instance_decoder_finds_by_it(drawn_coins):
+    """Our API, X-AnyLabeling without marks, and Label Studio's predictions of a task."""
+    expected = InstanceSegmenter(drawn_coins).generate(COINS)
+    assert len(expected) > 5
+    backend = Backend({"lm": drawn_coins})
+    config = (
+        '<View><Image name="x" value="$i"/><BrushLabels name="b" toName="x"><Label value="c"/>'
+        "</BrushLabels></View>"
+    )
+    task = {"id": 1, "data": {"i": f"data:image/png;base64,{coins()}"}}
+    with TestClient(application(backend, TOOLS), base_url="http://localhost") as client:
+        for mode in ({}, {"mode": "instances"}):
+            answer = client.post("/v1/everything", json={"picture": coins(), **mode}).json()
+            masks = decode_rle([one["rle"] for one in answer["masks"]])
+            assert (masks == np.array([r["segmentation"] for r in expected])).all()
+        body = {"tasks": [task], "label_config": config}
+        (found,) = client.post("/predict", json=body).json()["results"]
+        records = from_label_studio(found["result"])
+        assert (decode_rle([r["segmentation"] for r in records]) == masks).all()
+        body = {"model": "lm", "image": coins(), "params": {"marks": []}}
+        shapes = client.post("/v1/predict", json=body).json()["data"]["shapes"]
+        assert len(shapes) >= len(expected)
+    backend.close()
+
+
+@pytest.fixture(scope="module")
+def drawn_coins():
+    pytest.importorskip("skimage", reason="instances need scikit-image")
+    from tests.support.instances import nano_that_knows_coins
+
+    return nano_that_knows_coins(np.array(Image.open(COINS).convert("RGB")))
+
+
 def test_a_picture_that_comes_again_is_not_decoded_again(client, backend, monkeypatch):
     from sam_mlx.web.store import Content
 
@@ -149,11 +222,6 @@ def test_other_bodies(client):
 
 
 def test_pictures_are_bounded(nano):
-    from starlette.testclient import TestClient
-
-    from sam_mlx.serve.application import application
-    from sam_mlx.serve.backend import Backend
-
     backend = Backend({"nano": nano}, max_pixels=100, max_bytes=2000)
     with TestClient(application(backend, TOOLS), base_url="http://localhost") as client:
         bomb = base64.b64encode(png(np.zeros((400, 400)))).decode()

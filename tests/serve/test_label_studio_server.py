@@ -17,12 +17,15 @@ from PIL import Image
 
 from tests.support.serve import CLICK, COINS, serving  # isort: skip  first: it skips all where it must
 
+from sam_mlx import SamPredictor
 from sam_mlx.interop import from_label_studio
 from sam_mlx.masks import decode_rle
 from sam_mlx.serve.backend import Backend
 from sam_mlx.serve.label_studio.media import Media
 from sam_mlx.serve.label_studio.projects import Projects
+from tests.support.label_studio import Editor
 from tests.support.web import until
+from tests.support.windows import shrink
 
 sdk = pytest.importorskip("label_studio_sdk", reason="install tests/serve/clients.txt")
 pytestmark = pytest.mark.slow
@@ -32,7 +35,7 @@ VERSION = "1.23.2"
 LOCAL = {"ML_BLOCK_LOCAL_IP": "false", "SSRF_PROTECTION_ENABLED": "false"}
 CONFIG = """<View>
   <Image name="image" value="$image"/>
-  <BrushLabels name="tag" toName="image"><Label value="Coin"/></BrushLabels>
+  <BrushLabels name="tag" toName="image" smart="false"><Label value="Coin"/></BrushLabels>
   <KeyPointLabels name="point" toName="image" smart="true"><Label value="Coin"/></KeyPointLabels>
 </View>"""
 
@@ -102,19 +105,29 @@ def plain(address, token, method, path, **given):
 
 
 @pytest.fixture(scope="module")
-def project(address, person, nano):
+def ours(address, person, nano):
+    """The address of our server."""
+    backend = Backend({"nano": nano}, {"nano": "nano"})
+    backend.tools["label-studio"] = Projects(Media(address, token=person[2]))
+    with serving(backend) as found:
+        yield found
+    backend.close()
+
+
+def connected(address, person, ours, **plainly):
     """A project with the coins, connected to our server: (SDK's client, project, task, backend)."""
     client = sdk.LabelStudio(base_url=address, api_key=person[2])
-    made = client.projects.create(title="Coins", label_config=CONFIG)
+    made = client.projects.create(title="Coins", label_config=CONFIG, **plainly)
     file = {"file": ("coins.png", COINS.read_bytes(), "image/png")}
     plain(address, person[2], "POST", f"/api/projects/{made.id}/import", files=file)
     (task,) = list(client.tasks.list(project=made.id))
-    backend = Backend({"nano": nano}, {"nano": "nano"})
-    backend.tools["label-studio"] = Projects(Media(address, token=person[2]))
-    with serving(backend) as ours:
-        ml = client.ml.create(url=ours, project=made.id, title="SAM", is_interactive=True)
-        yield client, made, task, ml
-    backend.close()
+    ml = client.ml.create(url=ours, project=made.id, title="SAM", is_interactive=True)
+    return client, made, task, ml
+
+
+@pytest.fixture(scope="module")
+def project(address, person, ours):
+    return connected(address, person, ours)
 
 
 def key_point():
@@ -151,3 +164,31 @@ def test_predictions_of_a_task(project):
     (prediction,) = list(client.predictions.list(project=made.id))
     assert prediction.model_version == "sam_mlx nano"
     assert len(from_label_studio(prediction.result)) > 10
+
+
+def test_a_click_in_its_editor(address, person, ours, nano, chromium, kept):
+    """A smart key point in headless Chromium: the region that appears, and is submitted, has the
+    mask that ``SamPredictor`` gives for the point that the editor sent.
+    """
+    client, made, task, _ = connected(address, person, ours, show_collab_predictions=False)
+    editor = Editor(chromium, address)
+    editor.log_in(*person[:2])
+    editor.open(f"/projects/{made.id}/data?task={task.id}")
+    sent = editor.click(0.54, 0.21, "Coin")  # on a coin
+    picture = kept("label-studio.png")
+    editor.keep(picture)
+    shrink(picture)
+    editor.submit()
+    (annotation,) = until(lambda: list(client.annotations.list(id=task.id)))
+    (region,) = [r for r in annotation.result if r["type"] == "brushlabels"]
+    assert region["value"]["brushlabels"] == ["Coin"] and region["from_name"] == "tag"
+    (record,) = from_label_studio([region])
+    predictor = SamPredictor(nano)
+    predictor.set_image(COINS)
+    (point,) = sent["context"]["result"]
+    at = np.array([point["value"]["x"], point["value"]["y"]]) * 2.56  # percent of 256 pixels
+    assert np.abs(at - CLICK).max() < 8 and point["is_positive"]
+    masks, scores, _ = predictor.predict([at], [1])
+    mask = masks[scores.argmax()]
+    assert 1000 < mask.sum() < 4000
+    assert (decode_rle([record["segmentation"]])[0] == mask).all()

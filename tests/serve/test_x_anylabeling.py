@@ -1,11 +1,6 @@
 """X-AnyLabeling's protocol: as its client writes it, and with its own client and window."""
 
-import json
-import os
-import subprocess
-import sys
 from importlib.util import find_spec
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -19,9 +14,8 @@ from sam_mlx.masks.simplify import perimeter, simplified
 from sam_mlx.serve.backend import Backend
 from sam_mlx.serve.x_anylabeling import MIN_SHARE, area_of
 from sam_mlx.tuner.data.polygons import fill
+from tests.support.windows import run, shrink
 
-CLIENTS = Path(__file__).parent / "clients"
-ROOT = Path(__file__).parents[2]
 POINT = {"type": "point", "data": CLICK, "label": 1}
 BOX = [110, 28, 165, 82]
 
@@ -200,21 +194,6 @@ needs_it = [
 ]
 
 
-def run(script, *arguments, home):
-    variables = {"HOME": str(home), "QT_QPA_PLATFORM": "offscreen", "PYTHONWARNINGS": "ignore"}
-    command = [sys.executable, str(CLIENTS / script), *map(str, arguments)]
-    done = subprocess.run(
-        command,
-        env=os.environ | variables,
-        capture_output=True,
-        text=True,
-        timeout=500,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr[-3000:]
-    return json.loads(done.stdout.strip().splitlines()[-1])
-
-
 @pytest.fixture
 def tokened(backend):
     with serving(backend, token="t0ken-t0ken") as address:
@@ -240,10 +219,11 @@ class TestClientOfTheWheel:
         assert answers["everything"]["replace"] and len(answers["everything"]["shapes"]) > 10
         assert [line.split(": ")[1].split()[0] for line in said] == ["400", "501", "404"]
 
-    def test_its_window(self, live, coin, tmp_path):
-        kept = tmp_path / "window.png"
-        found = run("x_anylabeling_window.py", live, COINS, kept, home=tmp_path)
-        assert kept.stat().st_size > 20_000
+    def test_its_window(self, live, coin, tmp_path, kept):
+        picture = kept("x-anylabeling.png")
+        found = run("x_anylabeling_window.py", live, COINS, picture, home=tmp_path)
+        shrink(picture)
+        assert picture.stat().st_size > 20_000
         assert {"button_add_point", "button_add_rect", "mask_fineness_slider"} <= {
             *found["widgets"]
         }

@@ -1,8 +1,10 @@
 """A page's requests, for tests of its server, which are skipped without the extra ``web``."""
 
 import io
+import struct
 import threading
 import time
+import zlib
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -59,6 +61,19 @@ def until(true, seconds=60):
         assert time.monotonic() < end, "it took too long"
         time.sleep(0.01)
     return found
+
+
+def bomb(width, height):
+    """A PNG of a few bytes that claims to be so large."""
+
+    def chunk(kind, data):
+        return (
+            struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+        )
+
+    head = struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
+    rows = zlib.compress(bytes(1000))
+    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", head) + chunk(b"IDAT", rows) + chunk(b"IEND", b"")
 
 
 @contextmanager

@@ -62,19 +62,6 @@ def site(nano):
     server.close()
 
 
-@pytest.fixture(scope="session")
-def chromium():
-    from tests.support.browser import find_chromium, sync_api
-
-    path = find_chromium()
-    if path is None:
-        pytest.skip("Chromium is missing: apt-get install chromium, or set CHROMIUM to its path")
-    with sync_api.sync_playwright() as play:
-        browser = play.chromium.launch(executable_path=path, args=["--no-sandbox"])
-        yield browser
-        browser.close()
-
-
 @pytest.fixture
 def window(site, chromium):
     """Opens the page in a window of its own; none may ask another host or log an error."""

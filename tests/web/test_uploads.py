@@ -2,16 +2,14 @@
 
 import io
 import json
-import struct
 import zipfile
-import zlib
 from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
 
-from tests.support.web import COINS, Page, png  # isort: skip  first: it skips all where it must
+from tests.support.web import COINS, Page, bomb, png  # isort: skip  first: it skips all where it must
 
 from sam_mlx import masks as M
 from sam_mlx.web import archive, validate
@@ -53,19 +51,6 @@ def test_what_is_not_a_picture_is_refused(page, data, status, words):
 
 def test_what_would_start_another_program_is_refused(page):
     refused(page.add(eps()), 415, "the file is EPS; expected AVIF, BMP")
-
-
-def bomb(width, height):
-    """A PNG of a few bytes that claims to be so large."""
-
-    def chunk(kind, data):
-        return (
-            struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
-        )
-
-    head = struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
-    rows = zlib.compress(bytes(1000))
-    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", head) + chunk(b"IDAT", rows) + chunk(b"IEND", b"")
 
 
 @pytest.mark.parametrize("size", [(8000, 7000), (100_000, 100_000), (2**31 - 1, 2**31 - 1)])
