@@ -95,7 +95,7 @@ class Backend:
         self.writer.shutdown(wait=False, cancel_futures=True)
         if self.keeper is not None:
             for session in self.sessions:
-                self._write(session)
+                self._write(session, whole=True)
             self.keeper.close()
         self.store.close()
 
@@ -129,10 +129,10 @@ class Backend:
         except RuntimeError:  # the writer is shut down
             session.trouble = "the server is ending"
 
-    def _write(self, session: Session) -> None:
+    def _write(self, session: Session, whole: bool = False) -> None:
         assert self.keeper is not None
         try:
-            self.keeper.write(session)
+            self.keeper.write(session, whole)
             session.trouble = None
         except OSError as error:
             session.trouble = f"the server cannot write to its disk: {error.strerror or error}"

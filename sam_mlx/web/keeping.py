@@ -1,7 +1,8 @@
-"""Work on disk: a file for each session, written whole after every change, and read again later.
+"""Work on disk: a file for each session, up to date after every change, and read again later.
 
-A file is lines of JSON: the session, then each of its pictures with its objects. Pictures of the
-command line stay where they are; uploaded ones are kept in a folder beside the session's file.
+The file is written whole, then renamed. Where a session is large, only the pictures that have
+changed are, into files of the same form in a folder beside the session's; they are in it when it
+is next written whole.
 """
 
 from __future__ import annotations
@@ -10,46 +11,31 @@ import os
 import re
 import shutil
 import threading
-import time
-from collections.abc import Iterator
 from contextlib import ExitStack, suppress
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import Any
 
-from ..files import make_folder, to_json, write_whole
+from ..files import make_folder, write_whole
 from ..locks import held
 from ..messages import printable
-from ..samples import Range, check_range
-from .archive import SAVED_OBJECT, opened_object
-from .classes import CLASSES, checked
 from .errors import Refusal
-from .large import LargeContent
-from .objects import KEY, SAVED_RECORD, SIZE
-from .sessions import MAX_OBJECTS, Picture, Session
-from .store import Content, Store, link_or_copy
-from .validate import FLAG, INTEGER, NUMBER, TEXT, check, form, many, or_null, parse
+from .kept_files import (
+    changes_of,
+    files_of,
+    head_of,
+    lock_of,
+    session_in,
+    text_of,
+    uploads_of,
+)
+from .sessions import Picture, Session
+from .store import Store, link_or_copy
 
-FORMAT = "sam_mlx.web.kept 1"
-MAX_LINE = 1 << 30  # bytes: a session, or a picture with its objects
-MAX_VALUES = 50_000_000  # of a picture; as many as its objects may have
+MAX_WHOLE = 1 << 20  # bytes of a session's file that is always written whole
 MAX_LISTED = 100  # sessions
-MAX_NAMES = 3  # of pictures, in a list of sessions
 ID = re.compile(r"[A-Za-z0-9_-]{8,40}")
-
-HEAD = form(
-    "format id time revision pictures objects classes names sources removed",
-    format=TEXT, id=KEY, time=NUMBER, revision=INTEGER, pictures=INTEGER, objects=INTEGER,
-    classes=CLASSES, names=many(TEXT), sources=many(TEXT), removed=many(TEXT),
-    selected=or_null(TEXT),
-)  # fmt: skip
-UPLOAD = {"type": "string", "pattern": "^[0-9a-f]{64}$", "description": "a SHA-256"}
-PICTURE = form(
-    "id name size revision objects",
-    id=KEY, name=TEXT, size=SIZE, value_range=or_null(many(NUMBER, 2, 2)), source=or_null(TEXT),
-    upload=or_null(UPLOAD), revision=INTEGER, runs=INTEGER, objects=many(SAVED_OBJECT, MAX_OBJECTS),
-    taken={"type": "object"}, large=FLAG, done=FLAG,
-)  # fmt: skip
 
 
 def data_folder() -> Path:
@@ -62,6 +48,29 @@ def data_folder() -> Path:
     return home / ".local" / "share" / "sam_mlx"
 
 
+@dataclass
+class Base:
+    """A session's file as it was last written whole, and the files of what has changed since."""
+
+    pictures: list[str]  # ids
+    size: int  # bytes
+    changes: dict[Path, tuple[set[str], int]] = field(default_factory=dict)  # ids and bytes of each
+
+    def takes(self, pictures: list[str], ids: set[str], size: int) -> bool:
+        """Whether a change of some pictures is written alone: all changes together stay smaller
+        than the file, so that they cost no more than it does.
+        """
+        left = sum(count for others, count in self.changes.values() if not others <= ids)
+        return self.pictures == pictures and MAX_WHOLE < self.size >= left + size
+
+    def add(self, path: Path, ids: set[str], size: int) -> None:
+        """Take note of a change, and remove earlier ones of which it leaves nothing."""
+        for old in [name for name, (others, _) in self.changes.items() if others <= ids]:
+            del self.changes[old]
+            old.unlink(missing_ok=True)
+        self.changes[path] = ids, size
+
+
 class Keeper:
     """The sessions in a folder, and the one in a file of the user's choice, if any."""
 
@@ -69,6 +78,7 @@ class Keeper:
         self.store, self.folder, self.file = store, folder, file
         self.file_id: str | None = None  # of the session in the file
         self._held: dict[str, ExitStack] = {}  # locks of files, by the ids of sessions
+        self._bases: dict[str, Base] = {}  # by the ids of sessions
         self._lock = threading.RLock()
 
     def path(self, name: str) -> Path:
@@ -79,14 +89,15 @@ class Keeper:
 
     # Writing.
 
-    def write(self, session: Session) -> None:
+    def write(self, session: Session, whole: bool = False) -> None:
         """Write a session's newest state, unless that is on disk or there is nothing to keep.
 
-        Raises OSError.
+        whole: into one file. Raises OSError.
         """
         with self._lock:
             revision, path = session.revision, self.path(session.id)
-            if session.written >= revision:
+            base = self._bases.get(session.id)
+            if session.written >= revision and not (whole and base and base.changes):
                 return
             if not (session.has_work or path.exists()):
                 session.written = revision
@@ -95,10 +106,32 @@ class Keeper:
                 make_folder(path.parent)
                 path.parent.chmod(0o700)
             self._hold(session.id)
-            uploads_in(path, session)
-            text = "\n".join(lines_of(session)) + "\n"
-            write_whole(path, lambda name: write_text(name, text))
+            pictures = list(session.pictures.values())
+            uploads_in(path, pictures if base is None else newer(pictures, session))
+            if whole or base is None or not self._write_change(session, revision, pictures, base):
+                self._write_all(session, revision, pictures)
             session.written = revision
+
+    def _write_all(self, session: Session, revision: int, pictures: list[Picture]) -> None:
+        path, text = self.path(session.id), text_of(session, revision, pictures)
+        write_whole(path, lambda name: write_text(name, text))
+        self._bases[session.id] = Base([picture.id for picture in pictures], len(text))
+        shutil.rmtree(changes_of(path), ignore_errors=True)
+
+    def _write_change(
+        self, session: Session, revision: int, pictures: list[Picture], base: Base
+    ) -> bool:
+        """Write the pictures that have changed since the last time; False if that is not enough."""
+        changed = newer(pictures, session)
+        ids, text = {picture.id for picture in changed}, text_of(session, revision, changed)
+        path = self.path(session.id)
+        if not base.takes([p.id for p in pictures], ids, len(text)) or not path.exists():
+            return False
+        changes_of(path).mkdir(mode=0o700, exist_ok=True)
+        place = changes_of(path) / f"{revision}.json"
+        write_whole(place, lambda name: write_text(name, text))
+        base.add(place, ids, len(text))
+        return True
 
     def _hold(self, name: str) -> None:
         """Keep other servers from a session's file. Raises OSError if one has it."""
@@ -112,6 +145,7 @@ class Keeper:
     def release(self, name: str) -> None:
         """Let other servers have a session."""
         with self._lock:
+            self._bases.pop(name, None)
             if name in self._held:
                 self._held.pop(name).close()
 
@@ -125,7 +159,8 @@ class Keeper:
             path = self.path(name)
             self.store.rescue(uploads_of(path))
             path.unlink(missing_ok=True)
-            shutil.rmtree(uploads_of(path), ignore_errors=True)
+            for folder in uploads_of(path), changes_of(path):
+                shutil.rmtree(folder, ignore_errors=True)
             self.release(name)
 
     # Reading.
@@ -167,7 +202,7 @@ class Keeper:
     def listed(self) -> list[dict[str, Any]]:
         """The heads of the sessions in the folder that no other server has open, newest first."""
         found = []
-        paths = sorted(self.folder.glob("*.json"), key=lambda p: -p.stat().st_mtime)
+        paths = sorted(self.folder.glob("*.json"), key=lambda path: -time_of(path))
         for path in paths[:MAX_LISTED]:
             with suppress(OSError, Refusal):
                 head = head_of(path)
@@ -176,8 +211,11 @@ class Keeper:
         return found
 
 
-def lock_of(path: Path) -> Path:
-    return path.with_name(f".{path.name}.lock")
+def time_of(path: Path) -> float:
+    """When a session was last written; 0 if it has just been removed."""
+    with suppress(OSError):
+        return files_of(path)[-1].stat().st_mtime
+    return 0.0
 
 
 def is_free(path: Path) -> bool:
@@ -193,111 +231,16 @@ def write_text(name: str, text: str) -> None:
         os.fsync(file.fileno())
 
 
-def lines_of(session: Session) -> Iterator[str]:
-    pictures = list(session.pictures.values())
-    contents = [picture.content for picture in pictures]
-    yield to_json({
-        "format": FORMAT, "id": session.id, "time": time.time(), "revision": session.revision,
-        "pictures": len(pictures), "objects": sum(len(p.objects) for p in pictures),
-        "names": [p.name for p in pictures[:MAX_NAMES]], "selected": session.selected,
-        "sources": [source for c in contents if (source := c.source) is not None],
-        "removed": sorted(session.removed_sources),
-        "classes": [each.show() for each in session.classes],
-    })  # fmt: skip
-    yield from map(line_of, pictures)
+def newer(pictures: list[Picture], session: Session) -> list[Picture]:
+    """Those that have changed since the session was last written."""
+    return [picture for picture in pictures if picture.revision > session.written]
 
 
-def line_of(picture: Picture) -> str:
-    content, objects = picture.content, list(picture.objects.values())
-    of_objects = {found.automatic for found in objects if not found.min_mask_region_area}
-    taken = {k: record for k, record in list(picture.taken.items()) if k not in of_objects}
-    head = to_json({
-        "id": picture.id, "name": picture.name, "size": content.size, "source": content.source,
-        "value_range": content.value_range, "upload": content.upload, "runs": picture.runs,
-        "revision": picture.revision, "taken": taken, "large": content.tiles is not None,
-        "done": picture.done,
-    })  # fmt: skip
-    return f'{head[:-1]}, "objects": [{", ".join(found.text for found in objects)}]}}'
-
-
-# Uploaded pictures, by what is in them.
-
-
-def uploads_of(path: Path) -> Path:
-    return path.with_name(f"{path.name}.pictures")
-
-
-def uploads_in(path: Path, session: Session) -> None:
-    """Have the uploaded pictures of a session beside its file."""
-    for picture in list(session.pictures.values()):
+def uploads_in(path: Path, pictures: list[Picture]) -> None:
+    """Have those of the pictures that were uploaded beside their session's file."""
+    for picture in pictures:
         content = picture.content
         if content.upload is None or (place := uploads_of(path) / content.upload).exists():
             continue
         place.parent.mkdir(mode=0o700, exist_ok=True)
         write_whole(place, partial(link_or_copy, content.path))
-
-
-# From a file to a session.
-
-
-def head_of(path: Path) -> dict[str, Any]:
-    """The first line. Raises Refusal if it is not one of ours."""
-    with path.open("rb") as file:
-        return checked_head(file.readline(MAX_LINE))
-
-
-def checked_head(line: bytes) -> dict[str, Any]:
-    head = parse(line, "the first line")
-    if not isinstance(head, dict) or head.get("format") != FORMAT:
-        raise Refusal(400, "it is of another format, or a newer sam_mlx wrote it")
-    check(head, HEAD, "the first line")
-    return head
-
-
-def session_in(path: Path, store: Store) -> Session:
-    """Raises Refusal for a file that is damaged, or was not written by ``Keeper.write``."""
-    with path.open("rb") as file:
-        head = checked_head(file.readline(MAX_LINE))
-        session = Session(
-            head["id"], classes=checked(head["classes"]), selected=head.get("selected"),
-            revision=head["revision"], written=head["revision"],
-            removed_sources=set(head["removed"]),
-        )  # fmt: skip
-        for number in range(1, head["pictures"] + 1):
-            given = parse(file.readline(MAX_LINE), name := f"picture {number}", MAX_VALUES)
-            check(given, PICTURE, name)
-            picture = picture_of(given, uploads_of(path), store)
-            session.pictures[picture.id] = picture
-    return session
-
-
-def content_at(
-    path: Path, given: dict[str, Any], value_range: Range | None, store: Store
-) -> Content:
-    """A picture that stays where it is, or was: one that is gone keeps its objects."""
-    if given.get("large"):
-        with suppress(Refusal):
-            content = LargeContent(path, value_range)
-            return store.large.setdefault(content.digest, content)
-    height, width = given["size"]
-    return store.of_source(path, (height, width), value_range)
-
-
-def picture_of(given: dict[str, Any], uploads: Path, store: Store) -> Picture:
-    value_range = check_range(given.get("value_range"))
-    source, upload = given.get("source"), given.get("upload")
-    height, width = given["size"]
-    if upload is not None:
-        content = store.of_kept(uploads / upload, (height, width), value_range, upload)
-    else:
-        content = content_at(Path(source or given["name"]), given, value_range, store)
-    picture = Picture(given["id"], given["name"], content, revision=given["revision"])
-    picture.done = given.get("done", False)
-    for name, record in given.get("taken", {}).items():
-        check(record, SAVED_RECORD, "an automatic mask")
-        picture.taken[name] = record
-    for state in given["objects"]:
-        found = opened_object(picture, state)
-        picture.objects[found.id] = found
-    picture.runs = max(picture.runs, given.get("runs", 0))
-    return picture

@@ -2,7 +2,10 @@
 
 import io
 import json
+import shutil
 import stat
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -16,8 +19,12 @@ from starlette.testclient import TestClient
 from sam_mlx.web import keeping, open_sessions, sessions
 from sam_mlx.web.application import TROUBLE, application
 from sam_mlx.web.backend import Backend
+from sam_mlx.web.keeping import Keeper
+from sam_mlx.web.kept_files import session_in
+from sam_mlx.web.store import Store
 
 EDIT = {"erase": False, "radius": 3, "path": [[5, 5], [9, 9]]}
+CLASS = {"id": 3, "name": "coin", "colour": "#abcdef"}
 
 
 @pytest.fixture
@@ -50,8 +57,7 @@ def files(folder: Path) -> list[str]:
 
 def test_all_work_is_there_again_after_the_server_ends(start, tmp_path):
     page = Page(start()).ready()
-    classes = [{"id": 3, "name": "coin", "colour": "#abcdef"}]
-    page.client.put(f"{page.session}/classes", json={"classes": classes})
+    page.client.put(f"{page.session}/classes", json={"classes": [CLASS]})
     page.click(name="one", colour="#123456", hidden=True, category=3, edits=[EDIT])
     masks = page.automatic()
     page.client.post(f"{page.picture}/objects", json={"automatic": masks[2]["id"]})
@@ -249,6 +255,133 @@ def test_ids_that_are_not_ours_lead_nowhere(start, tmp_path):
     client = start()
     for name in ("..%2fsecret", "%2e%2e%2fsecret", "a" * 300, "x"):
         assert client.get(f"/api/sessions/{name}").status_code == 404
+
+
+# What is written.
+
+
+@pytest.fixture
+def written(monkeypatch):
+    """The lengths of what is written; sessions of more than 4000 bytes are large."""
+    lengths, write = [], keeping.write_text
+
+    def counted(name, text):
+        lengths.append(len(text))
+        write(name, text)
+
+    monkeypatch.setattr(keeping, "write_text", counted)
+    monkeypatch.setattr(keeping, "MAX_WHOLE", 4000)
+    return lengths
+
+
+def work_in(folder, name):
+    """What a session's files hold."""
+    store = Store()
+    session = session_in(folder / f"{name}.json", store)
+    found = session.revision, session.classes, [
+        (p.id, p.name, p.done, [o.save() for o in p.objects.values()])
+        for p in session.pictures.values()
+    ]  # fmt: skip
+    store.close()
+    return found
+
+
+def test_only_pictures_that_have_changed_are_written(start, tmp_path, written):
+    page = Page(start()).ready()
+    page.add(png(np.zeros((9, 9, 3))), "small.png")
+    small = f"{page.session}/pictures/p2"
+    objects = [{"id": f"a{i}", "edits": [EDIT]} for i in range(40)]
+    page.client.put(f"{page.picture}/objects", json={"objects": objects})
+    (path,) = (tmp_path / "data").glob("*.json")
+    whole = path.stat().st_size
+    assert written[-1] == whole > 10_000
+    del written[:]
+    for i in range(30):
+        page.client.put(f"{small}/objects", json={"objects": [{"id": "b", "name": str(i)}]})
+        page.client.put(f"{page.session}/classes", json={"classes": [CLASS | {"name": f"c{i}"}]})
+    assert len(written) == 60 and max(written) < 2000 and path.stat().st_size == whole
+    # A process that is killed leaves all of it.
+    shutil.copytree(tmp_path / "data", tmp_path / "killed")
+    revision, (category,), pictures = found = work_in(tmp_path / "killed", path.stem)
+    assert category.name == "c29" and len(pictures[0][3]) == 40
+    assert pictures[1][3][0]["name"] == "29"
+    (head,) = Keeper(Store(), tmp_path / "killed").listed()
+    assert (head["objects"], head["revision"]) == (41, revision)
+    # One that ends leaves one file, for which changes of before mean nothing.
+    page.client.put(f"{small}/objects", json={"removed": ["b"]})
+    page = again(start(), page)
+    assert [one.name for one in (tmp_path / "data").iterdir() if one.suffix == ".changes"] == []
+    newest = work_in(tmp_path / "data", path.stem)
+    assert newest[2][0] == found[2][0] and newest[2][1][3] == []
+    shutil.copytree(tmp_path / "killed" / f"{path.name}.changes", Path(f"{path}.changes"))
+    assert work_in(tmp_path / "data", path.stem) == newest
+    # What was there is in the one file again when the session goes on.
+    page.client.put(f"{small}/objects", json={"objects": [{"id": "d", "edits": [EDIT]}]})
+    assert not Path(f"{path}.changes").exists()
+
+
+def test_changes_stay_smaller_than_the_file(start, tmp_path, written):
+    page = Page(start()).ready()
+    objects = [{"id": f"a{i}", "edits": [EDIT]} for i in range(40)]
+    page.client.put(f"{page.picture}/objects", json={"objects": objects})
+    (path,) = (tmp_path / "data").glob("*.json")
+    page.add(png(np.zeros((9, 9, 3))), "small.png")
+    changes = Path(f"{path}.changes")
+    for i in range(60):
+        one = {"objects": [{"id": f"b{i}", "edits": [EDIT]}]}
+        page.client.put(f"{page.session}/pictures/p2/objects", json=one)
+        assert len(list(changes.glob("*"))) <= 1
+        assert sum(p.stat().st_size for p in changes.glob("*")) <= path.stat().st_size
+    page.client.delete(f"{page.session}/pictures/p2")
+    assert not changes.exists()  # pictures have come or gone: all is written
+    path.unlink()
+    page.client.put(f"{page.picture}/objects", json={"removed": ["a1"]})
+    assert len(work_in(tmp_path / "data", path.stem)[2][0][3]) == 39
+    page.client.delete(page.session)
+    assert files(tmp_path / "data") == []
+
+
+CHILD = """
+import sys
+from dataclasses import replace
+from pathlib import Path
+from sam_mlx.web import keeping
+from sam_mlx.web.sessions import Session
+from sam_mlx.web.store import Store
+
+keeping.MAX_WHOLE = 3000
+store = Store()
+keeper = keeping.Keeper(store, Path(sys.argv[1]))
+session = keeper.read("session1") or Session("session1")
+for i in range(len(session.pictures), 8):
+    session.add(f"{i}.png", store.of_source(Path(f"{i}.png"), (9, 9), None))
+mask = {"size": [9, 9], "counts": "a2"}
+while True:
+    number = session.revision + 1
+    picture = session.pictures[f"p{number % 8 + 1}"]
+    found = picture.objects.get("a") or replace(picture.new_object(), id="a", mask=mask)
+    session.put(picture, replace(found, name=f"{number} " + "x" * (number % 190)))
+    keeper.write(session)
+    print(session.revision, flush=True)
+"""
+
+
+@pytest.mark.parametrize("lines", [1, 40, pytest.param(333, marks=pytest.mark.slow)])
+def test_a_process_that_is_killed_while_it_writes_loses_nothing(tmp_path, lines):
+    folder = tmp_path / "data"
+    for _ in range(2):
+        command = [sys.executable, "-c", CHILD, str(folder)]
+        with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as child:
+            told = [int(child.stdout.readline()) for _ in range(lines)][-1]
+            child.kill()
+            told = max([told, *map(int, child.stdout.read().split("\n")[:-1])])
+        revision, _, pictures = work_in(folder, "session1")
+        assert revision >= told
+        newest = {
+            int(objects[0]["name"].split()[0]): name for name, *_, objects in pictures if objects
+        }
+        assert max(newest) >= told
+        assert all(name == f"p{number % 8 + 1}" for number, name in newest.items())
 
 
 # Saving many objects at once.
