@@ -15,6 +15,7 @@ from PIL import Image
 from sam_mlx import masks as M
 from sam_mlx.formats import ALL, FORMATS, KEYED, Format, Result, apart
 from sam_mlx.overlay import palette
+from tests.support.masks import filled
 
 COUNTED = {".svg": "<path ", ".geojson": '"Feature"', ".txt": "\n", ".json": '"segmentation"'}
 
@@ -124,16 +125,6 @@ def rings_of(text: str) -> list[np.ndarray]:
             corners.append(corners[-1] + np.array([step[0] == "h", step[0] == "v"]) * int(step[1:]))
         rings.append(np.array(corners))
     return rings
-
-
-def filled(rings: list[np.ndarray], size: tuple[int, int]) -> np.ndarray:
-    """Pixels whose middle is inside an odd number of times: what is drawn with evenodd."""
-    crossings = np.zeros((size[0], size[1] + 1), int)
-    for ring in rings:
-        for (x, y0), (after, y1) in zip(ring, np.roll(ring, -1, axis=0)):
-            if x == after:
-                crossings[min(y0, y1) : max(y0, y1), x] += 1
-    return np.cumsum(crossings, axis=1)[:, :-1] % 2 == 1
 
 
 def turns(ring: list[list[int]]) -> int:

@@ -12,9 +12,10 @@ from PIL import Image
 
 from tests.support.web import COINS, Page  # isort: skip  first: it skips all where it must
 
-from sam_mlx import cli
+from sam_mlx import SamPredictor, cli
 from sam_mlx.masks import decode_rle
 from sam_mlx.web.classes import MAX_CLASSES, given
+from tests.support.masks import yolo_masks
 
 CLASSES = [
     {"id": 7, "name": "penny", "colour": "#112233"},
@@ -38,11 +39,14 @@ def labelled(page):
 
 def test_classes_are_set_as_a_list(page):
     assert page.client.get(page.session).json()["classes"] == []
-    assert set_classes(page, CLASSES).json() == {"classes": CLASSES}
+    assert set_classes(page, CLASSES).json() == {"classes": CLASSES, "before": 1, "revision": 2}
+    late = {"classes": CLASSES[:1], "since": 1}  # of a page that has not seen the change before
+    answer = page.client.put(f"{page.session}/classes", json=late)
+    assert answer.status_code == 409 and "changed elsewhere" in answer.json()["error"]
     assert page.client.get(page.session).json()["classes"] == CLASSES
     renamed = [CLASSES[1] | {"name": " a\n b\x00"}, CLASSES[0]]
     assert [c["name"] for c in set_classes(page, renamed).json()["classes"]] == ["a b", "penny"]
-    assert set_classes(page, []).json() == {"classes": []}
+    assert set_classes(page, []).json()["classes"] == []
 
 
 @pytest.mark.parametrize(
@@ -139,6 +143,27 @@ def test_yolo_and_labelme_are_read_back(labelled, tmp_path):
         np.testing.assert_array_equal(decode_rle(objects), masks_of(labelled))
     shapes = json.loads((tmp_path / "labelme" / "coins.json").read_text())["shapes"]
     assert [shape["label"] for shape in shapes] == ["penny", 'two "words" 🪙', "object"]
+
+
+def test_exports_are_the_predictors_masks(labelled, nano, tmp_path):
+    """COCO as pycocotools reads it, YOLO's polygons, label maps."""
+    from pycocotools.coco import COCO
+
+    predictor = SamPredictor(nano)
+    predictor.set_image(COINS)
+    expected = [predictor.predict([point], [1])[:2] for point in ([65, 50], [138, 53], [212, 50])]
+    expected = np.array([masks[scores.argmax()] for masks, scores in expected])
+    query = "?formats=coco,yolo,labelmap,classmap"
+    archive_of(labelled.client.get(f"{labelled.session}/export{query}")).extractall(tmp_path)
+    coco = COCO(str(tmp_path / "annotations.json"))
+    found = [coco.annToMask(annotation) for annotation in coco.anns.values()]
+    np.testing.assert_array_equal(found, expected)
+    kinds, masks = yolo_masks((tmp_path / "labels" / "coins.txt").read_text(), expected.shape[1:])
+    np.testing.assert_array_equal(masks, expected)
+    assert kinds == [0, 1, 2]
+    for name in ("labels", "classes"):
+        labels = np.asarray(Image.open(tmp_path / f"coins_{name}.png"))
+        np.testing.assert_array_equal(labels, np.select(list(expected[::-1]), [3, 2, 1]))
 
 
 def test_outlines_have_the_classes(labelled):

@@ -21,6 +21,7 @@ from pycocotools.coco import COCO
 
 from sam_mlx import SamPredictor
 from sam_mlx import masks as M
+from tests.support.masks import yolo_masks
 
 CLASSES = "penny", "nickel", "dime"
 SIDE = 128  # of the pictures, which are cut from the coins
@@ -241,6 +242,9 @@ def check(server, session, pictures, folder, nano, listed):
         np.testing.assert_array_equal(labels, M.label_map(np.array(masks), (SIDE, SIDE)))
         classes = np.array([0, *(kind + 1 for kind in kinds)])[labels]
         np.testing.assert_array_equal(Image.open(archive.open(f"{stem}_classes.png")), classes)
-        lines = archive.read(f"labels/{stem}.txt").decode().splitlines()
-        assert {int(line.split()[0]) for line in lines} <= set(kinds) and lines
+        text = archive.read(f"labels/{stem}.txt").decode()
+        found, outlined = yolo_masks(text, (SIDE, SIDE))
+        seen = [(kind, mask) for kind, mask in zip(kinds, masks) if mask.any()]
+        assert found == [kind for kind, _ in seen]
+        np.testing.assert_array_equal(outlined, [mask for _, mask in seen])
     assert asked >= 60
