@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import gzip
 from collections.abc import Callable
 from pathlib import Path
@@ -25,6 +26,7 @@ TROUBLE = "X-Not-Kept"  # why a session's newest changes are not on disk
 LEVEL = 6  # of compression: 0.8 ms for a hover's answer, and 15 % smaller than the fastest
 MIN_COMPRESSED = 1400  # bytes; shorter answers fit a packet
 PAGE = Path(__file__).parent / "page"
+FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}  # errors of a disk without room
 TYPES = {".html": "text/html", ".js": "text/javascript", ".css": "text/css",
          ".svg": "image/svg+xml", ".png": "image/png", ".json": "application/json"}  # fmt: skip
 
@@ -42,6 +44,7 @@ def application(
     """
     errors: dict[Any, Any] = {
         Refusal: refused, HTTPException: unrouted, Exception: failed, ClientDisconnect: left,
+        OSError: full,
     }  # fmt: skip
     return guarded(
         Starlette(routes=routes(backend), exception_handlers=errors), host, token, ticket
@@ -120,6 +123,13 @@ async def unrouted(request: Request, error: HTTPException) -> Response:
 async def left(request: Request, error: ClientDisconnect) -> Response:
     """This answer is not read, unless the body came too slowly."""
     return JSONResponse({"error": "the request's body did not arrive"}, 408)
+
+
+async def full(request: Request, error: OSError) -> Response:
+    if error.errno not in FULL:
+        raise error
+    why = "the server's disk has no room for this: make some, then try again"
+    return JSONResponse({"error": why}, 507)
 
 
 async def failed(request: Request, error: Exception) -> Response:

@@ -264,8 +264,7 @@ class Adding:
         return number
 
     def finish(self) -> Imported:
-        self.session.classes = self.classes
-        self.session.changed()
+        self.session.set_classes(self.classes)
         for picture, objects in self.done.objects.items():
             for found in objects:
                 self.session.put(self.session.picture(picture), found)

@@ -20,7 +20,7 @@ PREDICT = form(
 )  # fmt: skip
 OBJECT = objects.TOLD
 PICTURE_STATE = form(done=FLAG)
-CLASSES = form("classes", classes=classes.CLASSES)
+CLASSES = form("classes", classes=classes.CLASSES, since=INTEGER)
 PUT = form("id", id=objects.KEY, **objects.schemas("told"))
 # Objects are checked one by one, so that one that is refused keeps no other from being saved.
 SAVE = form(
@@ -73,7 +73,9 @@ ANSWERS: dict[str, Schema] = {
         selected=or_null(TEXT),
         revision=INTEGER,
     ),
-    "Classes": CLASSES,
+    "Classes": form(
+        "classes revision before", classes=classes.CLASSES, revision=INTEGER, before=INTEGER
+    ),
     "Changes": form(
         "revision ids pictures classes",
         revision=INTEGER,

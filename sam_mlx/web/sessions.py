@@ -20,6 +20,7 @@ from .store import Content
 
 MAX_PICTURES = 2000  # of a session
 MAX_OBJECTS = 10_000  # of a picture
+MAX_REMOVED = 100  # pictures of a session that can be restored
 IDLE_SECONDS = 3600.0  # after which a session may be dropped to make room for a new one
 AWAY_SECONDS = 180.0  # the same where nothing is lost; pages ask more often, also in the background
 LEAVING_SECONDS = 2.0  # for which requests of a closed page may still arrive
@@ -86,6 +87,7 @@ class Session:
     removed: dict[str, tuple[int, Picture]] = field(default_factory=dict)  # places and pictures
     removed_sources: set[str] = field(default_factory=set)  # paths that do not come back
     revision: int = 0  # counts changes
+    classes_revision: int = 0  # in which the classes were last changed
     written: int = 0  # the newest revision that is on disk
     trouble: str | None = None  # why the newest is not
     left_at: float | None = None  # when its page was closed
@@ -126,6 +128,11 @@ class Session:
             picture.revision = self.revision
         return self.revision
 
+    def set_classes(self, classes: list[Category]) -> None:
+        """Have these classes, and no others."""
+        self.classes = classes
+        self.classes_revision = self.changed()
+
     def put(self, picture: Picture, found: MaskObject) -> None:
         """Add an object, or a new version of one."""
         found.version = self.changed(picture)
@@ -153,10 +160,11 @@ class Session:
         return self.pictures[name]
 
     def remove(self, name: str) -> Picture:
-        """Remove a picture; one with objects can be restored."""
+        """Remove a picture, which can be restored until its room is needed."""
         picture = self.picture(name)
-        if picture.objects:
-            self.removed[name] = list(self.pictures).index(name), picture
+        self.removed[name] = list(self.pictures).index(name), picture
+        if len(self.removed) > MAX_REMOVED:
+            del self.removed[next(iter(self.removed))]
         del self.pictures[name]
         if picture.content.source is not None:
             self.removed_sources.add(picture.content.source)

@@ -103,10 +103,30 @@ def test_classes_are_renamed_and_removed(three):
         tab.page.keyboard.press("Enter")
     tab.page.wait_for_selector("text=cent")
     assert [c.name for c in tab.session.classes] == ["cent", "dime"]
+    remove = tab.page.get_by_role("button", name="Remove the class cent")
+    remove.click()
+    assert "1 object would have no class" in tab.text("#ask-text")
+    tab.page.click("#ask-no")
+    assert heads(tab) == ["cent 1 ⇧1", "dime 1 ⇧2", "No class 1 ⇧0"]
+    remove.click()
     with tab.page.expect_response("**/classes"):
-        tab.page.get_by_role("button", name="Remove the class cent").click()
-    tab.page.wait_for_selector("text=cent", state="detached")
+        tab.page.click("#ask-yes")
+    tab.page.wait_for_selector(".class:has-text('cent')", state="detached")
     assert heads(tab) == ["dime 1 ⇧1", "No class 2 ⇧0"] and len(tab.objects) == 3
+    with tab.page.expect_response("**/classes"):
+        tab.page.locator("#toast").get_by_role("button", name="Undo").click()
+    tab.page.wait_for_selector(".class:has-text('cent')")
+    assert heads(tab) == ["cent 1 ⇧1", "dime 1 ⇧2", "No class 1 ⇧0"]
+    assert [c.name for c in tab.session.classes] == ["cent", "dime"]
+
+
+def test_a_class_without_objects_is_removed_without_a_question(tab):
+    make(tab, "penny")
+    tab.page.locator(".class").first.hover()
+    with tab.page.expect_response("**/classes"):
+        tab.page.get_by_role("button", name="Remove the class penny").click()
+    tab.page.wait_for_selector("#toast.shown:has-text('The class penny was removed')")
+    assert tab.session.classes == []
 
 
 def test_a_name_that_is_taken_is_refused_with_a_sentence(three):

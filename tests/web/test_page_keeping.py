@@ -2,7 +2,9 @@
 
 import io
 import json
+import shutil
 import threading
+import time
 from contextlib import contextmanager
 
 import numpy as np
@@ -11,7 +13,9 @@ from PIL import Image
 
 from tests.support.browser import COINS, Tab  # isort: skip  first: it skips all where it must
 
-from sam_mlx.web import keeping
+from sam_mlx.masks import compress_rle, encode_rle, record_of
+from sam_mlx.web import editing, keeping
+from sam_mlx.web.automatic import PointRun
 from sam_mlx.web.backend import Backend
 from sam_mlx.web.server import bind, configuration
 from tests.support.web import until
@@ -126,6 +130,102 @@ def test_a_session_that_the_server_has_lost_is_made_again(site):
     saved(tab)
     objects = {p.name: len(p.objects) for p in tab.session.pictures.values()}
     assert objects == {"coins.png": 1} and tab.names() == ["Object 1"]
+
+
+def lose(site, tab):
+    """The server ends, and its sessions are not there when it starts again."""
+    site.stop()
+    shutil.rmtree(site.folder)
+    not_saved(tab, SENTENCE)
+    site.start()
+
+
+def show(tab, name):
+    tab.page.get_by_role("button", name=name, exact=True).click()
+    tab.page.wait_for_selector(f"#picture-name:text-is('{name}')")
+
+
+def with_an_upload(site):
+    """A page with an object of a class on the coins, and a stroke on a picture that was sent."""
+    tab = site.tab()
+    tab.page.keyboard.press("c")
+    tab.page.keyboard.type("penny")
+    tab.page.keyboard.press("Enter")
+    tab.page.wait_for_selector("#palette", state="hidden")
+    tab.click(138, 53).press("Enter")
+    tab.page.locator("#files").set_input_files([picture(300, 200, 10)])
+    tab.page.wait_for_selector("#picture-name:text-is('10.png')")
+    tab.ready()
+    painted(tab, (30, 100), (60, 100))
+    return saved(tab.press("Enter"))
+
+
+def work_of(tab):
+    return {
+        p.name: [(o.name, o.category, o.area) for o in p.in_order()]
+        for p in tab.session.pictures.values()
+    }
+
+
+@pytest.mark.slow
+def test_pictures_of_a_lost_session_are_sent_again_by_the_page_that_has_them(site):
+    tab = with_an_upload(site)
+    tab.press("g")  # done
+    before = work_of(tab)
+    lose(site, tab)
+    saved(tab)
+    assert before == work_of(tab) and list(before) == ["coins.png", "10.png"]
+    assert [c.name for c in tab.session.classes] == ["penny"]
+    assert [p.done for p in tab.session.pictures.values()] == [False, True]
+    assert tab.text("#picture-name") == "10.png" and tab.names() == ["Object 1"]
+    tab.press("Control+z")
+    assert saved(tab).objects == []  # with its undo
+    show(tab, "coins.png")
+    tab.ready().click(65, 50)
+    assert len(saved(tab).objects) == 2
+
+
+@pytest.mark.slow
+def test_objects_wait_for_a_picture_that_the_page_cannot_send_again(site):
+    tab = with_an_upload(site)
+    tab.page.reload()  # it has no files now
+    tab.ready()
+    before = work_of(tab)
+    lose(site, tab)
+    not_saved(tab, "10.png is not on the server any more: open it again")
+    coins = {"coins.png": before["coins.png"]}  # one that is lost keeps no other from being saved
+    until(lambda: tab.page.wait_for_timeout(50) or work_of(tab) == coins)
+    tab.page.click("#export")
+    tab.page.get_by_role("menuitem", name="COCO").click()
+    tab.page.wait_for_selector("#toast.error:has-text('a file would lack it. 10.png is not on')")
+    tab.page.locator("#files").set_input_files([picture(300, 200, 11)])  # another
+    tab.page.wait_for_selector("#thumbnails li:nth-child(2)")
+    not_saved(tab, "10.png is not on the server any more")
+    tab.page.locator("#files").set_input_files([picture(300, 200, 10)])
+    saved(tab)
+    assert work_of(tab) == before | {"11.png": []}
+    tab.page.wait_for_selector("#picture-name:text-is('10.png')")
+    assert tab.names() == ["Object 1"]
+
+
+@pytest.mark.slow
+def test_automatic_masks_of_a_lost_session_stay(site, monkeypatch):
+    tab = site.tab()
+
+    def search(picture, owner, points_per_side):
+        run = PointRun(picture.new_run(), points_per_side)
+        mask = np.zeros((1, 256, 256), bool)
+        mask[0, 10:40, 20:60] = True
+        run.records = [record_of(rle, 0.9, 0.95) for rle in compress_rle(encode_rle(mask))]
+        run.done, run.is_done = 1.0, True
+        picture.automatic = run
+
+    monkeypatch.setattr(tab.server, "search", search)
+    tab.page.click("#automatic-find")
+    tab.page.get_by_role("button", name="Take all").click()
+    (area,) = [o.area for o in saved(tab.settled()).objects]
+    lose(site, tab)
+    assert [o.area for o in saved(tab).objects] == [area] == [1200]
 
 
 def test_work_is_offered_to_a_page_that_is_opened_later(site):
@@ -291,6 +391,97 @@ def test_a_long_stroke_is_saved(site):
     assert tab.masks[0].sum() > 10_000
 
 
+def test_classes_that_two_tabs_make_at_once_are_both_there(site):
+    first = saved(site.tab())
+    second = site.second(first)
+    for tab in (first, second):  # neither learns of the other's by asking
+        tab.page.route("**/changes*", lambda route: None)
+    for tab, name in ((first, "penny"), (second, "dime"), (first, "cent")):
+        if name != "penny":
+            tab.page.unroute("**/changes*")
+        tab.page.keyboard.press("c")
+        tab.page.keyboard.type(name)
+        tab.page.keyboard.press("Enter")
+        tab.page.wait_for_selector(f".class:has-text('{name}')")
+    assert [(c.id, c.name) for c in first.session.classes] == [
+        (1, "penny"),
+        (2, "dime"),
+        (3, "cent"),
+    ]
+    assert first.page.locator(".class").count() == 3
+
+
+def kept_masks(tab):
+    """The masks of the objects that the server has."""
+    return [mask.copy() for mask in tab.masks]
+
+
+def test_an_object_is_painted_on_without_end(site):
+    """The server takes 1000 strokes of an object: earlier ones become its mask."""
+    tab = site.tab()
+    painted(tab, (30, 100), (60, 100))
+    saved(tab.press("Enter"))
+    found = tab.objects[0]
+    dots = [{"erase": False, "radius": 1, "path": [[i % 200, i // 20]]} for i in range(1000)]
+    body = {"objects": [{"id": found.id, "edits": dots}]}
+    tab.page.evaluate(
+        """async (body) => {
+          const { session } = JSON.parse(sessionStorage.session);
+          const path = `/api/sessions/${session}/pictures/p1/objects`;
+          const headers = { "Content-Type": "application/json" };
+          await fetch(path, { method: "PUT", headers, body: JSON.stringify(body) });
+        }""",
+        body,
+    )
+    tab.page.reload()
+    tab.ready()
+    before = kept_masks(tab)[0]
+    tab.page.get_by_role("button", name="Choose Object 1").click()
+    painted(tab, (30, 200), (60, 200))
+    (found,) = saved(tab.settled()).objects
+    assert len(found.edits) == 1 and found.start is not None
+    after = tab.masks[0]
+    assert (after & before).sum() == before.sum() < after.sum()
+    tab.press("Control+z")
+    np.testing.assert_array_equal(saved(tab.settled()).masks[0], before)
+
+
+def test_undo_where_all_strokes_are_too_much_to_paint_again(site, monkeypatch):
+    tab = site.tab()
+    monkeypatch.setattr(editing, "MAX_STROKE_PIXELS", 3000)
+    masks = []
+    for y in (60, 100, 140, 180):
+        painted(tab, (30, y), (60, y))
+        masks.append(kept_masks(saved(tab.settled()))[0])
+    for _ in range(2):
+        tab.press("Control+z")
+    np.testing.assert_array_equal(saved(tab.settled()).masks[0], masks[1])
+    tab.press("Control+Shift+z")
+    np.testing.assert_array_equal(saved(tab.settled()).masks[0], masks[2])
+
+
+@pytest.mark.slow
+def test_a_picture_that_is_removed_in_another_tab_is_brought_back(site):
+    first = saved(site.tab().click(138, 53).press("Enter"))
+    first.page.locator("#files").set_input_files([picture(300, 200, 10)])
+    first.page.wait_for_selector("#picture-name:text-is('10.png')")
+    second = site.second(first)
+    show(second, "coins.png")
+    second.page.wait_for_selector(".object-name")
+    second.page.context.set_offline(True)
+    painted(second, (30, 100), (60, 100))
+    first.page.bring_to_front()
+    api = f"/api/sessions/{first.session.id}/pictures/p1"
+    second.page.context.set_offline(False)
+    first.page.evaluate("(path) => fetch(path, { method: 'DELETE' })", api)
+    second.page.bring_to_front()
+    second.page.wait_for_selector("#toast:has-text('coins.png was removed in another window')")
+    second.page.locator("#toast").get_by_role("button", name="Bring it back").click()
+    second.page.wait_for_selector("#picture-name:text-is('coins.png')")
+    saved(second)
+    assert len(second.names()) == 2 == len(second.objects)
+
+
 @pytest.mark.slow
 def test_two_tabs_of_one_session_see_each_others_changes(site):
     first = saved(site.tab().click(138, 53).press("Enter"))
@@ -323,6 +514,63 @@ def test_two_tabs_of_one_session_see_each_others_changes(site):
     assert len(first.objects) == 2 and sorted(len(o.edits) for o in first.objects) == [1, 1]
 
 
+def many_masks(rows, columns, side):
+    """Ragged discs, one in each square of a grid."""
+    rng, at = np.random.default_rng(0), np.hypot(*(np.mgrid[:side, :side] - side / 2))
+    for i in range(rows * columns):
+        y, x = side * (i // columns), side * (i % columns)
+        mask = np.zeros((1, rows * side, columns * side), bool)
+        edge = side * rng.uniform(0.25, 0.45) + rng.normal(0, 0.7, (side, side))
+        mask[0, y : y + side, x : x + side] = at < edge
+        (rle,) = compress_rle(encode_rle(mask))
+        yield record_of(rle, 0.9, 0.95)
+
+
+@pytest.mark.slow
+def test_two_thousand_masks_are_taken_saved_and_exported_in_seconds(site, monkeypatch, capsys):
+    records, seconds = list(many_masks(40, 50, 32)), {}
+
+    def search(picture, owner, points_per_side):
+        run = PointRun(picture.new_run(), points_per_side)
+        run.records, run.done, run.is_done = records, 1.0, True
+        picture.automatic = run
+
+    @contextmanager
+    def timed(what):
+        start = time.perf_counter()
+        yield
+        seconds[what] = round(time.perf_counter() - start, 1)
+
+    monkeypatch.setattr(site.backend, "search", search)
+    tab = site.tab()
+    tab.page.locator("#files").set_input_files([picture(1600, 1280, 10)])
+    tab.page.wait_for_selector("#picture-name:text-is('10.png')")
+    tab.ready()
+    with timed("shown"):
+        tab.page.click("#automatic-find")
+        tab.page.wait_for_selector("#automatic-count:has-text('2000 of 2000 masks')")
+    with timed("taken"):
+        tab.page.get_by_role("button", name="Take all").click()
+        tab.page.wait_for_selector(".object >> nth=1999")
+    with timed("saved"):
+        tab.page.wait_for_selector("#saved[data-saved=true]", timeout=60_000)
+    assert len(tab.objects) == 2000
+    with timed("exported"):
+        _, data = tab.download("COCO annotations")
+    assert data.count(b'"segmentation"') == 2000
+    with timed("one more"):
+        tab.press("b")
+        painted(tab, (30, 100), (60, 100))
+        saved(tab)
+    with timed("reloaded"):
+        tab.page.reload()
+        tab.ready()
+        tab.page.wait_for_selector(".object >> nth=2000")
+    with capsys.disabled():
+        print(f"\n2,000 masks, in seconds: {seconds}")
+    assert sum(seconds.values()) < 60
+
+
 def picture(width: int, height: int, value: int) -> dict:
     file = io.BytesIO()
     Image.new("RGB", (width, height), (value, 90, 40)).save(file, "PNG")
@@ -350,6 +598,26 @@ def test_removing_a_picture_with_objects_asks_and_is_undone(site):
     assert tab.names() == ["Object 1"] == [o.name for o in tab.objects]
     tab.press("Control+z")  # with its undo
     assert saved(tab).objects == []
+
+
+def test_removing_a_picture_without_objects_is_undone(site):
+    tab = site.tab()
+    tab.page.locator("#files").set_input_files([picture(300, 200, 10)])
+    tab.page.wait_for_selector("#thumbnails li:nth-child(2)")
+    tab.page.get_by_role("button", name="Remove 10.png").click()
+    tab.page.wait_for_selector("#thumbnails li:nth-child(2)", state="detached")
+    tab.page.locator("#toast").get_by_role("button", name="Undo", exact=True).click()
+    tab.page.wait_for_selector("#thumbnails li:nth-child(2)")
+    assert [p.name for p in tab.session.pictures.values()] == ["coins.png", "10.png"]
+
+
+def test_deleting_all_objects_is_undone(site):
+    tab = site.tab().click(138, 53).press("Enter").click(65, 50).press("Enter")
+    tab.page.click("#clear")
+    assert saved(tab.settled()).objects == [] and "2 objects deleted" in tab.text("#toast")
+    painted(tab, (30, 100), (60, 100))  # what was made since stays
+    tab.page.locator("#toast").get_by_role("button", name="Undo", exact=True).click()
+    assert {o.name for o in saved(tab.settled()).objects} == {"Object 1", "Object 2", "Object 3"}
 
 
 def test_opening_a_session_asks_and_leads_back(site):

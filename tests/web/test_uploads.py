@@ -2,6 +2,7 @@
 
 import io
 import json
+import resource
 import zipfile
 from pathlib import Path
 
@@ -97,10 +98,36 @@ def test_the_store_is_bounded_and_emptied(page, server):
     refused(page.add(png(np.zeros((40, 40, 3)))), 413, "no room")
     for name in (first, "p3"):
         assert page.client.delete(f"{page.session}/pictures/{name}").status_code == 204
-    assert not list(server.store.folder.iterdir())
-    assert page.add(data).status_code == 201
+    other = png(np.zeros((40, 40, 3)))  # for which removed ones make room, if nobody restores them
+    assert page.client.post(f"{page.session}/pictures/p3/restore").status_code == 200
+    refused(page.add(other), 413, "no room")
+    assert page.client.delete(f"{page.session}/pictures/p3").status_code == 204
+    assert page.add(other).status_code == 201
+    assert [path.read_bytes() for path in server.store.folder.iterdir()] == [other]
+    assert page.client.post(f"{page.session}/pictures/p3/restore").status_code == 404
     page.client.delete(page.session)
     assert not list(server.store.folder.iterdir())
+
+
+@pytest.fixture
+def full_disk():
+    """No file of this process may be longer than 1000 bytes."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1000, hard))
+    yield
+    resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+
+
+def test_a_full_disk_is_said_and_leaves_nothing(page, server, full_disk):
+    data = png(np.random.default_rng(0).integers(0, 255, (40, 40, 3)))
+    refused(page.add(data), 507, "disk has no room")
+    refused(page.client.post("/api/sessions/file", content=data), 507, "disk has no room")
+    assert not list(server.store.folder.iterdir())
+    path = [[x, 30 + (x * 37) % 180] for x in range(0, 250, 5)]
+    edits = [{"erase": False, "radius": 2, "path": path}]
+    page.client.post(f"{page.picture}/objects", json={"edits": edits})
+    refused(page.export("geojson"), 507, "disk has no room")
+    assert page.client.get(page.session).status_code == 200
 
 
 @pytest.mark.parametrize(

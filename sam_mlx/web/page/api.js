@@ -72,8 +72,8 @@ export class Api {
   static forget = (session) => request("DELETE", `/api/sessions/${session}`);
 
   show = () => json("GET", this.root);
-  importFile = (file) => json("POST", `${this.root}/import?name=${encodeURIComponent(file.name)}`, file);
-  setClasses = (classes) => json("PUT", `${this.root}/classes`, { classes });
+  importFile = (file) => json("POST", `${this.root}/import?${query({ name: file.name })}`, file);
+  setClasses = (classes, since) => json("PUT", `${this.root}/classes`, { classes, since });
   changePicture = (id, body) => json("PUT", this.pictureUrl(id), body);
   addPicture = (file, name, folder, sent) => upload(`${this.root}/pictures?${query({ name, folder })}`, file, sent);
   removePicture = (id) => request("DELETE", this.pictureUrl(id));

@@ -1,7 +1,7 @@
 // Several objects: chosen together, merged, cut from each other, ordered, taken to the next picture.
 
 import { announce, toast } from "./dom.js";
-import { isAsked, maskOf, newPrompt } from "./object.js";
+import { given, isAsked, maskOf, newPrompt } from "./object.js";
 import { boxInPicture, claim, compressRle, encodePixels, has, paintLabel } from "./rle.js";
 
 const OF_LARGE = "Masks of large pictures have scales of their own: they are not merged or cut from each other.";
@@ -173,10 +173,4 @@ export class Arrange {
     for (const { prompt } of objects) paintLabel(pixels, maskOf(prompt), 1);
     return pixels;
   }
-}
-
-/** An object with a mask of its own, in place of what it was made of. */
-export function given(object, mask) {
-  const question = { points: [], labels: [], box: null, start: compressRle(mask) };
-  return { ...object, prompt: newPrompt({ question }) };
 }

@@ -3,7 +3,7 @@
 import { colourAt } from "./colours.js";
 import { $, announce, attempt, clamp, make, wait } from "./dom.js";
 import { Latest } from "./latest.js";
-import { newPrompt } from "./object.js";
+import { keepMask, newPrompt } from "./object.js";
 import { boxOf, iou, paintLabel } from "./rle.js";
 
 /** Thresholds. The server says which, where they start, and below which bounds it keeps no masks. */
@@ -271,8 +271,10 @@ export class Automatic {
     this.close();
   }
 
-  #prompt({ id }) {
-    return newPrompt({ automatic: id, min_mask_region_area: this.run.area });
+  #prompt({ id, mask }) {
+    const prompt = newPrompt({ automatic: id, min_mask_region_area: this.run.area });
+    keepMask(prompt, { ...mask, scale: 1 }); // it is there before the server says the same
+    return prompt;
   }
 }
 

@@ -1,7 +1,7 @@
 // Brush and eraser: strokes on the active object.
 
 import { announce, toast } from "./dom.js";
-import { isAsked } from "./object.js";
+import { flattened, isAsked } from "./object.js";
 import { parts, simplified } from "./strokes.js";
 
 export class Brush {
@@ -35,11 +35,12 @@ export class Brush {
 
   #finish(stroke) {
     this.strokes = [];
-    const scale = this.stage.view.level;
-    const strokes = parts(simplified(stroke.path)).map((path) => ({ ...stroke, path }));
-    this.work.prompt(({ question, ...prompt }) => ({
-      ...prompt, edits: [...prompt.edits, ...strokes], question: isAsked(question) ? question : { ...question, scale },
-    }));
+    const { level: scale, scale: zoom } = this.stage.view;
+    const strokes = parts(simplified(stroke.path, zoom)).map((path) => ({ ...stroke, path }));
+    this.work.prompt((before) => {
+      const { question, ...prompt } = flattened(before);
+      return { ...prompt, edits: [...prompt.edits, ...strokes], question: isAsked(question) ? question : { ...question, scale } };
+    });
     announce(stroke.erase ? "Erased" : "Painted");
   }
 

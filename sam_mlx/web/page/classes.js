@@ -1,12 +1,15 @@
 // The session's classes: all of them, those that are shown, and the one that new objects get.
 
+import { ask, notice } from "./ask.js";
 import { colourAt } from "./colours.js";
-import { attempt } from "./dom.js";
+import { attempt, counted } from "./dom.js";
+
+const TRIES = 3; // where another window changes the classes at the same time
 
 export class Classes {
-  /** changed() is called when classes have, or which of them are shown. */
-  constructor(changed) {
-    this.changed = changed;
+  /** changed() is called when classes have, or which of them are shown. session: has the objects. */
+  constructor({ changed, session }) {
+    Object.assign(this, { changed, session });
     this.join(null, []);
   }
 
@@ -52,29 +55,63 @@ export class Classes {
     this.changed();
   }
 
-  // Changes of the list.
+  // Changes of the list. Each may be made again, where another window has changed the list before.
 
   /** Resolves with the new class's id, undefined if the server refuses it. */
   async add(name) {
-    const id = ++this.last;
-    const added = await this.#set([...this.list, { id, name, colour: colourAt(this.list.length) }]);
-    return added && id;
+    let id;
+    const added = await this.#set((list) => {
+      id = ++this.last;
+      return [...list, { id, name, colour: colourAt(list.length) }];
+    });
+    return added ? id : undefined;
   }
 
   edit(id, properties) {
-    return this.#set(this.list.map((one) => (one.id === id ? { ...one, ...properties } : one)));
+    return this.#set((list) => list.map((one) => (one.id === id ? { ...one, ...properties } : one)));
   }
 
-  /** Objects of the class stay; they have none then. */
-  remove(id) {
-    if (this.current === id) this.current = null;
-    return this.#set(this.list.filter((one) => one.id !== id));
+  /** Remove a class, after a question where objects have it: they stay, and have none then. */
+  async remove(id) {
+    const one = this.find(id);
+    const count = this.session.countOf(id);
+    const text = `${counted(count, "object")} would have no class.`;
+    if (count && !(await ask({ title: `Remove the class ${one.name}?`, text, yes: "Remove" }))) return;
+    const place = this.list.indexOf(one);
+    if (!(await this.#set((list) => list.filter((other) => other.id !== id)))) return;
+    if (this.current === id) this.use(null);
+    notice(`The class ${one.name} was removed`, ["Undo", () => this.#putBack(one, place)]);
   }
 
-  async #set(list) {
-    const answer = await attempt(() => this.api.setClasses(list));
-    if (answer) this.list = answer.classes;
+  /** Its objects still have its id. */
+  #putBack(one, place) {
+    return this.#set((list) => {
+      const others = list.filter(({ id }) => id !== one.id);
+      return [...others.slice(0, place), one, ...others.slice(place)];
+    });
+  }
+
+  /** Have the classes of another session. */
+  async bring(list) {
+    if (list.length) this.receive((await this.api.setClasses(list)).classes);
+  }
+
+  async #set(change) {
+    const answer = await attempt(() => this.#send(change, TRIES));
+    if (answer) this.receive(answer.classes);
     this.changed();
     return answer !== undefined;
+  }
+
+  async #send(change, tries) {
+    try {
+      const answer = await this.api.setClasses(change(this.list), this.session.revision);
+      this.session.acknowledge(answer);
+      return answer;
+    } catch (error) {
+      if (error.status !== 409 || tries < 2) throw error;
+    }
+    await this.session.refresh();
+    return this.#send(change, tries - 1);
   }
 }

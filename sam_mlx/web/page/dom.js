@@ -58,3 +58,5 @@ export async function attempt(task) {
 export const wait = (milliseconds) => new Promise((done) => setTimeout(done, milliseconds));
 
 export const clamp = (value, low, high) => Math.min(Math.max(value, low), high);
+
+export const counted = (count, what) => `${count} ${what}${count === 1 ? "" : "s"}`;

@@ -2,7 +2,7 @@
 
 import { Api } from "./api.js";
 import { ask, notice } from "./ask.js";
-import { $, attempt, iconButton, make } from "./dom.js";
+import { $, attempt, counted, iconButton, make } from "./dom.js";
 
 export class Earlier {
   constructor(session) {
@@ -45,8 +45,7 @@ export class Earlier {
   async #forget(one, item) {
     const text = `${counted(one.objects, "object")} would be deleted from the disk. This cannot be undone.`;
     if (!(await ask({ title: "Delete this work?", text, yes: "Delete" }))) return;
-    await attempt(() => Api.forget(one.session));
-    item.remove();
+    if (await attempt(() => Api.forget(one.session))) item.remove();
   }
 }
 
@@ -60,5 +59,3 @@ export async function openFile(session, file) {
     notice("The session was opened", count ? ["Go back", back] : null);
   });
 }
-
-export const counted = (count, what) => `${count} ${what}${count === 1 ? "" : "s"}`;

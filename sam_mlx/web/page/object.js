@@ -4,6 +4,10 @@
 // is what the model is asked. The server's answers are kept per prompt and question, so that undo needs
 // no request.
 
+import { compressRle } from "./rle.js";
+
+const MANY_EDITS = 500; // of an object; the server takes 1000
+
 /** The fields and their defaults. The server has the same fields, not nested. */
 const OBJECT = {
   name: "",
@@ -30,6 +34,24 @@ function newKey() {
 }
 
 export const newPrompt = (properties) => ({ ...OBJECT.prompt, ...properties });
+
+/** A mask in place of what it was made of. */
+const promptOf = (mask) => newPrompt({ question: { points: [], labels: [], box: null, start: compressRle(mask) } });
+
+/** An object with a mask of its own. */
+export const given = (object, mask) => ({ ...object, prompt: promptOf(mask) });
+
+/** The strokes of a prompt become part of its mask where the server would not take many more. */
+export function flattened(prompt) {
+  const mask = maskOf(prompt);
+  return prompt.edits.length > MANY_EDITS && mask?.scale === 1 ? promptOf(mask) : prompt;
+}
+
+/** An object without what the server knows of in one session alone: the searches for automatic masks. */
+export function lasting(object) {
+  const mask = maskOf(object.prompt);
+  return object.prompt.automatic && mask?.scale === 1 ? given(object, mask) : object;
+}
 
 /** An object as the server's API takes it. */
 export function toServer(object) {

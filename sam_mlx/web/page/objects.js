@@ -1,7 +1,8 @@
 // The list of objects by their classes, where they are chosen, renamed, coloured, hidden and deleted.
 
+import { notice } from "./ask.js";
 import { ClassHead } from "./heads.js";
-import { $, iconButton, make } from "./dom.js";
+import { $, counted, iconButton, make } from "./dom.js";
 import { rgba } from "./colours.js";
 import { pathsOf } from "./outline.js";
 
@@ -17,7 +18,7 @@ export class ObjectList {
     this.rows = new Map(); // by key
     this.seen = new IntersectionObserver((entries) => this.#appeared(entries)); // thumbnails are drawn then
     this.heads = new Map(); // of classes, by id
-    $("clear").onclick = () => this.work.clear();
+    $("clear").onclick = () => this.#clear();
     $("new-object").onclick = finish;
   }
 
@@ -34,6 +35,14 @@ export class ObjectList {
     $("no-objects").hidden = objects.length > 0;
     $("clear").disabled = !objects.length;
     $("new-object").disabled = !work?.active;
+  }
+
+  #clear() {
+    const { work } = this;
+    const { objects } = work;
+    const missing = () => objects.filter(({ key }) => !work.find(key));
+    work.clear();
+    notice(`${counted(objects.length, "object")} deleted`, ["Undo", () => work.replace([...missing(), ...work.objects])]);
   }
 
   /** The objects of each class; those without one are last. */

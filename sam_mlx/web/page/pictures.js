@@ -1,8 +1,8 @@
 // The session's pictures: a strip of thumbnails, and files that are dropped, pasted or chosen.
 
 import { ask, notice } from "./ask.js";
-import { $, announce, attempt, iconButton, make, toast } from "./dom.js";
-import { counted, openFile } from "./earlier.js";
+import { $, announce, attempt, counted, iconButton, make, toast } from "./dom.js";
+import { openFile } from "./earlier.js";
 
 const STATES = { none: "Without objects", some: "With objects", done: "Done" };
 
@@ -152,7 +152,7 @@ export class Pictures {
     if (count && !(await ask({ title: `Remove ${picture.name}?`, text, yes: "Remove" }))) return;
     const back = await attempt(() => this.session.remove(picture));
     this.update();
-    if (back && count) notice(`${picture.name} was removed`, ["Undo", back]);
+    if (back) notice(`${picture.name} was removed`, ["Undo", back]);
   }
 
   /** Show the previous or the next picture. */

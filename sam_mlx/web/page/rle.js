@@ -58,6 +58,11 @@ export function has({ size: [height], counts, scale = 1 }, [x, y]) {
   return false;
 }
 
+/** Whether two masks have the same pixels, and the same size. */
+export function areEqual(a, b) {
+  return a.size.join() === b.size.join() && a.counts.length === b.counts.length && a.counts.every((n, i) => n === b.counts[i]);
+}
+
 /** The intersection of two masks over their union. */
 export function iou(a, b) {
   const ends = [endsOf(a), endsOf(b)];

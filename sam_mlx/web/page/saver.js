@@ -3,9 +3,12 @@
 // from being saved.
 
 import { toast } from "./dom.js";
-import { fromServer, keepMask, toServer } from "./object.js";
+import { fromServer, given, keepMask, maskOf, toServer } from "./object.js";
+import { areEqual } from "./rle.js";
 
 const AT_ONCE = 100; // objects in a request
+const MAX_AT_ONCE = 1600; // where the server is quick
+const QUICK = 500; // milliseconds
 
 export class Saver {
   /**
@@ -16,15 +19,18 @@ export class Saver {
     Object.assign(this, { api, model, picture, work, changed, took, acknowledged });
     this.saved = new Map(); // by key: {object, version, kept, gone}; kept: on disk, gone: removed
     this.refused = new Map(); // by key: {object, why}
+    this.asMasks = new WeakSet(); // objects whose prompts were refused, and are sent as the masks that they gave
     this.trouble = null; // why nothing can be saved at the moment
     this.syncing = null;
     this.atOnce = AT_ONCE;
+    this.most = MAX_AT_ONCE;
   }
 
   /** Remember what the server has of an object. */
   keep(object, { id, mask, mask_scale, version }, kept = true) {
     this.saved.set(id, { object, version, kept });
-    keepMask(object.prompt, { ...mask, scale: mask_scale });
+    const before = maskOf(object.prompt); // whose outline is known
+    if (!before || !areEqual(before, mask)) keepMask(object.prompt, { ...mask, scale: mask_scale });
     this.took(object);
   }
 
@@ -102,14 +108,20 @@ export class Saver {
 
   async #send({ objects, removed }) {
     const byKey = new Map(objects.map((object) => [object.key, object]));
-    const bodies = objects.map((object) => ({ id: object.key, ...toServer(object) }));
+    const bodies = objects.map((object) => ({ id: object.key, ...toServer(this.#sent(object)) }));
+    const start = performance.now();
     const answer = await this.api.saveObjects(this.picture.id, { objects: bodies, removed });
+    if (performance.now() - start < QUICK) this.atOnce = Math.min(2 * this.atOnce, this.most);
     this.trouble = answer.trouble;
     for (const found of answer.objects) this.keep(byKey.get(found.id), found, !answer.trouble);
     for (const key of removed) this.#gone(key);
     this.acknowledged(answer);
     this.changed();
     await this.#refuse(byKey, answer.refused);
+  }
+
+  #sent(object) {
+    return this.asMasks.has(object) ? given(object, maskOf(object.prompt)) : object;
   }
 
   /** A removal that is not on disk is sent again: the server may end before it is. */
@@ -121,7 +133,7 @@ export class Saver {
   async #refuse(byKey, refused) {
     for (const { id, status, error } of refused) {
       if (status === 503) this.trouble = error; // it has too much to do
-      else if (status !== 409) this.#isRefusedFor(byKey.get(id), error);
+      else if (status !== 409) this.#isRefusedFor(byKey.get(id), error, status);
     }
     const again = refused.filter(({ status }) => status === 409);
     if (again.length) await this.#encodeAgain(again.map(({ id }) => byKey.get(id)));
@@ -138,7 +150,12 @@ export class Saver {
     }
   }
 
-  #isRefusedFor(object, why) {
+  #isRefusedFor(object, why, status) {
+    const known = maskOf(object.prompt)?.scale === 1 && !this.asMasks.has(object);
+    if (known && (status === 400 || status === 404)) {
+      this.asMasks.add(object);
+      return;
+    }
     this.refused.set(object.key, { object, why });
     toast(`${object.name}: ${why}`, true);
   }
@@ -146,9 +163,9 @@ export class Saver {
   /** What is refused as a whole is sent in parts, until it is known what was refused. */
   async #failed({ objects }, { status, message }) {
     if (status === 409) await this.#encodeAgain(objects);
-    else if ((status === 400 || status === 413) && objects.length > 1) this.atOnce = Math.ceil(objects.length / 2);
+    else if ((status === 400 || status === 413) && objects.length > 1) this.most = this.atOnce = Math.ceil(objects.length / 2);
     else if ((status === 400 || status === 413) && objects.length) {
-      this.#isRefusedFor(objects[0], message);
+      this.#isRefusedFor(objects[0], message, status);
     } else this.trouble = message;
   }
 

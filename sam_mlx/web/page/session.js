@@ -1,8 +1,9 @@
 // The page's session on the server: its pictures, the work on each, and which one is shown.
 
 import { Api } from "./api.js";
+import { notice } from "./ask.js";
 import { Classes } from "./classes.js";
-import { toast } from "./dom.js";
+import { counted, toast } from "./dom.js";
 import { Link } from "./link.js";
 import { Model } from "./model.js";
 import { Work } from "./work.js";
@@ -32,14 +33,16 @@ export class Session {
   constructor({ joined, shown, changed, progress, rearranged }) {
     Object.assign(this, { joined, shown, changed, progress, rearranged });
     this.welcome = this.api = this.model = null;
-    this.classes = new Classes(changed);
+    this.classes = new Classes({ changed, session: this });
     this.pictures = []; // as the server describes them
     this.works = new Map(); // by the picture's id
     this.work = null; // of the picture that is shown
-    this.moving = false; // whether work goes from a session that is lost into a new one
+    this.files = new WeakMap(); // by picture: the file that this page has sent
+    this.stranded = null; // what the server has lost, and is not in the new session yet: {classes, works, shown}
+    this.bringing = null; // a promise, while it is brought there
     this.trouble = null; // why the server's newest changes are not on disk, or the server is gone
     this.revision = this.acknowledged = 0; // the server's, as far as it is known here; of its newest answer
-    this.link = new Link({ ask: () => this.#ask(), lost: (error) => this.#lost(error), back: () => this.#back() });
+    this.link = new Link({ ask: () => this.refresh(), lost: (error) => this.#lost(error), back: () => this.#back() });
     window.addEventListener("pagehide", () => this.api?.leave());
   }
 
@@ -83,12 +86,12 @@ export class Session {
   // Keeping the work.
 
   get isSaved() {
-    return !this.trouble && !this.moving && [...this.works.values()].every(({ saver }) => saver.isSaved);
+    return !this.trouble && !this.stranded && [...this.works.values()].every(({ saver }) => saver.isSaved);
   }
 
   /** Why not everything is saved; null where it is, or will be in a moment. */
   get why() {
-    return this.trouble ?? [...this.works.values()].map(({ saver }) => saver.why).find(Boolean) ?? null;
+    return this.trouble ?? this.#missing ?? [...this.works.values()].map(({ saver }) => saver.why).find(Boolean) ?? null;
   }
 
   get objectCount() {
@@ -99,11 +102,12 @@ export class Session {
   async saveAll() {
     const savers = [...this.works.values()].map(({ saver }) => saver);
     await Promise.all(savers.map((saver) => saver.syncAll()));
-    if (savers.every((saver) => saver.isKnown)) return;
+    if (!this.stranded && savers.every((saver) => saver.isKnown)) return;
     throw new Error(`Not everything is saved, and a file would lack it. ${this.why ?? ""}`);
   }
 
-  async #ask() {
+  /** Take over what others have changed on the server. */
+  async refresh() {
     const { api } = this;
     if (!api) return;
     const found = await api.changes(this.revision).catch((error) => isGone(error));
@@ -111,28 +115,71 @@ export class Session {
     if (!found) return this.#again();
     this.trouble = found.trouble;
     if (found.revision >= this.acknowledged) await this.#merge(found);
+    if (this.stranded) await this.#bring();
   }
 
-  /** The server has no such session any more: what the page has of it goes into a new one. */
+  // A session that the server has lost. What the page has of it goes into a new one: pictures that it
+  // has sent are sent again, and objects of others wait until somebody opens their pictures again.
+
   async #again() {
-    this.moving = true; // until all of it is there, it is not saved
-    await this.#move().finally(() => (this.moving = false));
-    this.changed();
+    const works = this.pictures.map((picture) => this.#workOf(picture));
+    const found = works.filter(({ objects, picture }) => objects.length || picture.done || this.files.has(picture));
+    const { classes = null, works: before = [] } = this.stranded ?? {};
+    const shown = this.work?.picture.name;
+    this.stranded = { classes: classes ?? this.classes.list, works: new Set([...before, ...found]), shown };
+    await this.#start(await Api.create());
+    await this.#bring();
   }
 
-  async #move() {
-    const before = [...this.works.values()].filter(({ objects }) => objects.length);
-    const shown = this.work?.picture.name;
-    await this.#start(await Api.create());
-    for (const { picture: old, objects } of before) {
-      const isSame = ({ name, width, height }) => name === old.name && width === old.width && height === old.height;
-      const picture = this.pictures.find(isSame);
-      if (picture) this.#workOf(picture).replace(objects);
-      else toast(`${old.name} is not on the server any more: its objects are lost`, true);
+  #bring() {
+    this.bringing ??= this.#bringAll(this.stranded).finally(() => {
+      this.bringing = null;
+      this.changed();
+    });
+    return this.bringing;
+  }
+
+  async #bringAll(stranded) {
+    if (stranded.classes) await this.classes.bring(stranded.classes);
+    stranded.classes = null;
+    for (const work of [...stranded.works]) {
+      const same = ["name", "width", "height"];
+      const isSame = (picture) => same.every((name) => picture[name] === work.picture[name]);
+      const picture = this.pictures.find(isSame) ?? (await this.#sendAgain(work.picture));
+      if (picture) await this.#takeOver(picture, work);
+      if (picture || !work.objects.length) stranded.works.delete(work);
     }
-    const picture = this.pictures.find(({ name }) => name === shown);
+    if (!stranded.works.size) this.stranded = null;
+    const picture = this.pictures.find(({ name }) => name === stranded.shown);
     if (picture && picture !== this.work?.picture) await this.show(picture);
+    if (picture) stranded.shown = null;
     this.rearranged();
+  }
+
+  /** Send a picture of the lost session again. Resolves with null where that is not possible. */
+  async #sendAgain(picture) {
+    const file = this.files.get(picture);
+    const isThere = file && (await file.slice(0, 1).arrayBuffer().catch(() => null));
+    try {
+      if (isThere) return await this.#add(file, () => {});
+    } catch (error) {
+      if (!error.status || error.status >= 500) throw error; // it may go later
+      toast(`${picture.name}: ${error.message}`, true);
+    }
+    this.files.delete(picture);
+    return null;
+  }
+
+  async #takeOver(picture, work) {
+    if (work.picture.done) picture.done = (await this.api.changePicture(picture.id, { done: true })).done;
+    this.#workOf(picture).takeOver(work);
+  }
+
+  /** What a user can do where the server lacks a picture. */
+  get #missing() {
+    const work = [...(this.stranded?.works ?? [])].find(({ picture }) => !this.files.has(picture));
+    return work ? `${work.picture.name} is not on the server any more: open it again to go on with its ` +
+      `${counted(work.objects.length, "object")}, or reload the page to go on without` : null;
   }
 
   #lost(error) {
@@ -147,7 +194,7 @@ export class Session {
   }
 
   /** Where nobody else has changed anything since, what is known here is all there is. */
-  #acknowledged({ before, revision }) {
+  acknowledge({ before, revision }) {
     this.acknowledged = Math.max(this.acknowledged, revision);
     if (before === this.revision) this.revision = revision;
   }
@@ -168,9 +215,17 @@ export class Session {
     const next = ids.map((id) => known.get(id)).filter((picture) => picture && !picture.removed);
     if (next.length === before.length && next.every((picture, i) => picture === before[i])) return;
     this.pictures = next;
-    for (const picture of before) if (!next.includes(picture)) this.works.delete(picture.id);
+    for (const picture of before) if (!next.includes(picture)) this.#gone(picture, before.indexOf(picture));
     if (this.work && next.includes(this.work.picture)) this.rearranged();
     else await this.show(next[0] ?? null);
+  }
+
+  /** A picture was removed in another window: what this one has of it may be newer. */
+  #gone(picture, i) {
+    const work = this.works.get(picture.id);
+    this.works.delete(picture.id);
+    const back = () => this.#restore(picture, work, i);
+    if (!picture.removed) notice(`${picture.name} was removed in another window`, ["Bring it back", back]);
   }
 
   // Pictures.
@@ -187,7 +242,7 @@ export class Session {
   #workOf(picture) {
     if (!this.works.has(picture.id)) {
       const { api, model, classes, changed } = this;
-      const acknowledged = (answer) => this.#acknowledged(answer);
+      const acknowledged = (answer) => this.acknowledge(answer);
       this.works.set(picture.id, new Work({ api, model, classes, picture, changed, acknowledged }));
     }
     return this.works.get(picture.id);
@@ -203,9 +258,16 @@ export class Session {
   async add(file, sent) {
     const { bytes } = this.welcome.limits;
     if (file.size > bytes) throw new Error(`${file.name} has ${file.size} bytes; the limit is ${bytes}.`);
+    const added = await this.#add(file, sent);
+    if (this.stranded) await this.#bring();
+    return added;
+  }
+
+  async #add(file, sent) {
     const picture = await this.api.addPicture(file, file.name || "pasted.png", file.folder ?? "", sent);
     const known = this.pictures.find(({ id }) => id === picture.id); // merged in the meantime
     if (!known) this.pictures.push(picture);
+    this.files.set(known ?? picture, file);
     return known ?? picture;
   }
 
@@ -226,14 +288,20 @@ export class Session {
     return (this.works.get(picture.id) ?? picture).objects;
   }
 
+  /** How many objects of a class there are, in all pictures. */
+  countOf(id) {
+    const all = this.pictures.flatMap((picture) => this.objectsOf(picture));
+    return all.filter(({ category }) => category === id).length;
+  }
+
   /** Remove a picture. Resolves with a function that brings it back. */
   async remove(picture) {
     const work = this.works.get(picture.id);
     await work?.sync();
+    const i = this.pictures.indexOf(picture);
     picture.removed = true;
     await this.api.removePicture(picture.id).catch((error) => this.#stays(picture, error));
-    const i = this.pictures.indexOf(picture);
-    this.pictures.splice(i, 1);
+    this.pictures = this.pictures.filter((one) => one !== picture);
     this.works.delete(picture.id);
     if (this.work?.picture === picture) this.show(this.pictures[Math.min(i, this.pictures.length - 1)] ?? null);
     return () => this.#restore(picture, work, i);
@@ -247,9 +315,11 @@ export class Session {
   async #restore(picture, work, i) {
     await this.api.restorePicture(picture.id);
     picture.removed = false;
-    this.pictures.splice(i, 0, picture);
+    const others = this.pictures.filter(({ id }) => id !== picture.id); // it may have been merged in the meantime
+    this.pictures = [...others.slice(0, i), picture, ...others.slice(i)];
     if (work) this.works.set(picture.id, work);
     await this.show(picture);
+    work?.sync();
   }
 }
 

@@ -1,15 +1,20 @@
 // Strokes as they are kept: without the points that change nothing, and in parts that the server takes.
 
 const TOLERANCE = 0.1; // pixels of the picture
+const SEEN = 0.25; // CSS pixels: what is nearer than this is one place to the hand
 const MAX_CORNERS = 5000; // of a part
 
-/** The corners of a path that matter: Douglas and Peucker's algorithm, without recursion. */
-export function simplified(path) {
+/**
+ * The corners of a path that matter at a zoom, in CSS pixels per pixel of the picture: Douglas and
+ * Peucker's algorithm, without recursion.
+ */
+export function simplified(path, zoom) {
+  const tolerance = Math.max(TOLERANCE, SEEN / zoom);
   const kept = new Set([0, path.length - 1]);
   const open = [[0, path.length - 1]];
   while (open.length) {
     const [first, last] = open.pop();
-    const middle = farthest(path, first, last);
+    const middle = farthest(path, first, last, tolerance);
     if (middle === null) continue;
     kept.add(middle);
     open.push([first, middle], [middle, last]);
@@ -18,8 +23,8 @@ export function simplified(path) {
 }
 
 /** The corner between two others that is farthest from their line; null if all are near. */
-function farthest(path, first, last) {
-  let [most, found] = [TOLERANCE, null];
+function farthest(path, first, last, tolerance) {
+  let [most, found] = [tolerance, null];
   for (let i = first + 1; i < last; i++) {
     const distance = distanceTo(path[i], path[first], path[last]);
     if (distance > most) [most, found] = [distance, i];

@@ -5,7 +5,7 @@
 import { colourAt } from "./colours.js";
 import { announce } from "./dom.js";
 import { historyOf } from "./history.js";
-import { fromServer, maskOf, newObject, newPrompt } from "./object.js";
+import { fromServer, lasting, maskOf, newObject, newPrompt } from "./object.js";
 import { Saver } from "./saver.js";
 
 /** The number of the newest object, so far as names tell: those of removed ones are not given again. */
@@ -108,6 +108,19 @@ export class Work {
   receive(found) {
     const objects = found.filter(({ id }) => !this.find(id)).map((each) => this.#adopt(each));
     this.#step({ ...this.state, objects: [...this.objects, ...objects] });
+  }
+
+  /** Go on with the work on the same picture in a session that the server has lost. */
+  takeOver({ state, past, future, count }) {
+    const moved = new Map();
+    const own = (object) => {
+      if (!moved.has(object)) moved.set(object, lasting(object));
+      return moved.get(object);
+    };
+    const all = ({ objects, active }) => ({ objects: objects.map(own), active });
+    if (this.objects.length) return this.replace([...this.objects, ...all(state).objects]);
+    Object.assign(this, { past: past.map(all), future: future.map(all), state: all(state), count });
+    this.#changed();
   }
 
   edit(key, properties) {

@@ -9,6 +9,7 @@ from typing import Any
 from starlette.responses import Response
 
 from .. import archive, automatic, classes, exports
+from ..errors import Refusal
 from ..instances import Thresholds
 from ..sessions import Session
 from .call import Call, download
@@ -58,10 +59,16 @@ async def show_session(call: Call) -> dict[str, Any]:
 
 
 async def set_classes(call: Call) -> dict[str, Any]:
+    """All classes at once, refused where the client does not know what others have changed."""
     session, given = call.session(), await call.json()
-    session.classes = classes.checked(given["classes"])
-    session.changed()
-    return {"classes": [each.show() for each in session.classes]}
+    listed, before = classes.checked(given["classes"]), session.revision
+    if given.get("since", before) < session.classes_revision:
+        raise Refusal(409, "the classes were changed elsewhere: look at them again")
+    session.set_classes(listed)
+    return {
+        "classes": [each.show() for each in session.classes],
+        "revision": session.revision, "before": before,
+    }  # fmt: skip
 
 
 async def show_changes(call: Call) -> dict[str, Any]:
