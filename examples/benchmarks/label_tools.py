@@ -61,10 +61,11 @@ def export(checkpoint: Path, folder: Path) -> None:
     encoder takes a padded picture, both in integers of 8 bits.
     """
     import torch
-    from segment_anything import sam_model_registry
-    from segment_anything.utils.onnx import SamOnnxModel
 
-    sam = sam_model_registry["vit_b"](checkpoint).eval()
+    from convert.reference import import_segment_anything
+
+    sam = import_segment_anything().sam_model_registry["vit_b"](checkpoint)
+    sam.eval().requires_grad_(False)
 
     class FromPixels(torch.nn.Module):
         def forward(self, x):
@@ -82,9 +83,10 @@ def export(checkpoint: Path, folder: Path) -> None:
         "has_mask_input": torch.zeros(1),
         "orig_im_size": torch.tensor([768.0, 1024.0]),
     }
+    decoder = import_module("segment_anything.utils.onnx").SamOnnxModel
     write(
-        SamOnnxModel(sam, return_single_mask=True), tuple(points.values()),
-        folder / "decoder.onnx", input_names=[*points], output_names=["masks", "scores", "logits"],
+        decoder(sam, return_single_mask=True), tuple(points.values()), folder / "decoder.onnx",
+        input_names=[*points], output_names=["masks", "scores", "logits"],
         dynamic_axes={"point_coords": {1: "points"}, "point_labels": {1: "points"}},
     )  # fmt: skip
     quantization = import_module("onnxruntime.quantization")
@@ -128,8 +130,7 @@ def program(address: str, folder: Path) -> Ask:
 
 
 def x_anylabeling(address: str, folder: Path) -> Ask:
-    os.environ["XANYLABELING_SERVER_URL"] = address
-    application()
+    application(folder, {"server_url": address})
     remote = import_module("anylabeling.services.auto_labeling.remote_server")
     about = {"type": "remote_server", "name": "remote_server", "display_name": "Remote-Server"}
     client = remote.RemoteServer(about, print)
@@ -176,14 +177,18 @@ def qupath(address: str, folder: Path) -> Ask:
 KEPT: list[Any] = []  # Qt's application, while the process runs
 
 
-def application() -> None:
+def application(folder: Path, server: dict[str, str] | None = None) -> None:
+    """Qt's, and the file of settings that X-AnyLabeling reads."""
     os.environ.setdefault("QT_QPA_PLATFORM", "offscreen")
     kind = import_module("PyQt6.QtWidgets").QApplication
     KEPT.append(kind.instance() or kind([]))
+    settings = folder / "xanylabelingrc"
+    settings.write_text(json.dumps({"remote_server_settings": server or {}}))
+    import_module("anylabeling.config").current_config_file = str(settings)
 
 
 def x_anylabeling_own(folder: Path) -> Ask:
-    application()
+    application(folder)
     kind = import_module("anylabeling.services.auto_labeling.segment_anything").SegmentAnything
     files = {f"{part}_model_path": str(folder / f"{part}.onnx") for part in ("encoder", "decoder")}
     about = {"type": "segment_anything", "name": "vit_b", "display_name": "vit_b", **files}
@@ -238,9 +243,10 @@ def cvat(folder: Path) -> Ask:
 
 
 def meta(folder: Path, finish: Callable[[np.ndarray], Any], read: Callable[[Path], Any]) -> Ask:
-    from segment_anything import SamPredictor, sam_model_registry
+    from convert.reference import import_segment_anything
 
-    predictor = SamPredictor(sam_model_registry["vit_b"](folder / "vit_b.pth"))
+    package = import_segment_anything()
+    predictor = package.SamPredictor(package.sam_model_registry["vit_b"](folder / "vit_b.pth"))
     kept: list[Path] = []
 
     def ask(path: Path) -> Any:
@@ -273,6 +279,9 @@ def qupath_own(folder: Path) -> Ask:
 SERVED = {f.__name__: f for f in (x_anylabeling, label_studio, qupath, program)}
 RUN = {f.__name__: f for f in (labelme, cvat, x_anylabeling_own, label_studio_own, qupath_own,
                                labelme_own)}  # fmt: skip
+
+
+ROWS = [*RUN, *SERVED]
 
 
 # Measuring.
@@ -314,23 +323,22 @@ def measure(row: str, folder: Path, count: int) -> dict[str, list[float]]:
             wall, after = time.perf_counter() - start, sum(map(cpu_seconds, processes))
             found[kind].append((wall, after - before))
 
-        for number in range(count + 1):  # the first warms up
+        for number in range(count):
             path = picture(folder, number)
             timed("first", path)
             timed("next", path)
             timed("next", path)
     return {
-        kind: [statistics.median(column) for column in zip(*taken[len(taken) // (count + 1) :])]
-        for kind, taken in found.items()
+        kind: [statistics.median(column) for column in zip(*taken)] for kind, taken in found.items()
     }
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("folder", type=Path, help="for weights and pictures")
-    parser.add_argument("--count", type=int, default=3, help="new pictures")
-    parser.add_argument("--rows", nargs="+", default=[*SERVED, *RUN], choices=[*SERVED, *RUN])
-    parser.add_argument("--row", choices=[*SERVED, *RUN], help=argparse.SUPPRESS)
+    parser.add_argument("--count", type=int, default=5, help="new pictures, the first cold")
+    parser.add_argument("--rows", nargs="+", default=ROWS, choices=ROWS)
+    parser.add_argument("--row", choices=ROWS, help=argparse.SUPPRESS)
     args = parser.parse_args()
     if args.row:
         print(json.dumps(measure(args.row, args.folder, args.count)))
