@@ -6,7 +6,7 @@ Each row is a process of its own, on ViT-B with equal random weights, which FOLD
 files of them: no tool downloads anything. The tools' own classes are called, or where that is not
 possible what they call. Prints wall and CPU seconds of a first click in a new picture, and of one
 more. Needs the extras ``web``, ``convert``, ``cvat``, ``labelme``, and onnx, X-AnyLabeling and
-Label Studio's SDK: ``pip install --no-deps onnx onnx_ir ml_dtypes -r tests/serve/clients.txt``.
+Label Studio's SDK: ``pip install --no-deps onnx ml_dtypes protobuf -r tests/serve/clients.txt``.
 """
 
 from __future__ import annotations
