@@ -24,14 +24,19 @@ MARKERS = {1: (40, 200, 80), 0: (230, 50, 50)}  # foreground, background points
 
 def palette(count: int) -> np.ndarray:
     """(count, 3) uint8 colours; neighbours in the list differ widely in hue."""
-    hues = (0.58 + 0.618034 * np.arange(count)) % 1  # the golden ratio spreads any number of them
-    colours = [colorsys.hsv_to_rgb(h, 0.75 - 0.2 * (i % 2), 1) for i, h in enumerate(hues)]
-    return (np.array(colours).reshape(-1, 3) * 255).round().astype(np.uint8)
+    return palette_at(np.arange(count))
+
+
+def palette_at(places: np.ndarray) -> np.ndarray:
+    """(N, 3) uint8: the colours of these places in the palette."""
+    hues = (0.58 + 0.618034 * places) % 1  # the golden ratio spreads any number of them
+    found = [colorsys.hsv_to_rgb(h, 0.75 - 0.2 * (i % 2), 1) for i, h in zip(places, hues)]
+    return (np.array(found).reshape(-1, 3) * 255).round().astype(np.uint8)
 
 
 def hex_colour(i: int) -> str:
     """Colour ``i`` of the palette as #rrggbb."""
-    return f"#{palette(i + 1)[i].tobytes().hex()}"
+    return f"#{palette_at(np.arange(i, i + 1))[0].tobytes().hex()}"
 
 
 def show(

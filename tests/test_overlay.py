@@ -178,3 +178,8 @@ def test_show_takes_whatever_masks_there_are():
 def test_show_names_what_it_cannot_draw(masks, message):
     with pytest.raises(ValueError, match=message):
         overlay.show(np.zeros((9, 9, 3), np.uint8), masks)
+
+
+def test_a_colour_alone_is_that_of_the_palette():
+    colours = overlay.palette(300)
+    assert [overlay.hex_colour(i) for i in range(300)] == [f"#{c.tobytes().hex()}" for c in colours]
