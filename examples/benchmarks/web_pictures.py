@@ -113,17 +113,24 @@ def labelled(page: Page) -> None:
 
 
 def discs(page: Page) -> None:
-    """A part of a large picture, with some of its discs as objects."""
-    x, y, _ = next(disc for disc in SCENE.discs() if disc[0] > 5500 and disc[1] > 4000)
-    page.mouse.move(*place(page, (x, y), SCENE.shape[:2]))
-    for _ in range(14):
+    """A part of a large picture, where its discs are objects."""
+    every = SCENE.discs()
+    x, y, _ = next(disc for disc in every if disc[0] > 5500 and disc[1] > 4000)
+    left, top = place(page, (x, y), SCENE.shape[:2])
+    page.mouse.move(left, top)
+    for _ in range(9):
         page.mouse.wheel(0, -120)
     page.wait_for_timeout(3000)
+    scale = float(page.locator("#zoom-fit").inner_text().rstrip("%")) / 100
     box = page.locator("#stage").bounding_box()
-    for right, down in ((0.5, 0.5), (0.25, 0.5), (0.5, 0.25), (0.75, 0.6), (0.3, 0.8)):
-        page.mouse.click(box["x"] + right * box["width"], box["y"] + down * box["height"])
-        page.wait_for_selector("#stage:not([data-unsaved])")
-        page.keyboard.press("n")
+    for other_x, other_y, radius in every:
+        at = left + (other_x - x) * scale, top + (other_y - y) * scale
+        low = box["x"], box["y"]
+        high = box["x"] + box["width"], box["y"] + box["height"] - 60  # above the zoom's buttons
+        if all(a + radius * scale < v < b - radius * scale for v, a, b in zip(at, low, high)):
+            page.mouse.click(*at)
+            page.wait_for_selector("#stage:not([data-unsaved])")
+            page.keyboard.press("n")
 
 
 def taken(page: Page) -> Image.Image:

@@ -149,6 +149,41 @@ def test_narrow_windows_have_a_sheet_and_nothing_over_the_picture(window):
     assert not row.is_visible()
 
 
+@pytest.mark.parametrize("size", [(640, 400), (760, 360)])
+def test_low_windows_leave_room_for_the_picture_and_the_tools(window, size):
+    """A zoom of 200 % in a window of 1280 x 800; a phone on its side."""
+    tab = window(viewport={"width": size[0], "height": size[1]}, device_scale_factor=2)
+    stage = tab.page.locator("#stage").bounding_box()
+    assert stage["height"] > size[1] / 2
+    for tool in tab.page.locator("#tools button").all():
+        box = tool.bounding_box()
+        assert min(box["width"], box["height"]) >= 24
+        assert box["y"] + box["height"] <= stage["y"] + stage["height"]
+
+
+UNCOVERED = """(element) => {
+  const { left, top, width, height } = element.getBoundingClientRect();
+  return element.contains(document.elementFromPoint(left + width / 2, top + height / 2));
+}"""
+
+
+@pytest.mark.parametrize("size", [(390, 760), (640, 400), (1100, 760)])
+def test_every_entry_of_the_menu_can_be_reached(window, size):
+    tab = window(viewport={"width": size[0], "height": size[1]}).click(138, 53)
+    tab.page.click("#export")
+    for item in tab.page.locator("#export-menu button").all():
+        item.scroll_into_view_if_needed()
+        assert item.evaluate(UNCOVERED), item.inner_text()
+
+
+def test_the_main_button_keeps_its_colour_under_the_pointer(tab):
+    colour = "(button) => getComputedStyle(button).backgroundColor"
+    before = tab.page.locator("#export").evaluate(colour)
+    tab.page.hover("#export")
+    tab.page.wait_for_timeout(300)  # a change of colour would take 120 ms
+    assert tab.page.locator("#export").evaluate(colour) == before != "rgba(0, 0, 0, 0)"
+
+
 def test_the_first_screen_says_nothing_wrong(window):
     tab = window()
     tab.page.route("**/api/sessions*", lambda route: None)  # no answer yet

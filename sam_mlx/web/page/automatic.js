@@ -114,8 +114,7 @@ export class Automatic {
     const sliders = this.#usesPoints ? [...this.sliders, SMALLEST] : this.sliders;
     const again = make("button", { type: "button", className: "text-button", onclick: () => this.#searchAgain() }, "Search again…");
     return [...sliders.map((slider) => this.#slider(slider)), make("div", { className: "side-head" }, this.count, all),
-            make("div", { className: "side-head" }, make("p", { className: "empty" }, "Click on a mask to take it."),
-                 ...(this.#usesPoints ? [again] : []))];
+            ...(this.#usesPoints ? [again] : [])];
   }
 
   #slider({ name, label, min = this.options[`min_${name}`], max, step, unit = "" }) {

@@ -244,7 +244,8 @@ function update() {
   chosen.update(automatic.open ? [] : arrange.chosen, session.pictures.length);
   stage.root.toggleAttribute("data-unsaved", Boolean(work?.syncing || editor.asking));
   const begun = work && (work.active || work.objects.length);
-  $("hint").textContent = automatic.open || (tools.name === "point" && begun) ? "" : tools.hint;
+  const hint = tools.name === "point" && begun ? "" : tools.hint;
+  $("hint").textContent = automatic.open ? "Click on a mask to take it" : hint;
   stage.draw();
 }
 
