@@ -17,7 +17,7 @@ from pycocotools.coco import COCO
 
 from sam_mlx import SamAutomaticMaskGenerator, batch
 from sam_mlx.batch import processes, sources, work
-from sam_mlx.batch.checks import SETTINGS
+from sam_mlx.batch.processes import SETTINGS
 from sam_mlx.cli import main
 from sam_mlx.files import packaged, temporary_folder
 from sam_mlx.formats.masks import COLUMNS

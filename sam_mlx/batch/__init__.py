@@ -10,25 +10,23 @@ two make the same result.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from functools import cache
 from pathlib import Path
 from typing import Any
 
 import mlx.core as mx
 
-from ..files import make_folder, output_folder
+from ..files import output_folder
 from ..formats import Format, apart
 from .checks import (
     ADVICE,
     CHOSEN,
-    SETTINGS,
     check_formats,
     check_names,
     check_settings,
     check_strangers,
 )
 from .plan import ANSWERS, Plan, discard_all, see_what_is_done
-from .processes import only_run, sum_over_processes, workspace_of
+from .processes import SETTINGS, folder_of_run, sum_over_processes, workspace_of
 from .sources import find, named
 from .stacks import check_channels, check_reader, pages_of
 from .summary import finish, tell_of_sources
@@ -50,13 +48,12 @@ def run(
 ) -> int:
     """Segment every picture of ``sources`` into the folder ``output``; returns the exit code.
 
-    generator: called when there is work, before a folder is made. settings: what the results
-    depend on; a folder with results of other settings is refused. Its "value_range", if any,
-    goes to ``load_image``. recursive: pictures of subfolders too. verbose: count the masks of
-    every picture. pages: of TIFF files with several, by default all, each a picture. overwrite:
-    replace results of other settings. keep: write the model's answers too; where they are,
-    thresholds may change, and choose again. Returns 0, or 1 when some pictures have no results or
-    something could not be read.
+    generator: called when there is work. settings: what the results depend on; a folder with
+    results of other settings is refused. Its "value_range", if any, goes to ``load_image``.
+    recursive: pictures of subfolders too. verbose: count the masks of every picture. pages: of TIFF
+    files with several, by default all, each a picture. overwrite: replace results of other
+    settings. keep: write the model's answers too; where they are, thresholds may change, and choose
+    again. Returns 0, or 1 when some pictures have no results or something could not be read.
     Raises ValueError or OSError before any work, OSError for a full disk.
     """
     output = output_folder(output)
@@ -68,15 +65,11 @@ def run(
     pictures, numbers = pages_of(named(found.files), pages)
     check_names(pictures, output, formats)
     check_strangers(pictures, output, formats)
-    generator = cache(generator)
-    if not output.exists():
-        generator()  # what it refuses leaves no folder
-    make_folder(output)
     kept = CHOSEN if (output / ANSWERS).exists() else frozenset()
     may_change = None if overwrite else kept
     changed = check_settings(output / SETTINGS, settings, may_change, ADVICE)
     group = mx.distributed.init()
-    with only_run(output, group):
+    with folder_of_run(output, group):
         is_other, asks_again = sum_over_processes(bool(changed), bool(changed - CHOSEN))
         with workspace_of(output) as workspace:
             plan = Plan(

@@ -12,9 +12,8 @@ from ..automatic.options import DEFAULTS, OF_MODEL, SELECTING, THRESHOLDS
 from ..files import PARTIAL, read_json
 from ..formats import FORMATS, Format
 from .plan import ANSWERS, NOTES
-from .processes import LOCK
+from .processes import LOCK, SETTINGS
 
-SETTINGS = ".settings.json"
 ADVICE = "--overwrite makes them again; or "
 CHOSEN = frozenset(SELECTING)  # settings that only choose among answers
 THE_MODELS = "the model's own"  # thresholds, where none are given: one of

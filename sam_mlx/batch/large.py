@@ -11,7 +11,7 @@ from __future__ import annotations
 import shutil
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from functools import cache, partial
+from functools import partial
 from glob import glob, has_magic
 from pathlib import Path
 from typing import Any
@@ -19,9 +19,10 @@ from typing import Any
 import mlx.core as mx
 from tqdm import tqdm
 
-from ..files import make_folder, read_json, user_path, write_json, write_whole
+from ..files import read_json, user_path, write_json, write_whole
 from ..formats.large import LARGE_FORMATS, LargeFormat, LargeResult, Spool
 from ..instances.segmenter import InstanceSegmenter
+from ..instances.tile_prompts import Prompting
 from ..instances.tiles import Flooding, MapStore
 from ..large import LargeImage, open_large
 from ..terminal import say
@@ -30,13 +31,13 @@ from ..tiled.layout import TileOptions, region_of
 from ..tiled.passes import Everything
 from ..tiled.seams import is_cut
 from ..tiled.store import MaskStore, key_of_tile
-from .checks import SETTINGS, check_settings
-from .processes import only_run, wait_for_all_processes, workspace_of
+from .checks import check_settings
+from .processes import SETTINGS, SOURCE, folder_of_run, wait_for_all_processes, workspace_of
 from .work import Generator, remarks_of, settings_of
 
-InTiles = Everything | Flooding
+InTiles = Everything | Flooding | Prompting
 TILES = ".tiles"  # the folder of what tiles gave
-SOURCE, MASKS = "source.json", "masks.jsonl"
+MASKS = "masks.jsonl"
 
 
 @dataclass(frozen=True)
@@ -86,11 +87,7 @@ def run_large(
     settings = {**settings, "tile": tiles.tile, "overlap": tiles.overlap, "region": region}
     settings |= opening or {}
     check_settings(output / SETTINGS, settings)
-    generator = cache(generator)
-    if not output.exists():
-        generator()  # what it refuses leaves no folder
-    make_folder(output)
-    with only_run(output, group), workspace_of(output) as workspace:
+    with folder_of_run(output, group), workspace_of(output) as workspace:
         run = LargeRun(output, formats, tiles, region, opening or {}, workspace)
         model = generator()
         settings |= settings_of(model)
@@ -153,8 +150,8 @@ def search_of(model: Generator, run: LargeRun, picture: LargeImage) -> InTiles:
     """The search of a picture, which keeps what tiles give in a folder."""
     folder = run.tile_folder(picture)
     if isinstance(model, InstanceSegmenter):
-        maps = MapStore(folder, run.workspace)
-        return model.search_large(picture, run.tiles, run.region, maps)
+        maps, masks = MapStore(folder, run.workspace), MaskStore(folder, run.workspace)
+        return model.search_large(picture, run.tiles, run.region, maps, answers=masks)
     return model.search_large(picture, run.tiles, run.region, MaskStore(folder, run.workspace))
 
 

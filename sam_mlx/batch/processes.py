@@ -4,16 +4,49 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager, nullcontext, suppress
 from pathlib import Path
 from typing import cast
 
 import mlx.core as mx
 
-from ..files import temporary_folder
+from ..files import make_folder, temporary_folder
 from ..locks import held
 
 LOCK = ".lock"
+SETTINGS = ".settings.json"
+SOURCE = "source.json"  # what a large picture's tiles are of
+
+
+@contextmanager
+def folder_of_run(output: Path, group: mx.distributed.Group) -> Iterator[None]:
+    """The output folder, made if it is missing, for this run alone.
+
+    A run that ends without any result, for whatever reason, leaves all as it was.
+    """
+    made = [folder for folder in (output, *output.parents) if not folder.exists()]
+    make_folder(output)
+    known = None if (output / SETTINGS).exists() else set(output.rglob("*"))
+    try:
+        with only_run(output, group):
+            try:
+                yield
+            finally:
+                if group.rank() == 0 and known is not None:
+                    remove_notes(set(output.rglob("*")) - known - {output / LOCK})
+    finally:
+        for folder in made:
+            with suppress(OSError):  # where there are results
+                folder.rmdir()
+
+
+def remove_notes(new: set[Path]) -> None:
+    """Remove what a run has noted in its folder, if it made nothing else."""
+    if any(path.name not in (SETTINGS, SOURCE) for path in new if not path.is_dir()):
+        return
+    for path in sorted(new, reverse=True):  # what is in a folder comes before it
+        with suppress(OSError):
+            path.rmdir() if path.is_dir() else path.unlink()
 
 
 @contextmanager

@@ -17,7 +17,7 @@ from ..files import unfit, user_path
 from ..image_files import MAX_BYTES
 from ..images import picture_endings
 from ..messages import printable
-from .checks import SETTINGS
+from .processes import SETTINGS
 
 MAX_LISTED = 10  # unreadable files named in an error
 RAW_HINT = "camera raw, which rawpy converts"

@@ -25,7 +25,7 @@ from ..masks import Record
 from ..messages import lacks_memory, one_line
 from ..modeling.layers import weights_of
 from ..terminal import say
-from .checks import ADVICE, CHOSEN, SETTINGS, check_settings
+from .checks import ADVICE, CHOSEN, check_settings
 from .plan import (
     Note,
     Plan,
@@ -37,6 +37,7 @@ from .plan import (
     traits,
     write_note,
 )
+from .processes import SETTINGS
 from .stacks import load_page
 
 KEPT_IOU = 0.5  # answers up to this predicted IoU are not kept: nobody asks for them

@@ -86,8 +86,6 @@ def check_other_flags(args: argparse.Namespace) -> None:
     if given := [name for name in names if getattr(args, name)]:
         flags = ", ".join(f"--{name.replace('_', '-')}" for name in given)
         raise ValueError(f"{flags}: not with --tile; --bands chooses bands there, counted from 1")
-    if args.mode == "apg":
-        raise ValueError("--mode apg does not go with --tile; expected ais or amg")
 
 
 def run_tiles(

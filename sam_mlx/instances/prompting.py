@@ -7,8 +7,9 @@ best first, and painted, the largest first, each where nothing is yet.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields
+from functools import partial
 from itertools import chain
 from typing import Any
 
@@ -16,6 +17,7 @@ import mlx.core as mx
 import numpy as np
 
 from ..decoding import decode_prompts
+from ..embedding import ImageEmbedding
 from ..full_size import Grid
 from ..machine.worker import at_work
 from ..prompts import check_prompts
@@ -65,10 +67,8 @@ def prompted(
 
     A record has the scores and the point of the prompt that its mask was made for.
     """
-    points = inner_points(maps, options)
-    found = ask(model, maps, options, report, pause, points=points[:, None])
-    if options.refine_with_box_prompts and len(points):
-        found = ask(model, maps, options, report, pause, boxes=larger(found, maps))
+    points, _ = inner_points(maps, options)
+    found = answers(model, maps.embedding, options, points, report, pause)
     kept = without_repetitions(found, options)
     labels, source = painted(found, kept, maps.foreground.shape, options)
 
@@ -79,10 +79,14 @@ def prompted(
     return described(labels, options.output_mode, score)
 
 
-def inner_points(maps: InstanceMaps, options: InstanceOptions) -> np.ndarray:
-    """The pixel of each seed that is farthest from its edge, and from the picture's: x, y, (N, 2).
+def inner_points(
+    maps: InstanceMaps, options: InstanceOptions, edges: Sequence[bool] = (True,) * 4
+) -> tuple[np.ndarray, list[tuple[slice, slice]]]:
+    """The pixel of each seed that is farthest from its edge, and from the picture's: x, y, (N, 2);
+    and the seeds' boxes.
 
-    The original takes the distances in tiles of 512, which can move points in larger pictures.
+    edges: which of left, top, right and bottom of the maps are the picture's. The original takes
+    the distances in tiles of 512, which can move points in larger pictures.
     """
     ndimage, segmentation = needed()
     is_seed = maps.center_distances < options.center_distance_threshold
@@ -90,19 +94,36 @@ def inner_points(maps: InstanceMaps, options: InstanceOptions) -> np.ndarray:
     is_seed &= maps.foreground >= options.foreground_threshold
     seeds, _ = ndimage.label(is_seed)
     free = ~segmentation.find_boundaries(seeds, mode="outer")
-    free[[0, -1]] = free[:, [0, -1]] = False
+    for is_edge, line in zip(edges, (free[:, 0], free[0], free[:, -1], free[-1])):
+        line[:] &= not is_edge
     distances = ndimage.distance_transform_edt(free)
-    points = []
-    for i, box in enumerate(ndimage.find_objects(seeds), 1):
+    points, boxes = [], ndimage.find_objects(seeds)
+    for i, box in enumerate(boxes, 1):
         inner = np.where(seeds[box] == i, distances[box], 0)
         y, x = np.unravel_index(inner.argmax(), inner.shape)
         points.append((x + box[1].start, y + box[0].start))
-    return np.array(points, float).reshape(-1, 2)
+    return np.array(points, float).reshape(-1, 2), boxes
+
+
+def answers(
+    model: Sam,
+    embedding: ImageEmbedding,
+    options: InstanceOptions,
+    points: np.ndarray,
+    report: Callable[[int, int], None] = lambda done, total: None,
+    pause: Callable[[], None] = lambda: None,
+) -> Found:
+    """The model's masks for points (N, 2), one each."""
+    asking = partial(ask, model, embedding, options, report, pause)
+    found = asking(points=points[:, None])
+    if options.refine_with_box_prompts and len(points):
+        found = asking(boxes=larger(found, embedding.original_size))
+    return found
 
 
 def ask(
     model: Sam,
-    maps: InstanceMaps,
+    embedding: ImageEmbedding,
     options: InstanceOptions,
     report: Callable[[int, int], None],
     pause: Callable[[], None],
@@ -111,23 +132,23 @@ def ask(
 ) -> Found:
     """The model's masks for points (N, 1, 2) or boxes (N, 4)."""
     labels = None if points is None else np.ones(points.shape[:2], int)
-    size, config = maps.embedding.original_size, model.config
+    size, config = embedding.original_size, model.config
     prompts = check_prompts(points, labels, boxes, None, size=size, config=config)
     parts = [Found([], np.zeros((0, 4), int), np.zeros(0), np.zeros(0))]
     for i in range(0, len(prompts), options.batch_size):
         pause()
         some = prompts[i : i + options.batch_size]
-        parts.append(_masks(model, maps, options, *_decoded(model, maps, options, some)))
+        parts.append(_masks(model, embedding, options, *_decoded(model, embedding, options, some)))
         report(min(i + options.batch_size, len(prompts)), len(prompts))
     return Found.join(parts)
 
 
 @at_work
 def _decoded(
-    model: Sam, maps: InstanceMaps, options: InstanceOptions, prompts: list[Any]
+    model: Sam, embedding: ImageEmbedding, options: InstanceOptions, prompts: list[Any]
 ) -> tuple[mx.array, np.ndarray]:
     """Logits (N, n, n) and predicted IoU (N,): of several masks the one with the highest."""
-    features = maps.embedding.named_features
+    features = embedding.named_features
     logits, iou = decode_prompts(model, features, prompts, options.multimasking)
     scores = np.array(iou.astype(mx.float32))
     best = scores.argmax(axis=1)
@@ -138,12 +159,12 @@ def _decoded(
 
 def _masks(
     model: Sam,
-    maps: InstanceMaps,
+    embedding: ImageEmbedding,
     options: InstanceOptions,
     logits: mx.array,
     predicted_iou: np.ndarray,
 ) -> Found:
-    embedding, threshold = maps.embedding, options.mask_threshold
+    threshold = options.mask_threshold
     if isinstance(threshold, str):  # "auto"
         logits, threshold = above_their_own(logits), 0.0
     sizes = embedding.input_size, embedding.original_size
@@ -163,12 +184,12 @@ def above_their_own(logits: mx.array) -> mx.array:
     return moved
 
 
-def larger(found: Found, maps: InstanceMaps) -> np.ndarray:
+def larger(found: Found, size: tuple[int, int]) -> np.ndarray:
     """The boxes of masks with a margin, as prompts (N, 4), within the picture.
 
     The original keeps x within the picture's height.
     """
-    height, width = maps.foreground.shape
+    height, width = size
     sides = found.boxes[:, 2:] - found.boxes[:, :2]
     margin = np.concatenate([-sides, sides], axis=1) * BOX_MARGIN
     return np.clip(found.boxes + margin, 0, [width, height, width, height])

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import fields, replace
 from functools import partial
 from pathlib import Path
@@ -24,12 +24,14 @@ from ..modeling.instance_decoder import PART
 from ..predictor import SamPredictor
 from ..sam import Sam, check_model
 from ..samples import Range
+from ..tiled.found import Found
 from ..tiled.layout import TileOptions, region_of
 from ..tiled.passes import record_of_found
 from ..tiled.store import Store
 from .maps import InstanceMaps, Instances, needed
 from .options import DEFAULTS, InstanceOptions
 from .prompting import prompted
+from .tile_prompts import Embeddings, Prompting
 from .tiles import Flooding
 from .watershed import flooded
 
@@ -166,7 +168,6 @@ class InstanceSegmenter:
 
         The arguments are those of ``SamAutomaticMaskGenerator.generate_large``, and so are the
         records, with the values of ``generate``. Instances up to half a tile are found whole.
-        Only for "ais": raises ValueError with "apg".
         """
         picture = source if isinstance(source, LargeImage) else open_large(source)
         search = self.search_large(picture, TileOptions(tile, overlap), region, cancel=cancel)
@@ -182,21 +183,28 @@ class InstanceSegmenter:
         region: Sequence[int] | None = None,
         store: Store[np.ndarray] | None = None,
         cancel: Cancel | None = None,
-    ) -> Flooding:
-        """The search behind ``generate_large``. store: of tiles that are done already."""
-        if self.options.mode != "ais":
-            raise ValueError(
-                f"mode is {self.options.mode!r}; large pictures are searched in tiles by 'ais' only"
-            )
-        return Flooding(
+        answers: Store[list[Found]] | None = None,
+    ) -> Flooding | Prompting:
+        """The search behind ``generate_large``. store: of tiles that are done already; answers: of
+        their masks, with "apg".
+        """
+        given: dict[str, Any] = dict(
             picture=picture, region=region_of(picture, region), tile_options=tiles,
-            store=store or Store(), pause=partial(checkpoint, cancel),
-            predict=self._tile_maps, options=self.options,
+            store=store or Store(), pause=partial(checkpoint, cancel), options=self.options,
         )  # fmt: skip
+        if self.options.mode == "ais":
+            return Flooding(predict=partial(self._tile_maps, self.predictor.embed), **given)
+        embeddings = Embeddings(self.predictor)
+        predict = partial(self._tile_maps, embeddings)
+        return Prompting(
+            predict=predict, embeddings=embeddings, answers=answers or Store(), **given
+        )
 
     @own_memory()
-    def _tile_maps(self, pixels: np.ndarray) -> np.ndarray:
-        maps = self._maps(self.predictor.embed(pixels))
+    def _tile_maps(
+        self, embed: Callable[[np.ndarray], ImageEmbedding], pixels: np.ndarray
+    ) -> np.ndarray:
+        maps = self._maps(embed(pixels))
         return np.stack([maps.foreground, maps.center_distances, maps.boundary_distances])
 
     @own_memory()

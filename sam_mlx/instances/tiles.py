@@ -138,13 +138,11 @@ class Band:
 
 
 @dataclass(kw_only=True)
-class Flooding(Walk[np.ndarray]):
-    """All instances in a region of a picture, by "ais"; iterate over it for their masks."""
+class InParts(Walk[np.ndarray]):
+    """A search of the map of a region, in parts that overlap."""
 
     predict: Predict
     options: InstanceOptions
-
-    REMARKS: ClassVar[dict[str, str]] = {"too_large": "larger than half a tile, and cut"}
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -152,21 +150,28 @@ class Flooding(Walk[np.ndarray]):
 
     @property
     def side(self) -> int:
-        """Of the parts that are flooded."""
+        """Of the parts."""
         return 2 * self.tile_options.tile
 
-    def __iter__(self) -> Iterator[Found]:
+    def rows_of_parts(self) -> Iterator[tuple[Band, list[tuple[Rect, Rect]], int]]:
+        """From above, each row of parts: the map, every part with its core, and where the next row
+        begins, or the region ends.
+        """
         height, width = self.layouts[1].size
         tops, lefts = self._starts(height), self._starts(width)
         band, rows = Band(), self._rows()
-        for top, down in zip(tops, cores(tops, self.side, height)):
+        columns = list(zip(lefts, cores(lefts, self.side, width)))
+        for i, (top, down) in enumerate(zip(tops, cores(tops, self.side, height))):
             band.drop_above(top)
             bottom = min(top + self.side, height)
             while band.bottom < bottom:
                 band.add(next(rows))
-            for left, across in zip(lefts, cores(lefts, self.side, width)):
-                rect = left, top, min(left + self.side, width), bottom
-                yield from self._part(band, rect, (across[0], down[0], across[1], down[1]))
+            parts = [
+                ((left, top, min(left + self.side, width), bottom),
+                 (across[0], down[0], across[1], down[1]))
+                for left, across in columns
+            ]  # fmt: skip
+            yield band, parts, tops[i + 1] if i + 1 < len(tops) else height
 
     def _starts(self, length: int) -> list[int]:
         """Where parts begin along one axis."""
@@ -180,6 +185,18 @@ class Flooding(Walk[np.ndarray]):
             rects = [layout.rect(row, column) for column in range(len(layout.columns))]
             yield np.concatenate([self.tile(1, rect) for rect in rects], axis=2)
 
+
+@dataclass(kw_only=True)
+class Flooding(InParts):
+    """All instances in a region of a picture, by "ais"; iterate over it for their masks."""
+
+    REMARKS: ClassVar[dict[str, str]] = {"too_large": "larger than half a tile, and cut"}
+
+    def __iter__(self) -> Iterator[Found]:
+        for band, parts, _ in self.rows_of_parts():
+            for rect, core in parts:
+                yield from self._part(band, rect, core)
+
     def _part(self, band: Band, rect: Rect, core: Rect) -> Iterator[Found]:
         """The instances of a part whose middles lie in its core."""
         self.pause()
@@ -189,14 +206,13 @@ class Flooding(Walk[np.ndarray]):
             return
         labels = flood(maps, self.options, free)
         for label, box in enumerate(ndimage.find_objects(labels), 1):
-            y, x = box[0].start + rect[1], box[1].start + rect[0]
-            bounds = x, y, box[1].stop + rect[0], box[0].stop + rect[1]
+            bounds = moved(box, rect)
             if not is_within(bounds, core):
                 continue
             mask = labels[box] == label
             iou, stability, point = score(maps, label, box, mask)
             one = Found.of(
-                mask, (x, y), predicted_iou=iou, stability_score=stability, tile=rect,
+                mask, bounds[:2], predicted_iou=iou, stability_score=stability, tile=rect,
                 point=(point[0] + rect[0], point[1] + rect[1]),
             )  # fmt: skip
             band.take(one)
@@ -219,6 +235,13 @@ class Flooding(Walk[np.ndarray]):
             edges |= {edge for start in parts for edge in (start, start + self.side)}
             lines.append(sorted(edge for edge in edges if 0 < edge < length))
         return lines[0], lines[1]
+
+
+def moved(box: tuple[slice, slice], rect: Rect) -> Rect:
+    """A box within a rectangle, of rows and columns, as one of the region."""
+    x, y, _, _ = rect
+    rows, columns = box
+    return columns.start + x, rows.start + y, columns.stop + x, rows.stop + y
 
 
 def is_within(bounds: Rect, core: Rect) -> bool:

@@ -117,11 +117,14 @@ def union(rects: Sequence[Rect]) -> Rect:
 
 def iou(a: Found, b: Found) -> float:
     """IoU of two masks of one scale."""
-    shared = common(a.box, b.box)
-    if shared is None:
-        return 0.0
-    both = int((a.within(shared) & b.within(shared)).sum())
+    both = common_area(a, b)
     return both / (a.area + b.area - both)
+
+
+def common_area(a: Found, b: Found) -> int:
+    """Pixels that two masks of one scale share."""
+    shared = common(a.box, b.box)
+    return 0 if shared is None else int((a.within(shared) & b.within(shared)).sum())
 
 
 def iou_within(a: Found, b: Found, rect: Rect) -> float:

@@ -15,9 +15,10 @@ from ..large import Window
 from ..masks import Record, encode_rle, to_xywh
 from ..predictor import SamPredictor
 from .asking import Asking
+from .duplicates import is_below, touches
 from .found import Found, coarser, iou
 from .layout import Rect, scales_of
-from .rows import SAME, Rows, is_below, touches
+from .rows import SAME, Rows
 from .search import Find, Search
 from .store import key_of_pieces
 from .walk import Walk

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from .duplicates import Duplicates, boxes_of, is_below, touches
 from .found import Found, common, iou, iou_within, meeting, union
 from .layout import Rect
 
@@ -45,10 +46,12 @@ class Rows:
     max_extent: int  # of an object, in pixels; larger ones belong to a coarser search
     duplicate: float  # IoU above which one mask repeats another
     min_extent: int = 1  # smaller ones belong to a finer search
-    whole: list[Found] = field(default_factory=list)
+    whole: Duplicates = field(init=False)
     groups: list[Group] = field(default_factory=list)
-    links: dict[int, list[Found]] = field(default_factory=dict)  # duplicates, by identity
     unresolved: int = 0  # groups of which no whole mask was found
+
+    def __post_init__(self) -> None:
+        self.whole = Duplicates(lambda a, b: iou(a, b) > self.duplicate, lambda one: one.rank)
 
     def add(self, found: Sequence[Found], next_top: int | None) -> list[Found]:
         """The finished masks after a row of tiles; next_top: where the next row begins, if any."""
@@ -59,17 +62,14 @@ class Rows:
 
     def busy(self) -> np.ndarray:
         """Boxes (N, 4) of what is not finished, but for what is too large for this scale."""
-        boxes = [group.box for group in self.groups if not group.is_large]
-        return np.array([*boxes, *(one.box for one in self.whole)]).reshape(-1, 4)
+        return np.concatenate([self._waiting(), boxes_of(self.whole.waiting)])
+
+    def _waiting(self) -> np.ndarray:
+        """Boxes (N, 4) of pieces that wait for others."""
+        return np.array([g.box for g in self.groups if not g.is_large]).reshape(-1, 4)
 
     def _add_whole(self, found: list[Found]) -> None:
-        before = len(self.whole)
-        found = [one for one in found if one.extent >= self.min_extent]
-        self.whole += found
-        for i, k in meeting(found, self.whole):
-            if k < before + i and iou(found[i], self.whole[k]) > self.duplicate:
-                self.links.setdefault(id(found[i]), []).append(self.whole[k])
-                self.links.setdefault(id(self.whole[k]), []).append(found[i])
+        self.whole.add([one for one in found if one.extent >= self.min_extent])
 
     def _add_pieces(self, found: list[Found]) -> None:
         before = [one for group in self.groups for one in group.members]
@@ -112,9 +112,10 @@ class Rows:
         self.groups = waiting
 
     def _resolve(self, members: list[Found]) -> None:
+        whole = self.whole.waiting
         explained = {
-            i for i, k in meeting(members, self.whole)
-            if iou_within(members[i], self.whole[k], members[i].tile) >= SAME
+            i for i, k in meeting(members, whole)
+            if iou_within(members[i], whole[k], members[i].tile) >= SAME
         }  # fmt: skip
         left = [one for i, one in enumerate(members) if i not in explained]
         if left:
@@ -124,57 +125,14 @@ class Rows:
 
     def _finished(self, next_top: int | None) -> list[Found]:
         """Whole masks that nothing can change, without duplicates, from above to below."""
-        boxes = [group.box for group in self.groups if not group.is_large]
-        waiting = np.array(boxes).reshape(-1, 4)
-        finished: list[Found] = []
-        gone: set[int] = set()
-        for component in self._components():
-            if not any(is_below(o.box, next_top) or touches(o.box, waiting) for o in component):
-                finished += self._best(component)
-                gone |= {id(one) for one in component}
-        self.whole = [one for one in self.whole if id(one) not in gone]
-        for one in gone:
-            self.links.pop(one, None)
+        waiting = self._waiting()
+        finished = self.whole.finished(
+            lambda one: is_below(one.box, next_top) or touches(one.box, waiting)
+        )
         return sorted(finished, key=lambda one: (one.y, one.x, one.rank))
-
-    def _components(self) -> list[list[Found]]:
-        """Masks that are linked as duplicates, directly or through others."""
-        seen: set[int] = set()
-        components = []
-        for one in self.whole:
-            if id(one) in seen:
-                continue
-            seen.add(id(one))
-            component = [one]
-            for member in component:
-                others = [o for o in self.links.get(id(member), ()) if id(o) not in seen]
-                seen |= {id(other) for other in others}
-                component += others
-            components.append(component)
-        return components
-
-    def _best(self, component: list[Found]) -> list[Found]:
-        """The masks of a component to keep: one that repeats a better one goes."""
-        kept: dict[int, Found] = {}
-        for one in sorted(component, key=lambda one: one.rank):
-            if not any(id(other) in kept for other in self.links.get(id(one), ())):
-                kept[id(one)] = one
-        return list(kept.values())
 
 
 def agreement(a: Found, b: Found) -> float:
     """How far two pieces of different tiles are one object on the strip that the tiles share."""
     strip = common(a.tile, b.tile)
     return 0.0 if a.tile == b.tile or strip is None else iou_within(a, b, strip)
-
-
-def is_below(box: Rect, next_top: int | None) -> bool:
-    """Whether a box reaches into rows of tiles that are still to come."""
-    return next_top is not None and box[3] > next_top
-
-
-def touches(box: Rect, boxes: np.ndarray) -> bool:
-    """Whether a box shares pixels with one of several (N, 4)."""
-    x0, y0, x1, y1 = box
-    low, high = boxes[:, :2], boxes[:, 2:]
-    return bool(((low < (x1, y1)) & (high > (x0, y0))).all(axis=1).any())

@@ -26,13 +26,14 @@ from .store import Store
 from .validate import FLAG, NUMBER, PATH, TEXT, check, form, many, or_null, parse, short
 
 # All are read; the last is written.
-FORMATS = "sam_mlx.web 1", "sam_mlx.web 2", "sam_mlx.web 3", "sam_mlx.web 4"
+FORMATS = tuple(f"sam_mlx.web {number}" for number in (1, 2, 3, 4, 5))
 RENAMED = {"everything": "automatic"}  # fields of objects, from the first format
 MAX_BYTES = 1 << 30  # of a file, and of the pictures inside
 MAX_JSON_BYTES = 64 << 20
 MAX_VALUES = 2_000_000  # of session.json
 
 OBJECT = schemas("saved")
+# Their scales, and large pictures, are there since the fifth format.
 SAVED_OBJECT = form("mask", **OBJECT, **{old: OBJECT[new] for old, new in RENAMED.items()})
 SAVED_PICTURE = form(
     "name objects", name=PATH, objects=many(SAVED_OBJECT, MAX_OBJECTS),
@@ -145,9 +146,10 @@ def opened_object(picture: Picture, state: dict[str, Any]) -> MaskObject:
         setattr(found, RENAMED.get(name, name), value)
     found.painted = len(found.edits)
     prompt_of(found.points, found.labels, found.box)
-    for rle in (found.mask, found.base, found.start):
+    sizes = [picture.size_at(found.mask_scale)] * 2 + [picture.size]
+    for rle, size in zip((found.mask, found.base, found.start), sizes):
         if rle is not None:
-            if tuple(rle["size"]) != picture.size_at(found.mask_scale):
+            if tuple(rle["size"]) != size:
                 raise Refusal(400, "a mask in the session file has another size than its picture")
             rle_counts(rle)
     if found.automatic is not None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from typing import Any, cast
 
 from ..automatic.options import DEFAULTS, GeneratorOptions, thresholds_of
@@ -15,6 +16,7 @@ from ..masks import Record
 from .errors import Refusal
 from .objects import plain
 from .queue import Job
+from .views import View
 
 POINTS_PER_SIDE = cast(int, DEFAULTS.points_per_side)
 MAX_POINTS_PER_SIDE = 128
@@ -30,10 +32,13 @@ SEARCHED: dict[str, Any] = {
 class Run(ABC):
     """One search for the masks of a picture. Their ids say how they were searched for (``kind``),
     in which of the picture's searches, and which they are.
+
+    view: what was searched of a large picture; None: a whole picture.
     """
 
-    def __init__(self, number: int):
+    def __init__(self, number: int, view: View | None = None):
         self.number = number  # of the picture's searches
+        self.view = view
         self.done = 0.0
         self.is_done = False
         self.error: str | None = None
@@ -45,8 +50,20 @@ class Run(ABC):
         """The masks, once they are there."""
 
     @abstractmethod
+    def found(self, name: str) -> Record:
+        """The record of a mask in what was searched. Raises Refusal, 404, for another run's."""
+
     def record(self, name: str) -> Record:
-        """The record of a mask. Raises Refusal, 404, for another run's."""
+        """The record of a mask in the picture. Raises Refusal, 404, for another run's."""
+        return self.placed(self.found(name))
+
+    def placed(self, record: Record) -> Record:
+        return record if self.view is None else self.view.place(record)
+
+    @property
+    def scale(self) -> int:
+        """Pixels of the picture along a pixel of the masks."""
+        return 1 if self.view is None else self.view.scale
 
     def parts(self, name: str) -> tuple[str, int]:
         """Kind and index from the id of a mask. Raises Refusal, 404, for another run's."""
@@ -56,19 +73,21 @@ class Run(ABC):
         return match[1], int(match[3])
 
     def show_mask(self, kind: str, i: int, record: Record) -> dict[str, Any]:
+        record, s = self.placed(record), self.scale
         x, y, width, height = record["bbox"]
+        box = [x * s, y * s, (x + width + 1) * s - 1, (y + height + 1) * s - 1]
         return {
-            "id": f"{kind}-{self.number}-{i}", "box": [x, y, x + width, y + height],
-            "area": record["area"], "score": record["predicted_iou"],
-            "stability": record["stability_score"], "mask": plain(record["segmentation"]),
+            "id": f"{kind}-{self.number}-{i}", "box": box, "area": record["area"] * s * s,
+            "score": record["predicted_iou"], "stability": record["stability_score"],
+            "mask": plain(record["segmentation"]), "mask_scale": s,
         }  # fmt: skip
 
 
 class PointRun(Run):
     """A search with a grid of points."""
 
-    def __init__(self, number: int, points_per_side: int):
-        super().__init__(number)
+    def __init__(self, number: int, points_per_side: int, view: View | None = None):
+        super().__init__(number, view)
         self.points_per_side = points_per_side
         self.records: list[Record] = []
 
@@ -78,7 +97,7 @@ class PointRun(Run):
             raise no_mask()
         return index
 
-    def record(self, name: str) -> Record:
+    def found(self, name: str) -> Record:
         return self.records[self.index_of(name)]
 
     def id_of(self, index: int) -> str:
@@ -138,6 +157,8 @@ def choose_from(run: PointRun, config: SamConfig, given: dict[str, Any]) -> dict
     """The ids that ``select`` would keep with the thresholds given, and the masks it changes."""
     refuse_others(given, THRESHOLDS)
     options = GeneratorOptions(**{**thresholds_of(config), **given})
+    area = options.min_mask_region_area / run.scale**2
+    options = replace(options, min_mask_region_area=area)
     for name, least in (("pred_iou_thresh", MIN_IOU), ("stability_score_thresh", MIN_STABILITY)):
         if getattr(options, name) < least:
             raise Refusal(400, f"{name} is below {least}; masks below that were not kept")

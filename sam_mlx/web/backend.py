@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import math
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
@@ -20,7 +20,7 @@ from .classes import Category
 from .errors import Refusal, Stopped, reported
 from .instances import InstanceRun
 from .keeping import Keeper
-from .large import LargeContent, is_large
+from .large import LargeContent, encoded, is_large, key_of
 from .model import Encoded, Model
 from .names import names_of
 from .open_sessions import Sessions
@@ -32,6 +32,10 @@ FILE_THREADS = 2  # that decode and compress pictures
 ON_TIME = 0.8  # the share of an encoding up to which its estimate is believed
 FIRST_ENCODING_SECONDS = 1.0  # a guess, until a picture has been encoded
 WRITE_SECONDS = 5.0  # that an answer waits for its change to be on disk
+WHOLE = (
+    "a large picture is searched in a window, which is missing here; for the whole picture run "
+    "sam-mlx auto {} -o out --tile 1024"
+)
 
 
 class Backend:
@@ -169,28 +173,40 @@ class Backend:
 
     # Searches for automatic masks.
 
-    def search(self, picture: Picture, owner: str, points_per_side: int) -> None:
+    def search(
+        self,
+        picture: Picture,
+        owner: str,
+        points_per_side: int,
+        window: Sequence[int] | None = None,
+        scale: int = 1,
+    ) -> None:
         """Begin a search, in place of the picture's earlier one: by the model's instance decoder,
         where it has one, else with a grid of points.
+
+        window, scale: what is searched of a large picture, ``LargeContent.view``.
         """
-        if picture.content.tiles is not None:
-            raise Refusal(
-                400,
-                "everything in a large picture is found in tiles: run "
-                f"sam-mlx auto {picture.name} -o out --tile 1024",
-            )
-        encoded = self.model.encoded(picture.content.key)
-        run = self._new_run(picture, points_per_side)
-        run.job = self.queue.submit(partial(self._search, run, encoded), owner, Lane.AUTOMATIC)
+        content, view = picture.content, None
+        if isinstance(content, LargeContent):
+            if window is None:
+                raise Refusal(400, WHOLE.format(picture.name))
+            view = content.view(window, scale)
+            key = key_of(content, view.window)
+            encode = partial(encoded, self.model, content, view.window)
+        elif window is not None:
+            raise Refusal(400, "window is for large pictures: others are searched as a whole")
+        else:
+            key, encode = content.key, partial(self.model.encoded, content.key)
+            encode()  # or it is refused now
+        if self.model.segmenter is None:
+            run: PointRun | InstanceRun = PointRun(picture.new_run(), points_per_side, view)
+        else:
+            run = InstanceRun(picture.new_run(), partial(self.model.maps, key, encode), view)
+        run.job = self.queue.submit(partial(self._search, run, encode), owner, Lane.AUTOMATIC)
         self.stop(picture)
         picture.automatic = run
 
-    def _new_run(self, picture: Picture, points_per_side: int) -> PointRun | InstanceRun:
-        if self.model.segmenter is None:
-            return PointRun(picture.new_run(), points_per_side)
-        return InstanceRun(picture.new_run(), partial(self.model.maps, picture.content.key))
-
-    def _search(self, run: PointRun | InstanceRun, encoded: Encoded) -> None:
+    def _search(self, run: PointRun | InstanceRun, encode: Callable[[], Encoded]) -> None:
         def progress(done: float) -> None:
             run.done = min(done, 0.99)
             self.queue.between()
@@ -199,9 +215,10 @@ class Backend:
 
         try:
             if isinstance(run, PointRun):
-                run.records = self.model.automatic(encoded, run.points_per_side, progress)
+                found = self.model.automatic(encode(), run.points_per_side, progress)
+                run.records = found if run.view is None else run.view.whole(found)
             else:
-                self.model.maps(encoded.key)
+                run.maps()
             run.done, run.is_done = 1.0, True
         except Exception as error:
             run.error = reported(error)

@@ -10,10 +10,11 @@ import numpy as np
 from ..masks import Record, record_of
 from .automatic import no_mask
 from .errors import Refusal
-from .large import LargeContent, given, mask, size_at
+from .large import LargeContent, clean, given, mask
 from .model import Encoded, Model, cleaned
 from .objects import PROMPT, MaskObject, Size, check_start, prompt_of
 from .sessions import Picture
+from .views import scale_of, size_at
 
 MAX_STROKE_PIXELS = 1e9  # covered by the strokes of one change, each segment counted separately
 
@@ -60,7 +61,7 @@ def apply(
 ) -> MaskObject:
     """Give an object the mask that it has after ``change``."""
     if isinstance(picture.content, LargeContent):
-        return apply_to_large(model, picture.content, after, stale)
+        return apply_to_large(model, picture, picture.content, after, stale)
     if "base" not in stale:
         after.paint(picture.size)
         return after
@@ -78,15 +79,19 @@ def apply(
 
 
 def apply_to_large(
-    model: Model, content: LargeContent, after: MaskObject, stale: set[str]
+    model: Model, picture: Picture, content: LargeContent, after: MaskObject, stale: set[str]
 ) -> MaskObject:
     """``apply`` for a picture that is asked about in windows."""
     if "base" in stale:
         record: Record | None
-        if after.prompt:
+        if after.automatic is not None:
+            record = taken(picture, after.automatic)
+            after.mask_scale = scale_of(record["segmentation"], content.size)
+            record = clean(record, after.min_mask_region_area, after.mask_scale)
+        elif after.prompt:
             record, after.mask_scale = mask(model, content, after)
         else:
-            record, after.mask_scale = given(after, content.size)
+            record, after.mask_scale = given(after)
         after.set_base(record, size_at(content.size, after.mask_scale))
     else:
         after.paint(size_at(content.size, after.mask_scale))

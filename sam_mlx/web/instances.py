@@ -16,6 +16,7 @@ from ..instances.watershed import flooded
 from ..machine.cache import Cache
 from ..masks import Record
 from .automatic import Run, no_mask, refuse_others
+from .views import View
 
 DEFAULTS = InstanceOptions("ais")
 KEPT = 8  # choices of thresholds whose instances are kept
@@ -53,19 +54,20 @@ class Thresholds:
 class InstanceRun(Run):
     """A search by the instance decoder. maps: gives those of the picture."""
 
-    def __init__(self, number: int, maps: Callable[[], InstanceMaps]):
-        super().__init__(number)
+    def __init__(self, number: int, maps: Callable[[], InstanceMaps], view: View | None = None):
+        super().__init__(number, view)
         self.maps = maps
-        self.found: Cache[list[Record]] = Cache(KEPT)
+        self.kept: Cache[list[Record]] = Cache(KEPT)
 
     def at(self, thresholds: Thresholds) -> list[Record]:
         """Records of the instances, as compressed RLE."""
-        found = self.found.get(thresholds)
+        found = self.kept.get(thresholds)
         if found is None:
-            options = InstanceOptions("ais", output_mode="coco_rle", **asdict(thresholds))
-            # There is no score of stability; JSON has no NaN.
-            found = [{**r, "stability_score": 0.0} for r in flooded(self.maps(), options)]
-            self.found.put(thresholds, found, 1)
+            given = {**asdict(thresholds), "min_size": thresholds.min_size // self.scale**2}
+            options = InstanceOptions("ais", output_mode="coco_rle", **given)
+            found = [plain_record(record) for record in flooded(self.maps(), options)]
+            found = found if self.view is None else self.view.whole(found)
+            self.kept.put(thresholds, found, 1)
         return found
 
     def show(self) -> Shown:
@@ -75,7 +77,7 @@ class InstanceRun(Run):
         found = self.at(thresholds)
         return [self.show_mask(thresholds.kind, i, record) for i, record in enumerate(found)]
 
-    def record(self, name: str) -> Record:
+    def found(self, name: str) -> Record:
         kind, index = self.parts(name)
         found = self.at(Thresholds.of_kind(kind)) if "." in kind else []
         if index >= len(found):
@@ -86,3 +88,10 @@ class InstanceRun(Run):
         """The ids of the instances that thresholds give, and these instances."""
         masks = self.shown(Thresholds.of(given))
         return {"ids": [mask["id"] for mask in masks], "changed": masks}
+
+
+def plain_record(record: Record) -> Record:
+    """A record as those of other searches: there is no score of stability, and JSON has no NaN."""
+    plain: Record = {**record, "stability_score": 0.0}
+    plain.pop("seg_id", None)
+    return plain

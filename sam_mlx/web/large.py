@@ -7,7 +7,9 @@ the picture at that scale. So an object takes as much memory as it has pixels on
 
 from __future__ import annotations
 
+import math
 import threading
+from collections.abc import Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -23,22 +25,28 @@ from ..large.window import Grid
 from ..masks import (
     Record,
     Rle,
+    clean_rle,
     compress_rle,
     decode_part,
     decode_rle,
     encode_rle,
     record_of,
+    rle_area,
+    rle_bbox,
     run_lengths,
+    with_mask,
 )
 from ..samples import Range
 from .errors import Refusal
 from .model import Encoded, Model, cleaned
-from .objects import MaskObject, Size, asks_for_three
+from .objects import MaskObject, asks_for_three
 from .store import STUB, THUMBNAIL, Content, compressed
-from .strokes import MAX_PART, WHOLE
+from .strokes import MAX_PART
+from .views import View, size_at
 
 TILE = 512  # side of a tile, pixels
 OVERVIEW = 2048  # the longer side of the overview, at most
+MAX_VIEW = 1 << 25  # pixels that are searched at once
 MIN_SIDE = 4096  # the longer side from which a raster's pyramid is used
 
 Prompt = dict[str, Any]
@@ -144,11 +152,20 @@ class LargeContent(Content):
         (x0, y0), (x1, y1) = points.min(axis=0).tolist(), points.max(axis=0).tolist()
         return grid.around(x0, y0, x1, y1, factor)
 
-
-def size_at(size: Size, scale: int) -> Size:
-    """The size of a picture at a scale."""
-    height, width = size
-    return -(-height // scale), -(-width // scale)
+    def view(self, window: Sequence[int], scale: int) -> View:
+        """What one sees of the picture, of whose pixels ``scale`` x ``scale`` are one. Raises
+        Refusal, 400, for a window, x, y, width, height, that is not in the picture, or too large.
+        """
+        factor = 1 << min(scale.bit_length() - 1, self.levels)
+        x, y, right, bottom = window[0], window[1], window[0] + window[2], window[1] + window[3]
+        x, y = (max(n, 0) // factor * factor for n in (x, y))
+        height, width = self.size
+        found = Window(x, y, min(right, width) - x, min(bottom, height) - y, factor)
+        if min(found.width, found.height) <= 0:
+            raise Refusal(400, f"window is {list(window)}, beside the picture")
+        if math.prod(found.shape) > MAX_VIEW:
+            raise Refusal(400, f"the window has more than {MAX_VIEW} pixels at scale {factor}")
+        return View(found, self.size)
 
 
 # Answers. These run where the model does.
@@ -180,25 +197,46 @@ def mask(model: Model, content: LargeContent, found: MaskObject) -> tuple[Record
     return record_of(compress_rle([rle])[0], *scores), window.scale
 
 
-def given(found: MaskObject, size: Size) -> tuple[Record | None, int]:
+def given(found: MaskObject) -> tuple[Record | None, int]:
     """The record of an object that the model is not asked about, if it has a mask; its scale."""
     if found.start is None:
         return None, found.scale
-    record = record_of(found.start, 0.0, 0.0)
-    if (area := found.min_mask_region_area) > 0:
-        if size[0] * size[1] > WHOLE:
-            raise Refusal(400, "small regions are not removed from a given mask of this size")
-        record = cleaned(record, area)
-    return record, 1
+    return clean(record_of(found.start, 0.0, 0.0), found.min_mask_region_area, 1), 1
+
+
+def clean(record: Record, area: float, scale: int) -> Record:
+    """A record of the picture at a scale, without regions of fewer than ``area`` pixels of the
+    picture. Only the part round the mask is decoded, with so much about it that what is outside
+    the mask is no small region.
+    """
+    area /= scale**2
+    rle = record["segmentation"]
+    if area <= 0 or rle_area(rle) == 0:
+        return record
+    (x, y, w, h), (height, width) = rle_bbox(rle), rle["size"]
+    margin = math.ceil(area**0.5) + 1
+    x0, y0, x1, y1 = x - margin, y - margin, x + w + margin, y + h + margin
+    box = max(x0, 0), max(y0, 0), min(x1, width), min(y1, height)
+    if (box[2] - box[0]) * (box[3] - box[1]) > MAX_PART:
+        raise Refusal(400, "the mask is too large for removing small regions")
+    part = compress_rle(encode_rle(decode_part(rle, box)[None]))[0]
+    mask = decode_rle([clean_rle(part, area)])[0]
+    (whole,) = compress_rle([run_lengths(mask, (box[1], box[0]), (height, width))])
+    return with_mask(record, whole)
 
 
 def encoded(model: Model, content: LargeContent, window: Window) -> Encoded:
     """A window's embedding: kept, or made now."""
-    key = f"{content.key} {window.box} {window.scale}"
+    key = key_of(content, window)
     if key not in model.embeddings:
         content.check_unchanged()
         model.encode(key, content.part(window))
     return model.encoded(key)
+
+
+def key_of(content: LargeContent, window: Window) -> str:
+    """The key of a window's embedding."""
+    return f"{content.key} {window.box} {window.scale}"
 
 
 def inside(prompt: Prompt, window: Window) -> Prompt:

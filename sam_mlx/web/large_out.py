@@ -18,9 +18,10 @@ from ..masks import Rle, compress_rle, decode_part, encode_rle, rle_area, rle_bb
 from ..tiled.found import Found, union
 from ..tiled.layout import Rect
 from .errors import Refusal
-from .large import LargeContent, mask_inside, size_at
+from .large import LargeContent, mask_inside
 from .objects import MaskObject
 from .strokes import touched
+from .views import size_at
 
 
 def write(folder: Path, content: LargeContent, objects: list[MaskObject], name: str) -> Path:

@@ -180,12 +180,14 @@ class Model:
             import scipy.ndimage  # noqa: F401
         return sorted(records, key=lambda record: -record["predicted_iou"])
 
-    def maps(self, key: str) -> InstanceMaps:
-        """The instance decoder's maps of an encoded picture. Raises Refusal, 409, for another."""
+    def maps(self, key: str, encode: Callable[[], Encoded]) -> InstanceMaps:
+        """The instance decoder's maps of a picture, or of a window of one. encode: gives its
+        embedding, where the maps are not there.
+        """
         maps = self._maps.get(key)
         if maps is None:
             assert self.segmenter is not None
-            maps = self.segmenter.predict(self.encoded(key).embedding)
+            maps = self.segmenter.predict(encode().embedding)
             self._maps.put(key, maps, 3 * maps.foreground.nbytes)
         return maps
 

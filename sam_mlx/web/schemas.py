@@ -26,7 +26,11 @@ PUT = form("id", id=objects.KEY, **objects.schemas("told"))
 SAVE = form(
     "", objects=many({"type": "object"}, MAX_OBJECTS), removed=many(objects.KEY, MAX_OBJECTS)
 )
-AUTOMATIC = form(points_per_side={"type": "integer", "minimum": 1, "maximum": MAX_POINTS_PER_SIDE})
+AUTOMATIC = form(
+    points_per_side={"type": "integer", "minimum": 1, "maximum": MAX_POINTS_PER_SIDE},
+    window=many(INTEGER, 4, 4),  # x, y, width, height of what is searched of a large picture
+    scale=SCALE,  # at which it is looked at
+)
 SELECT = form(
     pred_iou_thresh=THRESHOLD, stability_score_thresh=THRESHOLD, box_nms_thresh=THRESHOLD,
     min_mask_region_area=PIXELS,
@@ -141,13 +145,14 @@ ANSWERS: dict[str, Schema] = {
     ),
     "Automatic": form("done masks", done=SHARE, masks=or_null(many(ref("AutomaticMask")))),
     "AutomaticMask": form(
-        "id box area score stability mask",
+        "id box area score stability mask mask_scale",
         id=TEXT,
         box=many(INTEGER),
         area=INTEGER,
         score=NUMBER,
         stability=NUMBER,
         mask=ref("Rle"),
+        mask_scale=SCALE,
     ),
     "AutomaticSelection": form("ids changed", ids=many(TEXT), changed=many(ref("AutomaticMask"))),
 }

@@ -194,7 +194,6 @@ BAD = [
     (["--region", "0", "0", "0", "5"], "is not within the picture, which is 260 x 300 pixels"),
     (["--format", "masks"], "--format masks does not go with --tile; expected gpkg, geojson"),
     (["--recursive"], "--recursive: not with --tile; --bands chooses bands there"),
-    (["--mode", "apg"], "--mode apg does not go with --tile; expected ais or amg"),
     (["--tile", "9"], "tile is 9; expected a whole number from 64 to 2048"),
 ]
 

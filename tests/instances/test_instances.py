@@ -78,7 +78,8 @@ def test_no_instances():
     maps = InstanceMaps(nothing, nothing + 1, nothing + 1, drawn_maps((8, 8)).embedding)
     found = flooded(maps, InstanceOptions("ais"))
     assert found == [] and found.labels.shape == (20, 30) and not found.labels.any()
-    assert inner_points(maps, InstanceOptions("apg")).shape == (0, 2)
+    points, boxes = inner_points(maps, InstanceOptions("apg"))
+    assert points.shape == (0, 2) and boxes == []
 
 
 @pytest.mark.parametrize("size", SIZES)
@@ -88,7 +89,7 @@ def test_points_of_seeds(size):
     expected = segmentation._derive_point_prompts(
         maps.foreground, maps.center_distances, maps.boundary_distances
     )["points"][:, 0]
-    ours = inner_points(maps, InstanceOptions("apg"))
+    ours, _ = inner_points(maps, InstanceOptions("apg"))
     assert len(ours) > 8
     assert sorted(ours.tolist()) == sorted(expected.tolist())
 

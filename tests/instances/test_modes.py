@@ -175,10 +175,17 @@ def test_tiles(auto, folder, tmp_path, monkeypatch):
     assert (tmp_path / "out" / name).read_text() == (tmp_path / "whole" / name).read_text()
 
 
-def test_tiles_by_choice(auto, tmp_path):
-    code, said = auto(*TILES, "--mode", "apg", "--format", "coco")
-    assert code == 2 and "--mode apg does not go with --tile; expected ais or amg" in said
-    assert not (tmp_path / "out").exists()
+def test_tiles_by_choice(auto, folder, tmp_path):
+    code, said = auto(*TILES, "--mode", "apg", "--format", "coco", out="apg")
+    assert code == 0 and "mode apg, by the model's instance decoder" in said
+    assert "larger than a window, and cut: " in said
+    segmenter = InstanceSegmenter(
+        Sam.from_pretrained(folder / "model"), "apg", foreground_threshold=0.45,
+        center_distance_threshold=0.55, output_mode="coco_rle",
+    )  # fmt: skip
+    expected = list(segmenter.generate_large(folder / "coins.png", 64, 24))
+    found = json.loads((tmp_path / "apg" / "coins.coco.json").read_text())["annotations"]
+    assert len(found) > 1 and [one["area"] for one in found] == [r["area"] for r in expected]
     code, said = auto(*TILES, "--mode", "amg", "--format", "coco")
     assert code == 0 and "pieces without an answer" in said and "decoder" not in said
 
@@ -190,3 +197,44 @@ def test_labels_as_tiff_are_the_segmenters(auto, folder, tmp_path):
     labels = segmenter.generate(folder / "coins.png").labels
     np.testing.assert_array_equal(Image.open(tmp_path / "out" / "coins_labels.tif"), labels)
     assert (tmp_path / "out" / "coins_rois.zip").exists()
+
+
+@pytest.fixture(scope="module")
+def unreadable(tmp_path_factory):
+    """Files that look like pictures until they are read."""
+    tifffile = pytest.importorskip("tifffile")
+    folder = tmp_path_factory.mktemp("unreadable")
+    values = np.random.default_rng(0).integers(0, 255, (300, 260), np.uint8)
+    stack = np.stack([values] * 6).reshape(2, 300, 260, 3)
+    metadata = {"axes": "CYXS"}
+    tifffile.imwrite(folder / "axes.tif", stack, metadata=metadata, photometric="rgb")
+    tifffile.imwrite(folder / "channels.tif", np.stack([values] * 5, 2), photometric="minisblack")
+    Image.fromarray(values).save(folder / "cut.png")
+    Image.fromarray(values).save(folder / "cut.tif", compression="tiff_deflate")
+    for path in folder.glob("cut.*"):
+        path.write_bytes(path.read_bytes()[: path.stat().st_size * 2 // 3])
+    return folder
+
+
+CASES = [
+    *(("axes.tif", [], mode) for mode in (None, "ais", "apg", "amg")),
+    *(("cut.tif", ["--tile", "64"], mode) for mode in ("ais", "apg", "amg")),
+    ("channels.tif", [], "apg"),
+    ("cut.png", [], "ais"),
+    ("cut.png", ["--tile", "64"], "apg"),
+]
+
+
+@pytest.mark.parametrize(("name", "tiles", "mode"), CASES)
+def test_pictures_that_cannot_be_read_leave_nothing(
+    folder, unreadable, tmp_path, capsys, name, mode, tiles
+):
+    chosen = [*(["--mode", mode] if mode else []), *tiles]
+    (tmp_path / "there").mkdir()
+    (tmp_path / "there" / "note.txt").write_text("mine")
+    for out in ("a/b", "there"):
+        command = ["auto", str(unreadable / name), "-o", str(tmp_path / out), *chosen]
+        assert main([*command, "--model", str(folder / "model")]) in (1, 2)
+        said = capsys.readouterr().err
+        assert name in said and len(said.strip().splitlines()) <= 2
+    assert [path.name for path in tmp_path.rglob("*")] == ["there", "note.txt"]

@@ -295,5 +295,3 @@ def test_bad_arguments(model):
         next(segmenter.generate_large(cells, region=(50, 0, 100, 50)))
     with pytest.raises(ValueError, match="under half a tile"):
         next(segmenter.generate_large(cells, 256, 128))
-    with pytest.raises(ValueError, match="mode is 'apg'; large pictures .* by 'ais' only"):
-        next(InstanceSegmenter(model, "apg").generate_large(cells))

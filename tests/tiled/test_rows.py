@@ -90,7 +90,7 @@ def test_every_object_once_and_none_cut():
         assert max(iou(disc(x, y, radius), one) for one in found) > 0.999
     assert count_cut(found, *tiles.borders()) == 0
     assert len(asked) == 0  # each is whole in some tile
-    assert not made.whole and not made.groups and not made.links
+    assert not made.whole.waiting and not made.groups and not made.whole.links
 
 
 def test_objects_larger_than_the_overlap_are_joined():
@@ -119,7 +119,7 @@ def test_rows_are_finished_in_order_and_nothing_is_held():
         made, held, bottoms = Rows(lambda pieces: [], 225, 0.7), [], []
         for found, top in zip(rows, [*tiles.rows[1:], None]):
             bottoms += [one.box[3] for one in made.add(found, top)]
-            held.append(len(made.whole) + sum(len(group.members) for group in made.groups))
+            held.append(len(made.whole.waiting) + sum(len(group.members) for group in made.groups))
         assert len(bottoms) == len(discs) and held[-1] == 0
         return max(held)
 

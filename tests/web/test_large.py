@@ -13,7 +13,15 @@ from tests.support.web import COINS  # isort: skip  first: it skips all where it
 rasterio = pytest.importorskip("rasterio", reason="rasterio is missing (extra geo)")
 
 from sam_mlx.large import open_large
-from sam_mlx.masks import brush, compress_rle, decode_part, decode_rle, run_lengths
+from sam_mlx.masks import (
+    brush,
+    compress_rle,
+    decode_part,
+    decode_rle,
+    encode_rle,
+    record_of,
+    run_lengths,
+)
 from sam_mlx.web.errors import Refusal
 from sam_mlx.web.large import LargeContent, is_large
 from sam_mlx.web.strokes import with_strokes
@@ -229,10 +237,107 @@ def test_a_session_is_saved_without_the_picture_and_opened_where_it_is(client, p
     assert answer.status_code == 400 and "ortho.tif, which the file does not hold" in answer.text
 
 
-def test_everything_is_left_to_the_shell(client, page):
-    answer = client.post(f"{page.picture}/automatic")
-    assert answer.status_code == 400
-    assert "sam-mlx auto ortho.tif -o out --tile 1024" in answer.json()["error"]
+VIEW = [1500, 0, 1800, 1500]  # x, y, width, height
+
+
+def in_view(disc, scale, space=12):
+    """Whether a view shows all of a disc, which nano knows at the scale."""
+    (x, y, radius), (left, top, width, height) = disc, VIEW
+    inside = left + space < x - radius and x + radius < left + width - space
+    return inside and top <= y - radius and y + radius <= top + height and radius / scale > 12
+
+
+@pytest.fixture
+def searched(page):
+    return page.automatic(points_per_side=16, window=VIEW, scale=2)
+
+
+def test_everything_in_a_view(page, searched, server):
+    """Whole discs, at the scale of the view; what its edges cut is left out."""
+    kept = set(page.select(pred_iou_thresh=0.85, stability_score_thresh=0.9).json()["ids"])
+    found = [mask for mask in searched if mask["id"] in kept]
+    discs = [disc for disc in SCENE.discs() if in_view(disc, 2)]
+    assert len(discs) >= 6
+    for disc in discs:
+        assert max(iou_with(disc, mask) for mask in found) > 0.9
+    cut = [d for d in SCENE.discs() if not in_view(d, 2, 0) and 1500 - d[2] < d[0] < 3300 + d[2]]
+    assert cut and all(iou_with(disc, mask) < 0.3 for disc in cut for mask in searched)
+    for mask in searched:
+        x0, y0, x1, y1 = mask["box"]
+        assert mask["mask_scale"] == 2 and mask["mask"]["size"] == [750, 2200]
+        whole = decode_rle([mask["mask"]])[0]
+        assert mask["area"] == 4 * whole.sum() and 1500 < x0 < x1 < 3299
+        inner = whole[y0 // 2 : (y1 + 1) // 2, x0 // 2 : (x1 + 1) // 2]
+        assert inner.sum() == whole.sum() and inner[0].any() and inner[:, -1].any()
+
+
+def test_a_mask_of_a_view_becomes_an_object(client, page, searched, ortho, monkeypatch, server):
+    mask = max(searched, key=lambda mask: iou_with(DISC, mask))
+    given = {"automatic": mask["id"]}
+    added = client.post(f"{page.picture}/objects", json=given).json()
+    assert added["mask"] == mask["mask"] and (added["mask_scale"], added["score"]) == (
+        2,
+        mask["score"],
+    )
+    page.automatic(points_per_side=4, window=[0, 0, 400, 400], scale=1)  # another search
+    edits = [{"erase": True, "radius": 9, "path": [[int(DISC[0]), int(DISC[1])]]}]
+    hole = client.put(f"{page.picture}/objects/{added['id']}", json={"edits": edits}).json()
+    assert 0 < added["area"] - hole["area"] < 150 and hole["mask_scale"] == 2
+    lines = client.get(f"{page.picture}/python?object={added['id']}").text
+    monkeypatch.chdir(ortho.parent)
+    names: dict = {}
+    exec(lines, names)
+    assert names["mask"].sum() == hole["area"]
+    saved = client.get(f"{page.session}/file").content
+    opened = client.post("/api/sessions/file", content=saved).json()["session"]
+    assert client.get(f"/api/sessions/{opened}/pictures/p1").json()["objects"] == [hole]
+
+
+def test_small_regions_of_a_view_are_in_pixels_of_the_picture(client, page, server):
+    """A disc with a hole of 5 x 5 and an island of 4 x 4 pixels of the view."""
+    page.automatic(points_per_side=8, window=VIEW, scale=2)
+    run = server.sessions.get(page.session.split("/")[-1]).pictures["p1"].automatic
+    mask = np.zeros((750, 900), bool)
+    mask[100:160, 200:260] = True
+    mask[120:125, 220:225] = False
+    mask[100:104, 270:274] = True
+    run.records = [record_of(compress_rle(encode_rle(mask[None]))[0], 0.9, 0.95)]
+    for least, pixels in ((0, 3591), (4 * 17, 3575), (4 * 26, 3600)):
+        (found,) = page.select(min_mask_region_area=least).json()["changed"] or run.show()
+        assert found["area"] == 4 * pixels
+        given = {"automatic": found["id"], "min_mask_region_area": least}
+        added = client.post(f"{page.picture}/objects", json=given).json()
+        assert added["area"] == pixels and added["mask"] == found["mask"]
+
+
+def test_which_views_are_refused(client, page, monkeypatch):
+    def search(picture, **given):
+        answer = client.post(f"{page.session}/pictures/{picture}/automatic", json=given)
+        return answer.status_code, answer.json().get("error", "")
+
+    status, error = search("p1")
+    assert status == 400 and "sam-mlx auto ortho.tif -o out --tile 1024" in error
+    for window in ([4400, 0, 9, 9], [0, 1500, 9, 9], [-9, 0, 9, 9], [0, 0, 0, 5], [9, 9, -3, 5]):
+        status, error = search("p1", window=window, scale=2)
+        assert status == 400 and "beside the picture" in error
+    assert search("p2", window=[0, 0, 9, 9])[0] == 400
+    monkeypatch.setattr("sam_mlx.web.large.MAX_VIEW", 1000)
+    status, error = search("p1", window=VIEW, scale=4)
+    assert status == 400 and "more than 1000 pixels at scale 4" in error
+    assert search("p1", window=[1, 2, 3], scale=1)[0] == 400
+    assert client.get(f"{page.picture}/automatic").status_code == 404
+
+
+def test_a_session_with_a_refined_mask_is_opened_again(client, page):
+    """Whose given mask is of the picture's size, and whose mask is of a coarser scale."""
+    added = client.post(f"{page.picture}/objects", json=click_on(DISC, 4, start=GIVEN)).json()
+    assert added["mask_scale"] == 4
+    saved = client.get(f"{page.session}/file").content
+    opened = client.post("/api/sessions/file", content=saved)
+    again = client.get(f"/api/sessions/{opened.json()['session']}/pictures/p1").json()
+    assert again["objects"] == [added]
+    with zipfile.ZipFile(io.BytesIO(saved)) as archive:
+        assert json.loads(archive.read("session.json"))["format"] == "sam_mlx.web 5"
 
 
 def test_a_picture_that_changed_is_told(client, server, tmp_path, nano):

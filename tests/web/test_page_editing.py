@@ -171,33 +171,49 @@ def test_an_object_is_carried_to_the_next_picture_and_predicted_there(tab, size,
 
 
 RLE = """async ([counts, size]) => {
-  const { claim, compressRle, encodePixels, has, paintLabel } = await import("/page/rle.js");
+  const rles = await import("/page/rle.js");
+  const { compressRle, encodePixels, has, ofRuns, paintLabel, runsOf, united, without } = rles;
   const rle = { size, counts }, pixels = new Uint8Array(size[0] * size[1]);
   paintLabel(pixels, rle, 1);
-  const taken = pixels.map((_, i) => i % 3 === 0);
+  const third = runsOf(encodePixels(pixels.map((_, i) => i % 3 === 0), size), size);
+  const runs = runsOf(rle, size), coarse = runsOf({ ...rle, scale: 4 }, [90, 157]);
   const places = [...pixels].map((_, i) => [Math.floor(i / size[0]), i % size[0]]);
   return {
     text: compressRle(rle).counts, again: encodePixels(pixels, size).counts,
-    left: claim(rle, taken).counts, set: places.map((place) => has(rle, place)),
+    runs: ofRuns(runs, size).counts, left: ofRuns(without(runs, third), size).counts,
+    both: ofRuns(united(runs, third), size).counts, coarse: ofRuns(coarse, [90, 157]).counts,
+    set: places.map((place) => has(rle, place)),
   };
 }"""
 
 
 @pytest.mark.parametrize("seed", range(3))
 def test_run_lengths_in_the_page(tab, seed):
-    """Compressed, encoded, asked and cut as the package does."""
+    """Compressed, encoded, asked, joined and cut as the package does; also those of a coarser
+    mask, whose last pixels reach beyond the picture.
+    """
     from sam_mlx.masks import compress_rle, encode_rle
 
     masks = np.random.default_rng(seed).random((3, 23, 40)) < [[[0.5]], [[0.98]], [[0.01]]]
+    third = (np.arange(23 * 40) % 3 == 0).reshape(40, 23).T
     for mask in (*masks, masks[0] & False, masks[0] | True):
         (rle,) = encode_rle(mask[None])
         found = tab.page.evaluate(RLE, [rle["counts"], rle["size"]])
         assert found["text"] == compress_rle([rle])[0]["counts"]
-        flat = mask.T.reshape(-1)
-        assert found["set"] == flat.tolist() and found["again"] == rle["counts"]
-        rest = (flat & (np.arange(flat.size) % 3 != 0)).reshape(40, 23).T
-        left = decode_rle([{"size": [23, 40], "counts": found["left"]}])[0]
-        np.testing.assert_array_equal(left, rest)
+        assert found["set"] == mask.T.reshape(-1).tolist()
+        fine = np.kron(mask, np.ones((4, 4), bool))[:90, :157]
+        wanted = {"again": mask, "runs": mask, "left": mask & ~third, "both": mask | third}
+        for name, expected in (wanted | {"coarse": fine}).items():
+            assert found[name] == encode_rle(expected[None])[0]["counts"], name
+
+
+def test_counts_above_31_bits_in_the_page(tab):
+    """Of pictures of 100,000 x 100,000 pixels."""
+    from sam_mlx.masks import compress_rle
+
+    rle = {"size": [100_000, 100_000], "counts": [4_999_999_000, 2000, 4_999_999_000]}
+    script = """async (rle) => (await import("/page/rle.js")).compressRle(rle).counts"""
+    assert tab.page.evaluate(script, rle) == compress_rle([rle])[0]["counts"]
 
 
 def test_corners_of_an_object_are_dragged_added_and_removed(tab):

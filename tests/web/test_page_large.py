@@ -205,12 +205,77 @@ def test_memory_is_bounded_while_panning(tab):
     assert counted["tiles"] > 30 and counted["most"] <= MAX_BITMAPS
 
 
-def test_everything_is_left_to_the_shell(tab):
+def area_of(tab):
+    """What one sees: x0, y0, x1, y1 in the picture."""
+    box, (x, y), scale = tab.page.locator("#stage").bounding_box(), tab.at(*DISC[:2]), scale_of(tab)
+    left, top = (np.array([box["x"], box["y"]]) - (x, y)) / scale + DISC[:2]
+    return left, top, left + box["width"] / scale, top + box["height"] / scale
+
+
+def test_everything_in_view_is_found_and_taken(tab, monkeypatch):
+    monkeypatch.setattr("sam_mlx.web.routes.automatic.POINTS_PER_SIDE", 12)
     assert "sam-mlx auto ortho.tif -o out --tile 1024" in tab.text("#automatic")
-    tab.press("a")
-    assert tab.picture.automatic is None
+    zoom(tab, DISC, 12)
+    assert tab.text("#automatic-find") == "Find everything in view"
+    x0, y0, x1, y1 = area_of(tab)
+    space = 0.02 * (x1 - x0)
+    discs = [
+        (x, y, r) for x, y, r in SCENE.discs()
+        if x0 + space < x - r and x + r < x1 - space and y0 + space < y - r and y + r < y1 - space
+    ]  # fmt: skip
+    assert DISC in discs and len(discs) > 1
+    tab.page.click("#automatic-find")
+    tab.page.wait_for_selector("#automatic-count", timeout=120_000)
+    tab.page.wait_for_selector("text=/^[1-9]\\d* of/")
+    r, scale = DISC[2], scale_of(tab)
+    tab.settled()
+    assert ink_at(tab, offset(tab, DISC, 0.7 * r, 0, scale)) > 0
+    tab.page.mouse.click(*tab.at(*DISC[:2]))
+    tab.settled()
+    (found,) = tab.objects
+    assert found.automatic is not None and found.mask_scale > 1 and iou_with(DISC, found) > 0.9
+    tab.page.get_by_role("button", name="Take all").click()
+    tab.settled()
+    for disc in discs:
+        assert max(iou_with(disc, one) for one in tab.objects) > 0.85
+    assert tab.text("#automatic-find") == "Find everything in view"
     tab.page.click("#export")
     assert tab.page.get_by_role("menuitem", name="Copy the mask").is_disabled()
+
+
+def test_masks_of_several_levels_are_merged_and_subtracted(tab):
+    """At the picture's own scale, whatever the levels that they were made at."""
+    zoom(tab, DISC, 8)
+    tab.press("b")
+    tab.page.mouse.click(*tab.at(*DISC[:2]))
+    tab.press("Enter")
+    zoom(tab, DISC, 4)
+    tab.page.mouse.click(*tab.at(DISC[0] + 40, DISC[1]))
+    tab.press("Enter", "s")
+    first, second = tab.objects
+    assert first.mask_scale > second.mask_scale >= 1
+
+    def pixels(found):
+        s = found.mask_scale
+        x, y = (int(n) // 16 * 16 - 800 for n in DISC[:2])
+        part = decode_part(found.mask, tuple(n // s for n in (x, y, x + 1600, y + 1600)))
+        assert part.sum() == found.area
+        return part.repeat(s, 0).repeat(s, 1)
+
+    before = pixels(first), pixels(second)
+    assert (before[0] & before[1]).any()
+    tab.page.get_by_role("button", name="Choose Object 1").click()
+    tab.page.get_by_role("button", name="Choose Object 2").click(modifiers=["Shift"])
+    tab.press("k")
+    np.testing.assert_array_equal(pixels(tab.objects[0]), before[0] & ~before[1])
+    tab.press("Control+z", "Escape", "Escape")
+    tab.page.get_by_role("button", name="Choose Object 1").click()
+    tab.page.get_by_role("button", name="Choose Object 2").click(modifiers=["Shift"])
+    tab.page.get_by_role("button", name="Merge").click()
+    tab.settled()
+    (merged,) = tab.objects
+    assert merged.mask_scale == 1
+    np.testing.assert_array_equal(pixels(merged), before[0] | before[1])
 
 
 def test_a_reload_gives_the_work_back(tab):

@@ -2,9 +2,7 @@
 
 import { announce, toast } from "./dom.js";
 import { given, isAsked, maskOf, newPrompt } from "./object.js";
-import { boxInPicture, claim, compressRle, encodePixels, has, paintLabel } from "./rle.js";
-
-const OF_LARGE = "Masks of large pictures have scales of their own: they are not merged or cut from each other.";
+import { boxInPicture, compressRle, has, ofRuns, runsOf, united, without } from "./rle.js";
 
 export class Arrange {
   /** next(): the work on the next picture, null if there is none; show(work) shows it. */
@@ -82,11 +80,11 @@ export class Arrange {
   /** Make one object of the chosen ones. */
   merge() {
     return this.#withMasks(2, "merge", (active, others) => {
-      const pixels = this.#painted([active, ...others]);
+      const runs = [active, ...others].map((object) => this.#runs(object)).reduce(united);
       const gone = new Set(others.map(({ key }) => key));
       this.work.replace(this.work.objects
         .filter(({ key }) => !gone.has(key))
-        .map((o) => (o.key === active.key ? given(o, encodePixels(pixels, maskOf(active.prompt).size)) : o)));
+        .map((o) => (o.key === active.key ? given(o, ofRuns(runs, this.#size)) : o)));
       return "Merged";
     });
   }
@@ -94,7 +92,8 @@ export class Arrange {
   /** Take the other chosen objects' pixels from the active one. */
   subtract() {
     return this.#withMasks(2, "subtract", (active, others) => {
-      const mask = claim(maskOf(active.prompt), this.#painted(others));
+      const runs = without(this.#runs(active), others.map((object) => this.#runs(object)).reduce(united));
+      const mask = ofRuns(runs, this.#size);
       this.work.replace(this.work.objects.map((o) => (o.key === active.key ? given(o, mask) : o)));
       return "Subtracted";
     });
@@ -103,17 +102,16 @@ export class Arrange {
   /** Let no objects overlap: where they do, the one in front keeps the pixels. */
   async separate() {
     const { work } = this;
-    if (work?.picture.tiles) return toast(OF_LARGE);
     await work?.sync();
     const withMasks = work?.objects.filter(({ prompt }) => maskOf(prompt)) ?? [];
     if (!withMasks.length) return;
-    const [height, width] = maskOf(withMasks[0].prompt).size;
-    const taken = new Uint8Array(height * width);
     const changed = new Map();
+    let taken = [];
     for (const object of withMasks.reverse()) {
-      const mask = maskOf(object.prompt);
-      const left = claim(mask, taken);
-      if (left.counts.join() !== mask.counts.join()) changed.set(object.key, given(object, left));
+      const runs = this.#runs(object);
+      const left = without(runs, taken);
+      if (left.join() !== runs.join()) changed.set(object.key, given(object, ofRuns(left, this.#size)));
+      taken = united(taken, left);
     }
     if (changed.size) work.replace(work.objects.map((o) => changed.get(o.key) ?? o));
     toast(changed.size ? `${changed.size} objects no longer overlap others` : "No objects overlap");
@@ -158,7 +156,6 @@ export class Arrange {
 
   /** Call with the active object and the others once their masks are there. Says what it returns. */
   async #withMasks(least, what, change) {
-    if (this.work?.picture.tiles) return toast(OF_LARGE);
     await this.work?.sync();
     const [active, ...others] = this.chosen.filter(({ prompt }) => maskOf(prompt));
     if (others.length + 1 < least || !active) return toast(`Choose two objects or more to ${what}: ⇧click on them.`);
@@ -167,10 +164,12 @@ export class Arrange {
     this.changed();
   }
 
-  #painted(objects) {
-    const [height, width] = maskOf(objects[0].prompt).size;
-    const pixels = new Uint8Array(height * width);
-    for (const { prompt } of objects) paintLabel(pixels, maskOf(prompt), 1);
-    return pixels;
+  get #size() {
+    const { height, width } = this.work.picture;
+    return [height, width];
+  }
+
+  #runs({ prompt }) {
+    return runsOf(maskOf(prompt), this.#size);
   }
 }

@@ -4,7 +4,7 @@ import { colourAt } from "./colours.js";
 import { $, announce, attempt, clamp, make, wait } from "./dom.js";
 import { Latest } from "./latest.js";
 import { keepMask, newPrompt } from "./object.js";
-import { boxOf, iou, paintLabel } from "./rle.js";
+import { boxInPicture, has, iou, paintLabel } from "./rle.js";
 
 /** Thresholds. The server says which, where they start, and below which bounds it keeps no masks. */
 const OF_POINTS = [
@@ -75,7 +75,7 @@ export class Automatic {
   }
 
   #beginning() {
-    if (!this.options || !this.#usesPoints || this.run) return [this.#button()];
+    if (!this.options || !this.#usesPoints || this.run) return [this.#button(), ...this.#elsewhere()];
     const { points_per_side: usual, max_points_per_side: max } = this.options;
     const input = make("input", { type: "number", id: "points-side", min: 4, max, value: this.side ?? usual });
     input.onchange = () => {
@@ -83,7 +83,18 @@ export class Automatic {
       input.value = this.side;
     };
     const label = make("label", { htmlFor: "points-side", title: "More points find smaller things, and take longer" }, "Points a side");
-    return [make("div", { className: "field" }, label, input), this.#button()];
+    return [make("div", { className: "field" }, label, input), this.#button(), ...this.#elsewhere()];
+  }
+
+  get #isLarge() {
+    return Boolean(this.work?.picture.tiles);
+  }
+
+  /** How all of a large picture is searched. */
+  #elsewhere() {
+    if (!this.#isLarge) return [];
+    const line = `sam-mlx auto ${this.work.picture.name} -o out --tile 1024`;
+    return [make("p", { className: "empty" }, "In the whole picture: ", make("code", {}, line))];
   }
 
   #searchAgain() {
@@ -94,11 +105,7 @@ export class Automatic {
   }
 
   #button() {
-    if (this.work?.picture.tiles) {
-      const line = `sam-mlx auto ${this.work.picture.name} -o out --tile 1024`;
-      return make("p", { className: "empty" }, "Everything in a large picture is found in tiles: ", make("code", {}, line));
-    }
-    const label = this.run ? "Show everything" : "Find everything";
+    const label = this.#isLarge ? "Find everything in view" : this.run ? "Show everything" : "Find everything";
     return make("button", { type: "button", id: "automatic-find", className: "button wide", onclick: () => this.start() }, label);
   }
 
@@ -118,8 +125,9 @@ export class Automatic {
   }
 
   #slider({ name, label, min = this.options[`min_${name}`], max, step, unit = "" }) {
-    const { thresholds } = this.run;
-    const input = make("input", { type: "range", min, max, step, id: name, value: thresholds[name] });
+    const { thresholds, scale } = this.run;
+    const each = unit ? scale ** 2 : 1; // pixels of the picture in one that is searched
+    const input = make("input", { type: "range", min, max: max * each, step: step * each, id: name, value: thresholds[name] });
     const output = make("output", { htmlFor: name });
     const say = () => (output.textContent = `${step < 1 ? Number(input.value).toFixed(2) : input.value}${unit}`);
     input.oninput = () => {
@@ -143,7 +151,7 @@ export class Automatic {
   /** Show the masks; find them first if needed. */
   async start() {
     const { work } = this;
-    if (!work || this.searching || work.picture.tiles) return;
+    if (!work || this.searching) return;
     if (this.run) return this.#showRun();
     work.choose(null);
     this.searching = work;
@@ -156,13 +164,14 @@ export class Automatic {
 
   async #search(work) {
     const { api, picture: { id } } = work;
+    const where = this.#isLarge ? this.stage.view.seen : {};
     await work.ready();
-    await api.startAutomatic(id, this.#usesPoints && this.side ? { points_per_side: this.side } : {});
+    await api.startAutomatic(id, { ...where, ...(this.#usesPoints && this.side ? { points_per_side: this.side } : {}) });
     while (this.searching) {
       const { done, masks } = await api.automatic(id);
       if (!this.searching) break;
       this.bar.value = done;
-      if (masks) return this.#found(work, masks);
+      if (masks) return this.#found(work, masks, where.scale ?? 1);
       await wait(POLL);
     }
     await api.stopAutomatic(id);
@@ -173,11 +182,12 @@ export class Automatic {
     announce("Stopped");
   }
 
-  #found(work, masks) {
+  /** scale: pixels of the picture along one that was searched. */
+  #found(work, masks, scale) {
     const thresholds = Object.fromEntries(this.sliders.map(({ name }) => [name, this.options[name]]));
-    const coloured = masks.map((mask, i) => [mask.id, { ...mask, colour: colourAt(i) }]);
+    const coloured = masks.map((found, i) => [found.id, { ...withScale(found), colour: colourAt(i) }]);
     thresholds[SMALLEST.name] = 0;
-    this.runs.set(work, { masks: new Map(coloured), chosen: [], kept: [], thresholds, area: 0, labels: null });
+    this.runs.set(work, { masks: new Map(coloured), chosen: [], kept: [], thresholds, scale, area: 0, labels: null });
   }
 
   #showRun() {
@@ -189,6 +199,7 @@ export class Automatic {
   }
 
   close() {
+    if (this.#isLarge) this.runs.delete(this.work); // the next search is of what one sees then
     this.open = false;
     this.pointed = null;
     this.#update();
@@ -210,7 +221,7 @@ export class Automatic {
   /** changed: masks that cleaning of small regions changed, or that other thresholds of instances gave. */
   #keep({ run, thresholds }, { ids, changed = [] }) {
     const colourOf = ({ id }, i) => run.masks.get(id)?.colour ?? colourAt(i);
-    const other = new Map(changed.map((mask, i) => [mask.id, { ...mask, colour: colourOf(mask, i) }]));
+    const other = new Map(changed.map((found, i) => [found.id, { ...withScale(found), colour: colourOf(found, i) }]));
     const chosen = ids.map((id) => other.get(id) ?? run.masks.get(id)).sort((a, b) => b.area - a.area);
     Object.assign(run, { chosen, area: thresholds.min_mask_region_area ?? 0 });
     this.#filter();
@@ -222,7 +233,7 @@ export class Automatic {
     const large = run.chosen.filter(({ area }) => area >= run.thresholds[SMALLEST.name]);
     const made = work.objects.map((object) => ({ ...object, mask: work.shown(object).mask }));
     const taken = new Set(made.map(({ prompt }) => prompt.automatic));
-    const boxes = made.filter(({ mask }) => mask).map(({ mask }) => ({ mask, box: boxOf(mask) }));
+    const boxes = made.filter(({ mask }) => mask).map(({ mask }) => ({ mask, box: boxInPicture(mask) }));
     const isMade = ({ id, mask, box }) => taken.has(id) || boxes.some((one) => areSame(one, { mask, box }));
     Object.assign(run, { kept: large.filter((mask) => !isMade(mask)), objects: work.objects, labels: null });
     this.pointed = null;
@@ -251,6 +262,7 @@ export class Automatic {
   #at([x, y]) {
     const { run } = this;
     const { width, height } = this.work.picture;
+    if (this.#isLarge) return run.kept.findLast(({ mask }) => has(mask, [x, y])) ?? null;
     if (!run.labels) {
       run.labels = new Uint32Array(width * height);
       run.kept.forEach(({ mask }, i) => paintLabel(run.labels, mask, i + 1));
@@ -277,12 +289,15 @@ export class Automatic {
   }
 }
 
-/** Whether two masks are the same thing; most pairs are told apart by their boxes. */
+const withScale = (found) => ({ ...found, mask: { ...found.mask, scale: found.mask_scale } });
+
+/** Whether two masks are the same thing; most pairs are told apart by their boxes, and masks of other scales alone. */
 function areSame(a, b) {
   if (!a.box || !b.box) return false;
   const across = Math.min(a.box[2], b.box[2]) - Math.max(a.box[0], b.box[0]);
   const down = Math.min(a.box[3], b.box[3]) - Math.max(a.box[1], b.box[1]);
   const size = ({ box }) => (box[2] - box[0]) * (box[3] - box[1]);
   if (across <= 0 || down <= 0 || across * down < (SAME / 2) * Math.max(size(a), size(b))) return false;
+  if (a.mask.scale !== b.mask.scale) return across * down >= SAME * Math.max(size(a), size(b));
   return iou(a.mask, b.mask) >= SAME;
 }

@@ -103,21 +103,59 @@ export function encodePixels(pixels, size) {
   return { size, counts };
 }
 
-/** The mask without the pixels of `taken`, which then has all of its pixels, too. */
-export function claim({ size, counts }, taken) {
-  const found = [];
-  let end = 0; // of the last run found
-  eachRun(counts, (start, stop) => {
-    for (let i = start; i < stop; i++) {
-      if (taken[i]) continue;
-      taken[i] = 1;
-      if (i === end && found.length) found[found.length - 1]++;
-      else found.push(i - end, 1);
-      end = i + 1;
+// Masks as runs: where set pixels start and end in the picture, column by column, in one list.
+
+/** The runs of a mask in a picture of `size`, of whose pixels one of the mask's may be several. */
+export function runsOf({ size: [height], counts, scale = 1 }, [H, W]) {
+  const runs = [];
+  eachRun(counts, (start, end) => {
+    if (scale === 1) return push(runs, start, end);
+    for (let x = Math.floor(start / height); x * height < end; x++) {
+      const top = Math.max(start - x * height, 0) * scale;
+      const bottom = Math.min(Math.min(end - x * height, height) * scale, H);
+      for (let column = x * scale; column < Math.min((x + 1) * scale, W); column++) {
+        runs.push([column * H + top, column * H + bottom]);
+      }
     }
   });
-  const [height, width] = size;
-  return { size, counts: end < height * width ? [...found, height * width - end] : found };
+  return scale === 1 ? runs : joined(runs.sort((a, b) => a[0] - b[0]));
+}
+
+/** Add a run, joined with the last one where they meet. */
+function push(runs, start, end) {
+  if (end <= start) return;
+  if (runs.length && runs.at(-1) === start) runs[runs.length - 1] = end;
+  else runs.push(start, end);
+}
+
+function joined(pairs) {
+  const runs = [];
+  for (const [start, end] of pairs) push(runs, start, end);
+  return runs;
+}
+
+export const united = (a, b) => combined(a, b, (inA, inB) => inA || inB);
+export const without = (a, b) => combined(a, b, (inA, inB) => inA && !inB);
+
+/** The runs where `keep`, of being in a and in b, is true. */
+function combined(a, b, keep) {
+  const runs = [];
+  for (let i = 0, j = 0, at = 0; i < a.length || j < b.length; ) {
+    const next = Math.min(a[i] ?? Infinity, b[j] ?? Infinity);
+    if (keep(i % 2 === 1, j % 2 === 1)) push(runs, at, next);
+    at = next;
+    if (a[i] === at) i++;
+    if (b[j] === at) j++;
+  }
+  return runs;
+}
+
+/** The mask that runs are, in a picture of `size`. */
+export function ofRuns(runs, size) {
+  const ends = [0, ...runs];
+  const counts = runs.map((end, i) => end - ends[i]);
+  const rest = size[0] * size[1] - ends.at(-1);
+  return { size, counts: rest ? [...counts, rest] : counts };
 }
 
 /** COCO's compressed form: digits of 5 bits, the lowest first; from the fourth run on differences. */
@@ -127,7 +165,7 @@ export function compressRle({ size, counts }) {
     let rest = i > 2 ? count - counts[i - 2] : count;
     for (let more = true; more; ) {
       const digit = rest & 31;
-      rest >>= 5;
+      rest = Math.floor(rest / 32); // a shift has 32 bits, and large pictures have more pixels
       more = digit & 16 ? rest !== -1 : rest !== 0;
       text.push(String.fromCharCode(48 + digit + (more ? 32 : 0)));
     }

@@ -164,27 +164,39 @@ export class Stage {
   }
 
   #exact(context, mask, colour, opacity, outline = colour) {
-    this.#inPicture(context);
-    const { scale = 1 } = mask; // pixels of the picture along one of the mask
-    context.scale(scale, scale);
-    const { smooth, exact } = pathsOf(mask);
-    const path = this.view.scale * scale < EXACT_FROM ? smooth : exact;
+    this.#inMask(context, mask);
+    const path = this.#path(mask);
     context.fillStyle = rgba(colour, opacity);
     context.fill(path, "evenodd");
     context.strokeStyle = outline;
-    context.lineWidth = this.line / this.view.scale / scale;
+    context.lineWidth = this.line / this.#each(mask);
     context.lineJoin = "round";
     context.stroke(path);
   }
 
+  /** Draw in pixels of a mask, of which one may be several of the picture. */
+  #inMask(context, { scale = 1 }) {
+    this.#inPicture(context);
+    context.scale(scale, scale);
+  }
+
+  /** CSS pixels along a pixel of a mask. */
+  #each({ scale = 1 }) {
+    return this.view.scale * scale;
+  }
+
+  #path(mask) {
+    const { smooth, exact } = pathsOf(mask);
+    return this.#each(mask) < EXACT_FROM ? smooth : exact;
+  }
+
   /** A white line around an object that is chosen, or pointed at. */
   #outline(context, mask) {
-    this.#inPicture(context);
-    const { smooth, exact } = pathsOf(mask);
-    const path = this.view.scale < EXACT_FROM ? smooth : exact;
+    this.#inMask(context, mask);
+    const [path, each] = [this.#path(mask), this.#each(mask)];
     context.lineJoin = "round";
     for (const [width, colour] of [[5, "rgba(0, 0, 0, 0.45)"], [2.5, "#fff"]]) {
-      context.lineWidth = width / this.view.scale;
+      context.lineWidth = width / each;
       context.strokeStyle = colour;
       context.stroke(path);
     }

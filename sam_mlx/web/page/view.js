@@ -25,6 +25,15 @@ export class View {
     return tiles ? 2 ** clamp(Math.floor(Math.log2(1 / this.scale)), 0, tiles.levels) : 1;
   }
 
+  /** What one sees of a large picture: {window: [x, y, width, height] in its pixels, scale}. */
+  get seen() {
+    const { picture, level } = this;
+    const [x0, y0] = this.toPicture(0, 0).map((n) => Math.max(Math.floor(n), 0));
+    const [x1, y1] = this.toPicture(this.width, this.height).map(Math.ceil);
+    const [width, height] = [Math.min(x1, picture.width) - x0, Math.min(y1, picture.height) - y0];
+    return { window: [x0, y0, width, height], scale: level };
+  }
+
   resize(width, height) {
     const [dx, dy] = [(width - this.width) / 2, (height - this.height) / 2];
     Object.assign(this, { width, height });

@@ -15,8 +15,8 @@ from .call import Call
 async def start_automatic(call: Call) -> dict[str, Any]:
     session, picture = call.session(), call.picture()
     given = await call.json()
-    points_per_side = given.get("points_per_side", POINTS_PER_SIDE)
-    call.backend.search(picture, session.id, points_per_side)
+    given.setdefault("points_per_side", POINTS_PER_SIDE)
+    call.backend.search(picture, session.id, **given)
     return {"done": 0.0, "masks": None}
 
 
