@@ -60,6 +60,7 @@ class Prompting(InParts):
 
     @property
     def layout(self) -> Tiles:
+        """Where the tiles lie."""
         return self.layouts[1]
 
     def __iter__(self) -> Iterator[Found]:

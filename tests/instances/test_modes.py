@@ -208,7 +208,12 @@ def unreadable(tmp_path_factory):
     stack = np.stack([values] * 6).reshape(2, 300, 260, 3)
     metadata = {"axes": "CYXS"}
     tifffile.imwrite(folder / "axes.tif", stack, metadata=metadata, photometric="rgb")
-    tifffile.imwrite(folder / "channels.tif", np.stack([values] * 5, 2), photometric="minisblack")
+    tifffile.imwrite(
+        folder / "channels.tif",
+        np.stack([values] * 5, 2),
+        planarconfig="contig",
+        photometric="minisblack",
+    )
     Image.fromarray(values).save(folder / "cut.png")
     Image.fromarray(values).save(folder / "cut.tif", compression="tiff_deflate")
     for path in folder.glob("cut.*"):
