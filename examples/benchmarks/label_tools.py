@@ -5,8 +5,8 @@
 Each row is a process of its own, on ViT-B with equal random weights, which FOLDER gets, with ONNX
 files of them: no tool downloads anything. The tools' own classes are called, or where that is not
 possible what they call. Prints wall and CPU seconds of a first click in a new picture, and of one
-more. Needs the extras ``web``, ``convert``, ``cvat``, ``labelme``, and onnx, X-AnyLabeling and
-Label Studio's SDK: ``pip install --no-deps onnx ml_dtypes protobuf -r tests/serve/clients.txt``.
+more. Needs Linux, the extras ``web``, ``convert``, ``cvat`` and ``labelme``, and what
+examples/benchmarks/README.md names.
 """
 
 from __future__ import annotations
