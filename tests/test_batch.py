@@ -984,6 +984,20 @@ def test_thresholds_that_were_given_are_not_the_models(files, tmp_path, capsys):
     assert "pred_iou_thresh=0.7 (now the model's own)" in capsys.readouterr().err
 
 
+def test_thresholds_of_other_models_are_not_taken_for_the_models_own(tmp_path, monkeypatch):
+    """Meta's, given with nano and then no more: the results were those of Meta's for ever."""
+    auto = ["auto", str(packaged("coins.png")), "-o", str(tmp_path / "out"), "--format", "rle"]
+    auto += ["--points-per-side", "8", "--keep"]
+    assert main(auto) == 0
+    first = (tmp_path / "out" / "coins.json").read_bytes()
+    assert main([*auto, "--pred-iou-thresh", "0.88", "--stability-score-thresh", "0.95"]) == 0
+    assert (tmp_path / "out" / "coins.json").read_bytes() != first
+    assert main(auto) == 0
+    assert (tmp_path / "out" / "coins.json").read_bytes() == first
+    monkeypatch.setattr("sam_mlx.commands.auto.load_model", None)  # known without it
+    assert main(auto) == 0
+
+
 def test_other_options_overwrite_where_that_is_asked_for(files, tmp_path, capsys):
     out = tmp_path / "out"
     assert main(command(files, out, "--format", "rle")) == 1

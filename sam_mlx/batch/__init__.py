@@ -24,13 +24,14 @@ from .checks import (
     check_names,
     check_settings,
     check_strangers,
+    leaves_open,
 )
 from .plan import ANSWERS, Plan, discard_all, see_what_is_done
 from .processes import SETTINGS, folder_of_run, sum_over_processes, workspace_of
 from .sources import find, named
 from .stacks import check_channels, check_reader, pages_of
 from .summary import finish, tell_of_sources
-from .work import Generator, make_results
+from .work import Generator, make_results, settings_of
 
 
 def run(
@@ -68,6 +69,9 @@ def run(
     kept = CHOSEN if (output / ANSWERS).exists() else frozenset()
     may_change = None if overwrite else kept
     changed = check_settings(output / SETTINGS, settings, may_change, ADVICE)
+    if not changed and leaves_open(output / SETTINGS, settings):
+        known = {**settings, **settings_of(generator())}
+        changed = check_settings(output / SETTINGS, known, may_change, ADVICE)
     group = mx.distributed.init()
     with folder_of_run(output, group):
         is_other, asks_again = sum_over_processes(bool(changed), bool(changed - CHOSEN))

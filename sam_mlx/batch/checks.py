@@ -16,6 +16,7 @@ from .processes import LOCK, SETTINGS
 
 ADVICE = "--overwrite makes them again; or "
 CHOSEN = frozenset(SELECTING)  # settings that only choose among answers
+OF_THE_MODEL = "of_the_model"  # which thresholds of earlier results were the model's own
 THE_MODELS = "the model's own"  # thresholds, where none are given: one of
 OWN_THRESHOLDS = {
     name: [getattr(DEFAULTS, name), *(own[name] for own in THRESHOLDS.values())]
@@ -93,3 +94,13 @@ def check_settings(
             "delete it"
         )
     return set(changed)
+
+
+def leaves_open(path: Path, settings: dict[str, Any]) -> bool:
+    """Whether only the model can say that thresholds which are not given are still the same: those
+    of earlier results were given.
+    """
+    if not path.exists():
+        return False
+    own = read_json(path).get(OF_THE_MODEL, ())
+    return any(name not in settings and name not in own for name in OF_MODEL)

@@ -25,7 +25,7 @@ from ..masks import Record
 from ..messages import lacks_memory, one_line
 from ..modeling.layers import weights_of
 from ..terminal import say
-from .checks import ADVICE, CHOSEN, check_settings
+from .checks import ADVICE, CHOSEN, OF_THE_MODEL, check_settings
 from .plan import (
     Note,
     Plan,
@@ -69,7 +69,8 @@ def make_results(plan: Plan, generator: Callable[[], Generator]) -> list[Failure
         discard_all(plan, answers=bool(changed - CHOSEN))
         plan.todo[:] = plan.pictures
     # Noted once everything is known to fit, or a slip in the options would prevent correcting it.
-    plan.write_json(plan.output / SETTINGS, settings)
+    own = [name for name in OF_MODEL if name not in plan.settings]
+    plan.write_json(plan.output / SETTINGS, {**settings, OF_THE_MODEL: own})
     failures: list[Failure] = []
     with Bars(len(plan.todo), shown=plan.group.rank() == 0) as bars:
         for name in plan.todo:
