@@ -77,6 +77,24 @@ def test_the_committed_overlay_is_drawn_again(tmp_path):
     assert (tmp_path / "overlay.png").read_bytes() == expected
 
 
+PREDICT = "predict {} --point 335 43 -o {}", "overlay.png", "greek_coins_click.png"
+AUTO = (
+    "auto {} --format overlay -o {}", "greek_coins_overlay.png", "greek_coins_everything.png",
+)  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("command", "written", "stored"), [PREDICT, pytest.param(*AUTO, marks=pytest.mark.slow)]
+)
+def test_the_photograph_of_readme_is_segmented_again(tmp_path, command, written, stored):
+    """But for pixels whose logits are within rounding of the threshold."""
+    assert main(command.format(IMAGES / "greek_coins.png", tmp_path).split()) == 0
+    found, expected = (np.asarray(Image.open(p)) for p in (tmp_path / written, IMAGES / stored))
+    plain = np.asarray(Image.open(IMAGES / "greek_coins.png").convert("RGB"))
+    assert (expected != plain).any(-1).mean() > 0.01
+    assert (found != expected).any(-1).mean() < 0.002
+
+
 def test_numbers_and_mlx_arrays_are_masks_as_well():
     image, masks = scene(1, 30, 40, 2)
     expected = overlay.draw_overlay(image, masks).tobytes()
