@@ -158,11 +158,15 @@ def flag_help(f: Field[Any]) -> str:
 
 
 class Help(ArgumentDefaultsHelpFormatter):
-    """Help that names defaults unless they are empty."""
+    """Help that names defaults, as one would type them, unless they are empty."""
 
     def _get_help_string(self, action: Action) -> str | None:
         if action.default in (None, False, []):
             return action.help
+        if isinstance(action.default, float):
+            return f"{action.help} (default: {action.default:.3g})"
+        if isinstance(action.default, list):
+            return f"{action.help} (default: {' '.join(map(str, action.default))})"
         return super()._get_help_string(action)
 
 

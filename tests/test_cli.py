@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -458,9 +459,24 @@ def test_shells_can_complete_commands(capsys):
     assert text.startswith("#compdef sam-mlx") and "--points-per-side" in text
 
 
-def test_the_help_of_auto_is_in_groups(capsys):
+@pytest.mark.parametrize(
+    ("command", "titles"),
+    [
+        ("auto", ["finding masks by a grid of points:", "large pictures:", "the model:"]),
+        ("predict", ["what is written:", "reading the picture:", "the model:"]),
+        ("finetune", ["the data:", "the training:", "the model:"]),
+        ("evaluate", ["reading pictures:", "the models:"]),
+        ("serve", ["Label Studio:", "the models:"]),
+        ("web", ["reading pictures:", "the model:"]),
+        ("export", ["the model:"]),
+    ],
+)
+def test_help_is_in_groups_and_has_defaults_as_one_types_them(command, titles, capsys, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "1000")
     with pytest.raises(SystemExit):
-        main(["auto", "--help"])
+        main([command, "--help"])
     text = capsys.readouterr().out
-    titles = ("finding masks by a grid of points:", "large pictures:", "the model:")
     assert all(f"\n{title}" in text for title in titles)
+    defaults = re.findall(r"\(default: (.*?)\)\n", text)
+    assert [value for value in defaults if re.search(r"\d\.\d{4}|[\[\]{}]|None", value)] == []
+    assert command != "auto" or "0.341" in defaults
