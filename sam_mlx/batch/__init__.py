@@ -9,7 +9,8 @@ two make the same result.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Container, Sequence
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -66,12 +67,10 @@ def run(
     pictures, numbers = pages_of(named(found.files), pages)
     check_names(pictures, output, formats)
     check_strangers(pictures, output, formats)
+    generator = cache(generator)
     kept = CHOSEN if (output / ANSWERS).exists() else frozenset()
     may_change = None if overwrite else kept
-    changed = check_settings(output / SETTINGS, settings, may_change, ADVICE)
-    if not changed and leaves_open(output / SETTINGS, settings):
-        known = {**settings, **settings_of(generator())}
-        changed = check_settings(output / SETTINGS, known, may_change, ADVICE)
+    changed = changes(output / SETTINGS, settings, may_change, generator)
     group = mx.distributed.init()
     with folder_of_run(output, group):
         is_other, asks_again = sum_over_processes(bool(changed), bool(changed - CHOSEN))
@@ -88,3 +87,16 @@ def run(
         if group.rank() == 0:
             tell_of_sources(found.left_out, found.unread)
     return 1 if failed or found.unread else 0
+
+
+def changes(
+    path: Path,
+    settings: dict[str, Any],
+    may_change: Container[str] | None,
+    generator: Callable[[], Generator],
+) -> set[str]:
+    """``check_settings``, with the model's own thresholds where only these can decide."""
+    changed = check_settings(path, settings, may_change, ADVICE)
+    if changed or not leaves_open(path, settings):
+        return changed
+    return check_settings(path, {**settings, **settings_of(generator())}, may_change, ADVICE)
