@@ -3,7 +3,6 @@
 import os
 import sys
 from importlib import import_module
-from pathlib import Path
 from unittest.mock import MagicMock
 
 import pytest
@@ -211,7 +210,7 @@ def test_our_document_has_the_fields_of_samapis_bodies():
 
 
 @pytest.fixture
-def samapi(monkeypatch):
+def samapi(monkeypatch, tmp_path):
     """samapi's own application from a checkout; what needs torch and weights is a stand-in."""
     if not (source := os.environ.get("SAMAPI")):
         pytest.skip("samapi is in no index: set SAMAPI to the src folder of a checkout")
@@ -231,7 +230,7 @@ def samapi(monkeypatch):
     import importlib.metadata
 
     monkeypatch.setattr(importlib.metadata, "version", lambda name: "0.7.1")
-    monkeypatch.setenv("SAMAPI_ROOT_DIR", str(Path(os.environ.get("TMPDIR", "/tmp"))))
+    monkeypatch.setenv("SAMAPI_ROOT_DIR", str(tmp_path))
     monkeypatch.syspath_prepend(source)
     return import_module("samapi.main").app.openapi()
 
