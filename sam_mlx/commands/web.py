@@ -19,9 +19,9 @@ HELP = "open a page in which a click gives a mask"
 DESCRIPTION = (
     "Start a server on this machine and open its page: click in pictures, segment everything in "
     "them, save the masks as files. GeoTIFF, slides and zarr of any size are drawn in tiles. "
-    "Without a picture it opens on a sample of coins. With a --host "
-    "that others can reach, the printed address contains a token, and requests without it are "
-    "refused; the connection is not encrypted."
+    "Without a picture it opens on a sample of coins. The printed address contains a token, and "
+    "requests without it are refused. Only this machine is served, unless --host says otherwise; "
+    "the connection is not encrypted."
 )
 
 
