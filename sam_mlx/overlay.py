@@ -68,7 +68,7 @@ def show(
     return draw_overlay(load_image(image), drawn, point_coords, point_labels, box)
 
 
-@dataclass
+@dataclass(repr=False)
 class Shown:
     """What ``SamPredictor.show`` draws: a picture, and the last answer about it."""
 
