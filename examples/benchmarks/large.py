@@ -1,5 +1,6 @@
 """Large pictures: does cutting them into tiles change what is found, and what does it cost?
 
+    python -m examples.benchmarks.large once       # tiles against one pass, on large discs
     python -m examples.benchmarks.large tiles      # tiles against one pass, and shifted tiles
     python -m examples.benchmarks.large sizes      # the size of an object at the model, and quality
     python -m examples.benchmarks.large memory     # three heights of 30,000 pixels' width (long)
@@ -35,24 +36,25 @@ Mask = tuple[int, int, np.ndarray, float]  # x, y, pixels, score
 
 
 def nano(points: int, **more: Any) -> SamAutomaticMaskGenerator:
-    return SamAutomaticMaskGenerator.from_pretrained(
-        "nano", points_per_side=points, **THRESHOLDS, **more
-    )
+    options = {"points_per_side": points, **THRESHOLDS, **more}
+    return SamAutomaticMaskGenerator.from_pretrained("nano", **options)
 
 
-def in_tiles(scene: Drawn, tile: int, overlap: int, points: int) -> tuple[list[Mask], int]:
+def in_tiles(
+    scene: Drawn, tile: int, overlap: int, points: int, **more: Any
+) -> tuple[list[Mask], int]:
     """The masks of a scene, and how many a border has cut."""
-    search = nano(points).search_large(open_large(scene), TileOptions(tile, overlap))
+    search = nano(points, **more).search_large(open_large(scene), TileOptions(tile, overlap))
     found = list(search)
     fine = [one for one in found if one.scale == 1]
     masks = [(one.x, one.y, one.mask, one.predicted_iou) for one in fine]
     return masks, count_cut(fine, *search.layouts[1].borders())
 
 
-def in_one(scene: Drawn, points: int, crop_layers: int = 0) -> list[Mask]:
+def in_one(scene: Drawn, points: int, crop_layers: int = 0, **more: Any) -> list[Mask]:
     """The masks that the whole picture gives at once, and Meta's layers of crops of it."""
     masks = []
-    generator = nano(points, crop_n_layers=crop_layers)
+    generator = nano(points, crop_n_layers=crop_layers, **more)
     for record in generator.generate(scene.whole()):
         x, y, w, h = record["bbox"]
         mask = record["segmentation"][y : y + h + 1, x : x + w + 1]
@@ -138,6 +140,31 @@ def tiles() -> None:
         print(f"| {name} | {len(found)} | {cut} | {' | '.join(ap)} |")
 
 
+ONCE = dict(pred_iou_thresh=0.88, stability_score_thresh=0.92)
+
+
+def scene_of_one_pass(offset: int = 0) -> Drawn:
+    """Discs of 83 to 115 pixels across in 640 x 640: 42 to 58 at the model in one pass, of 320."""
+    return Drawn(640 + offset, 640 + offset, cell=160, most=0.36, least=0.26, offset=offset)
+
+
+def to_one_pass(offset: int = 0) -> dict[str, Any]:
+    """Tiles of 448 pixels that share 160, in a picture moved by ``offset``, against one pass."""
+    wanted = in_one(scene_of_one_pass(), 16, **ONCE)
+    found, cut = in_tiles(scene_of_one_pass(offset), 448, 160, 16, **ONCE)
+    found = [(x - offset, y - offset, mask, score) for x, y, mask, score in found]
+    discs = of_discs(scene_of_one_pass())
+    wanted, found = matched(wanted, discs), matched(found, discs)
+    ap = average_precision(found, wanted, 0.9)
+    return {"one pass": len(wanted), "tiles": len(found), "cut": cut, "ap": ap,
+            "discs": average_precision(wanted, discs, 0.9)}  # fmt: skip
+
+
+def once() -> None:
+    for offset in (0, 144):
+        print(offset, to_one_pass(offset), flush=True)
+
+
 def sizes() -> None:
     """Discs of one size in a picture of 640 x 640, at once and in tiles of 320, nano's input."""
     print("| across in the picture | at the model | found at once | found in tiles of 320 |")
@@ -220,14 +247,14 @@ def shell(*words: object) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("what", choices=["tiles", "sizes", "memory", "sample", "one"])
+    parser.add_argument("what", choices=["once", "tiles", "sizes", "memory", "sample", "one"])
     parser.add_argument("height", nargs="?", type=int, default=3000)
     parser.add_argument("width", nargs="?", type=int, default=30_000)
     args = parser.parse_args()
     if args.what == "one":
         one(args.height, args.width)
     else:
-        {"tiles": tiles, "sizes": sizes, "memory": memory, "sample": sample}[args.what]()
+        globals()[args.what]()
 
 
 if __name__ == "__main__":
