@@ -213,7 +213,7 @@ def sample() -> None:
         shell(
             sys.executable, "-m", "sam_mlx", "auto", folder / "sample.tif", "-o", folder / "out",
             "--model", "nano", "--tile", 384, "--overlap", 128, "--format", "gpkg", "labelmap",
-            "--pred-iou-thresh", 0.6, "--stability-score-thresh", 0.75,
+            "--pred-iou-thresh", 0.6, "--stability-score-thresh", 0.75, "--points-per-side", 10,
         )  # fmt: skip
         report = json.loads((folder / "out" / "sample.report.json").read_text())
         if report["masks"] == 0:
