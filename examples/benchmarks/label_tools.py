@@ -273,7 +273,9 @@ def qupath_own(folder: Path) -> Ask:
     def read(path: Path) -> np.ndarray:
         return pixels(io.BytesIO(base64.b64decode(encoded(path))))  # type: ignore[arg-type]
 
-    return meta(folder, lambda mask: max(find_contours(np.pad(mask, 1), 0.5), key=len), read)
+    return meta(
+        folder, lambda mask: max(find_contours(np.pad(mask, 1), 0.5), key=len).tolist(), read
+    )
 
 
 SERVED = {f.__name__: f for f in (x_anylabeling, label_studio, qupath, program)}
