@@ -40,7 +40,7 @@ def spread(tasks: Sequence[Callable[[], T]], *, evaluate: bool = False) -> list[
     one is computed, and the last is not waited for. Without it the results are ordinary arrays,
     computed when needed. A task that itself spreads work keeps it on its own stream.
     """
-    evaluate = evaluate and not getattr(_thread, "lazy", False)
+    evaluate = evaluate and not is_differentiated()
     streams = _streams()
     done: list[T] = []
     for task, stream in zip(tasks, cycle(streams)):
@@ -74,7 +74,9 @@ def one_by_one(tasks: Sequence[Callable[[mx.array], mx.array]], x: mx.array) -> 
 
 @contextmanager
 def lazily() -> Iterator[None]:
-    """Have ``spread`` evaluate nothing: a function that is differentiated must not begin work."""
+    """For functions that are differentiated: ``spread`` evaluates nothing, for they must not begin
+    work, and operations have gradients of their own.
+    """
     _thread.lazy = True
     try:
         yield
@@ -82,9 +84,14 @@ def lazily() -> Iterator[None]:
         _thread.lazy = False
 
 
+def is_differentiated() -> bool:
+    """Whether this is within ``lazily``."""
+    return getattr(_thread, "lazy", False)
+
+
 def recomputed(function: Callable[..., mx.array]) -> Callable[..., mx.array]:
     """Within ``lazily``, the function of arrays with nothing of it kept for its gradients."""
-    return mx.checkpoint(function) if getattr(_thread, "lazy", False) else function
+    return mx.checkpoint(function) if is_differentiated() else function
 
 
 def ahead(tasks: Iterable[Callable[[], T]]) -> Iterator[T]:

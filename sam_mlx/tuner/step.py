@@ -8,6 +8,7 @@ import mlx.core as mx
 import numpy as np
 from mlx.utils import tree_unflatten
 
+from ..machine.streams import lazily
 from ..registry import IMAGE_EMBEDDING
 from ..sam import Sam
 from .losses import actual_iou, dice_loss, mask_loss
@@ -71,15 +72,15 @@ def round_loss(
     Only the best one's mask is trained (SAM paper, section 3), and the predicted IoU of all.
     """
     (logits, predicted), (cells, masks) = answers, truth
-    losses = mx.where(allowed, mask_loss(logits, cells), mx.inf)
-    best = mx.stop_gradient(losses).argmin(axis=1, keepdims=True)
+    known = mx.stop_gradient(logits)
+    best = mx.where(allowed, mask_loss(known, cells), mx.inf).argmin(axis=1, keepdims=True)
     chosen = mx.take_along_axis(logits, best[..., None, None], axis=1)  # (B, 1, n, n)
-    fine = dice_loss(frame.enlarge(chosen[:, 0]).flatten(1), masks.flatten(1))
-    found = frame.enlarge(mx.stop_gradient(logits)) > Sam.mask_threshold
+    coarse = mask_loss(chosen, cells)[:, 0]
+    fine = dice_loss(mx.sigmoid(frame.enlarge(chosen[:, 0])).flatten(1), masks.flatten(1))
+    found = frame.enlarge(known) > Sam.mask_threshold
     actual = actual_iou(found.flatten(2), masks.flatten(1)[:, None])
     errors = mx.where(allowed, (predicted - actual) ** 2, 0).sum(axis=1) / allowed.sum(axis=1)
-    loss = (mx.take_along_axis(losses, best, axis=1)[:, 0] + fine + errors).mean()
-    return loss, chosen
+    return (coarse + fine + errors).mean(), chosen
 
 
 @dataclass(frozen=True)
@@ -132,7 +133,8 @@ def train_on(
         best = []
         for part in parts:
             given = prompts.part(part), None if masks is None else masks[part], part
-            (loss, some), (weights, cotangent) = differentiate(parameters, features, *given)
+            with lazily():
+                (loss, some), (weights, cotangent) = differentiate(parameters, features, *given)
             share = (part.stop - part.start) / B / (1 + clicks)
             outcome = outcome.plus(loss, weights, cotangent, share)
             best.append(some)
