@@ -95,7 +95,8 @@ class SamPredictor:
 
     def _in_windows(self, picture: LargeImage) -> WindowedPrompts:
         calls = lambda: self.fingerprint, self.embed, self.answers, self.at_full_size
-        return WindowedPrompts(picture, self.model.config, *calls)
+        config = self.model.config
+        return WindowedPrompts(picture.read_by(config.value_range), config, *calls)
 
     @property
     def windows(self) -> WindowedPrompts:

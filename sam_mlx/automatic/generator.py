@@ -216,6 +216,7 @@ class SamAutomaticMaskGenerator(HasOptions):
     ) -> Everything:
         """The search behind ``generate_large``. store: of tiles that are done already."""
         pause = partial(checkpoint, cancel)
+        picture = picture.read_by(self.predictor.model.config.value_range)
         return Everything(
             picture=picture, region=region_of(picture, region), tile_options=tiles,
             store=store or Store(), pause=pause, predictor=self.predictor,

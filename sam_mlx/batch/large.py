@@ -132,6 +132,7 @@ def segment(
     group: mx.distributed.Group,
 ) -> None:
     """Make the results of one picture that are missing."""
+    picture = picture.read_by(model.predictor.model.config.value_range)
     folder, first = run.tile_folder(picture), group.rank() == 0
     about = {**picture.describe(), "region": run.region}
     if first:

@@ -188,6 +188,7 @@ class InstanceSegmenter:
         """The search behind ``generate_large``. store: of tiles that are done already; answers: of
         their masks, with "apg".
         """
+        picture = picture.read_by(self.predictor.model.config.value_range)
         given: dict[str, Any] = dict(
             picture=picture, region=region_of(picture, region), tile_options=tiles,
             store=store or Store(), pause=partial(checkpoint, cancel), options=self.options,

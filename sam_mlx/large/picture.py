@@ -42,7 +42,8 @@ def open_large(
     bands: one or three, counted from 1; by default red, green and blue, or the first.
     nodata: the sample of pixels without a value, where the file does not say. value_range: the
     samples that become black and white; by default 8 bits are taken as they are, and others from
-    ``percentiles`` of an overview, for each band, the same in all windows (``ranges``).
+    ``percentiles`` of an overview, for each band, the same in all windows (``ranges``), unless a
+    model has a ``value_range`` in its config.
     axes: names of the axes, such as "CYX"; by default the file's own, or YX and YXC.
 
     Raises FileNotFoundError; ValueError for what cannot be opened, levels and bands that are not
@@ -60,7 +61,8 @@ def open_large(
     else:
         ranges = found_ranges(reader, chosen, percentiles)
     path = None if hasattr(source, "shape") or isinstance(source, Reader) else user_path(source)
-    return LargeImage(reader, level, chosen, ranges, path)
+    is_chosen = value_range is not None or tuple(percentiles) != PERCENTILES
+    return LargeImage(reader, level, chosen, ranges, path, is_chosen)
 
 
 class LargeImage:
@@ -73,9 +75,11 @@ class LargeImage:
         bands: Sequence[int],
         ranges: list[Range] | None,
         path: Path | None = None,
+        is_chosen: bool = False,
     ):
+        """is_chosen: whether the user, and not the samples, decided on the ranges."""
         self.reader, self.level, self.bands, self.ranges = reader, level, tuple(bands), ranges
-        self.path = path
+        self.path, self.is_chosen = path, is_chosen
         self.size: tuple[int, int] = reader.sizes[level]  # height, width
         full = reader.sizes[0]
         self.scale = factor_of(full, self.size)  # of its pixels to those of level 0
@@ -103,6 +107,15 @@ class LargeImage:
         """Where the pixels of this level lie; None without a reference system."""
         found = self.reader.place
         return found and found.scaled(self.scale, self.scale)
+
+    def read_by(self, value_range: Range | None) -> LargeImage:
+        """The picture by a model's own range, which comes before one found in its samples, and
+        after the user's; samples of 8 bits stay as they are.
+        """
+        if value_range is None or self.ranges is None or self.is_chosen:
+            return self
+        ranges = [value_range] * len(self.bands)
+        return LargeImage(self.reader, self.level, self.bands, ranges, self.path, True)
 
     def read(self, window: Window | Sequence[int], scale: int = 1) -> np.ndarray:
         """Pixels (h, w, 3), uint8, RGB, of a window, or of x, y, width, height at a scale.

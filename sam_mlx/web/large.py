@@ -72,11 +72,12 @@ class LargeContent(Content):
 
     def __init__(self, path: Path, value_range: Range | None):
         try:
-            self.picture: LargeImage = open_large(path, value_range=value_range)
+            self.picture: LargeImage = open_large(path).read_by(value_range)
             digest = self.picture.digest()
         except (ImportError, ValueError, OSError) as error:
             raise Refusal(415, str(error)) from None
-        super().__init__(f"{digest} {value_range}", path, self.picture.size, 0, value_range)
+        chosen = value_range if self.picture.is_chosen else None  # 8 bits are taken as they are
+        super().__init__(f"{digest} {chosen}", path, self.picture.size, 0, chosen)
         self.digest = digest
         self.tiles = {"side": TILE, "levels": self.levels}
         self._reading = threading.Lock()  # readers are not for several threads

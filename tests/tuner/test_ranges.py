@@ -8,15 +8,19 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from sam_mlx import Sam, SamAutomaticMaskGenerator, SamPredictor, cli
+from sam_mlx import InstanceSegmenter, Sam, SamAutomaticMaskGenerator, SamPredictor, cli
 from sam_mlx.config import check
 from sam_mlx.images import load_image
+from sam_mlx.large import open_large
+from sam_mlx.tiled.layout import TileOptions
 from sam_mlx.tuner.data import open_data
 from sam_mlx.tuner.ranges import found_range, has_16_bits
+from tests.support.instances import nano_with_decoder
 from tests.support.models import SMALL, random_sam
-from tests.support.tuner import picture
+from tests.support.tuner import SIZE, picture
 
 OFFSET = 32_978
+WHOLE = (0, 0, *SIZE[::-1])
 
 
 def write(folder, offset=OFFSET, scale=13):
@@ -113,3 +117,37 @@ def test_the_commands_read_by_the_models_range(model, tmp_path):
     np.testing.assert_array_equal(*logits)
     records = [next((tmp_path / f"{n}-a").rglob("*.json")).read_text() for n in ("model", "plain")]
     assert records[0] == records[1]
+
+
+def test_large_pictures_are_read_by_the_models_range(model, tmp_path):
+    (samples, _) = write(tmp_path / "data")
+    known = model.config.value_range
+    picture = open_large(samples)
+    assert picture.ranges != [known]
+    same = open_large(samples, value_range=known)
+    np.testing.assert_array_equal(picture.read_by(known).read(WHOLE), same.read(WHOLE))
+    predictor = SamPredictor(model)
+    predictor.set_image(picture)
+    assert predictor.windows.picture.ranges == [known]
+    with_decoder = nano_with_decoder()
+    with_decoder.config = replace(with_decoder.config, value_range=known)
+    for search in (SamAutomaticMaskGenerator(model, 2), InstanceSegmenter(with_decoder)):
+        assert search.search_large(picture, TileOptions(64, 16)).picture.ranges == [known]
+    for own in (
+        open_large(samples, value_range=(30_000, 40_000)),
+        open_large(samples, percentiles=(1, 99)),
+        open_large((samples >> 8).astype(np.uint8)),
+    ):
+        predictor.set_image(own)
+        assert predictor.windows.picture is own
+
+
+def test_tiles_say_by_which_range_they_were_read(model, tmp_path):
+    write(tmp_path / "data")
+    model.save_pretrained(tmp_path / "model")
+    path, out = tmp_path / "data" / "images" / "a.tif", tmp_path / "out"
+    command = ["auto", path, "--model", tmp_path / "model", "--tile", 64, "-o", out]
+    more = ["--points-per-side", 2, "--format", "coco"]
+    assert cli.main([str(word) for word in (*command, *more)]) == 0
+    said = [found for p in out.rglob("*.json") if "ranges" in (found := json.loads(p.read_text()))]
+    assert said and all(found["ranges"] == [[32_000, 36_000]] for found in said)

@@ -12,6 +12,7 @@ from tests.support.web import COINS  # isort: skip  first: it skips all where it
 
 rasterio = pytest.importorskip("rasterio", reason="rasterio is missing (extra geo)")
 
+<<<<<<< HEAD
 from sam_mlx.large import open_large
 from sam_mlx.masks import (
     brush,
@@ -22,12 +23,17 @@ from sam_mlx.masks import (
     record_of,
     run_lengths,
 )
+=======
+from sam_mlx.large import Window, open_large
+from sam_mlx.masks import brush, compress_rle, decode_part, decode_rle, run_lengths
+>>>>>>> 3272e76 (Large pictures are read by a model's own range of samples, and the page takes 8 bits as they are in them too)
 from sam_mlx.web.errors import Refusal
 from sam_mlx.web.large import LargeContent, is_large
 from sam_mlx.web.strokes import with_strokes
 from tests.support.large import Drawn, geotiff
 
 SCENE = Drawn(1500, 4400, cell=400, seed=3)
+PLACE = Window(20, 10, 70, 40)
 DISC = next(disc for disc in SCENE.discs() if disc[0] > 2000 and 60 < disc[2] < 130)
 
 
@@ -79,6 +85,17 @@ def test_which_files_are_drawn_in_tiles(tmp_path, ortho):
     (tmp_path / "a.zarr").mkdir()
     (tmp_path / "a.zarr" / "zarr.json").write_text("{}")
     assert is_large(tmp_path / "a.zarr", 10**9)
+
+
+def test_a_range_is_for_samples_of_more_than_8_bits(tmp_path, ortho):
+    """As in ordinary pictures; a trained model brings one, whatever pictures it is shown."""
+    eight = LargeContent(ortho, (100, 9000))
+    assert eight.value_range is None and eight.key == LargeContent(ortho, None).key
+    np.testing.assert_array_equal(eight.part(PLACE), SCENE.whole()[10:50, 20:90])
+    deep = geotiff(tmp_path / "deep.tif", SCENE.whole().astype(np.uint16) * 256)
+    content = LargeContent(deep, (0, 65536))
+    assert content.value_range == (0, 65536)
+    np.testing.assert_array_equal(content.part(PLACE), eight.part(PLACE))
 
 
 def test_what_a_page_is_told(client, page):
