@@ -44,12 +44,13 @@ ANSWERS: dict[str, Schema] = {
     "Error": form("error", error=TEXT),
     "Rle": form("size counts", size=many(INTEGER), counts=many(INTEGER)),
     "Session": form(
-        "session model limits formats kept automatic",
+        "session model limits formats kept file automatic",
         session=TEXT,
         model=form("name device dtype", name=TEXT, device=TEXT, dtype=TEXT),
         limits=form("bytes pixels", bytes=INTEGER, pixels=INTEGER),
         formats=many(TEXT),
         kept=FLAG,
+        file=or_null(TEXT),
         automatic=form(
             "points_per_side max_points_per_side pred_iou_thresh stability_score_thresh "
             "box_nms_thresh min_mask_region_area min_pred_iou_thresh min_stability_score_thresh "

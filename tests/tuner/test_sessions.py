@@ -8,12 +8,14 @@ import pytest
 from PIL import Image
 
 from sam_mlx import cli
+from sam_mlx.files import to_json
 from sam_mlx.images import load_image
 from sam_mlx.masks import compress_rle, decode_rle, encode_rle
 from sam_mlx.tuner.data import open_data
 from sam_mlx.web import archive
+from sam_mlx.web.keeping import Keeper
 from sam_mlx.web.sessions import Session
-from sam_mlx.web.store import Store
+from sam_mlx.web.store import STUB, Store
 from tests.support.tuner import picture
 
 
@@ -23,21 +25,38 @@ def encoded(array):
     return buffer.getvalue()
 
 
-@pytest.fixture
-def session(tmp_path):
+def written(session, store, kind, folder):
+    """The session's file: saved by a page, or kept by the server, also in a file of --session."""
+    if kind == "saved":
+        (folder / "work.zip").write_bytes(archive.save(session))
+        return folder / "work.zip"
+    keeper = Keeper(store, folder / "sessions", folder / "work" if kind == "file" else None)
+    keeper.file_id = session.id
+    keeper.write(session)
+    keeper.close()
+    return keeper.path(session.id)
+
+
+@pytest.fixture(params=["saved", "kept", "file"])
+def session(tmp_path, request):
     """Two pictures with objects, one of 16 bits; a third that has none."""
     made, store, masks = Session(), Store(), []
     deep = picture(1)[0][..., 0].astype(np.uint16) * 20
-    for i, (pixels, known) in enumerate([(picture(0)[0], None), (deep, (100, 5000)), (deep, None)]):
-        one = made.add("same.png", store.of_bytes(encoded(pixels), known))
+    (tmp_path / "same.png").write_bytes(encoded(picture(0)[0]))
+    contents = [
+        store.of_file(tmp_path / "same.png"),
+        store.of_bytes(encoded(deep), (100, 5000)),
+        store.of_bytes(encoded(deep), None),
+    ]
+    for i, content in enumerate(contents):
+        one = made.add("same.png", content)
         for number in range(1, 4 if i < 2 else 1):
             mask = picture(i)[1] == number
             found = one.new_object()
             found.mask = compress_rle(encode_rle(mask[None]))[0]
             one.objects[found.id] = found
             masks.append(mask)
-    (tmp_path / "work.zip").write_bytes(archive.save(made))
-    return tmp_path / "work.zip", deep, masks
+    return written(made, store, request.param, tmp_path), deep, masks
 
 
 def test_masks_and_pixels_are_the_pages(session):
@@ -52,18 +71,62 @@ def test_masks_and_pixels_are_the_pages(session):
     np.testing.assert_array_equal(other.pixels(), load_image(deep, value_range=(0, 4000)))
 
 
-def test_it_is_checked_and_damaged_ones_are_refused(session, tmp_path, capsys):
+def test_it_is_checked(session, tmp_path, capsys):
     path = session[0]
     assert cli.main(["finetune", str(path), "-o", str(tmp_path / "out"), "--check"]) == 0
     assert "6 objects, 3 in a picture" in capsys.readouterr().out
-    for text in (
-        '{"format": "other", "pictures": []}',
-        "{}",
-        "[]",
-        "{",
-        '{"format": "sam_mlx.web 3"}',
-    ):
-        with zipfile.ZipFile(path, "w") as damaged:
-            damaged.writestr("session.json", text)
-        with pytest.raises(ValueError, match="work.zip is no session that can be read"):
-            open_data(path)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        '{"format": "other", "pictures": []}', "{}", "[]", "{", '{"format": "sam_mlx.web 3"}',
+    ],
+)  # fmt: skip
+def test_damaged_zips_are_refused(tmp_path, text):
+    with zipfile.ZipFile(tmp_path / "work.zip", "w") as damaged:
+        damaged.writestr("session.json", text)
+    with pytest.raises(ValueError, match="work.zip is no session that can be read"):
+        open_data(tmp_path / "work.zip")
+
+
+HEAD = '{"format": "sam_mlx.web.kept 1", "pictures": 1}\n'
+
+
+@pytest.mark.parametrize(
+    "text",
+    ['{"format": "sam_mlx.web.kept 1"', HEAD, HEAD + "{", HEAD + "[1]", HEAD + '{"objects": [1]}',
+     HEAD + '{"name": 1, "objects": [{"mask": 1}], "upload": 2}'],
+)  # fmt: skip
+def test_damaged_files_of_the_server_are_refused(tmp_path, text):
+    (tmp_path / "work").write_text(text)
+    with pytest.raises(ValueError, match="work is no session that can be read"):
+        open_data(tmp_path / "work")
+
+
+def test_a_picture_that_is_gone_is_named(tmp_path):
+    made, store = Session(), Store()
+    (tmp_path / "here.png").write_bytes(encoded(picture(0)[0]))
+    one = made.add("here.png", store.of_file(tmp_path / "here.png"))
+    found = one.new_object()
+    found.mask = compress_rle(encode_rle(picture(0)[1][None] > 0))[0]
+    one.objects[found.id] = found
+    path = written(made, store, "kept", tmp_path)
+    (tmp_path / "here.png").unlink()
+    (gone,) = open_data(path)
+    with pytest.raises(FileNotFoundError, match="here.png"):
+        gone.read()
+
+
+def test_a_large_picture_is_refused(tmp_path):
+    """Of which the page reads windows, and a session has no pixels."""
+    mask = compress_rle(encode_rle(picture(0)[1][None] > 0))[0]
+    one = {"name": "map.tif", "objects": [{"mask": mask}], "source": "map.tif"}
+    with zipfile.ZipFile(tmp_path / "work.zip", "w") as made:
+        made.writestr("session.json", to_json({"format": "sam_mlx.web 4", "pictures": [one]}))
+        made.writestr("pictures/0", STUB + b"{}")
+    (tmp_path / "work").write_text(HEAD + to_json(one | {"large": True}) + "\n")
+    for name in ("work.zip", "work"):
+        (large,) = open_data(tmp_path / name)
+        with pytest.raises(ValueError, match=r"map.tif \(1\) is a large picture"):
+            large.with_range((0, 9)).read()

@@ -105,6 +105,19 @@ def test_a_change_is_on_disk_when_it_is_answered(start, tmp_path, monkeypatch):
         assert [[o["name"] for o in p["objects"]] for p in pictures] == names
 
 
+def test_a_page_on_this_machine_is_told_where_its_work_is(start, tmp_path):
+    app = start().app
+    for host, is_told in (("127.0.0.1", True), ("::1", True), ("192.168.1.9", False)):
+
+        async def from_host(scope, receive, send, host=host):
+            await app({**scope, "client": (host, 5)}, receive, send)
+
+        client = TestClient(from_host, base_url="http://127.0.0.1:8000")
+        told = client.post("/api/sessions").json()
+        place = str(tmp_path / "data" / f"{told['session']}.json")
+        assert told["file"] == (place if is_told else None)
+
+
 def test_files_are_the_users_own(start, tmp_path):
     page = Page(start()).ready()
     page.click()

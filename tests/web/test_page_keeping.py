@@ -2,6 +2,7 @@
 
 import io
 import json
+import shlex
 import shutil
 import threading
 import time
@@ -13,7 +14,9 @@ from PIL import Image
 
 from tests.support.browser import COINS, Tab  # isort: skip  first: it skips all where it must
 
-from sam_mlx.masks import compress_rle, encode_rle, record_of
+from sam_mlx.images import load_image
+from sam_mlx.masks import compress_rle, decode_rle, encode_rle, record_of
+from sam_mlx.tuner.data import open_data
 from sam_mlx.web import editing, keeping
 from sam_mlx.web.automatic import PointRun
 from sam_mlx.web.backend import Backend
@@ -130,6 +133,18 @@ def test_a_session_that_the_server_has_lost_is_made_again(site):
     saved(tab)
     objects = {p.name: len(p.objects) for p in tab.session.pictures.values()}
     assert objects == {"coins.png": 1} and tab.names() == ["Object 1"]
+
+
+def test_the_line_that_trains_reads_the_file_that_the_server_keeps(site):
+    tab = saved(site.tab().click(138, 53).press("Enter"))
+    tab.page.click("#export")
+    tab.page.get_by_role("menuitem", name="Train on these").click()
+    command, verb, path, *rest = shlex.split(tab.page.locator("dialog.train code").inner_text())
+    assert (command, verb, rest[0]) == ("sam-mlx", "finetune", "--model")
+    (found,) = open_data(path)
+    coins, objects = found.read()
+    np.testing.assert_array_equal(decode_rle(objects), tab.masks)
+    np.testing.assert_array_equal(coins, load_image(COINS))
 
 
 def lose(site, tab):

@@ -24,9 +24,9 @@ def open_data(
     data: a folder with a folder of pictures and one of label images, which have the same names
     (images and labels or masks; MedSAM's imgs and gts); a folder of pictures with their label
     images beside them (``x_masks.tif``, as Cellpose has it), or with labelme's JSON; YOLO's folders
-    images and labels; a COCO file; or a session that ``sam-mlx web`` saved. images, labels: the two
-    folders themselves; with a COCO file ``images`` is where its pictures are. Stacks in TIFF are a
-    picture for each page.
+    images and labels; a COCO file; or a session of ``sam-mlx web``, saved, or the file in which the
+    server keeps it. images, labels: the two folders themselves; with a COCO file ``images`` is
+    where its pictures are. Stacks in TIFF are a picture for each page.
 
     Raises FileNotFoundError if something is not there, ValueError if nothing is labelled, or
     pictures and labels do not fit together.

@@ -134,10 +134,14 @@ export class Out {
     return this.#download("/file");
   }
 
-  /** Save the session, and show the command that trains a model on its objects. */
+  /** Show the command that trains a model on the objects. A session that is in no file that a shell
+   * here could read is saved before. */
   async train() {
-    const file = await this.saveSession();
-    showCommand(command(file, this.session.welcome.model.name), copyText);
+    const { file, model } = this.session.welcome;
+    const isKept = Boolean(file && !this.session.trouble);
+    if (isKept) await this.session.saveAll();
+    const place = isKept ? file : await this.saveSession();
+    showCommand(command(place, isKept, model.name), isKept, copyText);
   }
 
   /** Returns the name of the file. */

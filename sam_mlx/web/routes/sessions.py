@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from dataclasses import asdict
 from typing import Any
@@ -10,6 +11,7 @@ from starlette.responses import Response
 
 from .. import archive, automatic, classes, exports
 from ..errors import Refusal
+from ..guard import is_loopback
 from ..instances import Thresholds
 from ..sessions import Session
 from .call import Call, download
@@ -30,7 +32,15 @@ def welcome(call: Call, session: Session) -> dict[str, Any]:
             "mode": "amg" if backend.model.segmenter is None else "ais",
         },
         "kept": backend.keeper is not None,
+        "file": file_of(call, session),
     }
+
+
+def file_of(call: Call, session: Session) -> str | None:
+    """The file that keeps the session, for a page on this machine, where a shell finds it too."""
+    keeper, client = call.backend.keeper, call.request.client
+    is_here = client is not None and is_loopback(client.host)
+    return os.path.abspath(keeper.path(session.id)) if keeper is not None and is_here else None
 
 
 async def create_session(call: Call) -> dict[str, Any]:
