@@ -83,6 +83,7 @@ PLACES = {
 }  # fmt: skip
 GENERATOR = 'SamAutomaticMaskGenerator.from_pretrained("nano"'
 SPARSER = f"{GENERATOR})", f"{GENERATOR}, points_per_side=4)"
+SHORTER = "TrainingOptions()", "TrainingOptions(iters=1, objects=2, clicks=1)"
 WRITTEN_BY_TORCH = "my-adapter"
 FASTER = {
     "sam-mlx finetune": ["--iters", "1", "--objects", "2", "--clicks", "1"],
@@ -184,7 +185,7 @@ def run_python(text: str, names: dict) -> None:
         return  # of another project, which CI installs
     for name, value in HUB.items():
         text = text.replace(f'"{name}"', f'"{value}"')
-    text = text.replace(*SPARSER)
+    text = text.replace(*SPARSER).replace(*SHORTER)
     exec(compile(text, "block", "exec"), names)
 
 

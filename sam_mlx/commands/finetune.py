@@ -32,8 +32,9 @@ HELP = "train a model further on labelled pictures"
 DESCRIPTION = (
     "Train a model further on labelled pictures, and report how much better it is on parts of them "
     "that it was not trained on. DATA: a folder with images and labels (or masks), x.tif beside "
-    "x_masks.tif, a COCO file, labelme's JSON, or YOLO's folders. The result is a model folder, "
-    "which every command takes with --model. After a stop, --resume continues."
+    "x_masks.tif, a COCO file, labelme's JSON, YOLO's folders, or a session of the page. The "
+    "result is a model folder, which every command takes with --model. After a stop, --resume "
+    "continues."
 )
 MAX_CONFIG = 1 << 20  # bytes
 

@@ -135,6 +135,7 @@ def report_of(results: dict[str, Any], trainer: Trainer, seconds: float) -> str:
         f"{seconds / 60:.1f} minutes with both evaluations; peak memory "
         f"{results['peak_memory_gb']:.2f} GB; {machine}.",
         table({"before": results["before"], "after": results["after"]}),
+        *used_in_squares(trainer.options.crop),
         "How far the predicted IoU can be believed, after training:",
         calibration_table(results["after"]["calibration"]),
     ]
@@ -146,6 +147,17 @@ def report_of(results: dict[str, Any], trainer: Trainer, seconds: float) -> str:
             table(kept),
         ]
     return "\n\n".join(parts) + "\n"
+
+
+def used_in_squares(side: int | None) -> list[str]:
+    """What use of a model that was trained on squares needs."""
+    if side is None:
+        return []
+    return [
+        f"It was trained and judged on squares of {side} pixels, and sees other pictures at "
+        f"another scale: `sam-mlx auto --tile {side}` and `sam-mlx evaluate --crop {side}` show it "
+        "windows of that size."
+    ]
 
 
 def worst(found: dict[str, Any], examples: Sequence[Example]) -> list[Example]:

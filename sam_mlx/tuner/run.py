@@ -25,7 +25,14 @@ from .options import TrainingOptions
 from .outputs import write_about, write_model, write_report
 from .pth import check_exported
 from .ranges import ranged
-from .split import check_apart, check_sides, split
+from .split import (
+    advice,
+    check_apart,
+    check_sides,
+    diameter_in_picture,
+    median_diameter,
+    split,
+)
 from .state import LAST
 from .trainer import Report, Trainer
 
@@ -161,6 +168,9 @@ def about(job: Job, training: Sequence[Example], validation: Sequence[Example]) 
             f"{len(job.pictures)} pictures in all: what is for validation is beside what is "
             "trained on, so figures say little about other pictures; --validation DATA gives some"
         )
+    sizes = median_diameter(training, job.model.config), diameter_in_picture(training)
+    if said := advice(*sizes, job.model.config):
+        yield said
 
 
 def remembered(output: Path, name: str, make: Callable[[], Any]) -> Any:

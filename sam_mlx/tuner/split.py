@@ -18,7 +18,8 @@ VALIDATION = 0.2  # share of the files, or of each picture's width
 GAP = 0.05  # of the width, in between, where pictures are split by place
 MIN_FILES = 5  # for a split by file
 WAYS = ("file", "place")
-TOO_SMALL, GOOD = 5, 30  # pixels of the input frame: diameters of objects
+# Diameters of objects, pixels of the input frame: SAM sees none, sees them badly, sees them well.
+TOO_SMALL, SMALL, GOOD = 5, 10, 30
 
 
 def split(
@@ -66,13 +67,37 @@ def check_sides(
             f"validation; both need objects of --min-area pixels or more, which is {min_area}. "
             "Where labels are not all 0, --validation DATA gives pictures to judge by"
         )
-    diameter = float(np.median(np.concatenate([diameters(e, config) for e in training])))
+    diameter = median_diameter(training, config)
     if diameter < TOO_SMALL:
-        side = max(16, round(config.image_size / GOOD * diameter_in_picture(training)))
+        side = fitting_side(diameter_in_picture(training), config)
         raise ValueError(
             f"half of the objects are under {diameter:.1f} pixels at the model's scale, and SAM "
             f"sees none under {TOO_SMALL}: --crop {side} cuts pictures into squares of that side"
         )
+
+
+def advice(at_scale: float, in_picture: float, config: SamConfig) -> str | None:
+    """What to say of objects by their median diameter at the model's scale and in pictures; None
+    where they are large enough.
+    """
+    if at_scale >= SMALL:
+        return None
+    side = fitting_side(in_picture, config)
+    return (
+        f"half of the objects are under {at_scale:.0f} pixels at the model's scale, where {SMALL} "
+        f"and more are seen well: --crop {side} cuts pictures into squares in which they are "
+        f"{GOOD}; later use then needs windows of that size, as sam-mlx auto --tile {side} gives"
+    )
+
+
+def fitting_side(diameter: float, config: SamConfig) -> int:
+    """The side of squares in which objects of a diameter, pixels of the picture, are seen well."""
+    return max(16, round(config.image_size / GOOD * diameter))
+
+
+def median_diameter(examples: Sequence[Example], config: SamConfig) -> float:
+    """In pixels of the input frame."""
+    return float(np.median(np.concatenate([diameters(e, config) for e in examples])))
 
 
 def diameters(example: Example, config: SamConfig) -> np.ndarray:

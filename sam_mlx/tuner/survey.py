@@ -13,8 +13,8 @@ from ..masks import decode_rle, rle_area
 from ..overlay import draw_overlay
 from ..transforms import input_size, resize_image
 from .data import LabelledPicture
+from .split import advice
 
-MIN_DIAMETER = 10  # pixels of the model's input frame, under which objects are small for SAM
 WHOLE = 0.9  # of a picture: an object that covers more is odd
 FLAT = 16  # gray values; pictures that use fewer are odd
 SHEET, TILE = 16, 256  # pictures on a contact sheet, and the pixels of their sides
@@ -31,13 +31,12 @@ class Survey:
 
     def lines(self) -> Iterator[str]:
         counts = [len(areas) for areas in self.areas]
-        areas = np.concatenate([np.array(a, float) for a in self.areas] or [np.zeros(0)])
         yield f"{len(self.sizes)} pictures of {spread([h for h, _ in self.sizes])} x " + (
             f"{spread([w for _, w in self.sizes])} pixels"
         )
         yield f"{sum(counts)} objects, {spread(counts)} in a picture"
-        if len(areas):
-            yield f"diameters {spread(np.sqrt(areas * 4 / np.pi))} pixels"
+        if sum(counts):
+            yield f"diameters {spread(diameters_of(self.areas))} pixels"
             yield f"          {spread(self.diameters)} at the model's scale"
         yield from self.odd
 
@@ -61,13 +60,16 @@ def survey(pictures: Sequence[LabelledPicture], config: SamConfig, crop: int | N
             pixels.tobytes()[:: max(1, pixels.size // 65536)], picture.name
         ):
             odd += [f"{picture.name} looks the same as {other}"] * (other != picture.name)
-    at_scale = np.array(diameters)
-    if len(at_scale) and np.median(at_scale) < MIN_DIAMETER:
-        odd.append(
-            f"half of the objects are under {np.median(at_scale):.0f} pixels at the model's scale, "
-            f"where {MIN_DIAMETER} and more are seen well: --crop N cuts pictures into squares"
-        )
+    at_scale, in_pictures = np.array(diameters), diameters_of(areas)
+    if len(at_scale):
+        medians = float(np.median(at_scale)), float(np.median(in_pictures))
+        odd += filter(None, [advice(*medians, config)])
     return Survey(sizes, areas, odd, at_scale)
+
+
+def diameters_of(areas: Sequence[Sequence[int]]) -> np.ndarray:
+    """Of all objects, pixels of the pictures."""
+    return np.sqrt(np.concatenate([np.array(a, float) for a in areas] or [np.zeros(0)]) * 4 / np.pi)
 
 
 def oddities(name: str, pixels: np.ndarray, areas: list[int]) -> Iterator[str]:

@@ -38,9 +38,16 @@ def test_a_case_is_trained_judged_and_shown(tmp_path, monkeypatch, capsys):
     assert [line["case"]["pictures"] for line in lines] == [0, 2]
     assert "instances_AP50" in lines[1]["test"]["means"] and "other" in lines[1]
     said = capsys.readouterr().out
-    assert "| hela | 2 | 0 | decoder, --keep, --instances | 2, " in said
+    assert "| hela | 2 | 0 | decoder, --keep, --instances, 2 objects | 2, " in said
     finetune_proof.main()  # has nothing left to do
     assert len((tmp_path / "results.jsonl").read_text().splitlines()) == 2
+    monkeypatch.setattr(finetune_proof, "SPREAD", {10: [0, 1]})
+    alone = [next(finetune_proof.grid())]
+    monkeypatch.setattr(finetune_proof, "grid", lambda: iter(alone))
+    monkeypatch.setattr("sys.argv", [*command, "--grid"])
+    finetune_proof.main()
+    last = json.loads((tmp_path / "results.jsonl").read_text().splitlines()[-1])
+    assert "AP50" not in last["test"]["means"] and last["case"]["learning_rate"] == 1e-4
 
 
 def test_both_sides_have_one_loss(originals):

@@ -1,6 +1,7 @@
 """Training: it goes on with the same numbers after any stop, and writes what others load."""
 
 import json
+import re
 import threading
 from dataclasses import replace
 from pathlib import Path
@@ -15,8 +16,8 @@ from sam_mlx.tuner.data import open_data
 from sam_mlx.tuner.examples import examples_of
 from sam_mlx.tuner.levels import LEVELS
 from sam_mlx.tuner.options import TrainingOptions
-from sam_mlx.tuner.outputs import write_adapter
-from sam_mlx.tuner.run import Job, finetune
+from sam_mlx.tuner.outputs import used_in_squares, write_adapter
+from sam_mlx.tuner.run import Job, about, finetune
 from sam_mlx.tuner.state import load_state
 from sam_mlx.tuner.trainer import MAX_FORGOTTEN, SHARES, Trainer, split
 from tests.support.models import SMALL, random_sam
@@ -87,6 +88,28 @@ def test_a_killed_training_goes_on_from_its_last_state(examples, tmp_path, monke
     second.run()
     logs = [(tmp_path / name / "log.jsonl").read_text() for name in ("whole", "parts")]
     assert logs[0] == logs[1]
+
+
+def test_control_c_saves(examples, tmp_path):
+    def interrupt(line):
+        if line["iteration"] == 4:
+            raise KeyboardInterrupt
+
+    first = trainer(examples, tmp_path)
+    with pytest.raises(KeyboardInterrupt):
+        first.run(interrupt)
+    second = trainer(examples, tmp_path)
+    second.resume()
+    assert second.progress.iteration == 4
+
+
+def test_gradients_are_the_means_over_the_pictures_of_a_step(examples, tmp_path):
+    one = trainer(examples, tmp_path, replace(OPTIONS, batch_size=2))
+    loss, total = one.gradients(3)
+    (loss_a, a), (loss_b, b) = one.one(6), one.one(7)
+    assert loss == (loss_a + loss_b) / 2
+    for name, gradient in total.items():
+        assert mx.array_equal(gradient, (a[name] + b[name]) / 2), name
 
 
 def test_a_state_of_another_training_is_refused(examples, tmp_path):
@@ -364,6 +387,22 @@ def test_the_command(data, model, tmp_path, capsys):
     assert (again / "report.json").read_text() == (out / "report.json").read_text()
     assert cli.main(["evaluate", str(model), str(out), str(data), "--prompts-only"]) == 0
     assert capsys.readouterr().out.count("IoU of a box") == 2
+
+
+def test_what_is_little_or_small_is_said_before_training(data, tmp_path):
+    pictures = open_data(data)[:2]
+    job = Job(random_sam(SMALL), "it", pictures, tmp_path, OPTIONS)
+    said = "\n".join(about(job, *job.sides()))
+    assert "2 pictures in all: what is for validation is beside what is trained on" in said
+    assert "--crop" not in said
+    small = Job(random_sam(replace(SMALL, image_size=48)), "it", pictures, tmp_path, OPTIONS)
+    said = "\n".join(about(small, *small.sides()))
+    assert re.search(r"under \d pixels at the model's scale.* --crop \d+ cuts .*--tile \d+", said)
+
+
+def test_the_report_of_a_model_of_squares_says_their_size():
+    assert used_in_squares(None) == []
+    assert "--tile 40`" in used_in_squares(40)[0] and "--crop 40`" in used_in_squares(40)[0]
 
 
 def test_check_trains_nothing(data, tmp_path, capsys):
