@@ -214,7 +214,7 @@ def test_what_is_odd_is_said(tmp_path):
     found = survey(open_data(tmp_path), SMALL, None)
     lines = "\n".join(found.lines())
     areas = [area for areas in found.areas for area in areas]
-    side = round(128 / 30 * 2 * (np.median(areas) / np.pi) ** 0.5)  # in which they are 30 pixels
+    side = max(16, round(128 / 30 * 2 * (np.median(areas) / np.pi) ** 0.5))  # they are 30 pixels
     for part in ("looks the same as", "over nearly all of it", "uses 1 gray values",
                  f"--crop {side} cuts pictures",
                  "none.png has no objects", "5 pictures of 60 to 600"):  # fmt: skip

@@ -395,7 +395,7 @@ def test_what_is_little_or_small_is_said_before_training(data, tmp_path):
     said = "\n".join(about(job, *job.sides()))
     assert "2 pictures in all: what is for validation is beside what is trained on" in said
     assert "--crop" not in said
-    small = Job(random_sam(replace(SMALL, image_size=48)), "it", pictures, tmp_path, OPTIONS)
+    small = Job(random_sam(replace(SMALL, image_size=32)), "it", pictures, tmp_path, OPTIONS)
     said = "\n".join(about(small, *small.sides()))
     assert re.search(r"under \d pixels at the model's scale.* --crop \d+ cuts .*--tile \d+", said)
 
