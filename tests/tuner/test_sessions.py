@@ -12,7 +12,7 @@ from sam_mlx.files import to_json
 from sam_mlx.images import load_image
 from sam_mlx.masks import compress_rle, decode_rle, encode_rle
 from sam_mlx.tuner.data import open_data
-from sam_mlx.web import archive
+from sam_mlx.web import archive, keeping
 from sam_mlx.web.keeping import Keeper
 from sam_mlx.web.sessions import Session
 from sam_mlx.web.store import STUB, Store
@@ -90,18 +90,43 @@ def test_damaged_zips_are_refused(tmp_path, text):
         open_data(tmp_path / "work.zip")
 
 
-HEAD = '{"format": "sam_mlx.web.kept 1", "pictures": 1}\n'
+HEAD = '{"format": "sam_mlx.web.kept 1", "id": "a", "revision": 1, "pictures": 1}\n'
 
 
 @pytest.mark.parametrize(
     "text",
     ['{"format": "sam_mlx.web.kept 1"', HEAD, HEAD + "{", HEAD + "[1]", HEAD + '{"objects": [1]}',
-     HEAD + '{"name": 1, "objects": [{"mask": 1}], "upload": 2}'],
+     HEAD + '{"id": 1, "name": 1, "objects": [{"mask": 1}], "upload": 2}'],
 )  # fmt: skip
 def test_damaged_files_of_the_server_are_refused(tmp_path, text):
     (tmp_path / "work").write_text(text)
     with pytest.raises(ValueError, match="work is no session that can be read"):
         open_data(tmp_path / "work")
+
+
+def test_changes_beside_a_large_file_are_read(tmp_path, monkeypatch):
+    monkeypatch.setattr(keeping, "MAX_WHOLE", 0)
+    made, store = Session(), Store()
+    keeper = Keeper(store, tmp_path)
+    contents = [store.of_bytes(encoded(picture(i)[0]), None) for i in (0, 1)]
+    first, second = (made.add("a.png", content) for content in contents)
+    masks = [compress_rle(encode_rle(picture(i)[1][None] > 0))[0] for i in (0, 1)]
+
+    def put(one, mask):
+        found = one.new_object()
+        found.mask = mask
+        one.objects = {found.id: found}
+        made.changed(one)
+        keeper.write(made)
+
+    put(second, masks[1])
+    put(first, masks[0])
+    put(first, masks[1])
+    path = keeper.path(made.id)
+    assert list(path.with_name(f"{path.name}.changes").glob("*.json"))
+    found = [one.objects() for one in open_data(path)]
+    assert decode_rle(found[0]).tolist() == decode_rle(found[1]).tolist()
+    keeper.close()
 
 
 def test_a_picture_that_is_gone_is_named(tmp_path):
@@ -121,7 +146,7 @@ def test_a_picture_that_is_gone_is_named(tmp_path):
 def test_a_large_picture_is_refused(tmp_path):
     """Of which the page reads windows, and a session has no pixels."""
     mask = compress_rle(encode_rle(picture(0)[1][None] > 0))[0]
-    one = {"name": "map.tif", "objects": [{"mask": mask}], "source": "map.tif"}
+    one = {"id": "p1", "name": "map.tif", "objects": [{"mask": mask}], "source": "map.tif"}
     with zipfile.ZipFile(tmp_path / "work.zip", "w") as made:
         made.writestr("session.json", to_json({"format": "sam_mlx.web 4", "pictures": [one]}))
         made.writestr("pictures/0", STUB + b"{}")

@@ -7,7 +7,7 @@ from __future__ import annotations
 import re
 import zipfile
 import zlib
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import partial
 from pathlib import Path
 from typing import Any, NoReturn
@@ -76,17 +76,31 @@ def kept(path: Path, value_range: Range | None) -> Iterator[LabelledPicture]:
     ones from the folder beside it.
     """
     uploads = path.with_name(f"{path.name}.pictures")
-    with path.open("rb") as file:
-        head = parse_json(file.readline(MAX_TEXT).decode())
-        for i in range(head["pictures"]):
-            picture = parse_json(file.readline(MAX_TEXT).decode())
-            if not picture["objects"]:
-                continue
-            name, upload = f"{picture['name']} ({i + 1})", picture.get("upload")
-            place = uploads / upload if upload else Path(picture.get("source") or picture["name"])
-            samples = partial(of_file, place, name, picture.get("large"))
-            own = path / f"{i}" if upload else place
-            yield labelled(name, own, samples, picture, value_range)
+    for i, picture in enumerate(newest(path)):
+        if not picture["objects"]:
+            continue
+        name, upload = f"{picture['name']} ({i + 1})", picture.get("upload")
+        place = uploads / upload if upload else Path(picture.get("source") or picture["name"])
+        samples = partial(of_file, place, name, bool(picture.get("large")))
+        own = path / f"{i}" if upload else place
+        yield labelled(name, own, samples, picture, value_range)
+
+
+def newest(path: Path) -> Iterable[dict[str, Any]]:
+    """The pictures in a file of the server's, as the files of later changes beside it have them."""
+    pictures: dict[str, dict[str, Any]] = {}
+    known, session = -1, None
+    changes = path.with_name(f"{path.name}.changes").glob("*.json")
+    later = sorted((p for p in changes if p.stem.isdecimal()), key=lambda p: int(p.stem))
+    for each in (path, *later):
+        head, *lines = map(parse_json, each.read_text("utf-8").splitlines())
+        if known < 0 or (head["id"] == session and head["revision"] > known):
+            known, session = head["revision"], head["id"]
+            count = head.get("written", head["pictures"])
+            if len(lines) != count:
+                raise ValueError(f"{each.name} has {len(lines)} of {count} pictures")
+            pictures |= {picture["id"]: picture for picture in lines}
+    return pictures.values()
 
 
 def labelled(
