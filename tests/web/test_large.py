@@ -12,8 +12,7 @@ from tests.support.web import COINS  # isort: skip  first: it skips all where it
 
 rasterio = pytest.importorskip("rasterio", reason="rasterio is missing (extra geo)")
 
-<<<<<<< HEAD
-from sam_mlx.large import open_large
+from sam_mlx.large import Window, open_large
 from sam_mlx.masks import (
     brush,
     compress_rle,
@@ -23,10 +22,6 @@ from sam_mlx.masks import (
     record_of,
     run_lengths,
 )
-=======
-from sam_mlx.large import Window, open_large
-from sam_mlx.masks import brush, compress_rle, decode_part, decode_rle, run_lengths
->>>>>>> 3272e76 (Large pictures are read by a model's own range of samples, and the page takes 8 bits as they are in them too)
 from sam_mlx.web.errors import Refusal
 from sam_mlx.web.large import LargeContent, is_large
 from sam_mlx.web.strokes import with_strokes
