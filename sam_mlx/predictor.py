@@ -95,8 +95,7 @@ class SamPredictor:
 
     def _in_windows(self, picture: LargeImage) -> WindowedPrompts:
         calls = lambda: self.fingerprint, self.embed, self.answers, self.at_full_size
-        config = self.model.config
-        return WindowedPrompts(picture.read_by(config.value_range), config, *calls)
+        return WindowedPrompts(picture, self.model.config, *calls)
 
     @property
     def windows(self) -> WindowedPrompts:

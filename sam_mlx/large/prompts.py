@@ -105,7 +105,8 @@ class WindowedPrompts:
         decode: Decode,
         enlarge: Enlarge,
     ):
-        self.picture, self.config, self.fingerprint = picture, config, fingerprint
+        self.picture = picture.read_by(config.value_range)
+        self.config, self.fingerprint = config, fingerprint
         self._embed, self._decode, self._enlarge = embed, decode, enlarge
         self.grid = Grid(picture.size, config.image_size, config.image_size // 4)
         self.cache: Cache[ImageEmbedding] = Cache(budget().embedding_bytes)
