@@ -211,7 +211,7 @@ def automatic(setting: Setting, size: tuple[int, int]) -> Recording:
         pred_iou_thresh=DEFAULTS.pred_iou_thresh,
         stability_score_thresh=DEFAULTS.stability_score_thresh,
     )  # fmt: skip
-    generator.predictor._fingerprint = "any"  # spares reading the weights
+    generator.predictor.fingerprint = "any"  # spares reading the weights
     features = embedding_of(setting)
     mx.eval(features)
     inputs = {IMAGE_EMBEDDING: features}, size, frame(setting, size), "any"
