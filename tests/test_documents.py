@@ -50,6 +50,7 @@ ELSEWHERE = {
     "cvat-cli ": ("tests/test_cvat.py", "cvat_cli"),
     "python -m convert": ("tests/convert/test_convert.py", "--check"),
     "python -m examples.benchmarks": ("tests/examples/test_benchmarks.py", "examples.benchmarks"),
+    "sam-mlx export vit_b SAM --for swift": (".ci/run", "sam-mlx export nano out --for swift"),
     "cmake ": ("tests/examples/test_cpp.py", '"cmake"'),
     "build/segment ": ("tests/examples/test_cpp.py", '"segment"'),
     "python -c": ("tests/examples/test_cpp.py", ".ppm"),
