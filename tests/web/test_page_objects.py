@@ -255,6 +255,28 @@ def test_several_pictures_become_a_strip(two):
     assert [p.name for p in tab.session.pictures.values()] == ["coins.png", "10.png"]
 
 
+def test_a_neighbour_is_shown_also_where_changes_arrive_before_the_answer(two):
+    tab, held = two, []
+
+    def hold(route):
+        if route.request.method != "DELETE":
+            return route.fallback()
+        held.append((route, route.fetch()))
+
+    tab.page.locator("#files").set_input_files([picture(300, 200, 10), picture(90, 200, 20)])
+    tab.page.wait_for_selector("#thumbnails li:nth-child(3)")
+    tab.page.get_by_role("button", name="20.png", exact=True).click()
+    tab.page.route("**/pictures/*", hold)
+    with tab.page.expect_response("**/changes*"):
+        tab.page.get_by_role("button", name="Remove 20.png").click()
+    tab.page.wait_for_selector("#thumbnails li:nth-child(3)", state="detached")
+    assert tab.text("#picture-name") == "10.png"
+    ((route, answer),) = held
+    route.fulfill(response=answer)
+    tab.page.wait_for_selector("text=20.png was removed")
+    assert tab.text("#picture-name") == "10.png" and len(tab.session.pictures) == 2
+
+
 DROP = """([bytes, name]) => {
   const data = new DataTransfer();
   data.items.add(new File([new Uint8Array(bytes)], name, { type: "image/png" }));
@@ -277,7 +299,7 @@ def test_pictures_are_dropped_and_pasted(tab, how):
         tab.page.dispatch_event("#stage", "drop", {"dataTransfer": data})
     else:
         tab.page.evaluate(PASTE, data)
-    tab.page.wait_for_selector("text=30.png")
+    tab.page.wait_for_selector("#picture-name:text-is('30.png')")  # not that it is being sent
     assert not tab.page.locator("#drop").is_visible()
     assert tab.ready().picture.size == (80, 120)
 

@@ -217,7 +217,12 @@ export class Session {
     this.pictures = next;
     for (const picture of before) if (!next.includes(picture)) this.#gone(picture, before.indexOf(picture));
     if (this.work && next.includes(this.work.picture)) this.rearranged();
-    else await this.show(next[0] ?? null);
+    else await this.show(this.#near(before.indexOf(this.work?.picture)));
+  }
+
+  /** What is shown where the picture at place i is gone, null for none. */
+  #near(i) {
+    return this.pictures[Math.min(Math.max(i, 0), this.pictures.length - 1)] ?? null;
   }
 
   /** A picture was removed in another window: what this one has of it may be newer. */
@@ -303,7 +308,7 @@ export class Session {
     await this.api.removePicture(picture.id).catch((error) => this.#stays(picture, error));
     this.pictures = this.pictures.filter((one) => one !== picture);
     this.works.delete(picture.id);
-    if (this.work?.picture === picture) this.show(this.pictures[Math.min(i, this.pictures.length - 1)] ?? null);
+    if (this.work?.picture === picture) this.show(this.#near(i));
     return () => this.#restore(picture, work, i);
   }
 
