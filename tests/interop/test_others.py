@@ -1,6 +1,7 @@
 """supervision, shapely, labelme and FiftyOne: each with its real package, there and back."""
 
 import json
+import sys
 
 import numpy as np
 import pytest
@@ -124,6 +125,10 @@ def test_labelme_without_masks():
 def test_fiftyone(records, drawn, monkeypatch):
     # Its database is MongoDB, which fiftyone-db fetches from elsewhere; labels need none.
     monkeypatch.setenv("FIFTYONE_DISABLE_SERVICES", "1")
+    # It asks for a package's author, who is missing: an error where the backport of
+    # importlib.metadata was imported before, which then finds packages for all.
+    finders = [f for f in sys.meta_path if type(f).__module__ != "importlib_metadata"]
+    monkeypatch.setattr(sys, "meta_path", finders)
     fo = pytest.importorskip("fiftyone", reason="install tests/interop/clients.txt")
     found = interop.to_fiftyone(records, "coin")
     assert isinstance(found, fo.Detections) and len(found.detections) == len(records)
