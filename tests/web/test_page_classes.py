@@ -49,6 +49,56 @@ def test_classes_are_made_and_given_by_keys(three):
     assert tab.objects[3].category == 1
 
 
+def test_changes_of_classes_are_made_one_after_another(three):
+    """The answer about an earlier change, held back, does not undo a later one."""
+    tab, held = three, []
+
+    def hold(route):
+        answer = route.fetch()
+        if held:
+            route.fulfill(response=answer)
+        held.append((route, answer))
+
+    tab.page.route("**/classes", hold)
+    for i, colour in enumerate(["#204060", "#604020"]):
+        swatch = tab.page.locator(".class .object-colour").nth(i)
+        swatch.evaluate(
+            """(input, colour) => {
+          input.value = colour;
+          input.dispatchEvent(new Event("change"));
+        }""",
+            colour,
+        )
+    tab.page.wait_for_timeout(500)  # in which the second may be sent, or wait for the first
+    route, answer = held[0]
+    with tab.page.expect_response(lambda found: len(held) > 1 and found.ok):
+        route.fulfill(response=answer)
+    for i, colour in enumerate(["#204060", "#604020"]):
+        swatch = tab.page.locator(".class .object-colour").nth(i)
+        sync_api.expect(swatch).to_have_value(colour)
+    assert [c.colour for c in tab.session.classes] == ["#204060", "#604020"]
+
+
+def test_keys_that_follow_at_once_are_the_pages(tab):
+    """Chromium leaves a hidden input its keys until it has drawn the page again."""
+    make(tab, "penny")
+    tab.page.evaluate("""() => {
+      const palette = document.getElementById("palette");
+      palette.close = () => {
+        delete palette.close;
+        palette.close();
+        const target = document.activeElement ?? document.body;
+        target.dispatchEvent(new KeyboardEvent("keydown", { key: "c", bubbles: true }));
+      };
+    }""")
+    tab.press("c")
+    tab.page.keyboard.type("dime")
+    tab.page.keyboard.press("Enter")
+    tab.page.wait_for_function("() => document.getElementById('palette-name').value === ''")
+    assert tab.page.locator("#palette").is_visible()
+    assert [c.name for c in tab.session.classes] == ["penny", "dime"]
+
+
 def test_keys_of_other_keyboards(tab):
     """In France digits need Shift, and their keys have letters: places of keys count."""
     make(tab, "penny")

@@ -96,7 +96,13 @@ export class Classes {
     if (list.length) this.receive((await this.api.setClasses(list)).classes);
   }
 
-  async #set(change) {
+  /** One change after another: answers may overtake each other, and the older one would stay. */
+  #set(change) {
+    this.changing = Promise.resolve(this.changing).then(() => this.#change(change));
+    return this.changing;
+  }
+
+  async #change(change) {
     const answer = await attempt(() => this.#send(change, TRIES));
     if (answer) this.receive(answer.classes);
     this.changed();

@@ -59,6 +59,7 @@ export class Palette {
   async #take(i) {
     const id = await this.entries[i]?.take();
     if (id === undefined) return;
+    this.input.blur(); // or it gets the next keys, though hidden, until the browser has drawn the page
     this.dialog.close();
     this.chosen(id);
   }
