@@ -20,7 +20,7 @@ PROJECT = (ROOT / "pyproject.toml").read_text()
 # A module imports only from its own layer and from those above it.
 LAYERS = [
     {"arrays", "ending", "machine", "messages", "options", "terminal"},
-    {"config", "files", "locks", "registry", "tensor_files"},
+    {"config", "files", "locks", "registry", "session_files", "tensor_files"},
     {"modeling"},
     {"checkpoints"},
     {"sam"},

@@ -20,16 +20,9 @@ from typing import Any
 from ..files import make_folder, write_whole
 from ..locks import held
 from ..messages import printable
+from ..session_files import changes_of, files_of, lock_of, uploads_of
 from .errors import Refusal
-from .kept_files import (
-    changes_of,
-    files_of,
-    head_of,
-    lock_of,
-    session_in,
-    text_of,
-    uploads_of,
-)
+from .kept_files import head_of, session_in, text_of
 from .sessions import Picture, Session
 from .store import Store, link_or_copy
 

@@ -14,6 +14,7 @@ from typing import Any
 
 from ..files import to_json
 from ..samples import Range, check_range
+from ..session_files import files_of, uploads_of
 from .archive import SAVED_OBJECT, opened_object
 from .classes import CLASSES, checked
 from .errors import Refusal
@@ -41,29 +42,6 @@ PICTURE = form(
     upload=or_null(UPLOAD), revision=INTEGER, runs=INTEGER, objects=many(SAVED_OBJECT, MAX_OBJECTS),
     taken={"type": "object"}, large=FLAG, done=FLAG,
 )  # fmt: skip
-
-
-# Their names.
-
-
-def lock_of(path: Path) -> Path:
-    return path.with_name(f".{path.name}.lock")
-
-
-def uploads_of(path: Path) -> Path:
-    """Where the uploaded pictures of a session are, by their SHA-256."""
-    return path.with_name(f"{path.name}.pictures")
-
-
-def changes_of(path: Path) -> Path:
-    """Where the changes of a session are that its file lacks."""
-    return path.with_name(f"{path.name}.changes")
-
-
-def files_of(path: Path) -> list[Path]:
-    """A session's file, and its changes in their order."""
-    changes = [p for p in changes_of(path).glob("*.json") if p.stem.isdecimal()]
-    return [path, *sorted(changes, key=lambda change: int(change.stem))]
 
 
 # From a session to a file.

@@ -20,6 +20,7 @@ from ...images import load_image
 from ...masks import Rle, decode_rle, encode_rle
 from ...messages import printable
 from ...samples import Range, check_range
+from ...session_files import files_of, uploads_of
 from .picture import MAX_TEXT, LabelledPicture
 
 CONTENT = "session.json"
@@ -75,7 +76,7 @@ def kept(path: Path, value_range: Range | None) -> Iterator[LabelledPicture]:
     """The pictures of a file of the server's: those of the command line where they are, uploaded
     ones from the folder beside it.
     """
-    uploads = path.with_name(f"{path.name}.pictures")
+    uploads = uploads_of(path)
     for i, picture in enumerate(newest(path)):
         if not picture["objects"]:
             continue
@@ -90,9 +91,7 @@ def newest(path: Path) -> Iterable[dict[str, Any]]:
     """The pictures in a file of the server's, as the files of later changes beside it have them."""
     pictures: dict[str, dict[str, Any]] = {}
     known, session = -1, None
-    changes = path.with_name(f"{path.name}.changes").glob("*.json")
-    later = sorted((p for p in changes if p.stem.isdecimal()), key=lambda p: int(p.stem))
-    for each in (path, *later):
+    for each in files_of(path):
         head, *lines = map(parse_json, each.read_text("utf-8").splitlines())
         if known < 0 or (head["id"] == session and head["revision"] > known):
             known, session = head["revision"], head["id"]
