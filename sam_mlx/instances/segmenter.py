@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import fields, replace
+from dataclasses import asdict, fields, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -131,9 +131,7 @@ class InstanceSegmenter:
             nms_threshold, intersection_over_min, mask_threshold, refine_with_box_prompts,
             output_mode,
         )  # fmt: skip
-        segmenter = cls(Sam.load(path_or_repo, options), mode)
-        segmenter.options = arguments
-        return segmenter
+        return cls(Sam.load(path_or_repo, options), **asdict(arguments))
 
     @own_memory()
     def generate(

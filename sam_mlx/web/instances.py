@@ -91,7 +91,7 @@ class InstanceRun(Run):
 
 
 def plain_record(record: Record) -> Record:
-    """A record as those of other searches: there is no score of stability, and JSON has no NaN."""
+    """A record like those of other searches. Instances have no stability score, and JSON no NaN."""
     plain: Record = {**record, "stability_score": 0.0}
     plain.pop("seg_id", None)
     return plain

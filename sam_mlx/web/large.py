@@ -207,8 +207,8 @@ def given(found: MaskObject) -> tuple[Record | None, int]:
 
 def clean(record: Record, area: float, scale: int) -> Record:
     """A record of the picture at a scale, without regions of fewer than ``area`` pixels of the
-    picture. Only the part round the mask is decoded, with so much about it that what is outside
-    the mask is no small region.
+    picture. Only the part round the mask is decoded, with a margin so wide that what surrounds the
+    mask is not a small region.
     """
     area /= scale**2
     rle = record["segmentation"]
