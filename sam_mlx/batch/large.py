@@ -78,9 +78,8 @@ def run_large(
     refused. Raises ValueError or OSError before any work.
     """
     output, group = user_path(output), mx.distributed.init()
-    opened = [open_large(path, **(opening or {})) for path in found(sources)]
+    opened = [open_named(path, region, opening or {}) for path in found(sources)]
     for picture in opened:
-        region_of(picture, region)
         for format in formats or [default_format(picture)]:
             format.check()
     check_stems(opened)
@@ -113,6 +112,17 @@ def found(sources: Sequence[str]) -> list[Path]:
             raise FileNotFoundError(f"no picture is called {source}")
         paths += map(Path, matches)
     return paths
+
+
+def open_named(path: Path, region: Sequence[int] | None, opening: dict[str, Any]) -> LargeImage:
+    """A picture, once the region is found to be in it. Errors name it: it may be one of many."""
+    try:
+        picture = open_large(path, **opening)
+        region_of(picture, region)
+    except ValueError as error:
+        is_named = path.name in str(error)
+        raise ValueError(str(error) if is_named else f"{path.name}: {error}") from None
+    return picture
 
 
 def check_stems(pictures: Sequence[LargeImage]) -> None:

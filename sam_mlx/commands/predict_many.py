@@ -33,9 +33,10 @@ def run(args: argparse.Namespace) -> int:
     picture = open_large(args.image, **opening(args))
     features = read_features(args.boxes, picture.place, args.layer)
     inside = np.flatnonzero([meets(p, picture) for p in features.points])
-    left_out = len(features.points) - len(inside) + features.empty
+    beside = len(features.points) - len(inside)
+    left_out = f"{features.empty} without a geometry, {beside} beside the picture"
     if len(inside) == 0:
-        raise ValueError(f"{args.boxes} has no feature on the picture {args.image}")
+        raise ValueError(f"{args.boxes} has no feature on the picture {args.image}: {left_out}")
     predictor = SamPredictor(load_model(args))
     predictor.set_image(picture)
     height, width = picture.size
@@ -44,10 +45,10 @@ def run(args: argparse.Namespace) -> int:
         result = LargeResult(picture, Window(0, 0, width, height), spool)
         write_whole(output, partial(format.write, result))
     say(f"{len(inside)} features asked about, masks in {output}")
-    if left_out:
-        beside = left_out - features.empty
-        say(f"left out: {features.empty} without a geometry, {beside} beside the picture")
-    return 1 if left_out else 0
+    if not features.empty + beside:
+        return 0
+    say(f"left out: {left_out}")
+    return 1
 
 
 def target(path: str) -> tuple[Path, LargeFormat]:

@@ -70,7 +70,11 @@ def read_layer(raw: Any, path: Path, layer: str | None) -> tuple[dict[str, Any],
     except errors.DataSourceError as error:
         raise ValueError(f"cannot read {path} as a vector file: {error}") from error
     if layer is None and len(layers) != 1:
-        named = f"has the layers {', '.join(layers)}: choose one" if layers else "has no layer"
+        named = (
+            f"has the layers {', '.join(layers)}: choose one, in the shell --layer {layers[0]}"
+            if layers
+            else "has no layer"
+        )
         raise ValueError(f"{path} {named}")
     if layer is not None and layer not in layers:
         raise ValueError(f"{path} has no layer {layer}; it has {', '.join(layers) or 'none'}")
@@ -137,7 +141,8 @@ def to_picture(
     try:
         mapped = warp.transform(crs, place.crs, *together.T.tolist())
     except Exception as error:  # of GDAL, whose errors have many classes
-        raise ValueError(f"{path} in {short(crs)} does not fit {place.crs}: {error}") from error
+        wrong = f"{path} in {short(crs)} does not fit {place.crs}: {short(str(error))}"
+        raise ValueError(wrong) from error
     pixels = place.to_pixels(np.stack(mapped[:2], axis=1))
     ends = np.cumsum([len(part) for part in points])[:-1]
     return np.split(pixels, ends)

@@ -185,11 +185,11 @@ def test_a_full_disk(files, tmp_path, monkeypatch, capsys):
 
 BAD = [
     (["--overlap", "64"], "overlap is 64 and tile 128; expected an overlap above 0 and under half"),
-    (["--level", "3"], "level is 3; the picture has 0: 260 x 300 pixels"),
-    (["--bands", "7"], "bands is [7]; expected one or three numbers from 1 to 3"),
+    (["--level", "3"], "a.tif: level is 3; the picture has 0: 260 x 300 pixels"),
+    (["--bands", "7"], "a.tif: bands is [7]; expected one or three numbers from 1 to 3"),
     (
         ["--region", "200", "0", "100", "100"],
-        "the region 200 0 100 100 (x, y, width, height) is not",
+        "a.tif: the region 200 0 100 100 (x, y, width, height) is not",
     ),
     (["--region", "0", "0", "0", "5"], "is not within the picture, which is 260 x 300 pixels"),
     (["--format", "masks"], "--format masks does not go with --tile; expected gpkg, geojson"),
@@ -227,7 +227,7 @@ def test_bad_pictures(files, tmp_path, capsys):
         (cog, "cog.tif"),
         (tmp_path / "none.tif", "no such picture"),
         (tmp_path / "*.jp2", "no picture is called"),
-        (empty, "all are nodata or NaN"),
+        (empty, "empty.tif: no pixel that was looked at has a value: all are nodata or NaN"),
         (whole, "cut.tif"),
     ]:
         assert main(command(files, tmp_path / "out", picture=picture)) == 2
@@ -353,18 +353,20 @@ def test_bad_vector_files(scene, tmp_path, capsys):
         file.execute("DELETE FROM gpkg_geometry_columns")
         file.execute("DROP TABLE a")
     write_vectors(tmp_path / "hollow.gpkg", [None, shapely.Polygon()])
+    write_vectors(tmp_path / "local.gpkg", boxes_of(discs), 'LOCAL_CS["x",UNIT["metre",1]]')
     plain = tmp_path / "plain.png"
     Image.fromarray(np.zeros((90, 80, 3), np.uint8)).save(plain)
     ortho, out = folder / "ortho.tif", tmp_path / "masks.gpkg"
     for picture, boxes, more, message in [
         (ortho, "none.gpkg", [], "no such vector file"),
         (ortho, "no.gpkg", [], "as a vector file"),
-        (ortho, "two.gpkg", [], "has the layers a, b: choose one"),
+        (ortho, "two.gpkg", [], "has the layers a, b: choose one, in the shell --layer a"),
         (ortho, "good.gpkg", ["--layer", "c"], "has no layer c; it has a"),
-        (ortho, "far.gpkg", [], "has no feature on the picture"),
+        (ortho, "far.gpkg", [], "ortho.tif: 0 without a geometry, 1 beside the picture"),
         (ortho, "table.gpkg", [], "has no geometry: it is a table"),
         (ortho, "empty.gpkg", [], "as a vector file"),
         (ortho, "hollow.gpkg", [], "has no feature on the picture"),
+        (ortho, "local.gpkg", [], "does not fit EPSG:32633: "),
         (ortho, "nowhere.geojson.gpkg", [], "has none: nobody knows where one lies"),
         (plain, "good.gpkg", [], "the picture has none: nobody knows where one lies"),
         (ortho, "good.gpkg", ["--point", "3", "4"], "leave out --point"),
@@ -375,6 +377,7 @@ def test_bad_vector_files(scene, tmp_path, capsys):
         assert main(args) == 2, message
         error = capsys.readouterr().err
         assert message in error and error.count("\n") == 1, error
+        assert len(error.replace(str(tmp_path), "").replace(str(folder), "")) < 300
     assert good.exists() and not out.exists()
 
 
