@@ -558,14 +558,20 @@ def test_pictures_and_results_may_move_together(many, tmp_path):
     assert "1 were there already" in said
 
 
-def test_formats_of_one_path_replace_each_other(many, tmp_path):
-    """Both write a.json, of different form."""
+def test_formats_of_one_path_one_after_another(many, tmp_path):
+    """The first keeps a.json; the second has its name in its files, and again when it continues."""
     paint(tmp_path / "in" / "a.png", 1)
+    out = tmp_path / "out"
     many(tmp_path / "in", more=["--format", "rle"])
     many(tmp_path / "in", more=["--format", "sa1b"])
-    assert json.loads((tmp_path / "out" / "a.json").read_text())["image"]["file_name"] == "a.png"
-    many(tmp_path / "in", more=["--format", "rle"])
-    assert isinstance(json.loads((tmp_path / "out" / "a.json").read_text()), list)
+    assert {p.name for p in out.glob("a*")} == {"a.json", "a_sa1b.json"}
+    assert isinstance(json.loads((out / "a.json").read_text()), list)
+    assert json.loads((out / "a_sa1b.json").read_text())["image"]["file_name"] == "a.png"
+    for form in "rle", "sa1b":
+        assert "1 were there already" in many(tmp_path / "in", more=["--format", form])[1]
+    paint(tmp_path / "in" / "b.png", 2)
+    many(tmp_path / "in", more=["--format", "sa1b"])
+    assert {p.name for p in out.glob("[ab]*")} == {"a.json", "a_sa1b.json", "b_sa1b.json"}
 
 
 def test_formats_of_one_path_together(many, tmp_path):

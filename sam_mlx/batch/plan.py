@@ -136,6 +136,12 @@ def read_note(output: Path, name: str) -> Note | None:
     return load_note(note_path(output, name))
 
 
+def formats_in(output: Path) -> list[Format]:
+    """The formats of all results in a folder."""
+    notes = map(load_note, (output / NOTES).glob("*.json"))
+    return [KEYED[key] for key in {key for note in notes if note for key in note["formats"]}]
+
+
 def load_note(path: Path) -> Note | None:
     """None if there is none, or if it is not ours."""
     try:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from copy import copy
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -110,11 +110,14 @@ class Format(ABC):
         raise NotImplementedError(f"{self.name} has a file for all pictures, and no way to make it")
 
 
-def apart(formats: Sequence[Format]) -> list[Format]:
+def apart(formats: Sequence[Format], there: Iterable[Format] = ()) -> list[Format]:
     """The formats; of those that would write files of one name, each has its own name in them:
     ``{}_rle.json`` and ``{}_sa1b.json`` in place of ``{}.json``.
+
+    there: formats of results that are to stay.
     """
-    patterns = Counter(format.pattern for format in formats)
+    uses = {(format.pattern, format.name) for format in (*formats, *there)}
+    patterns = Counter(pattern for pattern, _ in uses)
     return [renamed(format) if patterns[format.pattern] > 1 else format for format in formats]
 
 
