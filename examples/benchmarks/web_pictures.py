@@ -30,6 +30,7 @@ CLICKS = [  # x, y and a class's number, on coins.png
     ((234, 44), 3), ((203, 178), 3),
 ]  # fmt: skip
 LAST = (180, 78)
+PATIENCE = 120_000  # milliseconds, on a busy machine
 MARGIN = 24  # around the picture
 PHONE = {
     "viewport": {"width": 390, "height": 760}, "has_touch": True, "is_mobile": True,
@@ -67,6 +68,7 @@ def server(*arguments: str | Path) -> Iterator[str]:
 
 def desk(browser: Browser, address: str, work: Callable[[Page], None], **options) -> Image.Image:
     page = browser.new_page(viewport={"width": 1160, "height": 760}, **options)
+    page.set_default_timeout(PATIENCE)
     page.goto(address)
     close_earlier(page)
     work(page)
@@ -79,6 +81,7 @@ def phone(browser: Browser, address: str) -> Image.Image:
     shots = []
     for scheme in ("light", "dark"):
         page = browser.new_page(**PHONE, color_scheme=scheme)
+        page.set_default_timeout(PATIENCE)
         page.goto(address)
         close_earlier(page)
         labelled(page)

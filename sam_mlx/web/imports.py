@@ -6,7 +6,7 @@ import io
 import re
 import zipfile
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import partial
 from pathlib import PurePosixPath
 from typing import Any
@@ -48,14 +48,6 @@ class Found:
 
     file_name: str  # the picture's, or without its ending
     masks: Any  # (size) -> iterable of (class or None, name, RLE)
-
-
-@dataclass
-class Imported:
-    """What an import has added."""
-
-    objects: dict[str, list[MaskObject]] = field(default_factory=dict)  # by the picture's id
-    left_out: list[str] = field(default_factory=list)  # and why
 
 
 Entries = Iterator[tuple["str | None", str, Rle]]
@@ -197,75 +189,93 @@ def named(names: list[str], number: int) -> str:
 # Adding.
 
 
-def add(session: Session, name: str, data: bytes) -> Imported:
-    """Add a file's objects to the session's pictures of the same names, with new classes.
-
-    Raises Refusal, and adds nothing, for a file that cannot be read whole.
-    """
-    names = [each.name for each in session.classes]
-    try:
-        made = Adding(session)
-        for found in found_in(name, data, names):
-            made.take(found)
-    except DAMAGE as error:
-        raise Refusal(400, f"{printable(name)} is damaged, or not what its ending says") from error
-    except ValueError as error:
-        raise Refusal(400, str(error)) from None
-    return made.finish()
-
-
 class Adding:
-    """An import under way: nothing reaches the session before ``finish``."""
+    """An import under way: nothing reaches the session before ``finish``.
 
-    def __init__(self, session: Session):
-        self.session = session
-        self.classes = list(session.classes)
-        self.done = Imported()
-        every = [o for p in session.pictures.values() for o in p.objects.values()]
-        used = [each.id for each in self.classes] + [o.category or 0 for o in every]
-        self.next_id = max(used, default=0) + 1  # of a new class
+    Others may go on with the session while a file is read. What is made of it and ``finish`` belong
+    to the thread that answers requests; ``read`` takes time, and any thread.
+    """
+
+    def __init__(self, session: Session, name: str):
+        self.session, self.name = session, name
+        self.names = [each.name for each in session.classes]
+        self.left_out: list[str] = []  # and why
+        self.made: dict[str, list[tuple[str | None, MaskObject]]] = {}  # by the picture's id
         self.pictures: dict[str, Picture] = {}  # by names alike, with their endings and without
         for file, picture in file_names(session):
             self.pictures[alike(file)] = picture
         for file, picture in file_names(session):
-            for name in (file, picture.name):
-                self.pictures.setdefault(alike(PurePosixPath(name).stem), picture)
+            for alias in (file, picture.name):
+                self.pictures.setdefault(alike(PurePosixPath(alias).stem), picture)
+
+    def read(self, data: bytes) -> None:
+        """Find the file's objects. Raises Refusal for one that cannot be read whole."""
+        try:
+            for found in found_in(self.name, data, self.names):
+                self.take(found)
+        except DAMAGE as error:
+            name = printable(self.name)
+            raise Refusal(400, f"{name} is damaged, or not what its ending says") from error
+        except ValueError as error:
+            raise Refusal(400, str(error)) from None
 
     def take(self, found: Found) -> None:
         name = PurePosixPath(found.file_name).name
         names = alike(name), alike(PurePosixPath(name).stem)
         picture = next((self.pictures[n] for n in names if n in self.pictures), None)
         if picture is None:
-            self.done.left_out.append(f"{printable(name)}: no picture has this name")
+            self.left_out.append(f"{printable(name)}: no picture has this name")
             return
-        objects = self.done.objects.setdefault(picture.id, [])
+        objects = self.made.setdefault(picture.id, [])
         for kind, title, rle in found.masks(picture.size):
             if tuple(rle["size"]) != picture.size:
                 raise ValueError(f"a mask of {printable(name)} has another size than the picture")
             (start,) = compress_rle([rle])
             added = picture.new_object(len(objects))
-            added.start, added.category = start, self.category(kind)
-            added.name = title[:200] or added.name
+            added.start, added.name = start, title[:200] or added.name
             added.set_base(record_of(start, 0.0, 0.0), picture.size)
-            objects.append(added)
+            objects.append((kind, added))
 
-    def category(self, name: str | None) -> int | None:
-        """The id of a class by its name, a new one where there is none."""
+    def finish(self) -> dict[str, list[MaskObject]]:
+        """Add the objects to the session's pictures, with new classes; what was added, by picture.
+
+        Raises Refusal, and adds nothing, where there are too many.
+        """
+        session, numbers = self.session, Numbers(self.session)
+        for picture in {p.id: p for p in self.pictures.values()}.values():
+            if picture.id in self.made and picture.id not in session.pictures:
+                self.left_out.append(f"{picture.name}: it was removed in the meantime")
+                del self.made[picture.id]
+        for name, made in self.made.items():
+            session.picture(name).check_room(len(made))
+            for kind, added in made:
+                added.category = numbers.of(kind)
+        if numbers.classes != session.classes:
+            session.set_classes(numbers.classes)
+        for name, made in self.made.items():
+            for _, added in made:
+                session.put(session.picture(name), added)
+        return {name: [added for _, added in made] for name, made in self.made.items()}
+
+
+class Numbers:
+    """The ids of classes by their names: those of a session, and new ones."""
+
+    def __init__(self, session: Session):
+        self.classes = list(session.classes)
+        every = [o for p in session.pictures.values() for o in p.objects.values()]
+        used = [each.id for each in self.classes] + [o.category or 0 for o in every]
+        self.next_id = max(used, default=0) + 1  # of a new class
+
+    def of(self, name: str | None) -> int | None:
         if not name or not (name := as_line(name)[:200]):
             return None
         for each in self.classes:
             if each.name == name:
                 return each.id
         if len(self.classes) >= MAX_CLASSES:
-            raise ValueError(f"the file has more than {MAX_CLASSES} classes")
+            raise Refusal(400, f"the file has more than {MAX_CLASSES} classes")
         number = self.next_id
         self.next_id += 1
         self.classes.append(Category(number, name, hex_colour(len(self.classes))))
         return number
-
-    def finish(self) -> Imported:
-        self.session.set_classes(self.classes)
-        for picture, objects in self.done.objects.items():
-            for found in objects:
-                self.session.put(self.session.picture(picture), found)
-        return self.done

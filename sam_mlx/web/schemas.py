@@ -117,8 +117,9 @@ ANSWERS: dict[str, Schema] = {
     ),
     "Object": objects.SHOWN,
     "Imported": form(
-        "classes pictures left_out",
+        "classes revision pictures left_out",
         classes=classes.CLASSES,
+        revision=INTEGER,
         pictures=many(form("id objects", id=TEXT, objects=many(ref("Object")))),
         left_out=many(TEXT),
     ),

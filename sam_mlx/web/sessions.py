@@ -5,7 +5,7 @@ from __future__ import annotations
 import secrets
 import time
 from collections.abc import Callable, Container
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import count
 
 from ..masks import Record
@@ -53,11 +53,15 @@ class Picture:
 
     def new_object(self, waiting: int = 0) -> MaskObject:
         """waiting: how many other new ones are not among the objects yet."""
-        if len(self.objects) + waiting >= MAX_OBJECTS:
-            raise Refusal(400, f"the picture has {MAX_OBJECTS} objects, the most it can have")
+        self.check_room(waiting + 1)
         number = next_number(self.numbers, "o", self.objects)
         colour, order = hex_colour(number - 1), float(number)
         return MaskObject(f"o{number}", f"object {number}", colour, order=order)
+
+    def check_room(self, more: int) -> None:
+        """Raise Refusal, 400, where the picture cannot have so many more objects."""
+        if len(self.objects) + more > MAX_OBJECTS:
+            raise Refusal(400, f"the picture has {MAX_OBJECTS} objects, the most it can have")
 
     def new_run(self) -> int:
         """The number of the next search: its masks have ids of their own."""
@@ -96,7 +100,8 @@ class Session:
     def has_work(self) -> bool:
         """Whether there is something to lose."""
         pictures = self.pictures.values()
-        return any(p.objects or p.content.upload is not None for p in pictures)
+        made = any(p.objects or p.done or p.content.upload is not None for p in pictures)
+        return made or self.classes_revision > 0
 
     @property
     def is_open(self) -> bool:
@@ -109,6 +114,11 @@ class Session:
         if self.has_work and self.written < self.revision:
             return time.monotonic() - self.used > IDLE_SECONDS
         return self.left or time.monotonic() - self.used > AWAY_SECONDS
+
+    def as_it_is(self) -> Session:
+        """A copy that stays as it is, for threads that take their time."""
+        pictures = {k: replace(p, objects=dict(p.objects)) for k, p in self.pictures.items()}
+        return replace(self, pictures=pictures, classes=list(self.classes))
 
     def use(self) -> None:
         """Somebody works on it."""

@@ -15,6 +15,8 @@ sync_api = pytest.importorskip("playwright.sync_api", reason="playwright is miss
 from sam_mlx.masks import decode_rle
 
 COINS = Path(__file__).parents[2] / "examples" / "images" / "coins.png"
+PATIENCE = 120_000  # milliseconds: on a busy machine the first encoding alone may take 40 s
+sync_api.expect.set_options(timeout=PATIENCE)
 MARGIN = 24  # around a fitted picture
 NAMES = "chromium", "chromium-browser", "google-chrome"
 
@@ -29,6 +31,7 @@ class Tab:
 
     def __init__(self, page, server):
         self.page = page
+        self.page.set_default_timeout(PATIENCE)
         self.server = server
         self.errors: list[str] = []
         self.hosts: set[str] = set()

@@ -55,7 +55,7 @@ class Page:
         return self.client.post(f"{self.picture}/automatic/select", json=given)
 
 
-def until(true, seconds=60):
+def until(true, seconds=180):
     end = time.monotonic() + seconds
     while not (found := true()):
         assert time.monotonic() < end, "it took too long"

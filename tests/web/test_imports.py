@@ -1,8 +1,11 @@
 """Annotations from files: exports come back as they were, objects go on from given masks."""
 
+import importlib
 import io
 import json
+import threading
 import zipfile
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
@@ -155,6 +158,89 @@ def test_zip_bombs_are_refused(page, monkeypatch):
     monkeypatch.setattr("sam_mlx.web.imports.MAX_BYTES", 1000)
     refused = send(page, "a.zip", zipped({"coins.txt": bytes(700), "b.txt": bytes(700)}))
     assert refused.status_code == 413 and "1000 bytes" in refused.json()["error"]
+
+
+# Others go on while a file is read.
+
+
+@pytest.fixture
+def meanwhile(monkeypatch):
+    """Does something while the server is at a function: meanwhile("imports.found_in", do, ask)."""
+
+    def run(place, do, ask):
+        started, over = threading.Event(), threading.Event()
+        module, name = place.split(".")
+        module = importlib.import_module(f"sam_mlx.web.{module}")
+        original = getattr(module, name)
+
+        def waiting(*given):
+            started.set()
+            assert over.wait(30)
+            return original(*given)
+
+        monkeypatch.setattr(module, name, waiting)
+        with ThreadPoolExecutor() as pool:
+            answer = pool.submit(ask)
+            assert started.wait(30)
+            monkeypatch.undo()
+            do()
+            over.set()
+            return answer.result()
+
+    return run
+
+
+def set_classes(page, classes):
+    assert page.client.put(f"{page.session}/classes", json={"classes": classes}).status_code == 200
+
+
+def test_classes_made_during_an_import_stay(labelled, meanwhile):
+    """In another window: new ones, one of a name that the file has, and one that is removed."""
+    data, again = exported(labelled, "coco"), Page(labelled.client)
+    set_classes(again, [{"id": 1, "name": "dime", "colour": "#000000"}])
+    others = [{"id": i, "name": n, "colour": "#00ff00"} for i, n in [(2, "penny"), (3, "other")]]
+    answer = meanwhile(
+        "imports.found_in", lambda: set_classes(again, others), lambda: send(again, "a.zip", data)
+    )
+    assert answer.status_code == 201, answer.text
+    shown = again.client.get(again.session).json()
+    assert [(c["id"], c["name"]) for c in shown["classes"]] == [
+        (2, "penny"), (3, "other"), (4, "dime")
+    ]  # fmt: skip
+    assert sorted(o["category"] for o in objects_of(again)) == [2, 4, 4]
+    assert answer.json()["revision"] == shown["revision"]
+    assert answer.json()["classes"] == shown["classes"]
+
+
+def test_pictures_removed_during_an_import_are_left_out(page, meanwhile):
+    data = b"0 0.1 0.1 0.2 0.1 0.2 0.2\n"
+    page.add(png(np.zeros((20, 20))), "b.png")
+    answer = meanwhile(
+        "imports.found_in",
+        lambda: page.client.delete(page.picture),
+        lambda: send(page, "a.zip", zipped({"coins.txt": data, "b.txt": data})),
+    )
+    assert answer.status_code == 201, answer.text
+    assert answer.json()["left_out"] == ["coins.png: it was removed in the meantime"]
+    assert [(p["id"], len(p["objects"])) for p in answer.json()["pictures"]] == [("p2", 1)]
+
+
+@pytest.mark.parametrize("path", ["export?formats=yolo,coco", "file"])
+def test_files_are_of_one_moment(labelled, meanwhile, path):
+    """A class that another window removes meanwhile would shift the numbers of half the labels."""
+    place = "archive.to_json" if path == "file" else "exports.check_names"
+    ask = lambda: labelled.client.get(f"{labelled.session}/{path}")  # noqa: E731
+    before = zipfile.ZipFile(io.BytesIO(ask().content))
+
+    def change():
+        set_classes(labelled, CLASSES[1:])
+        labelled.add(png(np.zeros((20, 20))), "b.png")
+        labelled.client.delete(f"{labelled.picture}/objects/{objects_of(labelled)[0]['id']}")
+
+    after = zipfile.ZipFile(io.BytesIO(meanwhile(place, change, ask).content))
+    assert before.namelist() == after.namelist()
+    for name in before.namelist():
+        assert before.read(name) == after.read(name), name
 
 
 # Masks as prompts.

@@ -84,6 +84,15 @@ def test_all_work_is_there_again_after_the_server_ends(start, tmp_path):
     )
 
 
+@pytest.mark.parametrize("change", ["classes", "pictures/p1"])
+def test_what_is_said_of_pictures_without_objects_is_kept_too(start, change):
+    """Classes before the first object, and pictures with nothing to label."""
+    page, given = Page(start()), {"classes": [CLASS]} if change == "classes" else {"done": True}
+    assert page.client.put(f"{page.session}/{change}", json=given).status_code == 200
+    before = page.client.get(page.session).json()
+    assert again(start(), page).client.get(page.session).json() == before
+
+
 def test_a_change_is_on_disk_when_it_is_answered(start, tmp_path, monkeypatch):
     page = Page(start()).ready()
     path = tmp_path / "data" / f"{page.session.rpartition('/')[2]}.json"

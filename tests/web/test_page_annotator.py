@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from tests.support.browser import COINS  # isort: skip  first: it skips all where it must
+from tests.support.browser import COINS, PATIENCE  # isort: skip  first: it skips all where it must
 
 from pycocotools.coco import COCO
 
@@ -80,7 +80,7 @@ class Annotator:
         return left + (x + 0.5) * scale, top + (y + 0.5) * scale
 
     def ready(self):
-        self.page.wait_for_selector("#stage[data-ready]", timeout=120_000)
+        self.page.wait_for_selector("#stage[data-ready]")
         self.page.wait_for_selector("body[data-ready]")
 
     def show(self, name):
@@ -115,10 +115,10 @@ class Annotator:
         self.finished()
 
     def saved(self):
-        self.page.wait_for_selector("#saved[data-saved=true]", timeout=120_000)
+        self.page.wait_for_selector("#saved[data-saved=true]")
 
     def not_saved(self, words):
-        self.page.wait_for_selector(f"#saved:has-text('{words}')", timeout=120_000)
+        self.page.wait_for_selector(f"#saved:has-text('{words}')")
 
 
 @pytest.fixture
@@ -137,6 +137,7 @@ def test_nothing_is_lost(pictures, tmp_path, chromium, nano):
     server = Server(pictures, tmp_path / "data").start()
     options = {"viewport": {"width": 1100, "height": 760}, "reduced_motion": "reduce"}
     context = chromium.new_context(**options)
+    context.set_default_timeout(PATIENCE)
     try:
         hand = Annotator(context.new_page())
         hand.page.goto(server.address)

@@ -6,7 +6,10 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from tests.support.browser import sync_api  # first: it skips all where it must
+from tests.support.browser import sync_api  # isort: skip  first: it skips all where it must
+
+from sam_mlx.web.classes import Category
+from tests.support.web import until
 
 
 def make(tab, *names):
@@ -77,6 +80,40 @@ def test_changes_of_classes_are_made_one_after_another(three):
         swatch = tab.page.locator(".class .object-colour").nth(i)
         sync_api.expect(swatch).to_have_value(colour)
     assert [c.colour for c in tab.session.classes] == ["#204060", "#604020"]
+
+
+def test_an_answer_that_another_window_has_overtaken_is_not_taken(tab):
+    """Or the next change would take the other window's class away."""
+    held = []
+    tab.page.route("**/classes", lambda route: held.append((route, route.fetch())))
+    tab.page.keyboard.press("c")
+    tab.page.keyboard.type("penny")
+    tab.page.keyboard.press("Enter")
+    until(lambda: tab.page.wait_for_timeout(20) or held)
+    session = tab.session
+    session.set_classes([*session.classes, Category(2, "dime", "#112233")])
+    tab.page.wait_for_selector(".class:has-text('dime')")  # it has asked for changes
+    route, answer = held[0]
+    route.fulfill(response=answer)
+    tab.page.wait_for_selector("#palette", state="hidden")
+    tab.page.unroute("**/classes")
+    make(tab, "cent")
+    assert [(c.id, c.name) for c in session.classes] == [(1, "penny"), (2, "dime"), (3, "cent")]
+    make(tab, "Dime")  # it is there
+    assert len(session.classes) == 3
+
+
+def test_objects_of_a_removed_class_do_not_get_into_a_new_one(three):
+    """Also where the page no longer knows of the removed one."""
+    tab = three
+    tab.page.locator(".class").nth(1).hover()
+    tab.page.get_by_role("button", name="Remove the class dime").click()
+    with tab.page.expect_response("**/classes"):
+        tab.page.click("#ask-yes")
+    tab.page.wait_for_selector(".class:has-text('dime')", state="detached")
+    tab.page.reload()
+    make(tab.ready(), "cent")
+    assert heads(tab) == ["penny 1 ⇧1", "cent 0 ⇧2", "No class 2 ⇧0"]
 
 
 def test_keys_that_follow_at_once_are_the_pages(tab):

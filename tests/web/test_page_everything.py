@@ -74,7 +74,7 @@ def test_hundreds_of_masks_are_taken_listed_and_exported(found, tab):
     tab.page.click("#automatic-find")
     count(tab, 300)
     tab.page.get_by_role("button", name="Take all").click()
-    tab.page.wait_for_selector("#stage:not([data-unsaved])", timeout=60_000)
+    tab.page.wait_for_selector("#stage:not([data-unsaved])")
     assert len(tab.names()) == len(tab.objects) == 300
     drawn = """() => [...document.querySelectorAll(".object canvas")].filter((canvas) =>
       canvas.getContext("2d").getImageData(36, 36, 1, 1).data[3] > 0).length"""

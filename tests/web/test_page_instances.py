@@ -37,7 +37,7 @@ def site(coins):
 def test_instances_are_chosen_by_sliders_and_taken_over(tab, site, coins):
     segmenter = InstanceSegmenter(site[0].model.predictor.model)
     tab.page.click("#automatic-find")
-    tab.page.wait_for_selector("text=/^[1-9]\\d* instances/", timeout=120_000)
+    tab.page.wait_for_selector("text=/^[1-9]\\d* instances/")
     many = int(tab.text("#automatic-count").split()[0])
     expected = segmenter.generate(coins)
     assert many == len(expected) > 15
@@ -61,4 +61,4 @@ def test_instances_are_chosen_by_sliders_and_taken_over(tab, site, coins):
     tab.press("Control+z")
     assert len(tab.objects) == 1
     tab.press("a")  # with the sliders where they were
-    tab.page.wait_for_selector("text=/^[1-9]\\d* instances/", timeout=120_000)
+    tab.page.wait_for_selector("text=/^[1-9]\\d* instances/")

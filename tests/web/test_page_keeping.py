@@ -20,6 +20,7 @@ from sam_mlx.tuner.data import open_data
 from sam_mlx.web import editing, keeping
 from sam_mlx.web.automatic import PointRun
 from sam_mlx.web.backend import Backend
+from sam_mlx.web.classes import of_names
 from sam_mlx.web.server import bind, configuration
 from tests.support.web import until
 
@@ -31,6 +32,7 @@ class Site:
 
     def __init__(self, nano, folder, chromium):
         self.nano, self.folder, self.chromium = nano, folder, chromium
+        self.options = {}
         self.port = 0
         self.tabs = []
         self.start()
@@ -38,7 +40,7 @@ class Site:
     def start(self):
         import uvicorn
 
-        self.backend = Backend(self.nano, "nano", [COINS], folder=self.folder)
+        self.backend = Backend(self.nano, "nano", [COINS], folder=self.folder, **self.options)
         listening = bind("127.0.0.1", self.port)
         self.port = listening.getsockname()[1]
         self.running = uvicorn.Server(configuration(self.backend, "127.0.0.1", None))
@@ -80,13 +82,20 @@ def site(nano, tmp_path, chromium):
 
 
 def saved(tab):
-    tab.page.wait_for_selector("#saved[data-saved=true]", timeout=20_000)
+    tab.page.wait_for_selector("#saved[data-saved=true]")
     return tab
 
 
 def not_saved(tab, words):
-    tab.page.wait_for_selector(f"#saved[data-saved=false]:has-text('{words}')", timeout=20_000)
+    tab.page.wait_for_selector(f"#saved[data-saved=false]:has-text('{words}')")
     return tab
+
+
+def add_class(tab, name):
+    tab.page.keyboard.press("c")
+    tab.page.keyboard.type(name)
+    tab.page.keyboard.press("Enter")
+    tab.page.wait_for_selector(f".class:has-text('{name}')")
 
 
 def painted(tab, *corners):
@@ -124,7 +133,10 @@ def test_an_open_page_without_work_goes_on_too(site):
 
 
 def test_a_session_that_the_server_has_lost_is_made_again(site):
+    """Its classes come before those of the new server's command line."""
     tab = saved(site.tab().click(138, 53).press("Enter"))
+    add_class(tab, "penny")
+    site.options = {"classes": of_names(["dime", "penny"])}
     site.stop()
     for path in site.folder.glob("*.json"):
         path.unlink()
@@ -133,6 +145,7 @@ def test_a_session_that_the_server_has_lost_is_made_again(site):
     saved(tab)
     objects = {p.name: len(p.objects) for p in tab.session.pictures.values()}
     assert objects == {"coins.png": 1} and tab.names() == ["Object 1"]
+    assert [(c.id, c.name) for c in tab.session.classes] == [(1, "penny"), (3, "dime")]
 
 
 def test_the_line_that_trains_reads_the_file_that_the_server_keeps(site):
@@ -414,10 +427,7 @@ def test_classes_that_two_tabs_make_at_once_are_both_there(site):
     for tab, name in ((first, "penny"), (second, "dime"), (first, "cent")):
         if name != "penny":
             tab.page.unroute("**/changes*")
-        tab.page.keyboard.press("c")
-        tab.page.keyboard.type(name)
-        tab.page.keyboard.press("Enter")
-        tab.page.wait_for_selector(f".class:has-text('{name}')")
+        add_class(tab, name)
     assert [(c.id, c.name) for c in first.session.classes] == [
         (1, "penny"),
         (2, "dime"),
@@ -568,7 +578,7 @@ def test_two_thousand_masks_are_taken_saved_and_exported_in_seconds(site, monkey
         tab.page.get_by_role("button", name="Take all").click()
         tab.page.wait_for_selector(".object >> nth=1999")
     with timed("saved"):
-        tab.page.wait_for_selector("#saved[data-saved=true]", timeout=120_000)
+        tab.page.wait_for_selector("#saved[data-saved=true]")
     assert len(tab.objects) == 2000
     with timed("exported"):
         _, data = tab.download("COCO annotations")

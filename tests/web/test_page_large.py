@@ -76,7 +76,6 @@ def tiles_there(tab):
           await new Promise((done) => setTimeout(done, 400));
           return count() === before;
         }""",
-        timeout=60_000,
     )
     return tab.settled()
 
@@ -226,7 +225,7 @@ def test_everything_in_view_is_found_and_taken(tab, monkeypatch):
     ]  # fmt: skip
     assert DISC in discs and len(discs) > 1
     tab.page.click("#automatic-find")
-    tab.page.wait_for_selector("#automatic-count", timeout=120_000)
+    tab.page.wait_for_selector("#automatic-count")
     tab.page.wait_for_selector("text=/^[1-9]\\d* of/")
     r, scale = DISC[2], scale_of(tab)
     tab.settled()

@@ -80,7 +80,7 @@ def test_everything_is_filtered_by_sliders_and_taken_over(few_points, tab):
     }""")
     tab.page.click("#automatic-find")
     assert tab.page.locator("#automatic-progress").is_visible()
-    tab.page.wait_for_selector("#automatic-count", timeout=120_000)
+    tab.page.wait_for_selector("#automatic-count")
     tab.page.wait_for_selector("text=/^[1-9]\\d* of/")
     many = int(tab.text("#automatic-count").split()[0])
     searched = tab.page.evaluate("() => paths.length = 0")
@@ -119,8 +119,8 @@ def test_sliders_begin_where_the_server_says(few_points, tab):
     tab.page.evaluate("() => sessionStorage.clear()")
     tab.page.reload()
     tab.ready().page.click("#automatic-find")
-    with tab.page.expect_request("**/automatic/select", timeout=120_000) as asked:
-        tab.page.wait_for_selector("#automatic-count", timeout=120_000)
+    with tab.page.expect_request("**/automatic/select") as asked:
+        tab.page.wait_for_selector("#automatic-count")
     given = tab.page.evaluate("() => JSON.parse(sessionStorage.session).automatic")
     assert asked.value.post_data_json == {name: given[name] for name in SLIDERS}
     slider = tab.page.locator("#pred_iou_thresh")
@@ -338,7 +338,7 @@ def test_the_page_sends_the_fields_that_the_server_has(two):
 
 def test_automatic_masks_are_of_one_session_only(few_points, two):
     two.page.click("#automatic-find")
-    two.page.wait_for_selector("#automatic-count", timeout=120_000)
+    two.page.wait_for_selector("#automatic-count")
     two.press("Escape")
     assert two.text("#automatic-find") == "Show everything"
     name, data = two.download("Save the session")
@@ -352,7 +352,7 @@ def test_automatic_masks_are_of_one_session_only(few_points, two):
 
 def test_a_hover_goes_when_automatic_masks_are_shown(few_points, tab):
     tab.page.click("#automatic-find")
-    tab.page.wait_for_selector("text=/^[1-9]\\d* of/", timeout=120_000)
+    tab.page.wait_for_selector("text=/^[1-9]\\d* of/")
     tab.set("pred_iou_thresh", 1)
     tab.page.wait_for_selector("text=/^0 of/")
     tab.page.locator("#stage").focus()

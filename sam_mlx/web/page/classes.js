@@ -21,10 +21,15 @@ export class Classes {
     this.current = null; // the id that new objects get
   }
 
-  /** The list as an import or another window has changed it. */
+  /** The list as another window has changed it. */
   receive(list) {
     this.list = list; // {id, name, colour} each
     this.last = Math.max(this.last ?? 0, ...list.map(({ id }) => id)); // ids are not used again
+  }
+
+  /** The list of an answer to this window: other changes may have overtaken it. */
+  answered({ classes, revision }) {
+    if (revision >= this.session.revision) this.receive(classes);
   }
 
   find(id) {
@@ -57,14 +62,20 @@ export class Classes {
 
   // Changes of the list. Each may be made again, where another window has changed the list before.
 
-  /** Resolves with the new class's id, undefined if the server refuses it. */
+  /** Resolves with the id of the class of a name, undefined if the server refuses it. */
   async add(name) {
     let id;
     const added = await this.#set((list) => {
-      id = ++this.last;
-      return [...list, { id, name, colour: colourAt(list.length) }];
+      id = this.named(name)?.id; // another window may have been quicker
+      return id ? list : [...list, { id: (id = this.#nextId()), name, colour: colourAt(list.length) }];
     });
     return added ? id : undefined;
+  }
+
+  /** Objects of a class that was removed have its id still, and are not to get into a new one. */
+  #nextId() {
+    this.last = 1 + Math.max(this.last, ...this.session.categories());
+    return this.last;
   }
 
   edit(id, properties) {
@@ -91,9 +102,13 @@ export class Classes {
     });
   }
 
-  /** Have the classes of another session. */
+  /** Have the classes of a session that the server has lost, and after them those of this one. */
   async bring(list) {
-    if (list.length) this.receive((await this.api.setClasses(list)).classes);
+    if (!list.length) return;
+    const names = new Set(list.map(({ name }) => name));
+    let last = this.last;
+    const others = this.list.filter(({ name }) => !names.has(name)).map((one) => ({ ...one, id: ++last }));
+    this.answered(await this.#put([...list, ...others]));
   }
 
   /** One change after another: answers may overtake each other, and the older one would stay. */
@@ -103,21 +118,27 @@ export class Classes {
   }
 
   async #change(change) {
+    const { api } = this;
     const answer = await attempt(() => this.#send(change, TRIES));
-    if (answer) this.receive(answer.classes);
+    if (answer && api === this.api) this.answered(answer);
     this.changed();
     return answer !== undefined;
   }
 
   async #send(change, tries) {
     try {
-      const answer = await this.api.setClasses(change(this.list), this.session.revision);
-      this.session.acknowledge(answer);
-      return answer;
+      return await this.#put(change(this.list));
     } catch (error) {
       if (error.status !== 409 || tries < 2) throw error;
     }
     await this.session.refresh();
     return this.#send(change, tries - 1);
+  }
+
+  async #put(list) {
+    const { api } = this;
+    const answer = await api.setClasses(list, this.session.revision);
+    this.session.acknowledge(api, answer);
+    return answer;
   }
 }

@@ -4,26 +4,10 @@ import { Api } from "./api.js";
 import { notice } from "./ask.js";
 import { Classes } from "./classes.js";
 import { counted, toast } from "./dom.js";
+import { kept } from "./kept.js";
 import { Link } from "./link.js";
 import { Model } from "./model.js";
 import { Work } from "./work.js";
-
-/** What survives a reload of the page. */
-const kept = {
-  get welcome() {
-    return JSON.parse(sessionStorage.getItem("session"));
-  },
-  set welcome(welcome) {
-    sessionStorage.setItem("session", JSON.stringify(welcome));
-    sessionStorage.removeItem("picture");
-  },
-  get picture() {
-    return sessionStorage.getItem("picture");
-  },
-  set picture(id) {
-    sessionStorage.setItem("picture", id);
-  },
-};
 
 export class Session {
   /**
@@ -100,6 +84,7 @@ export class Session {
 
   /** Resolves when the server has all the work. Fails where it lacks some. */
   async saveAll() {
+    await this.classes.changing;
     const savers = [...this.works.values()].map(({ saver }) => saver);
     await Promise.all(savers.map((saver) => saver.syncAll()));
     if (!this.stranded && savers.every((saver) => saver.isKnown)) return;
@@ -194,7 +179,8 @@ export class Session {
   }
 
   /** Where nobody else has changed anything since, what is known here is all there is. */
-  acknowledge({ before, revision }) {
+  acknowledge(api, { before, revision }) {
+    if (api !== this.api) return; // of a session that this window has left
     this.acknowledged = Math.max(this.acknowledged, revision);
     if (before === this.revision) this.revision = revision;
   }
@@ -247,7 +233,7 @@ export class Session {
   #workOf(picture) {
     if (!this.works.has(picture.id)) {
       const { api, model, classes, changed } = this;
-      const acknowledged = (answer) => this.acknowledge(answer);
+      const acknowledged = (answer) => this.acknowledge(api, answer);
       this.works.set(picture.id, new Work({ api, model, classes, picture, changed, acknowledged }));
     }
     return this.works.get(picture.id);
@@ -278,19 +264,33 @@ export class Session {
 
   /** Add the objects in a file of annotations. Resolves with what a user is told of them. */
   async importFile(file) {
-    const { classes, pictures, left_out: left } = await this.api.importFile(file);
-    this.classes.receive(classes);
-    for (const { id, objects } of pictures) {
-      if (this.works.has(id)) this.works.get(id).receive(objects);
-      else add(this.pictures.find((picture) => picture.id === id), objects);
-    }
-    this.changed();
+    const { api } = this;
+    const answer = await api.importFile(file);
+    const { pictures, left_out: left } = answer;
+    if (api === this.api) this.#imported(answer);
     const count = pictures.reduce((sum, { objects }) => sum + objects.length, 0);
     return `${count} objects in ${pictures.length} pictures` + (left.length ? `; left out: ${left.slice(0, 3).join("; ")}` : "");
   }
 
+  #imported({ classes, revision, pictures }) {
+    this.classes.answered({ classes, revision });
+    for (const { id, objects } of pictures) {
+      const picture = this.pictures.find((one) => one.id === id);
+      if (this.works.has(id)) this.works.get(id).receive(objects);
+      else if (picture) add(picture, objects); // else another window has added it, or removed it
+    }
+    this.changed();
+  }
+
   objectsOf(picture) {
     return (this.works.get(picture.id) ?? picture).objects;
+  }
+
+  /** The ids of classes that objects have, also of those that were removed, and after undo. */
+  categories() {
+    const states = [...this.works.values()].flatMap(({ past, future }) => [...past, ...future]);
+    const all = [...this.pictures.map((picture) => this.objectsOf(picture)), ...states.map(({ objects }) => objects)];
+    return new Set(all.flatMap((objects) => objects.map(({ category }) => category ?? 0)));
   }
 
   /** How many objects of a class there are, in all pictures. */

@@ -12,7 +12,8 @@ from .call import Call, download
 
 
 async def export(call: Call) -> Response:
-    where = call.session(), call.picture(), call.part("format"), call.query("object")
+    session, picture = call.session().as_it_is(), call.picture().id
+    where = session, session.picture(picture), call.part("format"), call.query("object")
     data, kind, name = await call.in_thread(exports.export, *where)
     return download(data, kind, name)
 
@@ -20,7 +21,7 @@ async def export(call: Call) -> Response:
 async def export_all(call: Call) -> Response:
     names = call.query("formats")
     chosen = exports.NAMES if names is None else tuple(names.split(","))
-    data = await call.in_thread(exports.export_all, call.session(), chosen)
+    data = await call.in_thread(exports.export_all, call.session().as_it_is(), chosen)
     return download(data, "application/zip", "sam-mlx.zip")
 
 
@@ -35,15 +36,17 @@ async def show_python(call: Call) -> Response:
 async def import_file(call: Call) -> dict[str, Any]:
     session, name = call.session(), clean_name(call.query("name"), "annotations")
     path = await call.upload(imports.MAX_BYTES)
+    adding = imports.Adding(session, name)
     try:
-        done = await call.in_thread(imports.add, session, name, path.read_bytes())
+        await call.in_thread(lambda: adding.read(path.read_bytes()))
     finally:
         path.unlink(missing_ok=True)
+    added = adding.finish()
     return {
-        "classes": [each.show() for each in session.classes],
+        "classes": [each.show() for each in session.classes], "revision": session.revision,
         "pictures": [
             {"id": picture, "objects": [found.show() for found in objects]}
-            for picture, objects in done.objects.items()
+            for picture, objects in added.items()
         ],
-        "left_out": done.left_out,
-    }
+        "left_out": adding.left_out,
+    }  # fmt: skip

@@ -110,7 +110,7 @@ async def leave_session(call: Call) -> None:
 
 
 async def save_session(call: Call) -> Response:
-    data = await call.in_thread(archive.save, call.session())
+    data = await call.in_thread(archive.save, call.session().as_it_is())
     return download(data, "application/zip", "session.sam-mlx.zip")
 
 
