@@ -5,11 +5,11 @@ import torch
 from convert.reference import import_peft
 
 TARGETS = ["qkv", "lin1", "mask_decoder.transformer.layers.0.self_attn.q_proj"]
-peft = import_peft()
 
 
 def adapter_of(model, folder, **config) -> str:
     """An adapter as peft saves it, with no zero tensors."""
+    peft = import_peft()
     torch.manual_seed(1)
     adapted = peft.get_peft_model(model, peft.LoraConfig(**{"target_modules": TARGETS, **config}))
     with torch.no_grad():
