@@ -175,6 +175,7 @@ def test_tiles(auto, folder, tmp_path, monkeypatch):
     assert (tmp_path / "out" / name).read_text() == (tmp_path / "whole" / name).read_text()
 
 
+@pytest.mark.slow
 def test_tiles_by_choice(auto, folder, tmp_path):
     code, said = auto(*TILES, "--mode", "apg", "--format", "coco", out="apg")
     assert code == 0 and "mode apg, by the model's instance decoder" in said

@@ -59,10 +59,15 @@ def inside(disc, box, scale=1):
 
 
 def iou_with(disc, found):
+    """Of a mask with a disc: they are compared in the disc's box alone."""
+    (x, y, radius), scale = disc, found["mask_scale"]
     height, width = found["mask"]["size"]
-    box = (0, 0, width, height)
-    mask, wanted = decode_part(found["mask"], box), inside(disc, box, found["mask_scale"])
-    return (mask & wanted).sum() / (mask | wanted).sum()
+    left, top = (max(0, int((at - radius) / scale) - 1) for at in (x, y))
+    right, bottom = (int((at + radius) / scale) + 2 for at in (x, y))
+    box = (left, top, max(left, min(right, width)), max(top, min(bottom, height)))
+    mask, wanted = decode_part(found["mask"], box), inside(disc, box, scale)
+    common = (mask & wanted).sum()
+    return common / (found["area"] / scale**2 + wanted.sum() - common)
 
 
 def click_on(disc, scale=1, **more):
@@ -259,13 +264,10 @@ def in_view(disc, scale, space=12):
     return inside and top <= y - radius and y + radius <= top + height and radius / scale > 12
 
 
-@pytest.fixture
-def searched(page):
-    return page.automatic(points_per_side=16, window=VIEW, scale=2)
-
-
-def test_everything_in_a_view(page, searched, server):
+@pytest.mark.slow
+def test_everything_in_a_view(page, server):
     """Whole discs, at the scale of the view; what its edges cut is left out."""
+    searched = page.automatic(points_per_side=16, window=VIEW, scale=2)
     kept = set(page.select(pred_iou_thresh=0.85, stability_score_thresh=0.9).json()["ids"])
     found = [mask for mask in searched if mask["id"] in kept]
     discs = [disc for disc in SCENE.discs() if in_view(disc, 2)]
@@ -283,7 +285,8 @@ def test_everything_in_a_view(page, searched, server):
         assert inner.sum() == whole.sum() and inner[0].any() and inner[:, -1].any()
 
 
-def test_a_mask_of_a_view_becomes_an_object(client, page, searched, ortho, monkeypatch, server):
+def test_a_mask_of_a_view_becomes_an_object(client, page, ortho, monkeypatch, server):
+    searched = page.automatic(points_per_side=8, window=VIEW, scale=2)
     mask = max(searched, key=lambda mask: iou_with(DISC, mask))
     given = {"automatic": mask["id"]}
     added = client.post(f"{page.picture}/objects", json=given).json()
