@@ -234,6 +234,6 @@ class Backend:
 
 
 def _encoded(content: Content, future: Future[None]) -> None:
-    content.encoding = None
     if not future.cancelled() and (error := future.exception()):
         content.error = reported(error)
+    content.encoding = None  # last: an answer in between would say that all is well

@@ -9,6 +9,7 @@ from tests.support.web import COINS, png, until  # isort: skip  first: it skips 
 from sam_mlx import Sam, SamPredictor
 from sam_mlx.machine.cache import Cache
 from sam_mlx.masks import decode_rle
+from sam_mlx.web import backend as backend_module
 from sam_mlx.web import model as M
 from sam_mlx.web.backend import Backend
 from tests.support.hq import hq_nano
@@ -108,6 +109,20 @@ def test_an_unexpected_error_is_told_to_the_terminal_alone(server, monkeypatch, 
     until(lambda: content.encoding is None)
     assert content.error == "the server failed; its terminal says why"
     assert "RuntimeError: /secret/path" in caplog.text
+
+
+def test_a_picture_is_being_encoded_until_it_is_said_why_that_failed(server, monkeypatch):
+    monkeypatch.setattr(server.model, "encode", lambda *given: 1 / 0)
+    content, during = server.sessions.create().picture("p1").content, []
+
+    def report(error):
+        during.append(content.encoding)
+        return "failed"
+
+    monkeypatch.setattr(backend_module, "reported", report)
+    server.encode(content, "a")
+    until(lambda: content.encoding is None)
+    assert content.error == "failed" and during[0] is not None
 
 
 def test_values_are_kept_up_to_a_number_of_bytes_and_the_least_used_go():
