@@ -143,6 +143,7 @@ def test_a_stopped_run_continues(files, whole, tmp_path, monkeypatch, capsys):
     assert contents(tmp_path / "out") == whole
 
 
+@pytest.mark.slow
 def test_two_processes_write_what_one_writes(files, whole, tmp_path, same_forms):
     launch = [str(Path(sys.executable).with_name("mlx.launch")), "-n", "2", "--backend", "ring"]
     program = [sys.executable, "-m", "sam_mlx", *command(files, tmp_path / "out", *EVERY_FORMAT)]

@@ -333,6 +333,7 @@ def test_features_are_taken_by_name_and_missing_ones_named(fine):
         fine.predict_masks(features[IMAGE_EMBEDDING])
 
 
+@pytest.mark.slow
 def test_a_decoder_is_exported_with_what_it_takes(tmp_path, fine):
     """The export compares its files with ``SamPredictor``."""
     written = export(fine, tmp_path / "out", points=2)

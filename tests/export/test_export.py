@@ -339,6 +339,7 @@ def test_every_step_is_shown(model, tmp_path, monkeypatch):
     assert shown[-2:] == ["check: decoder with 2 slots", "check: masks_45x70"]
 
 
+@pytest.mark.slow
 def test_sam_hq(tmp_path):
     """Two arrays go from file to file; the best of the alternatives is what predict() chooses."""
     model = random_sam(with_hq(SMALL))

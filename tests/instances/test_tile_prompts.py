@@ -215,6 +215,7 @@ def test_a_search_that_was_stopped_gives_the_same(search, embeddings, tmp_path):
     assert len(asked) == len(set(asked))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("arguments", [{}, {"refine_with_box_prompts": True, "multimasking": True}])
 def test_one_tile_is_the_picture(arguments):
     """The decoder's own maps, in 16 bits."""

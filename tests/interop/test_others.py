@@ -38,6 +38,7 @@ def masks_of(records):
     return decode_rle([record["segmentation"] for record in records])
 
 
+@pytest.mark.slow
 def test_supervision_draws_them(records, kept):
     sv = pytest.importorskip("supervision", reason="install tests/compat/clients.txt")
     coins = np.array(Image.open(COINS).convert("RGB"))

@@ -67,6 +67,7 @@ def test_vit_b_converted_from_hugging_face(tmp_path, photograph):
     assert json.loads((tmp_path / "native" / "config.json").read_text())["variant"] == "vit_b"
 
 
+@pytest.mark.slow
 def test_hugging_face_folder_loads_as_its_conversion(tmp_path, photograph):
     models.hugging_face(**models.HUGGING_FACE).save_pretrained(tmp_path / "hf")
     Image.fromarray(photograph).save(tmp_path / "photograph.png")

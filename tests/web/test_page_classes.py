@@ -11,6 +11,8 @@ from tests.support.browser import sync_api  # isort: skip  first: it skips all w
 from sam_mlx.web.classes import Category
 from tests.support.web import until
 
+pytestmark = pytest.mark.slow
+
 
 def make(tab, *names):
     """Classes, as a user makes them: some letters in the palette, and Enter."""
@@ -233,7 +235,6 @@ def test_classes_survive_a_reload(three):
     assert heads(three.ready()) == before and len(three.names()) == 3
 
 
-@pytest.mark.slow
 def test_annotations_of_all_pictures_go_out_and_come_in(three, window):
     """YOLO of one picture of two, into another window, where clicks refine the masks."""
     tab = three

@@ -11,6 +11,8 @@ from sam_mlx import SamPredictor
 from sam_mlx.mask_inputs import mask_input
 from sam_mlx.masks import compress_rle, decode_rle, encode_rle
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture
 def two(tab):

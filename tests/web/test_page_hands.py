@@ -6,6 +6,8 @@ import pytest
 
 import tests.support.browser  # noqa: F401  first: it skips all where it must
 
+pytestmark = pytest.mark.slow
+
 
 def test_space_moves_the_picture_also_after_a_click_on_a_button(tab):
     tab.page.click("[data-tool=point]")

@@ -24,6 +24,8 @@ from sam_mlx.web.classes import of_names
 from sam_mlx.web.server import bind, configuration
 from tests.support.web import until
 
+pytestmark = pytest.mark.slow
+
 SENTENCE = "The server does not respond"
 
 
@@ -108,7 +110,6 @@ def painted(tab, *corners):
     tab.page.keyboard.press("v")
 
 
-@pytest.mark.slow
 def test_an_open_page_goes_on_when_the_server_comes_back(site):
     tab = saved(site.tab().click(138, 53).press("Enter"))
     site.stop()
@@ -195,7 +196,6 @@ def work_of(tab):
     }
 
 
-@pytest.mark.slow
 def test_pictures_of_a_lost_session_are_sent_again_by_the_page_that_has_them(site):
     tab = with_an_upload(site)
     tab.press("g")  # done
@@ -213,7 +213,6 @@ def test_pictures_of_a_lost_session_are_sent_again_by_the_page_that_has_them(sit
     assert len(saved(tab).objects) == 2
 
 
-@pytest.mark.slow
 def test_objects_wait_for_a_picture_that_the_page_cannot_send_again(site):
     tab = with_an_upload(site)
     tab.page.reload()  # it has no files now
@@ -236,7 +235,6 @@ def test_objects_wait_for_a_picture_that_the_page_cannot_send_again(site):
     assert tab.names() == ["Object 1"]
 
 
-@pytest.mark.slow
 def test_automatic_masks_of_a_lost_session_stay(site, monkeypatch):
     tab = site.tab()
 
@@ -334,7 +332,6 @@ def test_a_full_disk_is_said_and_everything_written_later(site, monkeypatch):
     site.start()
 
 
-@pytest.mark.slow
 def test_a_server_that_ends_with_a_full_disk_gets_it_all_again(site, monkeypatch):
     tab = saved(site.tab().click(138, 53).press("Enter"))
     with full_disk(monkeypatch):
@@ -485,7 +482,6 @@ def test_undo_where_all_strokes_are_too_much_to_paint_again(site, monkeypatch):
     np.testing.assert_array_equal(saved(tab.settled()).masks[0], masks[2])
 
 
-@pytest.mark.slow
 def test_a_picture_that_is_removed_in_another_tab_is_brought_back(site):
     first = saved(site.tab().click(138, 53).press("Enter"))
     first.page.locator("#files").set_input_files([picture(300, 200, 10)])
@@ -507,7 +503,6 @@ def test_a_picture_that_is_removed_in_another_tab_is_brought_back(site):
     assert len(second.names()) == 2 == len(second.objects)
 
 
-@pytest.mark.slow
 def test_two_tabs_of_one_session_see_each_others_changes(site):
     first = saved(site.tab().click(138, 53).press("Enter"))
     second = site.second(first)
@@ -551,7 +546,6 @@ def many_masks(rows, columns, side):
         yield record_of(rle, 0.9, 0.95)
 
 
-@pytest.mark.slow
 def test_two_thousand_masks_are_taken_saved_and_exported_in_seconds(site, monkeypatch, capsys):
     records, seconds = list(many_masks(40, 50, 32)), {}
 

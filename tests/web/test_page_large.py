@@ -12,6 +12,8 @@ rasterio = pytest.importorskip("rasterio", reason="rasterio is missing (extra ge
 from sam_mlx.masks import decode_part, rle_bbox
 from tests.support.large import Drawn, geotiff
 
+pytestmark = pytest.mark.slow
+
 SCENE = Drawn(9000, 12_000, cell=400, seed=3)
 DISC = next(d for d in SCENE.discs() if d[0] > 6000 and d[1] > 4000 and 70 < d[2] < 110)
 LARGER = next(d for d in SCENE.discs() if d[0] > 3000 and d[1] > 2000 and d[2] > 140)
@@ -187,7 +189,6 @@ def test_strokes_are_painted_at_the_level(tab):
     assert abs(middle - DISC[:2]).max() < 1 / 0.07
 
 
-@pytest.mark.slow
 def test_memory_is_bounded_while_panning(tab):
     tab.page.evaluate(COUNT)
     zoom(tab, DISC, 17)

@@ -12,6 +12,8 @@ from tests.support.browser import COINS, pixels  # isort: skip  first: it skips 
 from sam_mlx.masks import decode_rle
 from sam_mlx.tuner.data import open_data
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture
 def two(tab):

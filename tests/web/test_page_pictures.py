@@ -8,6 +8,8 @@ from PIL import Image
 
 from tests.support.browser import COINS  # isort: skip  first: it skips all where it must
 
+pytestmark = pytest.mark.slow
+
 
 def file(name: str, turn: int = 0) -> dict:
     data = io.BytesIO()

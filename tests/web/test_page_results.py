@@ -10,6 +10,8 @@ from PIL import Image
 
 from tests.support.browser import pixels  # isort: skip  first: it skips all where it must
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).parents[2]
 BOXES = """() => [...document.querySelectorAll("#strip button")].map((button) => {
   const { left, top, right, bottom, width, height } = button.getBoundingClientRect();
