@@ -19,6 +19,22 @@ Box = tuple[slice, slice]  # rows and columns
 
 MAX_RADIUS = 150.0  # of a point's dot, pixels: that of a picture of 16500
 TINT = 0.45  # opacity of a mask
+VIVID = 24  # colours at the head of the palette; hundreds of such would be a glare
+# From Oklab to cube roots of cones' responses, and from these responses to linear sRGB.
+CONES = np.array(
+    [
+        [1, 0.3963377774, 0.2158037573],
+        [1, -0.1055613458, -0.0638541728],
+        [1, -0.0894841775, -1.2914855480],
+    ]
+)
+LINEAR = np.array(
+    [
+        [4.0767416621, -3.3077115913, 0.2309699292],
+        [-1.2684380046, 2.6097574011, -0.3413193965],
+        [-0.0041960863, -0.7034186147, 1.7076147010],
+    ]
+)
 MARKERS = {1: (40, 200, 80), 0: (230, 50, 50)}  # foreground, background points
 
 
@@ -30,8 +46,19 @@ def palette(count: int) -> np.ndarray:
 def palette_at(places: np.ndarray) -> np.ndarray:
     """(N, 3) uint8: the colours of these places in the palette."""
     hues = (0.58 + 0.618034 * places) % 1  # the golden ratio spreads any number of them
-    found = [colorsys.hsv_to_rgb(h, 0.75 - 0.2 * (i % 2), 1) for i, h in zip(places, hues)]
-    return (np.array(found).reshape(-1, 3) * 255).round().astype(np.uint8)
+    found = _calm(places, hues)
+    for k in np.flatnonzero(places < VIVID):
+        found[k] = colorsys.hsv_to_rgb(hues[k], 0.75 - 0.2 * (places[k] % 2), 1)
+    return (found * 255).round().astype(np.uint8)
+
+
+def _calm(places: np.ndarray, hues: np.ndarray) -> np.ndarray:
+    """(N, 3): colours of one chroma and three lightnesses in turn, as colours.js has them."""
+    lightness = 0.62 + 0.08 * (2 * places % 3)
+    angles = 2 * np.pi * hues
+    lab = np.stack([lightness, 0.1 * np.cos(angles), 0.1 * np.sin(angles)], axis=1)
+    linear = (lab @ CONES.T) ** 3 @ LINEAR.T
+    return 1.055 * linear ** (1 / 2.4) - 0.055  # none is dark enough for sRGB's linear part
 
 
 def hex_colour(i: int) -> str:

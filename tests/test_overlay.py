@@ -1,5 +1,6 @@
 """Tints and contours of masks, and what drawing them costs."""
 
+import colorsys
 import tracemalloc
 from pathlib import Path
 
@@ -201,3 +202,24 @@ def test_show_names_what_it_cannot_draw(masks, message):
 def test_a_colour_alone_is_that_of_the_palette():
     colours = overlay.palette(300)
     assert [overlay.hex_colour(i) for i in range(300)] == [f"#{c.tobytes().hex()}" for c in colours]
+
+
+def in_oklab(colours):
+    """(N, 3): lightness, and two axes of hue, in which distances are as the eye has them."""
+    values = colours / 255
+    linear = np.where(values <= 0.04045, values / 12.92, ((values + 0.055) / 1.055) ** 2.4)
+    cones = np.cbrt(linear @ np.linalg.inv(overlay.LINEAR).T)
+    return cones @ np.linalg.inv(overlay.CONES).T
+
+
+def test_hundreds_of_colours_are_calm_and_differ():
+    hues = (0.58 + 0.618034 * np.arange(24)) % 1
+    first = [colorsys.hsv_to_rgb(h, 0.75 - 0.2 * (i % 2), 1) for i, h in enumerate(hues)]
+    colours = overlay.palette(300)
+    assert np.array_equal(colours[:24], np.round(255 * np.array(first)))  # as README's picture has
+    assert len(np.unique(colours, axis=0)) == 300
+    found = in_oklab(colours)
+    assert np.hypot(*found[24:, 1:].T).max() < 0.11
+    for apart in (1, 2):  # neighbours in the list
+        assert np.linalg.norm(found[apart:] - found[:-apart], axis=1).min() > 0.1
+    assert set(found[24:, 0].round(2)) == {0.62, 0.7, 0.78}

@@ -5,6 +5,7 @@ import pytest
 
 import tests.support.browser  # noqa: F401  first: it skips all where it must
 from sam_mlx import masks as M
+from sam_mlx.overlay import hex_colour
 from sam_mlx.web.automatic import PointRun
 
 
@@ -85,3 +86,13 @@ def test_hundreds_of_masks_are_taken_listed_and_exported(found, tab):
     assert last.evaluate("(c) => c.getContext('2d').getImageData(36, 36, 1, 1).data[3]") > 0
     _, data = tab.download("COCO annotations")
     assert data.count(b'"segmentation"') == 300
+
+
+def test_colours_of_hundreds_are_the_palettes(tab):
+    """And the first ones are the page's own."""
+    colours = tab.page.evaluate("""async () => {
+      const { colourAt } = await import("/page/colours.js");
+      return Array.from({ length: 300 }, (_, i) => colourAt(i));
+    }""")
+    assert colours[24:] == [hex_colour(i) for i in range(24, 300)]
+    assert len(set(colours)) == 300
