@@ -433,6 +433,57 @@ def test_classes_that_two_tabs_make_at_once_are_both_there(site):
     assert first.page.locator(".class").count() == 3
 
 
+def test_classes_that_are_changed_offline_are_kept_and_sent_later(site):
+    tab = saved(site.tab())
+    add_class(tab, "penny")
+    tab.click(138, 53)
+    saved(tab)
+    tab.page.context.set_offline(True)
+    add_class(tab, "dime")  # the active object gets it
+    tab.page.locator(".class").first.hover()
+    tab.page.get_by_role("button", name="Rename the class penny").click()
+    tab.page.keyboard.type("cent")
+    tab.page.keyboard.press("Enter")
+    tab.page.wait_for_selector(".class:has-text('cent')")
+    not_saved(tab, SENTENCE)
+    assert [c.name for c in tab.session.classes] == ["penny"]
+    tab.page.click("#export")
+    tab.page.get_by_role("menuitem", name="COCO").click()
+    tab.page.wait_for_selector("#toast.error:has-text('Not everything is saved')")
+    tab.page.context.set_offline(False)
+    saved(tab)
+    first, second = tab.session.classes
+    assert (first.id, first.name, second.name) == (1, "cent", "dime")
+    assert tab.objects[0].category == second.id
+    add_class(tab, "coin")
+    assert saved(tab).session.classes[2].id == second.id + 1
+
+
+def test_a_class_that_was_made_elsewhere_while_offline_is_one(site):
+    tab = saved(site.tab().click(138, 53))
+    tab.page.context.set_offline(True)
+    add_class(tab, "penny")
+    not_saved(tab, SENTENCE)
+    tab.session.set_classes(of_names(["dime", "Penny"]))
+    tab.page.context.set_offline(False)
+    saved(tab).click(65, 50)
+    assert [(c.id, c.name) for c in tab.session.classes] == [(1, "dime"), (2, "Penny")]
+    assert [o.category for o in saved(tab).objects] == [2]
+    tab.press("n").click(212, 50)  # the class is still the one that new objects get
+    assert [o.category for o in saved(tab).objects] == [2, 2]
+
+
+@pytest.mark.parametrize("status", [500, 503])
+def test_classes_that_a_server_fails_to_take_are_sent_again(site, status):
+    tab = saved(site.tab())
+    failed = {"status": status, "json": {"error": "no luck"}}
+    tab.page.route("**/classes", lambda route: route.fulfill(**failed))
+    add_class(tab, "penny")
+    not_saved(tab, "No luck")
+    tab.page.unroute("**/classes")
+    assert [c.name for c in saved(tab).session.classes] == ["penny"]
+
+
 def kept_masks(tab):
     """The masks of the objects that the server has."""
     return [mask.copy() for mask in tab.masks]

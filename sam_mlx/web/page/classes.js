@@ -2,7 +2,7 @@
 
 import { ask, notice } from "./ask.js";
 import { colourAt } from "./colours.js";
-import { attempt, counted } from "./dom.js";
+import { counted, toast } from "./dom.js";
 
 const TRIES = 3; // where another window changes the classes at the same time
 
@@ -16,6 +16,8 @@ export class Classes {
   /** The classes of a session, as the server has them. */
   join(api, list) {
     this.api = api;
+    this.waiting = []; // changes that the server lacks, {change, isShown} each
+    this.trouble = null; // why it lacks them
     this.receive(list);
     this.filtered = new Set(); // ids of those that are not shown; null: objects without a class
     this.current = null; // the id that new objects get
@@ -23,8 +25,10 @@ export class Classes {
 
   /** The list as another window has changed it. */
   receive(list) {
-    this.list = list; // {id, name, colour} each
-    this.last = Math.max(this.last ?? 0, ...list.map(({ id }) => id)); // ids are not used again
+    this.served = list; // {id, name, colour} each
+    const shown = this.waiting.filter(({ isShown }) => isShown);
+    this.list = shown.reduce((before, { change }) => change(before, true), list);
+    this.last = Math.max(this.last ?? 0, ...this.list.map(({ id }) => id)); // ids are not used again
   }
 
   /** The list of an answer to this window: other changes may have overtaken it. */
@@ -36,8 +40,8 @@ export class Classes {
     return this.list.find((one) => one.id === id) ?? null;
   }
 
-  named(name) {
-    return this.list.find((one) => one.name.toLowerCase() === name.toLowerCase()) ?? null;
+  named(name, list = this.list) {
+    return list.find((one) => one.name.toLowerCase() === name.toLowerCase()) ?? null;
   }
 
   /** The id of an object's class; null where it has none, or one that was removed. */
@@ -60,16 +64,26 @@ export class Classes {
     this.changed();
   }
 
-  // Changes of the list. Each may be made again, where another window has changed the list before.
+  // Changes of the list. Each may be made again, where another window has changed the list before, or
+  // where the server could not be asked: then it is shown, and waits.
 
   /** Resolves with the id of the class of a name, undefined if the server refuses it. */
   async add(name) {
-    let id;
-    const added = await this.#set((list) => {
-      id = this.named(name)?.id; // another window may have been quicker
-      return id ? list : [...list, { id: (id = this.#nextId()), name, colour: colourAt(list.length) }];
+    let id, own; // own: of a class that waits
+    const added = await this.#set((list, waits) => {
+      const there = this.named(name, list)?.id; // another window may have been quicker
+      if (waits) own ??= unique();
+      if (own && there && there !== own) this.#join(own, there);
+      id = there ?? own ?? this.#nextId();
+      return there ? list : [...list, { id, name, colour: colourAt(list.length) }];
     });
     return added ? id : undefined;
+  }
+
+  /** A class that waited has been made by another window, too. */
+  #join(own, there) {
+    if (this.current === own) this.current = there;
+    this.session.reclass(own, there);
   }
 
   /** Objects of a class that was removed have its id still, and are not to get into a new one. */
@@ -111,28 +125,61 @@ export class Classes {
     this.answered(await this.#put([...list, ...others]));
   }
 
-  /** One change after another: answers may overtake each other, and the older one would stay. */
-  #set(change) {
-    this.changing = Promise.resolve(this.changing).then(() => this.#change(change));
+  /** Send what waits. Resolves when the server has all that it takes, or cannot be asked. */
+  sync() {
+    if (this.waiting.length) this.#next(() => this.#sync());
     return this.changing;
   }
 
-  async #change(change) {
-    const { api } = this;
-    const answer = await attempt(() => this.#send(change, TRIES));
-    if (answer && api === this.api) this.answered(answer);
-    this.changed();
-    return answer !== undefined;
+  /** Resolves with whether a change was taken, or waits: false where it was refused. */
+  #set(change) {
+    return this.#next(async () => {
+      this.waiting.push({ change, isShown: false });
+      return !(await this.#sync()).includes(change);
+    });
   }
 
-  async #send(change, tries) {
+  /** One change after another: answers may overtake each other, and the older one would stay. */
+  #next(task) {
+    this.changing = Promise.resolve(this.changing).then(task);
+    return this.changing;
+  }
+
+  /** Resolves with the changes that were refused. */
+  async #sync() {
+    const { api, waiting } = this;
+    const refused = [];
+    for (this.trouble = null; waiting.length && !this.trouble && api === this.api; ) {
+      const error = await this.#send(waiting[0], TRIES).catch((found) => found);
+      if (error && !isRefusal(error)) this.#wait(waiting, error);
+      else {
+        const { change } = waiting.shift();
+        if (error) refused.push(change);
+        if (error) toast(error.message, true);
+      }
+    }
+    if (api === this.api) this.receive(this.served);
+    this.changed();
+    return refused;
+  }
+
+  /** As with objects, the sign says it, and the next answer of the server has it tried again. */
+  #wait(waiting, { message }) {
+    this.trouble = message;
+    for (const each of waiting) each.isShown = true;
+  }
+
+  async #send({ change, isShown }, tries) {
+    const { api } = this;
     try {
-      return await this.#put(change(this.list));
+      const answer = await this.#put(change(this.served, isShown));
+      if (api === this.api) this.answered(answer);
+      return;
     } catch (error) {
       if (error.status !== 409 || tries < 2) throw error;
     }
     await this.session.refresh();
-    return this.#send(change, tries - 1);
+    await this.#send({ change, isShown }, tries - 1);
   }
 
   async #put(list) {
@@ -142,3 +189,9 @@ export class Classes {
     return answer;
   }
 }
+
+/** Whether the server will never take what it has answered so. */
+const isRefusal = ({ status }) => status === 400 || status === 413;
+
+/** An id that no other window gives: files count classes by their places. */
+const unique = () => 2 ** 24 + crypto.getRandomValues(new Uint32Array(1))[0] % 2 ** 30;

@@ -70,12 +70,13 @@ export class Session {
   // Keeping the work.
 
   get isSaved() {
-    return !this.trouble && !this.stranded && [...this.works.values()].every(({ saver }) => saver.isSaved);
+    return !this.trouble && !this.stranded && !this.classes.waiting.length && [...this.works.values()].every(({ saver }) => saver.isSaved);
   }
 
   /** Why not everything is saved; null where it is, or will be in a moment. */
   get why() {
-    return this.trouble ?? this.#missing ?? [...this.works.values()].map(({ saver }) => saver.why).find(Boolean) ?? null;
+    const own = [...this.works.values()].map(({ saver }) => saver.why).find(Boolean);
+    return this.trouble ?? this.#missing ?? this.classes.trouble ?? own ?? null;
   }
 
   get objectCount() {
@@ -84,10 +85,10 @@ export class Session {
 
   /** Resolves when the server has all the work. Fails where it lacks some. */
   async saveAll() {
-    await this.classes.changing;
+    await this.classes.sync();
     const savers = [...this.works.values()].map(({ saver }) => saver);
     await Promise.all(savers.map((saver) => saver.syncAll()));
-    if (!this.stranded && savers.every((saver) => saver.isKnown)) return;
+    if (!this.stranded && !this.classes.waiting.length && savers.every((saver) => saver.isKnown)) return;
     throw new Error(`Not everything is saved, and a file would lack it. ${this.why ?? ""}`);
   }
 
@@ -174,6 +175,7 @@ export class Session {
   }
 
   #back() {
+    this.classes.sync();
     for (const work of this.works.values()) if (!work.saver.isSaved) work.sync();
     this.changed();
   }
@@ -297,6 +299,11 @@ export class Session {
   countOf(id) {
     const all = this.pictures.flatMap((picture) => this.objectsOf(picture));
     return all.filter(({ category }) => category === id).length;
+  }
+
+  /** Give the objects of a class that only this window has another. */
+  reclass(from, to) {
+    for (const work of this.works.values()) work.reclass(from, to);
   }
 
   /** Remove a picture. Resolves with a function that brings it back. */

@@ -213,6 +213,24 @@ export class Work {
     return this.saver.syncing;
   }
 
+  /** Have objects of a class in another, in all steps of undo. */
+  reclass(from, to) {
+    const moved = new Map();
+    const own = (object) => {
+      if (object.category !== from) return object;
+      if (!moved.has(object)) moved.set(object, { ...object, category: to });
+      return moved.get(object);
+    };
+    this.#everywhere((objects) => objects.map(own));
+    this.#changed();
+  }
+
+  /** Change the objects of all steps of undo. */
+  #everywhere(change) {
+    const changed = (state) => ({ ...state, objects: change(state.objects) });
+    Object.assign(this, { state: changed(this.state), past: this.past.map(changed), future: this.future.map(changed) });
+  }
+
   #adopt(found) {
     const object = fromServer(found);
     this.saver.keep(object, found);
