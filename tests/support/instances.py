@@ -62,6 +62,35 @@ def nano_that_knows_coins(coins: np.ndarray) -> Sam:
     return model
 
 
+class Seeing(nn.Module):
+    """A decoder that draws the maps of the discs in the picture that it was shown last."""
+
+    def __init__(self, image_size: int, ground: int):
+        super().__init__()
+        self._size, self._ground = image_size, ground
+
+    def see(self, pixels: np.ndarray) -> None:
+        """Take a picture (H, W, 3) of discs on a ground of one value."""
+        from scipy import ndimage
+
+        height, width = (
+            max(1, round(n * self._size / max(pixels.shape))) for n in pixels.shape[:2]
+        )
+        small = Image.fromarray(pixels).resize((width, height), Image.Resampling.BILINEAR)
+        inside = np.pad(
+            (np.array(small).astype(int) - self._ground).max(axis=2) > 25,
+            ((0, self._size - height), (0, self._size - width)),
+        )
+        distance = ndimage.distance_transform_edt(inside)
+        labels, count = ndimage.label(inside)
+        most = np.array([1, *ndimage.maximum(distance, labels, range(1, count + 1))])
+        far = 1 - distance / most[labels]
+        self._maps = mx.array(np.stack([inside, far, far], axis=2).astype(np.float32))[None]
+
+    def __call__(self, features: object) -> mx.array:
+        return self._maps
+
+
 def matched(ours: np.ndarray, expected: np.ndarray) -> np.ndarray:
     """The best IoU of each expected instance with one of ours; there are as many of both."""
     assert len(np.unique(ours)) == len(np.unique(expected))

@@ -1,7 +1,5 @@
 """The page in a browser on a large picture: tiles as one zooms, windows, exports."""
 
-import threading
-
 import numpy as np
 import pytest
 
@@ -10,36 +8,36 @@ from tests.support.browser import MARGIN  # isort: skip  first: it skips all whe
 rasterio = pytest.importorskip("rasterio", reason="rasterio is missing (extra geo)")
 
 from sam_mlx.masks import decode_part, rle_bbox
-from tests.support.large import Drawn, geotiff
+from tests.support.large_page import (
+    DISC,
+    LARGER,
+    colour_of,
+    discs_in_view,
+    ink_at,
+    iou_with,
+    offset,
+    scale_of,
+    shown,
+    tiles_there,
+    wait_for_ink,
+    write_scene,
+    zoom,
+)
 
 pytestmark = pytest.mark.slow
 
-SCENE = Drawn(9000, 12_000, cell=400, seed=3)
-DISC = next(d for d in SCENE.discs() if d[0] > 6000 and d[1] > 4000 and 70 < d[2] < 110)
-LARGER = next(d for d in SCENE.discs() if d[0] > 3000 and d[1] > 2000 and d[2] > 140)
 MAX_BITMAPS = 192 + 4 + 2  # kept, on their way, and the overview
 
 
 @pytest.fixture(scope="module")
 def site(nano, tmp_path_factory):
     """A server with a large picture, for this file: (server, address)."""
-    import uvicorn
-
     from sam_mlx.web.backend import Backend
-    from sam_mlx.web.server import bind, configuration
-    from tests.support.web import until
+    from tests.support.web import on_a_socket
 
-    path = tmp_path_factory.mktemp("scene") / "ortho.tif"
-    geotiff(path, SCENE.whole(), compress="deflate", zlevel=1)
-    server = Backend(nano, "nano", [path])
-    listening = bind("127.0.0.1", 0)
-    running = uvicorn.Server(configuration(server, "127.0.0.1", None))
-    thread = threading.Thread(target=running.run, args=([listening],), daemon=True)
-    thread.start()
-    until(lambda: running.started)
-    yield server, f"http://127.0.0.1:{listening.getsockname()[1]}/"
-    running.should_exit = True
-    thread.join(10)
+    server = Backend(nano, "nano", [write_scene(tmp_path_factory.mktemp("scene"))])
+    with on_a_socket(server) as port:
+        yield server, f"http://127.0.0.1:{port}/"
     server.close()
 
 
@@ -59,79 +57,6 @@ COUNT = """() => {
     return bitmap;
   };
 }"""
-
-
-def zoom(tab, disc, steps):
-    """Turn the wheel over a disc, which stays under the pointer."""
-    tab.move(*disc[:2])
-    for _ in range(abs(steps)):
-        tab.page.mouse.wheel(0, -120 if steps > 0 else 120)
-    tab.settled()
-
-
-def tiles_there(tab):
-    """Wait until no tile is missing."""
-    tab.page.wait_for_function(
-        """async () => {
-          const count = () => performance.getEntriesByType("resource").length;
-          const before = count();
-          await new Promise((done) => setTimeout(done, 400));
-          return count() === before;
-        }""",
-    )
-    return tab.settled()
-
-
-def shown(tab, x, y):
-    """The picture's colour where a pixel of the fitted picture is in the page."""
-    script = """([x, y]) => {
-      const canvas = document.querySelector("#stage canvas");
-      const stage = document.getElementById("stage").getBoundingClientRect();
-      const r = canvas.width / stage.width;
-      const at = [(x - stage.left) * r, (y - stage.top) * r];
-      return [...canvas.getContext("2d").getImageData(...at, 1, 1).data];
-    }"""
-    return tab.page.evaluate(script, list(tab.at(x, y)))[:3]
-
-
-def offset(tab, disc, dx, dy, scale):
-    """A place of the page beside a disc's middle, by pixels of the picture, at a zoom."""
-    x, y = tab.at(*disc[:2])
-    return x + dx * scale, y + dy * scale
-
-
-def scale_of(tab):
-    return float(tab.text("#zoom-fit").rstrip("%")) / 100
-
-
-def ink_at(tab, at):
-    script = """(at) => {
-      const stage = document.getElementById("stage").getBoundingClientRect();
-      const found = [...document.querySelectorAll("#stage canvas")].slice(1).map((canvas) => {
-        const r = canvas.width / stage.width;
-        const place = [(at[0] - stage.left) * r, (at[1] - stage.top) * r];
-        return canvas.getContext("2d").getImageData(...place, 1, 1).data[3];
-      });
-      return Math.max(...found);
-    }"""
-    return tab.page.evaluate(script, list(at))
-
-
-def iou_with(disc, found):
-    s = found.mask_scale
-    height, width = found.mask["size"]
-    x0, y0 = (max(int((c - 2 * disc[2]) / s), 0) for c in disc[:2])
-    x1, y1 = (int((c + 2 * disc[2]) / s) for c in disc[:2])
-    box = x0, y0, min(x1, width), min(y1, height)
-    y, x = (np.mgrid[box[1] : box[3], box[0] : box[2]] + 0.5) * s
-    wanted = np.hypot(x - disc[0], y - disc[1]) <= disc[2]
-    mask = decode_part(found.mask, box)
-    return (mask & wanted).sum() / (mask | wanted).sum()
-
-
-def colour_of(disc):
-    x, y = int(disc[0]), int(disc[1])
-    return SCENE[y : y + 1, x : x + 1][0, 0].astype(int)
 
 
 def test_a_disc_is_found_where_it_lies_at_every_level(tab):
@@ -161,16 +86,10 @@ def test_a_disc_is_found_where_it_lies_at_every_level(tab):
 
 def test_hovering_shows_a_mask(tab):
     zoom(tab, DISC, 15)
+    r, scale = DISC[2], scale_of(tab)
     x, y = tab.at(*DISC[:2])
     tab.page.mouse.move(x + 3, y + 2)
-    tab.page.wait_for_function("() => true")
-    tab.page.wait_for_timeout(100)
-    r, scale = DISC[2], scale_of(tab)
-    for _ in range(100):
-        if ink_at(tab, offset(tab, DISC, 0.7 * r, 0, scale)):
-            break
-        tab.page.wait_for_timeout(100)
-    assert ink_at(tab, offset(tab, DISC, 0.7 * r, 0, scale)) > 0
+    wait_for_ink(tab, offset(tab, DISC, 0.7 * r, 0, scale))
     assert ink_at(tab, offset(tab, DISC, 1.3 * r, 0, scale)) == 0
     assert tab.objects == []
 
@@ -205,25 +124,12 @@ def test_memory_is_bounded_while_panning(tab):
     assert counted["tiles"] > 30 and counted["most"] <= MAX_BITMAPS
 
 
-def area_of(tab):
-    """What one sees: x0, y0, x1, y1 in the picture."""
-    box, (x, y), scale = tab.page.locator("#stage").bounding_box(), tab.at(*DISC[:2]), scale_of(tab)
-    left, top = (np.array([box["x"], box["y"]]) - (x, y)) / scale + DISC[:2]
-    return left, top, left + box["width"] / scale, top + box["height"] / scale
-
-
 def test_everything_in_view_is_found_and_taken(tab, monkeypatch):
     monkeypatch.setattr("sam_mlx.web.routes.automatic.POINTS_PER_SIDE", 12)
     assert "sam-mlx auto ortho.tif -o out --tile 1024" in tab.text("#automatic")
     zoom(tab, DISC, 10)
     assert tab.text("#automatic-find") == "Find everything in view"
-    x0, y0, x1, y1 = area_of(tab)
-    space = 0.02 * (x1 - x0)
-    discs = [
-        (x, y, r) for x, y, r in SCENE.discs()
-        if x0 + space < x - r and x + r < x1 - space and y0 + space < y - r and y + r < y1 - space
-        and r * 320 / (x1 - x0) > 8  # nano sees 320 pixels
-    ]  # fmt: skip
+    discs = discs_in_view(tab)
     assert DISC in discs and len(discs) > 1
     tab.page.click("#automatic-find")
     tab.page.wait_for_selector("#automatic-count")
