@@ -30,6 +30,11 @@ def short(found: object) -> str:
         return f"a {type(found).__name__} with too many digits to show"
 
 
+def some(count: int, thing: str) -> str:
+    """``1 tile``, ``2 tiles``."""
+    return f"{count} {thing}{'s' * (count != 1)}"
+
+
 def printable(text: object) -> str:
     """A text or path with its line ends, and characters that control a terminal, escaped."""
     text = str(text)

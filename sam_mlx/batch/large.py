@@ -25,6 +25,7 @@ from ..instances.segmenter import InstanceSegmenter
 from ..instances.tile_prompts import Prompting
 from ..instances.tiles import Flooding, MapStore
 from ..large import LargeImage, open_large
+from ..messages import some
 from ..terminal import say
 from ..tiled.found import Found
 from ..tiled.layout import TileOptions, region_of
@@ -206,7 +207,8 @@ def join(run: LargeRun, search: InTiles, folder: Path, about: dict[str, Any]) ->
     report = {**about, "tiles": len(search.tiles), **counts, **search.counts}
     run.write_json(run.output / f"{stem}.report.json", report)
     say(
-        f"{counts['masks']} masks in {search.picture.name}, {len(search.tiles)} tiles; "
+        f"{some(counts['masks'], 'mask')} in {search.picture.name}, "
+        f"{some(len(search.tiles), 'tile')}; "
         f"{counts['cut_by_a_border']} with a straight edge on a tile's border; "
         + "; ".join(f"{words}: {search.counts[name]}" for name, words in search.REMARKS.items())
     )

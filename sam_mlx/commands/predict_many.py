@@ -18,6 +18,7 @@ from ..formats.large import LARGE_FORMATS, LargeFormat, LargeResult, Spool
 from ..large import Answer, LargeImage, Window, open_large
 from ..large.vectors import Features, read_features
 from ..masks import stability_scores
+from ..messages import some
 from ..predictor import SamPredictor
 from ..terminal import say
 from ..tiled.found import Found
@@ -32,9 +33,7 @@ def run(args: argparse.Namespace) -> int:
     output, format = target(args.output)
     picture = open_large(args.image, **opening(args))
     features = read_features(args.boxes, picture.place, args.layer)
-    inside = np.flatnonzero([meets(p, picture) for p in features.points])
-    beside = len(features.points) - len(inside)
-    left_out = f"{features.empty} without a geometry, {beside} beside the picture"
+    inside, left_out = chosen(features, picture)
     if len(inside) == 0:
         raise ValueError(f"{args.boxes} has no feature on the picture {args.image}: {left_out}")
     predictor = SamPredictor(load_model(args))
@@ -44,8 +43,8 @@ def run(args: argparse.Namespace) -> int:
         spool = Spool.write(folder / "masks", masks_of(predictor, features, inside))
         result = LargeResult(picture, Window(0, 0, width, height), spool)
         write_whole(output, partial(format.write, result))
-    say(f"{len(inside)} features asked about, masks in {output}")
-    if not features.empty + beside:
+    say(f"{some(len(inside), 'feature')} asked about, masks in {output}")
+    if len(inside) == len(features.points) + features.empty:
         return 0
     say(f"left out: {left_out}")
     return 1
@@ -61,6 +60,18 @@ def target(path: str) -> tuple[Path, LargeFormat]:
     if not output.parent.is_dir():
         raise FileNotFoundError(f"no such folder: {output.parent}")
     return output, max(fitting, key=lambda format: len(format.ending))
+
+
+def chosen(features: Features, picture: LargeImage) -> tuple[np.ndarray, str]:
+    """The features to ask about, and in words how many are not."""
+    on_it = [i for i, points in enumerate(features.points) if meets(points, picture)]
+    boxes = features.boxes()
+    inside = [i for i in on_it if picture.has_values(*boxes[i])]
+    beside, valueless = len(features.points) - len(on_it), len(on_it) - len(inside)
+    left_out = f"{features.empty} without a geometry, {beside} beside the picture"
+    if valueless:
+        left_out += f", {valueless} where no pixel has a value"
+    return np.array(inside, int), left_out
 
 
 def meets(points: np.ndarray, picture: LargeImage) -> bool:

@@ -21,6 +21,7 @@ from .window import Window, check_window
 
 Source = Any  # a path, or an object with shape and slicing
 BLOCK_PIXELS = 1 << 24  # read at a time where a window is scaled down
+VALUES_SIDE = 512  # pixels of a window that is looked at for values alone
 
 
 def open_large(
@@ -133,6 +134,20 @@ class LargeImage:
             window.scale * self.scale / factor_of(self.reader.sizes[0], self.reader.sizes[level])
         )
         return self._scaled(window, level, factor)
+
+    def has_values(self, x0: float, y0: float, x1: float, y1: float) -> bool:
+        """Whether a pixel in a box that lies on the picture has a value; of large boxes, a pixel
+        of a coarser scale.
+        """
+        height, width = self.size
+        left, right = (min(max(int(x), 0), width - 1) for x in (x0, x1))
+        top, bottom = (min(max(int(y), 0), height - 1) for y in (y0, y1))
+        reader, w, h = self.reader, right - left + 1, bottom - top + 1
+        all_have = reader.nodata is None and reader.dtype.kind != "f"
+        if all_have and reader.valid(self.level, left, top, 1, 1) is None:
+            return True  # without reading one
+        scale = -(-max(w, h) // VALUES_SIDE)
+        return bool(self.pixels(Window(left, top, w, h, scale))[1].any())
 
     def _level_for(self, scale: float) -> int:
         """The coarsest level that is not coarser than ``scale``."""

@@ -224,15 +224,16 @@ def test_bad_pictures(files, tmp_path, capsys):
     copy_raster(plain, cog, driver="COG", compress="deflate", blocksize=128)
     cog.write_bytes(cog.read_bytes()[: cog.stat().st_size // 2])
     for picture, message in [
-        (cog, "cog.tif"),
+        (cog, "cog.tif is not whole: it ends at byte"),
         (tmp_path / "none.tif", "no such picture"),
         (tmp_path / "*.jp2", "no picture is called"),
         (empty, "empty.tif: no pixel that was looked at has a value: all are nodata or NaN"),
-        (whole, "cut.tif"),
+        (whole, "cut.tif is not whole: it ends at byte"),
     ]:
         assert main(command(files, tmp_path / "out", picture=picture)) == 2
         error = capsys.readouterr().err
         assert message in error and error.count("\n") == 1, error
+        assert not (tmp_path / "out").exists()
     same = tmp_path / "other" / "a.tif"
     same.parent.mkdir()
     geotiff(same, squares(90, 100, seed=1))
@@ -335,6 +336,28 @@ def test_features_that_are_beside_the_picture_or_empty(scene, tmp_path, capsys):
     assert main([*args, str(tmp_path / "boxes.gpkg")]) == 1
     assert "left out: 1 without a geometry, 1 beside the picture" in capsys.readouterr().out
     assert masks_in(out)[0] == [1, 4]
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16, np.float32])
+def test_features_where_no_pixel_has_a_value(dtype, scene, tmp_path, capsys):
+    """Left out for samples of every depth: a mask would be of what nodata looks like."""
+    _, discs = scene
+    here, there = sorted((discs[0], discs[-1]))
+    samples = np.maximum(Drawn(500, 700, cell=100, most=0.35).whole(), 1).astype(dtype)
+    samples[:, int((here[0] + there[0]) / 2) :] = 0
+    picture = geotiff(tmp_path / "half.tif", samples, nodata=0)
+    boxes = write_vectors(tmp_path / "boxes.gpkg", boxes_of([here, there]))
+    out = tmp_path / "masks.gpkg"
+    args = ["predict", str(picture), "-o", str(out), "--boxes", str(boxes)]
+    assert main(args) == 1
+    said = capsys.readouterr().out
+    assert "1 feature asked about" in said and "1 where no pixel has a value" in said
+    assert masks_in(out)[0] == [1]
+    out.unlink()
+    geotiff(picture, samples * 0, nodata=0)
+    assert main(args) == 2
+    error = capsys.readouterr().err
+    assert "has a value" in error and error.count("\n") == 1 and not out.exists()
 
 
 def test_bad_vector_files(scene, tmp_path, capsys):

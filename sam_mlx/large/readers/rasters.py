@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import threading
 import warnings
 from collections.abc import Sequence
@@ -29,6 +30,7 @@ class RasterReader(Reader):
         for i, factor in enumerate(full.overviews(1)):
             if min(full.height, full.width) // factor >= MIN_SIDE:
                 self.datasets.append(self._open(path, overview_level=i))
+        check_whole(path, self.datasets)
         self.sizes = [(d.height, d.width) for d in self.datasets]
         self.bands, self.dtype = full.count, np.dtype(full.dtypes[0])
         self.nodata = full.nodata
@@ -83,6 +85,35 @@ class RasterReader(Reader):
         with self.lock:
             mask = self.datasets[level].dataset_mask(window=self._part(x, y, width, height))
         return mask > 0
+
+
+def check_whole(path: str, datasets: Sequence[Any]) -> None:
+    """Raise ValueError for a TIFF that ends before the last block of a level does, as one whose
+    download was stopped: hours of work might come before that block is read.
+
+    datasets: the raster, and its overviews from the first on.
+    """
+    if not os.path.isfile(path):  # a raster in an archive, or elsewhere
+        return
+    size = os.path.getsize(path)
+    for level, dataset in enumerate(datasets):
+        rows, columns = dataset.block_shapes[-1]
+        block = f"{(dataset.width - 1) // columns}_{(dataset.height - 1) // rows}"
+        offset, length = (
+            int(
+                datasets[0].get_tag_item(
+                    f"BLOCK_{what}_{block}", "TIFF", bidx=dataset.count,
+                    ovr=level - 1 if level else None,
+                )
+                or 0  # of other formats, and of blocks that are not stored
+            )
+            for what in ("OFFSET", "SIZE")
+        )  # fmt: skip
+        if offset + length > size:
+            raise ValueError(
+                f"{path} is not whole: it ends at byte {size}, and a part of the picture is "
+                f"stored up to byte {offset + length}; copy it again"
+            )
 
 
 def palette_of(dataset: Any) -> np.ndarray:
