@@ -14,6 +14,7 @@ from .messages import MAX_NAME, short
 MAX_SIZE, MAX_BLOCKS, MAX_MASKS = 1 << 16, 1 << 8, 1 << 5
 MAX_PIXEL, MIN_STD = 1 << 16, 1e-4  # of means and deviations: in half precision, too, finite
 MODEL_TYPE = "sam_mlx"  # the name of this package's format in config.json
+THRESHOLDS = ("pred_iou_thresh", "stability_score_thresh")  # fields, and options of a search
 
 # Ways of preprocessing; SAM's own come first.
 CHOICES = {
@@ -55,6 +56,9 @@ class SamConfig:
     # What is black and white in pictures of more than 8 bits, where a call does not say; None: by
     # the rule of ``load_image``.
     value_range: tuple[float, float] | None = None
+    # Thresholds of automatic masks, where a call does not give them; None: the variant's.
+    pred_iou_thresh: float | None = None
+    stability_score_thresh: float | None = None
 
     def __post_init__(self) -> None:
         for name, choices in CHOICES.items():
@@ -81,6 +85,7 @@ class SamConfig:
         # SAM's own are left out, so files stay as they were before these fields existed.
         usual: dict[str, Any] = {name: choices[0] for name, choices in CHOICES.items()}
         usual |= {"decoders": [_with_type(MaskDecoderConfig())], "value_range": None}
+        usual |= dict.fromkeys(THRESHOLDS)
         return {k: v for k, v in values.items() if k not in usual or v != usual[k]}
 
 
@@ -165,6 +170,9 @@ def _misfits(config: SamConfig) -> Iterator[str]:
             f"value_range is {short(config.value_range)}; expected two finite numbers, the lower "
             "one first"
         )
+    for name in THRESHOLDS:
+        if not _is_share(value := getattr(config, name)):
+            yield f"{name} is {short(value)}; expected a number from 0 to 1"
     inner = config.prompt_dim // 2  # of the attentions between tokens and image
     if config.prompt_dim % 8 or inner % config.decoder_heads:
         yield f"prompt_dim {config.prompt_dim} cannot be divided among {config.decoder_heads} heads"
@@ -176,6 +184,10 @@ def _is_range(value: Any) -> bool:
     fits = isinstance(value, tuple) and len(value) == 2
     fits = fits and all(type(x) in (int, float) and math.isfinite(x) for x in value)
     return fits and bool(value[0] < value[1])
+
+
+def _is_share(value: Any) -> bool:
+    return value is None or (type(value) in (int, float) and 0 <= value <= 1)
 
 
 def build(kind: type, values: Mapping[str, Any], where: str) -> Any:

@@ -11,7 +11,7 @@ import mlx.core as mx
 import numpy as np
 
 from .arrays import are_finite, check_size
-from .config import SamConfig
+from .config import THRESHOLDS, SamConfig
 from .files import parse_json
 from .machine.worker import at_work
 from .messages import escaping, short, shown
@@ -208,8 +208,11 @@ def _read(file: TensorFile) -> dict[str, mx.array]:
 
 @at_work
 def fingerprint(config: SamConfig, weights: Weights) -> str:
-    """A digest of a config and 64 values of every tensor; the same on every machine."""
-    digest = hashlib.sha256(json.dumps(config.to_dict(), sort_keys=True).encode())
+    """A digest of a config and 64 values of every tensor; the same on every machine. Thresholds are
+    left out: they change no answer of the model, but choose among them.
+    """
+    values = {name: v for name, v in config.to_dict().items() if name not in THRESHOLDS}
+    digest = hashlib.sha256(json.dumps(values, sort_keys=True).encode())
     for name, w in sorted(weights.items()):
         sample = w.flatten()[:: max(1, w.size // 64)]
         digest.update(f"{name} {w.shape} {w.dtype}".encode())

@@ -52,7 +52,8 @@ class SamAutomaticMaskGenerator(HasOptions):
     (N, 2) of x, y in [0, 1] for each crop layer. points_per_batch: points given to the model at
     once. pred_iou_thresh, stability_score_thresh, stability_score_offset, box_nms_thresh: which
     masks stay (``masks.stability_scores``, ``masks.nms``). Of the first two, None stands for the
-    model's own: 0.88 and 0.95 for Meta's models, 0.85 and 0.9 for nano. crop_n_layers: layer i
+    model's own: 0.88 and 0.95 for Meta's models, 0.85 and 0.9 for nano, and those in the config of
+    a model that was fine-tuned. crop_n_layers: layer i
     repeats the search on 2^i x 2^i crops, overlapping by crop_overlap_ratio of the shorter side in
     the first, with crop_n_points_downscale_factor^i times fewer points a side; crop_nms_thresh
     drops what crops find again. min_mask_region_area: removes islands and holes of fewer pixels

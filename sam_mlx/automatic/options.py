@@ -142,9 +142,12 @@ def check_arguments(given: Sequence[Any]) -> None:
 
 
 def thresholds_of(config: SamConfig) -> dict[str, float]:
-    """pred_iou_thresh and stability_score_thresh for a model: Meta's, or its own."""
+    """pred_iou_thresh and stability_score_thresh for a model: its config's, its variant's, or
+    Meta's.
+    """
     meta = {name: getattr(DEFAULTS, name) for name in OF_MODEL}
-    return meta | THRESHOLDS.get(config.variant, {})
+    own = {n: value for n in OF_MODEL if (value := getattr(config, n)) is not None}
+    return meta | THRESHOLDS.get(config.variant, {}) | own
 
 
 def with_thresholds(

@@ -60,10 +60,14 @@ def check_strangers(pictures: dict[str, Path], output: Path, formats: Sequence[F
             raise ValueError(f"{path} was not written by this command; write to another folder")
 
 
-def is_other(name: str, before: Any, now: Any) -> bool:
-    """Whether a setting has changed. Which thresholds a model has of its own may not be known."""
+def is_other(name: str, settings: dict[str, Any], now: Any) -> bool:
+    """Whether one of earlier settings has changed. Which thresholds a model has of its own may not
+    be known.
+    """
+    before = settings.get(name)
     if now == THE_MODELS:
-        return before is not None and before not in OWN_THRESHOLDS[name]
+        own = name in settings.get(OF_THE_MODEL, ()) or before in OWN_THRESHOLDS[name]
+        return before is not None and not own
     return bool(before != now)
 
 
@@ -86,7 +90,7 @@ def check_settings(
             "another folder, or delete this one"
         )
     now = {**dict.fromkeys(OF_MODEL, THE_MODELS), **settings}
-    changed = sorted(name for name in now if is_other(name, before.get(name), now[name]))
+    changed = sorted(name for name in now if is_other(name, before, now[name]))
     if may_change is not None and any(name not in may_change for name in changed):
         listed = ", ".join(f"{k}={before.get(k)} (now {now[k]})" for k in changed)
         raise ValueError(

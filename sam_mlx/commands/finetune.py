@@ -22,7 +22,7 @@ from ..samples import Range
 from ..terminal import say
 from ..tuner.data import LabelledPicture, open_data
 from ..tuner.options import TrainingOptions
-from ..tuner.report import table
+from ..tuner.report import table, thresholds_said
 from ..tuner.run import Job, check_output, finetune, with_range
 from ..tuner.split import WAYS
 from ..tuner.survey import contact_sheet, survey
@@ -85,6 +85,7 @@ def run(args: argparse.Namespace) -> int:
         )
     for line in table({"before": results["before"], "after": results["after"]}).split("\n"):
         say(line)
+    say(thresholds_said(results))
     say(f"{args.output}: the model, report.md, examples.png")
     return 0
 

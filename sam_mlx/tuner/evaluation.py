@@ -3,38 +3,32 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from copy import copy
+from dataclasses import dataclass, replace
 from typing import Any
 
 import mlx.core as mx
 import numpy as np
 
 from ..automatic.generator import SamAutomaticMaskGenerator
+from ..automatic.options import thresholds_of
 from ..embedding import ImageEmbedding
 from ..instances.segmenter import InstanceSegmenter, has_decoder
-from ..masks import decode_rle
+from ..masks import Record, decode_rle
 from ..predictor import SamPredictor
 from ..sam import Sam
 from .examples import Example
+from .matches import Found, Matches, average_precision, ious_with, segmentation_accuracy
 from .prompts import Prompts
 from .targets import Frame
+from .thresholds import LOW, Candidates, Thresholds, best_thresholds
 from .validation import asking, clicks, first_answers, inner_pixel, iou_of, truths_of
 
 CLICKS = 8  # in all, of which the first is well inside the object
 GOALS = (0.8, 0.9)  # IoU, for the number of clicks to it
 Search = SamAutomaticMaskGenerator | InstanceSegmenter
-THRESHOLDS = np.arange(0.5, 1, 0.05)  # IoU at which an object counts as found
 RESAMPLES = 1000  # of pictures, for intervals
 POINTS_PER_SIDE = 32  # of automatic masks, as ``SamAutomaticMaskGenerator`` has it
-
-
-@dataclass(frozen=True)
-class Matches:
-    """Automatic masks of an example, best score first, beside its objects."""
-
-    hits: np.ndarray  # (thresholds, N): which masks find an object that none before them found
-    scores: np.ndarray  # (N,)
-    truths: int  # objects
 
 
 @dataclass(frozen=True)
@@ -43,6 +37,13 @@ class Scores:
 
     prompts: dict[str, np.ndarray]
     searches: dict[str, Matches]  # by what the names of their measures begin with
+    candidates: Candidates | None = None  # for automatic masks, where their thresholds are chosen
+
+    def with_thresholds(self, thresholds: Thresholds) -> Scores:
+        if self.candidates is None:
+            return self
+        searches = self.searches | {"": self.candidates.matches(thresholds)}
+        return replace(self, searches=searches, candidates=None)
 
 
 def evaluate(
@@ -52,6 +53,7 @@ def evaluate(
     points_per_side: int = POINTS_PER_SIDE,
     progress: Callable[[Iterable[Example]], Iterable[Example]] = iter,
     most_searched: int | None = None,
+    choose: bool = False,
 ) -> dict[str, Any]:
     """Means over all objects of the examples, and 95 % intervals by drawing pictures again.
 
@@ -63,17 +65,22 @@ def evaluate(
     TP / (TP + FP + FN)); the same of instances where the model has a decoder for them.
 
     Everything is searched for in as many of the examples as ``most_searched`` says, at most.
-    ``calibration`` puts objects together by their predicted IoU, ``each`` has one click's IoU by
-    example.
+    Automatic masks are with the model's own thresholds or, with ``choose``, with the pair that has
+    the best mSA on these examples; ``thresholds`` says which. ``calibration`` puts objects together
+    by their predicted IoU, ``each`` has one click's IoU by example.
     """
     predictor = SamPredictor(model)
-    searches = searches_of(model, points_per_side) if automatic else {}
+    searches = searches_of(model, points_per_side, choose) if automatic else {}
     count = min(len(examples), len(examples) if most_searched is None else most_searched)
     chosen = set(np.linspace(0, len(examples) - 1, count).round().astype(int).tolist())
     found = [
-        scores(predictor, searches if i in chosen else {}, example)
+        scores(predictor, searches if i in chosen else {}, example, choose)
         for i, example in enumerate(progress(examples))
     ]
+    thresholds = thresholds_of(model.config)
+    if candidates := [one.candidates for one in found if one.candidates]:
+        thresholds = best_thresholds(candidates, model.config)
+        found = [one.with_thresholds(thresholds) for one in found]
     rng = np.random.default_rng(0)
     drawn = [rng.integers(len(found), size=len(found)) for _ in range(RESAMPLES)]
     means = summary(found)
@@ -89,6 +96,7 @@ def evaluate(
         "objects": sum(len(one.prompts["iou_click"]) for one in found),
         "means": {name: round(value, 4) for name, value in means.items()},
         "intervals": intervals,
+        "thresholds": thresholds,
         "calibration": calibration(found),
         "each": [
             {"name": example.name, "iou_click": round(float(one.prompts["iou_click"].mean()), 4)}
@@ -97,33 +105,57 @@ def evaluate(
     }
 
 
-def searches_of(model: Sam, points_per_side: int) -> dict[str, Search]:
+def searches_of(model: Sam, points_per_side: int, choose: bool) -> dict[str, Search]:
     """Ways to find everything: automatic masks, and instances where there is a decoder."""
-    searches: dict[str, Search] = {"": generator_of(model, points_per_side)}
+    options = LOW if choose else {}
+    searches: dict[str, Search] = {
+        "": SamAutomaticMaskGenerator(model, points_per_side=points_per_side, **options)
+    }
     if has_decoder(model):
         searches["instances_"] = InstanceSegmenter(model)
     return searches
 
 
-def generator_of(model: Sam, points_per_side: int) -> SamAutomaticMaskGenerator:
-    """A generator with the model's own thresholds."""
-    return SamAutomaticMaskGenerator(model, points_per_side=points_per_side)
-
-
-def scores(predictor: SamPredictor, searches: dict[str, Search], example: Example) -> Scores:
+def scores(
+    predictor: SamPredictor, searches: dict[str, Search], example: Example, choose: bool
+) -> Scores:
     embedding = predictor.embed(example.pixels())
     frame = Frame(predictor.model.config, example.size)
     found = prompted(predictor.model, embedding.features, truths_of(example, frame), frame)
-    return Scores(found, {k: searched(each, embedding, example) for k, each in searches.items()})
+    masks = {kind: searched(each, embedding, example) for kind, each in searches.items()}
+    matches = {kind: each.found.matches() for kind, each in masks.items()}
+    return Scores(found, matches, masks.get("") if choose else None)
 
 
-def searched(search: Search, embedding: ImageEmbedding, example: Example) -> Matches:
-    records = search.generate(embedding)
-    masks = np.array([r["segmentation"] for r in records], bool).reshape(-1, *example.size)
-    order = np.argsort([-r["predicted_iou"] for r in records], kind="stable")
-    hits, truths = matched(masks[order], decode_rle(list(example.objects)))
-    ranks = np.array([records[i]["predicted_iou"] for i in order])
-    return Matches(hits, ranks, truths)
+def searched(search: Search, embedding: ImageEmbedding, example: Example) -> Candidates:
+    """What a search finds in an example; of a part of a picture, not what lies beside it."""
+    records = within(search, example).generate(embedding)
+    if example.whole:
+        x0, y0, x1, y1 = example.window
+        masks = map(mask_of, records)
+        inside = [2 * mask[y0:y1, x0:x1].sum() > mask.sum() for mask in masks]
+        records = [record for record, is_inside in zip(records, inside) if is_inside]
+    scores = np.array([record["predicted_iou"] for record in records])
+    ious = ious_with(map(mask_of, records), decode_rle(list(example.objects)))
+    return Candidates(records, Found(scores, ious))
+
+
+def mask_of(record: Record) -> np.ndarray:
+    mask = record["segmentation"]
+    return decode_rle([mask])[0] if isinstance(mask, dict) else mask
+
+
+def within(search: Search, example: Example) -> Search:
+    """The search with those of its points that are in an example's part of a picture."""
+    if example.whole is None or not isinstance(search, SamAutomaticMaskGenerator):
+        return search
+    (grid,), (H, W), (x0, y0, x1, y1) = search.point_grids, example.size, example.window
+    inside = ((grid * (W, H) >= (x0, y0)) & (grid * (W, H) < (x1, y1))).all(axis=1)
+    if not inside.any():
+        return search
+    limited = copy(search)
+    limited.point_grids = [grid[inside]]
+    return limited
 
 
 def prompted(
@@ -165,24 +197,6 @@ def needed(history: np.ndarray, goal: float) -> np.ndarray:
     return np.where(reached.any(axis=0), reached.argmax(axis=0) + 1, len(history)).astype(float)
 
 
-def matched(masks: np.ndarray, truths: np.ndarray) -> tuple[np.ndarray, int]:
-    """For each threshold, which masks (N, H, W), best score first, find an object that none before
-    them has found, (thresholds, N); and how many truths (M, H, W) there are.
-    """
-    flat = truths.reshape(len(truths), -1)
-    areas = flat.sum(axis=1)
-    hits = np.zeros((len(THRESHOLDS), len(masks)), bool)
-    free = np.ones((len(THRESHOLDS), len(truths)), bool)
-    for i, mask in enumerate(masks):
-        pixels = np.flatnonzero(mask)
-        overlap = flat[:, pixels].sum(axis=1)
-        iou = np.where(free, overlap / (areas + len(pixels) - overlap), 0)
-        best = iou.argmax(axis=1)
-        rows = np.flatnonzero(iou[np.arange(len(iou)), best] >= THRESHOLDS)
-        hits[rows, i], free[rows, best[rows]] = True, False
-    return hits, len(truths)
-
-
 def summary(found: Sequence[Scores]) -> dict[str, float]:
     """Means over the objects of all examples."""
     names = found[0].prompts
@@ -209,23 +223,3 @@ def calibration(found: Sequence[Scores]) -> list[dict[str, Any]]:
         for inside in (step == i for i in range(10))
         if inside.any()
     ]  # fmt: skip
-
-
-def average_precision(found: Sequence[Matches]) -> float:
-    """COCO's at IoU 0.5, with 101 recalls, over the masks of all examples."""
-    order = np.argsort(-np.concatenate([each.scores for each in found]), kind="stable")
-    ranked = np.concatenate([each.hits[0] for each in found])[order]
-    if not len(ranked):
-        return 0.0
-    true = np.cumsum(ranked)
-    recall = true / sum(each.truths for each in found)
-    precision = np.maximum.accumulate((true / np.arange(1, len(ranked) + 1))[::-1])[::-1]
-    place = np.searchsorted(recall, np.linspace(0, 1, 101))
-    reached = np.append(precision, 0)  # 0 for recalls that are not reached
-    return float(reached[place].mean())
-
-
-def segmentation_accuracy(found: Matches) -> float:
-    """The mean over thresholds of TP / (TP + FP + FN), micro-sam's and DSB 2018's measure."""
-    true, masks = found.hits.sum(axis=1), found.hits.shape[1]
-    return float((true / np.maximum(1, masks + found.truths - true)).mean())

@@ -1,4 +1,4 @@
-"""What training sees: pictures, or squares cut from them, with the objects that count."""
+"""What training sees: pictures, parts of them, or squares, with the objects that count."""
 
 from __future__ import annotations
 
@@ -19,12 +19,17 @@ Box = tuple[int, int, int, int]  # x0, y0, x1, y1, exclusive, pixels
 
 @dataclass(frozen=True)
 class Example:
-    """A picture, or a square cut from it."""
+    """A picture, a part of one, or a square cut from it.
+
+    A part stays where it is in a picture that is black elsewhere: the model, to whose input the
+    longer side is scaled, sees it as large as in the whole picture.
+    """
 
     picture: LabelledPicture
     box: Box  # in the picture
-    objects: tuple[Rle, ...]  # of the box's size, each of ``min_area`` pixels or more
+    objects: tuple[Rle, ...]  # of ``size``, each of ``min_area`` pixels or more
     digest: str  # of its pixels
+    whole: tuple[int, int] | None = None  # height and width of a part's picture
 
     @property
     def name(self) -> str:
@@ -35,17 +40,33 @@ class Example:
     def size(self) -> tuple[int, int]:
         """Height and width in pixels."""
         x0, y0, x1, y1 = self.box
-        return y1 - y0, x1 - x0
+        return self.whole or (y1 - y0, x1 - x0)
+
+    @property
+    def window(self) -> Box:
+        """Where in what the model sees the box is."""
+        H, W = self.size
+        return self.box if self.whole else (0, 0, W, H)
 
     def pixels(self, view: int = 0) -> np.ndarray:
         """(H, W, 3) in a view."""
-        x0, y0, x1, y1 = self.box
-        return seen(self.picture.pixels()[y0:y1, x0:x1], view)
+        return seen(shown(self.picture.pixels(), self.box, self.whole is not None), view)
 
     def masks(self, index: np.ndarray, view: int = 0) -> np.ndarray:
         """Some of the objects, (B, H, W), in a view."""
         chosen = decode_rle([self.objects[i] for i in index])
         return np.stack([seen(mask, view) for mask in chosen])
+
+
+def shown(pixels: np.ndarray, box: Box, in_place: bool) -> np.ndarray:
+    """The box of a picture (H, W, ...), cut out, or with everything around it black."""
+    x0, y0, x1, y1 = box
+    inside = pixels[y0:y1, x0:x1]
+    if not in_place:
+        return inside
+    black = np.zeros_like(pixels)
+    black[y0:y1, x0:x1] = inside
+    return black
 
 
 def seen(array: np.ndarray, view: int) -> np.ndarray:
@@ -59,28 +80,36 @@ def examples_of(
     min_area: int,
     crop: int | None,
     part: tuple[float, float] = (0, 1),
+    in_place: bool = False,
 ) -> list[Example]:
     """The examples of labelled pictures; what holds no object that counts is left out.
 
-    part: the share of each picture's width at which they begin and end.
+    part: the share of each picture's width at which they begin and end; in_place: the rest of it
+    is black, where no squares are asked for.
     """
-    return [one for picture in pictures for one in examples_in(picture, min_area, crop, part)]
+    found = (examples_in(one, min_area, crop, part, in_place and not crop) for one in pictures)
+    return [one for examples in found for one in examples]
 
 
 def examples_in(
-    picture: LabelledPicture, min_area: int, crop: int | None, part: tuple[float, float]
+    picture: LabelledPicture,
+    min_area: int,
+    crop: int | None,
+    part: tuple[float, float],
+    in_place: bool,
 ) -> Iterator[Example]:
     pixels, objects = picture.read()
     check_picture(picture.name, pixels, objects)
     H, W = pixels.shape[:2]
     left, right = round(part[0] * W), round(part[1] * W)
+    whole = (H, W) if in_place else None
     for x, y, x_end, y_end in squares((H, right - left), crop):
-        box = (x0, y0, x1, y1) = x + left, y, x_end + left, y_end
-        inside = objects if box == (0, 0, W, H) else cut(objects, box)
+        box = x + left, y, x_end + left, y_end
+        inside = objects if box == (0, 0, W, H) else cut(objects, box, in_place)
         large = tuple(found for found in inside if rle_area(found) >= min_area)
         if large:
-            digest = hashlib.sha256(np.ascontiguousarray(pixels[y0:y1, x0:x1]).tobytes())
-            yield Example(picture, box, large, digest.hexdigest())
+            digest = hashlib.sha256(shown(pixels, box, in_place).tobytes())
+            yield Example(picture, box, large, digest.hexdigest(), whole)
 
 
 def check_picture(name: str, pixels: np.ndarray, objects: list[Rle]) -> None:
@@ -107,7 +136,6 @@ def squares(size: tuple[int, int], side: int | None) -> Iterator[Box]:
             yield x, y, x + w, y + h
 
 
-def cut(objects: list[Rle], box: Box) -> list[Rle]:
-    x0, y0, x1, y1 = box
-    parts = (decode_rle([found])[:, y0:y1, x0:x1] for found in objects)
-    return [encode_rle(part)[0] for part in parts if part.any()]
+def cut(objects: list[Rle], box: Box, in_place: bool) -> list[Rle]:
+    parts = (shown(decode_rle([found])[0], box, in_place) for found in objects)
+    return [encode_rle(part[None])[0] for part in parts if part.any()]

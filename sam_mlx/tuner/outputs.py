@@ -26,7 +26,7 @@ from ..predictor import SamPredictor
 from .examples import Example
 from .levels import DECODER, LoRA
 from .pth import export
-from .report import calibration_table, curve, sheet, table
+from .report import calibration_table, curve, sheet, table, thresholds_said
 from .split import described
 from .state import FIRST, LOG, Log
 from .trainer import Trainer
@@ -135,6 +135,7 @@ def report_of(results: dict[str, Any], trainer: Trainer, seconds: float) -> str:
         f"{seconds / 60:.1f} minutes with both evaluations; peak memory "
         f"{results['peak_memory_gb']:.2f} GB; {machine}.",
         table({"before": results["before"], "after": results["after"]}),
+        thresholds_said(results),
         *used_in_squares(trainer.options.crop),
         "How far the predicted IoU can be believed, after training:",
         calibration_table(results["after"]["calibration"]),

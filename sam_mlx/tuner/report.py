@@ -62,6 +62,21 @@ def cell(found: Mapping[str, Any], name: str) -> str:
     return f"{value} ({low:.3f} to {high:.3f})"
 
 
+def thresholds_said(results: Mapping[str, Any]) -> str:
+    """Which thresholds of automatic masks the figures of a training are with."""
+    pairs = {name: results[name].get("thresholds") for name in ("before", "after")}
+    said = [
+        f"{name} {' and '.join(f'{value:g}' for value in pair.values())}"
+        for name, pair in pairs.items()
+        if pair  # evaluations of earlier versions have none
+    ]
+    return (
+        "Automatic masks are found with the thresholds of predicted IoU and stability that do best "
+        f"on these pictures: {', '.join(said)}. config.json has the latter, which every search "
+        "with this model uses unless it is given others."
+    )
+
+
 def calibration_table(found: Sequence[Mapping[str, Any]]) -> str:
     lines = ["| predicted IoU | actual IoU | objects |", "|---|---|---|"]
     lines += [f"| {e['predicted']:.3f} | {e['actual']:.3f} | {e['objects']} |" for e in found]
@@ -94,10 +109,11 @@ def sheet(rows: Sequence[tuple[Example, Sequence[np.ndarray]]], path: Path) -> N
     height = len(rows) * TILE
     whole = Image.new("RGB", (TILE * max(len(kinds) for _, kinds in rows), height), (30, 30, 30))
     for i, (example, kinds) in enumerate(rows):
-        pixels = example.pixels()
-        scale = TILE / max(example.size)
-        h, w = (max(1, round(side * scale)) for side in example.size)
+        x0, y0, x1, y1 = example.window
+        scale = TILE / max(y1 - y0, x1 - x0)
+        h, w = (max(1, round(side * scale)) for side in (y1 - y0, x1 - x0))
+        pixels = example.pixels()[y0:y1, x0:x1]
         for j, masks in enumerate(kinds):
-            drawn = np.asarray(draw_overlay(pixels, masks))
+            drawn = np.asarray(draw_overlay(pixels, masks[:, y0:y1, x0:x1]))
             whole.paste(Image.fromarray(resize_image(drawn, (h, w))), (j * TILE, i * TILE))
     write_whole(path, whole.save)

@@ -109,6 +109,8 @@ def finetune(
     before = remembered(output, "before.json", lambda: judged(job.model, apart, "before"))
     trainer.run(report, cancel)
     after = judged(job.model, apart, "after")
+    # Later searches are with what the report was made with, unless a call gives others.
+    job.model.config = replace(job.model.config, **after["validation"]["thresholds"])
     results = {
         "model": job.origin,
         "options": settings(job.options),
@@ -189,7 +191,12 @@ def judged(model: Sam, sides: dict[str, list[Example]], when: str) -> dict[str, 
 
     return {
         side: evaluate(
-            model, examples, side == "validation", progress=progress, most_searched=SEARCHED
+            model,
+            examples,
+            side == "validation",
+            progress=progress,
+            most_searched=SEARCHED,
+            choose=True,
         )
         for side, examples in sides.items()
         if examples

@@ -32,11 +32,12 @@ def split(
 
     way: "file", or "place": the left of each picture is trained on, its right is for validation.
     By default pictures that may be frames of one series, which look alike, are split by place.
+    Both sides are seen as large as in whole pictures, which is how the model will be used.
     """
     way = way or ("place" if are_series(pictures) else "file")
     if way == "place":
         ends = (0.0, 1 - VALIDATION - GAP), (1 - VALIDATION, 1.0)
-        found = [examples_of(pictures, min_area, crop, part) for part in ends]
+        found = [examples_of(pictures, min_area, crop, part, in_place=True) for part in ends]
     else:
         files = sorted({one.path for one in pictures})
         chosen = set(files[:: max(1, round(1 / VALIDATION))]) if len(files) > 1 else set()

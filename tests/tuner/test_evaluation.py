@@ -7,26 +7,27 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from sam_mlx import cli, sam_model_registry
+from sam_mlx import SamAutomaticMaskGenerator, cli, sam_model_registry
 from sam_mlx.full_size import upscale_masks
 from sam_mlx.masks import compress_rle, encode_rle
 from sam_mlx.tuner import losses, prompts
 from sam_mlx.tuner.data import open_data
-from sam_mlx.tuner.evaluation import (
+from sam_mlx.tuner.evaluation import needed, searched, within
+from sam_mlx.tuner.examples import examples_of, seen, squares
+from sam_mlx.tuner.matches import (
+    Found,
     Matches,
     average_precision,
-    matched,
-    needed,
+    ious_with,
     segmentation_accuracy,
 )
-from sam_mlx.tuner.examples import examples_of, seen, squares
 from sam_mlx.tuner.options import TrainingOptions
 from sam_mlx.tuner.run import Job, finetune
 from sam_mlx.tuner.split import check_apart, split
 from sam_mlx.tuner.survey import survey
 from sam_mlx.tuner.targets import Frame, resized, shares
 from sam_mlx.tuner.validation import inner_pixel
-from tests.support.models import SMALL
+from tests.support.models import SMALL, random_sam
 from tests.support.tuner import SIZE, picture, write_data
 
 
@@ -47,9 +48,7 @@ def test_average_precision_is_cocos():
         found.append((masks, rng.random(len(masks))))
     ours = []
     for each, (masks, scores) in zip(truths, found):
-        order = np.argsort(-scores)
-        hits, count = matched(masks[order], each)
-        ours.append(Matches(hits, scores[order], count))
+        ours.append(Found(scores, ious_with(masks, each)).matches())
 
     def rows(index, masks, **more):
         return [
@@ -340,3 +339,46 @@ def test_pictures_that_no_model_learns_from(tmp_path, capsys, pixels, labels, wo
     write(tmp_path / "data" / "images", f"a.{ending}", pixels)
     write(tmp_path / "data" / "labels", "a.tif", labels)
     assert words in refused(tmp_path / "data", tmp_path, capsys)
+
+
+def test_both_sides_of_a_picture_are_seen_as_large_as_the_whole(tmp_path):
+    """They were cut out, scaled to the model's input, and seen larger than in any later use."""
+    pictures = open_data(write_data(tmp_path, 2))
+    whole = examples_of(pictures, 25, None)
+    sides = split(pictures, 25, None, "place")
+    for side in sides:
+        for one, picture_of in zip(side, whole):
+            assert one.size == SIZE and Frame(SMALL, one.size) == Frame(SMALL, picture_of.size)
+            x0, y0, x1, y1 = one.window
+            beside = np.ones(SIZE, bool)
+            beside[y0:y1, x0:x1] = False
+            assert 0 < beside.mean() < 1 and not one.pixels()[beside].any()
+            assert (one.pixels() == picture_of.pixels())[y0:y1, x0:x1].all()
+            masks = one.masks(np.arange(len(one.objects)))
+            assert masks.any(axis=(1, 2)).all() and not masks[:, beside].any()
+            every = picture_of.masks(np.arange(len(picture_of.objects)))
+            assert {m[:, x0:x1].tobytes() for m in masks} <= {m[:, x0:x1].tobytes() for m in every}
+    check_apart(*sides)
+    # Squares are seen as they are asked for.
+    assert {e.size for e in split(pictures, 25, 20, "place")[0]} == {(20, 20)}
+
+
+def test_what_lies_beside_a_part_is_not_searched(tmp_path):
+    pictures = open_data(write_data(tmp_path, 1))
+    (part,) = split(pictures, 25, None, "place")[1]
+    search = SamAutomaticMaskGenerator(random_sam(SMALL), 10)
+    (grid,) = within(search, part).point_grids
+    x0, _, x1, _ = part.window
+    assert len(grid) == 20 and (grid[:, 0] * SIZE[1] > x0).all()
+    (one,) = examples_of(pictures, 25, None)
+    assert within(search, one) is search and search.points_per_side == 10
+    records = [
+        {"segmentation": np.arange(SIZE[1])[None] * np.ones((SIZE[0], 1)) >= x, "predicted_iou": 1}
+        for x in (x0 - 30, x0 - 10)
+    ]
+
+    class Search:
+        generate = staticmethod(lambda embedding: records)
+
+    assert searched(Search, None, part).records == records[1:]
+    assert searched(Search, None, one).found.ious.shape == (2, 5)
