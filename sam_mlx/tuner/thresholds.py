@@ -7,14 +7,14 @@ there (``automatic.selection.choose``).
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from itertools import product
 from typing import Any
 
 import numpy as np
 
 from ..automatic.options import DEFAULTS, thresholds_of
-from ..automatic.selection import choose
+from ..automatic.selection import above, choose
 from ..config import THRESHOLDS, SamConfig
 from ..masks import Record
 from .matches import Found, Matches, segmentation_accuracy
@@ -38,11 +38,19 @@ class Candidates:
 
     records: Sequence[Record]
     found: Found  # the same masks beside the objects
+    kept: dict[float, np.ndarray] = field(default_factory=dict)  # indices, by stability
 
     def matches(self, pair: Thresholds) -> Matches:
         """As of a search with this pair of thresholds."""
-        index, _ = choose(self.records, replace(DEFAULTS, **pair))
-        return self.found.matches(np.array(index, int))
+        least, stability = (pair[name] for name in THRESHOLDS)
+        if stability not in self.kept:
+            options = replace(
+                DEFAULTS, pred_iou_thresh=PREDICTED_IOU[-1], stability_score_thresh=stability
+            )
+            self.kept[stability] = np.array(choose(self.records, options)[0], int)
+        # Repeated masks give way to better ones, never to worse ones: those may go afterwards.
+        index = self.kept[stability]
+        return self.found.matches(index[above(self.found.scores[index], least)])
 
 
 def best_thresholds(examples: Sequence[Candidates], config: SamConfig) -> Thresholds:

@@ -331,7 +331,7 @@ def refused(data, tmp_path, capsys, *more):
     [(picture(0)[0] // 200, picture(0)[1], "normalised"),
      (np.float32(picture(0)[0][..., 0] / 255), picture(0)[1], "--value-range LOW HIGH"),
      (picture(0)[0], np.full(SIZE, 7, np.uint8), "over all of it"),
-     (np.full((900, 2000), 9, np.uint8), squares_of(6, (900, 2000)), "under 1.4 pixels"),
+     (np.full((900, 2000), 9, np.uint8), squares_of(6, (900, 2000)), "under 1.1 pixels"),
      (picture(0)[0], np.zeros(SIZE, np.uint16), "Where labels are not all 0")],
 )  # fmt: skip
 def test_pictures_that_no_model_learns_from(tmp_path, capsys, pixels, labels, words):
