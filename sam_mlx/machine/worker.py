@@ -40,6 +40,8 @@ T = TypeVar("T")
 P = ParamSpec("P")
 
 END_SECONDS = 1.0  # for which the exit of the process waits for running work
+# Before MLX 0.32 two threads that compute at once can end the process: the worker does it for all.
+TWO_MAY_COMPUTE = hasattr(mx, "new_thread_unsafe_stream")
 
 
 class Cancel(Protocol):
@@ -107,7 +109,7 @@ class Worker:
         finally:
             future.cancel()  # after KeyboardInterrupt nobody waits for it
             del future  # it holds the exception, whose traceback holds this frame
-        if threading.current_thread() is threading.main_thread():
+        if is_main_thread():
             raise RuntimeError("the process is exiting while other work of sam_mlx is under way")
         sys.exit("the process is exiting")
 
@@ -144,7 +146,7 @@ class Worker:
                 linux.leave_threads()
 
     def _accepts(self) -> bool:
-        is_main = threading.current_thread() is threading.main_thread()
+        is_main = is_main_thread()
         return not self._ended or (is_main and not self._running)
 
     def _run(self) -> None:
@@ -263,11 +265,15 @@ def _door(compute: Callable[P, T], main_computes: bool) -> Callable[P, T]:
         if worker().is_current:
             return compute(*arguments, **named)
         task = partial(evaluated, partial(compute, *arguments, **named))
-        if main_computes and threading.current_thread() is threading.main_thread():
+        if main_computes and TWO_MAY_COMPUTE and is_main_thread():
             return task()
         return worker().call(task, (arguments, named))
 
     return run
+
+
+def is_main_thread() -> bool:
+    return threading.current_thread() is threading.main_thread()
 
 
 def where_held(compute: Callable[P, T], array: object) -> Callable[P, T]:
