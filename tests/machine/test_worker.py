@@ -176,6 +176,14 @@ def test_after_the_end_nobody_waits_for_work_that_was_left(worker, busy, monkeyp
     busy.set()
 
 
+def test_where_two_threads_must_not_compute_the_worker_does_all(monkeypatch):
+    computes = at_work(W.is_main_thread)
+    monkeypatch.setattr(W, "TWO_MAY_COMPUTE", True)
+    assert computes()
+    monkeypatch.setattr(W, "TWO_MAY_COMPUTE", False)
+    assert not computes()
+
+
 def test_where_no_thread_can_be_started_the_main_thread_computes(monkeypatch):
     """As in functions of atexit, since Python 3.12."""
 
