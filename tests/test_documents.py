@@ -9,6 +9,7 @@ import importlib.util
 import re
 import shlex
 import shutil
+from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -20,6 +21,7 @@ import sam_mlx
 from sam_mlx import Sam, cli
 from sam_mlx.checkpoints.locate import resolve
 from sam_mlx.formats import FORMATS
+from sam_mlx.tuner.evaluation import evaluate
 from tests.support.hq import hq_nano
 from tests.support.instances import nano_with_decoder
 from tests.support.source import ROOT, modules, without_code
@@ -146,6 +148,7 @@ def folder(models, tmp_path, monkeypatch) -> Path:
         write_data(tmp_path / name, 4)
     detections(tmp_path / "detections.gpkg")
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("sam_mlx.tuner.run.evaluate", partial(evaluate, points_per_side=4))
     return tmp_path
 
 
