@@ -63,6 +63,14 @@ COMMANDS = {
 }
 
 
+@pytest.fixture(autouse=True)
+def not_ignored():
+    """As in a terminal: under nohup children would ignore SIGHUP."""
+    before = signal.signal(signal.SIGHUP, signal.SIG_DFL)
+    yield
+    signal.signal(signal.SIGHUP, before)
+
+
 def run(program: str, folder: Path, sent: int) -> tuple[int, list[str], float]:
     """Exit code and errors of a program, and the seconds that it took to end after a signal."""
     pipe = subprocess.PIPE
