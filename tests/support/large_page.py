@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from sam_mlx.masks import decode_part
+from tests.support import large
 from tests.support.large import Drawn, geotiff
 
 SCENE = Drawn(9000, 12_000, cell=400, seed=3)
@@ -81,15 +81,16 @@ def wait_for_ink(tab, at):
 
 
 def iou_with(disc, found):
-    s = found.mask_scale
-    height, width = found.mask["size"]
-    x0, y0 = (max(int((c - 2 * disc[2]) / s), 0) for c in disc[:2])
-    x1, y1 = (int((c + 2 * disc[2]) / s) for c in disc[:2])
-    box = x0, y0, min(x1, width), min(y1, height)
-    y, x = (np.mgrid[box[1] : box[3], box[0] : box[2]] + 0.5) * s
-    wanted = np.hypot(x - disc[0], y - disc[1]) <= disc[2]
-    mask = decode_part(found.mask, box)
-    return (mask & wanted).sum() / (mask | wanted).sum()
+    return large.iou_with(disc, found.mask, found.mask_scale)
+
+
+def hover(tab, disc):
+    """Move over a disc, and wait until its mask is shown, which does not reach beyond it."""
+    r, scale = disc[2], scale_of(tab)
+    x, y = tab.at(*disc[:2])
+    tab.page.mouse.move(x + 3, y + 2)
+    wait_for_ink(tab, offset(tab, disc, 0.7 * r, 0, scale))
+    assert ink_at(tab, offset(tab, disc, 1.3 * r, 0, scale)) == 0 and tab.objects == []
 
 
 def colour_of(disc):

@@ -25,6 +25,7 @@ from sam_mlx.masks import (
 from sam_mlx.web.errors import Refusal
 from sam_mlx.web.large import LargeContent, is_large
 from sam_mlx.web.strokes import with_strokes
+from tests.support import large
 from tests.support.large import Drawn, geotiff
 
 SCENE = Drawn(1500, 4400, cell=400, seed=3)
@@ -51,23 +52,8 @@ def content(server):
     return server.sessions.first_pictures[0][1]
 
 
-def inside(disc, box, scale=1):
-    """The disc's pixels in a box, x0, y0, x1, y1, of the picture at a scale."""
-    x0, y0, x1, y1 = box
-    y, x = (np.mgrid[y0:y1, x0:x1] + 0.5) * scale
-    return np.hypot(x - disc[0], y - disc[1]) <= disc[2]
-
-
 def iou_with(disc, found):
-    """Of a mask with a disc: they are compared in the disc's box alone."""
-    (x, y, radius), scale = disc, found["mask_scale"]
-    height, width = found["mask"]["size"]
-    left, top = (max(0, int((at - radius) / scale) - 1) for at in (x, y))
-    right, bottom = (int((at + radius) / scale) + 2 for at in (x, y))
-    box = (left, top, max(left, min(right, width)), max(top, min(bottom, height)))
-    mask, wanted = decode_part(found["mask"], box), inside(disc, box, scale)
-    common = (mask & wanted).sum()
-    return common / (found["area"] / scale**2 + wanted.sum() - common)
+    return large.iou_with(disc, found["mask"], found["mask_scale"])
 
 
 def click_on(disc, scale=1, **more):

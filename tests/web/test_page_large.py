@@ -13,13 +13,13 @@ from tests.support.large_page import (
     LARGER,
     colour_of,
     discs_in_view,
+    hover,
     ink_at,
     iou_with,
     offset,
     scale_of,
     shown,
     tiles_there,
-    wait_for_ink,
     write_scene,
     zoom,
 )
@@ -86,12 +86,7 @@ def test_a_disc_is_found_where_it_lies_at_every_level(tab):
 
 def test_hovering_shows_a_mask(tab):
     zoom(tab, DISC, 15)
-    r, scale = DISC[2], scale_of(tab)
-    x, y = tab.at(*DISC[:2])
-    tab.page.mouse.move(x + 3, y + 2)
-    wait_for_ink(tab, offset(tab, DISC, 0.7 * r, 0, scale))
-    assert ink_at(tab, offset(tab, DISC, 1.3 * r, 0, scale)) == 0
-    assert tab.objects == []
+    hover(tab, DISC)
 
 
 def test_strokes_are_painted_at_the_level(tab):

@@ -13,11 +13,9 @@ from tests.support.instances import Seeing, nano_with_decoder
 from tests.support.large_page import (
     DISC,
     discs_in_view,
-    ink_at,
+    hover,
     iou_with,
-    offset,
     scale_of,
-    wait_for_ink,
     write_scene,
     zoom,
 )
@@ -72,12 +70,8 @@ def test_instances_of_a_view(tab):
 def test_hover_and_click_in_a_window(tab):
     """By the model's prompts: the decoder has no part in them."""
     zoom(tab, DISC, 12)
-    r, scale = DISC[2], scale_of(tab)
-    x, y = tab.at(*DISC[:2])
-    tab.page.mouse.move(x + 3, y + 2)
-    wait_for_ink(tab, offset(tab, DISC, 0.7 * r, 0, scale))
-    assert ink_at(tab, offset(tab, DISC, 1.3 * r, 0, scale)) == 0 and tab.objects == []
-    tab.page.mouse.click(x, y)
+    hover(tab, DISC)
+    tab.page.mouse.click(*tab.at(*DISC[:2]))
     tab.settled()
     (found,) = tab.objects
     assert found.automatic is None and found.points and iou_with(DISC, found) > 0.9
