@@ -71,9 +71,9 @@ def test_nms_equals_torchvision(n):
     ).tolist()
     with limited(boxes=256):
         kept = M.nms(boxes, scores, 0.5)
-    # Of many boxes torchvision gives those of one score in any order.
-    assert sorted(kept) == sorted(expected)
-    assert scores[kept].tolist() == scores[expected].tolist()
+    # torchvision may give boxes of one score in any order; here they keep theirs.
+    assert (np.diff(scores[expected]) <= 0).all()
+    assert kept.tolist() == sorted(expected, key=lambda i: (-scores[i], i))
 
 
 @pytest.mark.parametrize("mode", ["holes", "islands"])
