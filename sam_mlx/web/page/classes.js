@@ -149,14 +149,17 @@ export class Classes {
   async #sync() {
     const { api, waiting } = this;
     const refused = [];
-    for (this.trouble = null; waiting.length && !this.trouble && api === this.api; ) {
+    this.trouble = null;
+    while (waiting.length && api === this.api) {
       const error = await this.#send(waiting[0], TRIES).catch((found) => found);
-      if (error && !isRefusal(error)) this.#wait(waiting, error);
-      else {
-        const { change } = waiting.shift();
-        if (error) refused.push(change);
-        if (error) toast(error.message, true);
+      if (error && !isRefusal(error)) {
+        this.#wait(waiting, error);
+        break;
       }
+      const { change } = waiting.shift();
+      if (!error) continue;
+      refused.push(change);
+      toast(error.message, true);
     }
     if (api === this.api) this.receive(this.served);
     this.changed();

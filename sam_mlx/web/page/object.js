@@ -47,6 +47,15 @@ export function flattened(prompt) {
   return prompt.edits.length > MANY_EDITS && mask?.scale === 1 ? promptOf(mask) : prompt;
 }
 
+/** A function that makes one object of each: of the same one, in other steps of undo, the same. */
+export function once(make) {
+  const made = new Map();
+  return (object) => {
+    if (!made.has(object)) made.set(object, make(object));
+    return made.get(object);
+  };
+}
+
 /** An object without what the server knows of in one session alone: the searches for automatic masks. */
 export function lasting(object) {
   const mask = maskOf(object.prompt);

@@ -5,7 +5,7 @@
 import { colourAt } from "./colours.js";
 import { announce } from "./dom.js";
 import { historyOf } from "./history.js";
-import { fromServer, lasting, maskOf, newObject, newPrompt } from "./object.js";
+import { fromServer, lasting, maskOf, newObject, newPrompt, once } from "./object.js";
 import { Saver } from "./saver.js";
 
 /** The number of the newest object, so far as names tell: those of removed ones are not given again. */
@@ -112,11 +112,7 @@ export class Work {
 
   /** Go on with the work on the same picture in a session that the server has lost. */
   takeOver({ state, past, future, count }) {
-    const moved = new Map();
-    const own = (object) => {
-      if (!moved.has(object)) moved.set(object, lasting(object));
-      return moved.get(object);
-    };
+    const own = once(lasting);
     const all = ({ objects, active }) => ({ objects: objects.map(own), active });
     if (this.objects.length) return this.replace([...this.objects, ...all(state).objects]);
     Object.assign(this, { past: past.map(all), future: future.map(all), state: all(state), count });
@@ -215,20 +211,15 @@ export class Work {
 
   /** Have objects of a class in another, in all steps of undo. */
   reclass(from, to) {
-    const moved = new Map();
-    const own = (object) => {
-      if (object.category !== from) return object;
-      if (!moved.has(object)) moved.set(object, { ...object, category: to });
-      return moved.get(object);
-    };
-    this.#everywhere((objects) => objects.map(own));
+    const own = once((object) => (object.category === from ? { ...object, category: to } : object));
+    this.#everywhere((state) => ({ ...state, objects: state.objects.map(own) }));
     this.#changed();
   }
 
-  /** Change the objects of all steps of undo. */
+  /** Change all steps of undo. */
   #everywhere(change) {
-    const changed = (state) => ({ ...state, objects: change(state.objects) });
-    Object.assign(this, { state: changed(this.state), past: this.past.map(changed), future: this.future.map(changed) });
+    const { state, past, future } = this;
+    Object.assign(this, { state: change(state), past: past.map(change), future: future.map(change) });
   }
 
   #adopt(found) {
@@ -247,9 +238,7 @@ export class Work {
       objects: [...objects.filter(({ key }) => !gone.has(key)).map((o) => newer.get(o) ?? o), ...added],
       active: gone.has(active) ? null : active,
     });
-    this.state = merged(this.state);
-    this.past = this.past.map(merged);
-    this.future = this.future.map(merged);
+    this.#everywhere(merged);
     announce("Changed in another window");
     this.changed();
   }
