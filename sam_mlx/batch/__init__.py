@@ -27,7 +27,7 @@ from .checks import (
     check_strangers,
     leaves_open,
 )
-from .plan import ANSWERS, Plan, discard_all, formats_in, see_what_is_done
+from .plan import ANSWERS, Plan, discard_all, rivals_in, see_what_is_done
 from .processes import SETTINGS, folder_of_run, sum_over_processes, workspace_of
 from .sources import find, named
 from .stacks import check_channels, check_reader, pages_of
@@ -59,7 +59,7 @@ def run(
     Raises ValueError or OSError before any work, OSError for a full disk.
     """
     output = output_folder(output)
-    formats = apart(formats, formats_in(output))
+    formats = apart(formats, rivals_in(output, formats))
     check_formats(formats)
     check_channels(settings.get("channels"))
     check_reader(pages)

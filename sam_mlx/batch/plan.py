@@ -136,10 +136,17 @@ def read_note(output: Path, name: str) -> Note | None:
     return load_note(note_path(output, name))
 
 
-def formats_in(output: Path) -> list[Format]:
-    """The formats of all results in a folder."""
+def rivals_in(output: Path, formats: Sequence[Format]) -> list[Format]:
+    """The formats of results in a folder that have files of the same names as these formats."""
+    rivals = {
+        key
+        for key, other in KEYED.items()
+        if any(f.pattern == other.pattern and f.name != other.name for f in formats)
+    }
+    if not rivals:  # as for most formats: there may be a hundred thousand notes
+        return []
     notes = map(load_note, (output / NOTES).glob("*.json"))
-    return [KEYED[key] for key in {key for note in notes if note for key in note["formats"]}]
+    return [KEYED[key] for key in rivals & {key for n in notes if n for key in n["formats"]}]
 
 
 def load_note(path: Path) -> Note | None:
