@@ -19,7 +19,7 @@ Box = tuple[slice, slice]  # rows and columns
 
 MAX_RADIUS = 150.0  # of a point's dot, pixels: that of a picture of 16500
 TINT = 0.45  # opacity of a mask
-VIVID = 24  # colours at the head of the palette; hundreds of such would be a glare
+VIVID = 24  # colours at the head of the palette; hundreds of them would glare
 # From Oklab to cube roots of cones' responses, and from these responses to linear sRGB.
 CONES = np.array(
     [

@@ -21,7 +21,7 @@ from .window import Window, check_window
 
 Source = Any  # a path, or an object with shape and slicing
 BLOCK_PIXELS = 1 << 24  # read at a time where a window is scaled down
-VALUES_SIDE = 512  # pixels of a window that is looked at for values alone
+VALUES_SIDE = 512  # the most pixels along a side that are read to look for a value
 
 
 def open_large(
@@ -136,8 +136,8 @@ class LargeImage:
         return self._scaled(window, level, factor)
 
     def has_values(self, x0: float, y0: float, x1: float, y1: float) -> bool:
-        """Whether a pixel in a box that lies on the picture has a value; of large boxes, a pixel
-        of a coarser scale.
+        """Whether a box that lies on the picture holds a pixel with a value. Large boxes are read
+        at a coarser scale.
         """
         height, width = self.size
         left, right = (min(max(int(x), 0), width - 1) for x in (x0, x1))

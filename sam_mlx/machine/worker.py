@@ -146,8 +146,7 @@ class Worker:
                 linux.leave_threads()
 
     def _accepts(self) -> bool:
-        is_main = is_main_thread()
-        return not self._ended or (is_main and not self._running)
+        return not self._ended or (is_main_thread() and not self._running)
 
     def _run(self) -> None:
         while True:

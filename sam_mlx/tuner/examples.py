@@ -44,7 +44,7 @@ class Example:
 
     @property
     def window(self) -> Box:
-        """Where in what the model sees the box is."""
+        """The box, in the pixels that the model sees."""
         H, W = self.size
         return self.box if self.whole else (0, 0, W, H)
 

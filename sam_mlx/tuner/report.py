@@ -63,7 +63,7 @@ def cell(found: Mapping[str, Any], name: str) -> str:
 
 
 def thresholds_said(results: Mapping[str, Any]) -> str:
-    """Which thresholds of automatic masks the figures of a training are with."""
+    """The thresholds with which a training's automatic masks were judged."""
     pairs = {name: results[name].get("thresholds") for name in ("before", "after")}
     said = [
         f"{name} {' and '.join(f'{value:g}' for value in pair.values())}"

@@ -109,7 +109,7 @@ def finetune(
     before = remembered(output, "before.json", lambda: judged(job.model, apart, "before"))
     trainer.run(report, cancel)
     after = judged(job.model, apart, "after")
-    # Later searches are with what the report was made with, unless a call gives others.
+    # Searches with the trained model use the thresholds of its report.
     job.model.config = replace(job.model.config, **after["validation"]["thresholds"])
     results = {
         "model": job.origin,

@@ -13,9 +13,9 @@ from typing import Any
 
 import numpy as np
 
-from ..automatic.options import DEFAULTS, thresholds_of
+from ..automatic.options import DEFAULTS, OF_MODEL, thresholds_of
 from ..automatic.selection import above, choose
-from ..config import THRESHOLDS, SamConfig
+from ..config import SamConfig
 from ..masks import Record
 from .matches import Found, Matches, segmentation_accuracy
 
@@ -25,7 +25,7 @@ PREDICTED_IOU = (0.9, 0.85, 0.8, 0.75, 0.7, 0.65, 0.6, 0.55, 0.5)
 STABILITY = (0.95, 0.9, 0.85, 0.8, 0.7, 0.6, 0.5)
 # Of the search; repeated masks are left out by the choice.
 LOW: dict[str, Any] = {
-    **dict(zip(THRESHOLDS, (PREDICTED_IOU[-1], STABILITY[-1]))),
+    **dict(zip(OF_MODEL, (PREDICTED_IOU[-1], STABILITY[-1]))),
     "box_nms_thresh": 1.0,
     "output_mode": "uncompressed_rle",
 }
@@ -34,7 +34,7 @@ Thresholds = dict[str, float]
 
 @dataclass(frozen=True)
 class Candidates:
-    """All that a search with low thresholds found in an example."""
+    """All that a search found in an example; to choose thresholds, with low ones."""
 
     records: Sequence[Record]
     found: Found  # the same masks beside the objects
@@ -42,13 +42,13 @@ class Candidates:
 
     def matches(self, pair: Thresholds) -> Matches:
         """As of a search with this pair of thresholds."""
-        least, stability = (pair[name] for name in THRESHOLDS)
+        least, stability = (pair[name] for name in OF_MODEL)
         if stability not in self.kept:
             options = replace(
                 DEFAULTS, pred_iou_thresh=PREDICTED_IOU[-1], stability_score_thresh=stability
             )
             self.kept[stability] = np.array(choose(self.records, options)[0], int)
-        # Repeated masks give way to better ones, never to worse ones: those may go afterwards.
+        # A mask gives way to a better one alone, so worse ones can be left out afterwards.
         index = self.kept[stability]
         return self.found.matches(index[above(self.found.scores[index], least)])
 
@@ -64,9 +64,7 @@ def best_thresholds(examples: Sequence[Candidates], config: SamConfig) -> Thresh
 
 def pairs(config: SamConfig) -> Iterator[Thresholds]:
     own = thresholds_of(config)
-    if all(
-        own[name] >= LOW[name] for name in THRESHOLDS
-    ):  # else they want more than was searched for
+    if all(own[name] >= LOW[name] for name in OF_MODEL):  # else the search has left masks out
         yield own
     for pair in product(PREDICTED_IOU, STABILITY):
-        yield dict(zip(THRESHOLDS, pair))
+        yield dict(zip(OF_MODEL, pair))

@@ -192,8 +192,8 @@ def named(names: list[str], number: int) -> str:
 class Adding:
     """An import under way: nothing reaches the session before ``finish``.
 
-    Others may go on with the session while a file is read. What is made of it and ``finish`` belong
-    to the thread that answers requests; ``read`` takes time, and any thread.
+    The session may change while a file is read. Make it and ``finish`` it in the thread that
+    answers requests; ``read``, which takes time, may run in any thread.
     """
 
     def __init__(self, session: Session, name: str):

@@ -102,7 +102,7 @@ def test_a_config_may_hold_thresholds(nano):
     assert thresholds_of(config) == own and config.to_dict().items() >= own.items()
     assert parse_config(config.to_dict()) == config
     assert not nano.config.to_dict().keys() & own
-    # They are no part of what embeddings are made with.
+    # Embeddings do not depend on them.
     weights = weights_of(nano.mask_decoder)
     assert fingerprint(config, weights) == fingerprint(nano.config, weights)
     for wrong in (2, -0.1, "0.5", True, float("nan")):
