@@ -119,7 +119,11 @@ class Tab:
 
     def names(self) -> list[str]:
         """The names in the list of objects."""
-        return [row.input_value() for row in self.page.locator(".object-name").all()]
+        return self.values(".object-name")
+
+    def values(self, fields: str) -> list[str]:
+        """What these fields hold, all at one moment: a row may go while others are asked."""
+        return self.page.locator(fields).evaluate_all("found => found.map(({ value }) => value)")
 
     def ink(self, x: float, y: float) -> list[int]:
         """The masks' colour (R, G, B, A) over a pixel: the topmost that is not transparent."""

@@ -25,7 +25,7 @@ def make(tab, *names):
 
 
 def heads(tab) -> list[str]:
-    return [" ".join(head.inner_text().split()) for head in tab.page.locator(".class").all()]
+    return [" ".join(head.split()) for head in tab.page.locator(".class").all_inner_texts()]
 
 
 @pytest.fixture

@@ -63,7 +63,7 @@ def test_a_drag_is_a_box(tab, predictor):
 def test_three_masks_are_offered(tab, predictor):
     tab.click(138, 53)
     masks, scores, _ = predictor.predict(point_coords=[[138, 53]], point_labels=[1])
-    shown = [choice.inner_text() for choice in tab.page.locator(".choice-score").all()]
+    shown = tab.page.locator(".choice-score").all_inner_texts()
     assert shown == [f"{round(score * 100)}%" for score in scores.tolist()]
     checked = tab.page.locator(".choice[aria-checked=true] .choice-key")
     assert checked.inner_text() == str(scores.argmax() + 1)

@@ -23,13 +23,11 @@ def two(tab):
 
 
 def lit(tab) -> list[str]:
-    rows = tab.page.locator(".object.pointed .object-name").all()
-    return [row.input_value() for row in rows]
+    return tab.values(".object.pointed .object-name")
 
 
 def chosen(tab) -> list[str]:
-    rows = tab.page.locator(".object.active .object-name, .object.also .object-name").all()
-    return [row.input_value() for row in rows]
+    return tab.values(".object.active .object-name, .object.also .object-name")
 
 
 def test_a_click_on_a_mask_chooses_it_and_both_sides_show_it(two):

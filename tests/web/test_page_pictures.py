@@ -27,12 +27,13 @@ def four(tab):
 
 
 def states(tab) -> list[str]:
-    return [item.get_attribute("data-state") for item in tab.page.locator("#thumbnails li").all()]
+    script = "items => items.map(({ dataset }) => dataset.state)"
+    return tab.page.locator("#thumbnails li").evaluate_all(script)
 
 
 def test_names_places_and_states(four):
     tab = four
-    names = [name.inner_text() for name in tab.page.locator(".thumbnail-name").all()]
+    names = tab.page.locator(".thumbnail-name").all_inner_texts()
     assert names == ["coins.png", "1.png", "2.png", "3.png"]
     assert tab.text("#place") == "1 of 4" and states(tab) == ["none"] * 4
     tab.click(138, 53)
