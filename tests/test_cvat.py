@@ -52,6 +52,7 @@ def nano():
     return Sam.from_pretrained("nano")
 
 
+@pytest.mark.slow
 def test_everything(nano):
     function = load(points_per_side=6, label="coin")
     assert [label.name for label in function.spec.labels] == ["coin"]

@@ -104,6 +104,7 @@ def test_what_the_end_waits_for_is_short():
     assert ending.END_SECONDS <= 1.5  # with the interpreter's own end: two seconds
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("sent", ending.SIGNALS, ids=lambda s: s.name)
 @pytest.mark.parametrize("name", COMMANDS)
 def test_a_signal_ends_every_command(name, sent, tmp_path):
@@ -189,6 +190,7 @@ def test_what_a_shell_ignores_stays_ignored(tmp_path):
     assert run(program, tmp_path, signal.SIGINT)[0] == 5
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not hasattr(os, "openpty"), reason="no terminals here")
 @pytest.mark.parametrize("closed", ["<&-", ">&-", "2>&-", "<&- >&- 2>&-", ">/dev/full 2>/dev/full"])
 def test_closed_streams_change_nothing_of_the_work(closed, tmp_path):

@@ -346,6 +346,7 @@ def test_a_decoder_is_exported_with_what_it_takes(tmp_path, fine):
     assert decoder["outputs"][1]["shape"] == [1, 1]
 
 
+@pytest.mark.slow
 def test_other_decoders_are_left_out_of_an_export(tmp_path):
     model = Sam(replace(CONFIG, decoders=(MaskDecoderConfig(), CellsConfig(maps=3))))
     written = export(model, tmp_path / "out")

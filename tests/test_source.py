@@ -329,6 +329,7 @@ sys.exit(code)
 """
 
 
+@pytest.mark.slow
 def test_masks_are_tested_without_torch():
     done = subprocess.run(
         [sys.executable, "-c", LIGHT, "tests/masks"],

@@ -179,6 +179,7 @@ def test_point_grids(calibrated):
     assert_same_records(*calibrated, squares(180, 250), 1, **arguments)
 
 
+@pytest.mark.slow
 def test_full_size_decoder(originals):
     arguments = dict(LOOSE, points_per_side=3, box_nms_thresh=0.99)
     assert_same_records(*calibrated_pair(FULL_SIZE_DECODER), squares(420, 610), 2, **arguments)
@@ -346,7 +347,8 @@ def test_nano_on_a_drawn_scene(nano, opencv, arguments):
     assert_same_records(*nano, image, 3, **{**NANO, **arguments})
 
 
-@pytest.mark.parametrize("forms", ["here", pytest.param("plain", marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("forms", ["here", "plain"])
 def test_nano_on_a_photograph(nano, wide_photograph, forms, plain):
     if forms == "plain":
         plain()

@@ -265,6 +265,7 @@ print(sizes[1] - sizes[0])
 """
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
 def test_many_loads_take_the_memory_of_one():
     """Each used to leave 0.35 MB: random numbers that waited for their predecessors."""

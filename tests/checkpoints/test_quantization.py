@@ -173,6 +173,7 @@ def test_size_on_disk(plain, quantized):
     assert 9 / 32 <= ratio <= 10 / 32
 
 
+@pytest.mark.slow
 def test_everything_else_works(quantized, tmp_path, photograph):
     predictor = SamPredictor.from_pretrained(quantized)
     predictor.set_image(photograph)

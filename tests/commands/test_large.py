@@ -96,6 +96,7 @@ def test_the_default_format(files, tmp_path):
     assert (tmp_path / "map" / "a.gpkg").exists()
 
 
+@pytest.mark.slow
 def test_an_image_that_has_changed_is_segmented_again(files, whole, tmp_path, capsys):
     picture = geotiff(tmp_path / "a.tif", squares(300, 260, seed=2))
     assert main(command(files, tmp_path / "out", "--format", "coco", picture=picture)) == 0
@@ -137,6 +138,7 @@ def killed_runs(files, out, kills, seed, *more):
     assert done.returncode == 0, done.stderr
 
 
+@pytest.mark.slow
 def test_killed_runs_continue_and_give_the_same(files, whole, tmp_path, same_forms):
     killed_runs(files, tmp_path / "out", 3, seed=0)
     assert contents(tmp_path / "out") == whole
@@ -170,6 +172,7 @@ def test_two_processes_share_the_tiles(files, whole, tmp_path, same_forms):
     assert contents(tmp_path / "out") == whole, done.stderr
 
 
+@pytest.mark.slow
 def test_a_full_disk(files, tmp_path, monkeypatch, capsys):
     from sam_mlx.formats.large import raster
 

@@ -63,6 +63,7 @@ def test_numpy_needs_no_torch():
 NO_TORCH = "import sys; sys.modules['torch'] = None\n"
 
 
+@pytest.mark.slow
 def test_where_torch_is_missing_one_line_says_so():
     code = NO_TORCH + ARRAYS[: ARRAYS.index("assert")]
     output(*LAUNCH, "-c", code)
@@ -92,6 +93,7 @@ def test_all_modules_are_there(name):
     output(*LAUNCH, "-c", code + f"\nfrom {name} import build_sam_vit_t")
 
 
+@pytest.mark.slow
 @pytest.mark.original
 def test_an_original_is_overridden(tmp_path):
     """One that is installed, imported already, or beside the client."""
@@ -174,6 +176,7 @@ raise ValueError("the client's own")
 """
 
 
+@pytest.mark.slow
 def test_a_client_runs_as_in_python(tmp_path):
     """Arguments, path, exit codes and tracebacks, byte for byte; stdin and -m too."""
     (tmp_path / "client.py").write_text(CLIENT)

@@ -396,6 +396,7 @@ def test_the_encoders_layers_tell_their_channels(pair):
         _ = ours.neck[1].weight
 
 
+@pytest.mark.slow
 def test_precisions_and_layouts(sam):
     """bfloat16 raised in predict; a memory format was taken for a device."""
     predictor = SamPredictor(sam)

@@ -181,6 +181,7 @@ def test_slot_counts_share_the_weights(tmp_path):
     assert weights < one and three - one < weights / 4
 
 
+@pytest.mark.slow
 def test_half_precision(model, tmp_path):
     written = export(model, tmp_path / "half", dtype="float16", points=2)
     assert written["dtype"] == "float16"

@@ -43,6 +43,7 @@ def auto(folder, tmp_path, capsys):
     return run
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("mode", [None, "ais", "apg"])
 def test_the_instance_decoder_is_used(auto, folder, tmp_path, mode):
     code, said = auto(*(["--mode", mode] if mode else []))

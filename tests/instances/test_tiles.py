@@ -87,6 +87,7 @@ def as_seen(pixels: np.ndarray) -> np.ndarray:
     return np.stack([foreground, centre, boundary])
 
 
+@pytest.mark.slow
 def test_parts_give_what_one_piece_gives():
     """On the same maps: the same instances, to the pixel, also where they touch."""
     maps = drawn_maps((700, 560), radius=13)
@@ -174,6 +175,7 @@ def test_an_object_larger_than_half_a_tile_is_counted():
     assert found and search.counts["too_large"] > 0
 
 
+@pytest.mark.slow
 def test_memory_does_not_grow_with_the_height():
     peaks = []
     for height in (480, 960, 1920):

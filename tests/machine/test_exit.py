@@ -80,6 +80,7 @@ def test_running_work_is_left(leave, code):
     assert run(program)[0] == code
 
 
+@pytest.mark.slow
 def test_work_that_ends_during_the_exit_of_the_process():
     """Where a thread comes back from MLX to an interpreter that is gone, C++ ends the process."""
     program = """
@@ -183,6 +184,7 @@ def load():
 """
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("first", ["pass", "load()"])
 @pytest.mark.parametrize("before", [False, pytest.param(True, marks=pytest.mark.slow)])
 def test_functions_of_atexit_may_load_and_predict(before, first):

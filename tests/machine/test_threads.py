@@ -62,6 +62,7 @@ def test_every_call_works_in_a_thread_of_its_own(world):
     assert failures(public.calls(world)) == {}
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore:.*float16 on a CPU")
 def test_every_call_of_compat_works_in_a_thread_of_its_own(world):
     pytest.importorskip("torch")

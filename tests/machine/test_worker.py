@@ -314,6 +314,7 @@ print(tasks[-1] - tasks[3])
 """
 
 
+@pytest.mark.slow
 def test_a_thread_for_each_request_leaves_nothing(tmp_path):
     """Each left two threads to the process, which aborted at its end in three of ten runs."""
     for _ in range(3):

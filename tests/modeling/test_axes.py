@@ -50,6 +50,7 @@ def test_a_six_axis_partition_is_caught():
     assert ("Reshape", (1, 19, 7, 19, 7, 8)) in found
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", VARIANTS)
 def test_metal_computes_no_convolution_by_winograd(name: str, plain):
     """Its error in half precision is many times that of a product, and differs with the batch."""

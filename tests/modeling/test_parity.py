@@ -257,6 +257,7 @@ def test_half_precision_stays_close(small, wide_photograph, dtype, forms, plain)
     assert np.abs(half_scores - scores).max() <= bounds[2] * max(1, np.abs(scores).max())
 
 
+@pytest.mark.slow
 # A row of a product has the same bits among any number of rows: measured with MKL.
 @pytest.mark.skipif(not ops.on_x86_cpu(mx.zeros(1)), reason="other libraries may round otherwise")
 @pytest.mark.parametrize("forms", ["here", "plain"])

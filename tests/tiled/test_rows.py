@@ -77,6 +77,7 @@ def run(discs, size, ask=None):
     return tiles, finished, asked, made
 
 
+@pytest.mark.slow
 def test_every_object_once_and_none_cut():
     rng = np.random.default_rng(0)
     discs = [

@@ -43,6 +43,7 @@ def trainer(examples, folder, options=OPTIONS):
     return Trainer(random_sam(SMALL), *examples, options, folder)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("level", LEVELS)
 def test_a_stopped_training_goes_on_with_the_same_numbers(examples, tmp_path, level):
     options = replace(OPTIONS, train=level)

@@ -38,6 +38,7 @@ def places(live):
         yield current
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("endpoint", ENDPOINTS, ids=lambda e: e.handler.__name__)
 def test_no_request_is_too_much(live, server, places, endpoint):
     count = 0

@@ -271,6 +271,7 @@ def test_everything_in_a_view(page, server):
         assert inner.sum() == whole.sum() and inner[0].any() and inner[:, -1].any()
 
 
+@pytest.mark.slow
 def test_a_mask_of_a_view_becomes_an_object(client, page, ortho, monkeypatch, server):
     searched = page.automatic(points_per_side=8, window=VIEW, scale=2)
     mask = max(searched, key=lambda mask: iou_with(DISC, mask))

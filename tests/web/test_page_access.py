@@ -6,6 +6,7 @@ import pytest
 import tests.support.browser  # noqa: F401  first: it skips all where it must
 
 axe = pytest.importorskip("axe_playwright_python.sync_playwright", reason="axe is missing")
+pytestmark = pytest.mark.slow
 
 
 def theme(tab) -> tuple[str, int]:

@@ -37,6 +37,7 @@ def test_the_exported_mask_is_the_predictors(tab, predictor):
     assert tab.names() == ["Object 1"] and tab.ink(138, 53)[3] > 0
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("how", [{"modifiers": ["Alt"]}, {"button": "right"}])
 def test_a_click_outside_the_object(tab, predictor, how):
     tab.click(138, 53)
@@ -95,6 +96,7 @@ def test_undo_redo_and_clear(tab):
     assert len(tab.objects) == 2 and tab.names() == ["Object 1", "Object 2"]
 
 
+@pytest.mark.slow
 def test_brush_and_eraser(tab):
     tab.click(138, 53)
     before = tab.masks[0]
@@ -114,11 +116,13 @@ def test_brush_and_eraser(tab):
     np.testing.assert_array_equal(tab.masks[0], before)
 
 
+@pytest.mark.slow
 def test_painting_without_a_click_is_an_object(tab):
     tab.press("b").drag((30, 100), (60, 100))
     assert tab.masks[0].any() and tab.objects[0].points == []
 
 
+@pytest.mark.slow
 def test_zoom_pan_and_fit(tab):
     fitted = tab.text("#zoom-fit")
     tab.move(138, 53)
@@ -140,6 +144,7 @@ def test_zoom_pan_and_fit(tab):
     assert tab.text("#zoom-fit") == fitted
 
 
+@pytest.mark.slow
 def test_hovering_never_queues(tab):
     """However slow answers are: one request on its way, and the last place wins."""
     tab.page.evaluate("""() => {
@@ -163,6 +168,7 @@ def test_hovering_never_queues(tab):
     assert most == 1 and asked[-1] == [159, 53]
 
 
+@pytest.mark.slow
 def test_a_picture_that_is_being_encoded_can_be_used(tab):
     """A click waits for the encoding; a bar shows how far it is."""
     tab.page.evaluate("""() => {
@@ -190,6 +196,7 @@ def test_a_picture_that_is_being_encoded_can_be_used(tab):
     assert not tab.page.locator("#progress").is_visible()
 
 
+@pytest.mark.slow
 def test_a_picture_that_cannot_be_encoded_again_is_named(tab):
     """The server has dropped its embedding, and fails to make another."""
     tab.page.evaluate("""() => {

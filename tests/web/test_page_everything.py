@@ -8,6 +8,8 @@ from sam_mlx import masks as M
 from sam_mlx.overlay import hex_colour
 from sam_mlx.web.automatic import PointRun
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture
 def found(tab, monkeypatch):
@@ -69,7 +71,6 @@ def test_objects_that_are_there_already_are_left_out(found, tab):
     assert sorted(o.area for o in tab.objects) == [16] + [144] * 33
 
 
-@pytest.mark.slow
 def test_hundreds_of_masks_are_taken_listed_and_exported(found, tab):
     """Thumbnails are drawn only for the rows that are seen."""
     tab.page.click("#automatic-find")

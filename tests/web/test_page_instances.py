@@ -34,6 +34,7 @@ def site(coins):
     server.close()
 
 
+@pytest.mark.slow
 def test_instances_are_chosen_by_sliders_and_taken_over(tab, site, coins):
     segmenter = InstanceSegmenter(site[0].model.predictor.model)
     tab.page.click("#automatic-find")
