@@ -61,9 +61,8 @@ def chromium():
 
     path = find_chromium()
     if path is None:
-        pytest.skip(
-            "Chromium is missing: apt-get install chromium-headless-shell, or set CHROMIUM to its path"
-        )
+        install = "apt-get install chromium-headless-shell"
+        pytest.skip(f"Chromium is missing: {install}, or set CHROMIUM to its path")
     with sync_api.sync_playwright() as play:
         browser = play.chromium.launch(executable_path=path, args=["--no-sandbox"])
         yield browser
