@@ -122,6 +122,7 @@ def test_a_signal_ends_what_does_not_listen(sent, tmp_path):
     assert (code, errors) == (128 + sent, [])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("sent", ending.SIGNALS, ids=lambda s: s.name)
 @pytest.mark.parametrize("busy", ["the model", "a file"])
 def test_a_signal_ends_the_server_in_the_midst_of_work(busy, sent, tmp_path, monkeypatch):

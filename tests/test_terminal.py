@@ -111,6 +111,7 @@ def run(command: str, **more) -> subprocess.CompletedProcess:
     return subprocess.run(shell, capture_output=True, text=True, timeout=300, **more)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("command", ["info nano", "--help", "info none"])
 @pytest.mark.parametrize("to", ["| head -n 1", "| true", ">&-", "2>&-", ">&- 2>&-"])
 def test_where_nobody_reads_the_end_is_silent(command, to):

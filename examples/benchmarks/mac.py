@@ -36,9 +36,8 @@ from sam_mlx.registry import VARIANTS
 
 MODELS = ("nano", "vit_t", "vit_b")
 SIZE = 1200, 1800  # of the picture: height, width
-PROMPTS = 64
 HEAD = [
-    "model", "precision", "encoder", "one click", "64 prompts", "automatic masks", "memory",
+    "model", "precision", "encoder", "one click", "prompts", "automatic masks", "memory",
     "embedding off by", "logits off by", "masks' IoU, worst",
 ]  # fmt: skip
 WAIT_SECONDS = 600  # for one row
@@ -50,6 +49,7 @@ def main() -> None:
     )
     parser.add_argument("--models", nargs="+", choices=MODELS, default=list(MODELS))
     parser.add_argument("--seconds", type=float, default=3, help="no new run begins later")
+    parser.add_argument("--prompts", type=int, default=64, help="at once")
     parser.add_argument("--points-per-side", type=int, default=32, help="of automatic masks")
     parser.add_argument("--row", help=argparse.SUPPRESS)  # what a process of its own measures
     args = parser.parse_args()
@@ -57,8 +57,9 @@ def main() -> None:
         print(json.dumps(ROWS[args.row](args)))
         return
     with tempfile.TemporaryDirectory() as folder:
+        head = [f"{args.prompts} prompts" if name == "prompts" else name for name in HEAD]
         rows = [row for model in args.models for row in rows_of(model, Path(folder), args)]
-    print("\n".join([about(), "", *table([HEAD, ["---"] * len(HEAD), *rows])]))
+    print("\n".join([about(), "", *table([head, ["---"] * len(HEAD), *rows])]))
 
 
 def rows_of(model: str, folder: Path, args: argparse.Namespace) -> list[list[str]]:
@@ -92,8 +93,9 @@ def measured(
 ) -> dict[str, Any] | None:
     """The figures of a row, or None if its process fails; its error is on stderr."""
     print(f"{model}, {row} ...", file=sys.stderr, flush=True)
-    options = ["--seconds", args.seconds, "--points-per-side", args.points_per_side]
-    command = [sys.executable, __file__, "--row", row, "--models", model, *map(str, options)]
+    options = ("seconds", "prompts", "points_per_side")
+    given = [f"--{name.replace('_', '-')}={getattr(args, name)}" for name in options]
+    command = [sys.executable, __file__, "--row", row, "--models", model, *given]
     variables = {**os.environ, **(environment or {}), "SAM_MLX_MAC_FOLDER": str(folder)}
     try:
         done = subprocess.run(
@@ -161,7 +163,7 @@ def ours(dtype: str) -> Callable[[argparse.Namespace], dict[str, float]]:
     def measure(args: argparse.Namespace) -> dict[str, float]:
         model = Sam.from_pretrained(folder_of(args), dtype=dtype)
         predictor, image = SamPredictor(model), picture()
-        click, many = prompts(1), tuple(map(mx.array, prompts(PROMPTS)))
+        click, many = prompts(1), tuple(map(mx.array, prompts(args.prompts)))
         size = model.config.image_size
         pixels = mx.random.normal((1, size, size, 3))
         generator = SamAutomaticMaskGenerator(model, points_per_side=args.points_per_side)
@@ -218,7 +220,7 @@ def pytorch(args: argparse.Namespace) -> dict[str, float]:
 
     with torch.no_grad():
         pixels = torch.randn(1, 3, 1024, 1024, device=device)
-        many = [torch.tensor(x, device=device) for x in prompts(PROMPTS)]
+        many = [torch.tensor(x, device=device) for x in prompts(args.prompts)]
         predictor.set_image(picture())
         return {
             "encoder": median(args, encode),

@@ -330,16 +330,14 @@ def test_arguments_that_do_not_fit(model, arguments, message):
 NANO = dict(points_per_side=10, pred_iou_thresh=0.4, stability_score_thresh=0.5)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "arguments",
     [
         {},
         {"min_mask_region_area": 100},
-        pytest.param({"crop_n_layers": 1, "points_per_side": 6}, marks=pytest.mark.slow),
-        pytest.param(
-            {"crop_n_layers": 2, "crop_n_points_downscale_factor": 2, "points_per_side": 6},
-            marks=pytest.mark.slow,
-        ),
+        {"crop_n_layers": 1, "points_per_side": 6},
+        {"crop_n_layers": 2, "crop_n_points_downscale_factor": 2, "points_per_side": 6},
     ],
 )
 def test_nano_on_a_drawn_scene(nano, opencv, arguments):

@@ -17,6 +17,11 @@ def generator():
 
 
 @pytest.fixture(scope="module")
+def embedding(generator):
+    return generator.predictor.embed(squares(80, 100))
+
+
+@pytest.fixture(scope="module")
 def state(generator):
     return generator.predict(squares(80, 100), keep_iou=0)
 
@@ -204,8 +209,8 @@ BY_HAND = [
 
 
 @pytest.mark.parametrize("change", BY_HAND, ids=str)
-def test_embeddings_made_by_hand_are_checked(change, generator):
-    embedding = replace(generator.predictor.embed(squares(80, 100)), **change)
+def test_embeddings_made_by_hand_are_checked(change, generator, embedding):
+    embedding = replace(embedding, **change)
     with pytest.raises(ValueError, match=r"size|features|image_embedding|fingerprint|value_range"):
         SamPredictor(generator.predictor.model).set_image_embedding(embedding)
     with pytest.raises(ValueError, match=r"\w"):

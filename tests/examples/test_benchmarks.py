@@ -164,7 +164,7 @@ def test_what_compiling_would_save(monkeypatch, capsys):
 @pytest.mark.slow
 def test_mac():
     """On a CPU the reference is what is measured in float32."""
-    small = ["--models", "nano", "--seconds", "0", "--points-per-side", "2"]
+    small = ["--models", "nano", "--seconds", "0", "--prompts", "2", "--points-per-side", "2"]
     rows = [line.split(" | ") for line in output("mac", *small).splitlines()[4:]]
     assert [row[1] for row in rows] == ["float32", "float16"]
     assert all("failed" not in row for row in rows)

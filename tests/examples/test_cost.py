@@ -48,6 +48,7 @@ BOUNDS = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", BOUNDS)
 def test_cost_does_not_grow(name):
     bounds = BOUNDS[name]

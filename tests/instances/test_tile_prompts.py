@@ -61,6 +61,7 @@ def points_in_parts(maps):
     return whole, sorted(found)
 
 
+@pytest.mark.slow
 def test_parts_give_the_points_that_one_piece_gives():
     whole, found = points_in_parts(drawn_maps((700, 560), radius=13))
     expected, _ = inner_points(whole, OPTIONS)
@@ -168,6 +169,7 @@ def search(embeddings):
     return search
 
 
+@pytest.mark.slow
 def test_objects_on_the_borders_of_tiles_are_whole_and_found_once(search):
     y, x = np.mgrid[:560, :600] + 0.5
     xs, ys = search.borders(1)

@@ -123,6 +123,7 @@ def test_labelme_without_masks():
             interop.from_labelme(wrong)
 
 
+@pytest.mark.slow
 def test_fiftyone(records, drawn, monkeypatch):
     # Its database is MongoDB, which fiftyone-db fetches from elsewhere; labels need none.
     monkeypatch.setenv("FIFTYONE_DISABLE_SERVICES", "1")

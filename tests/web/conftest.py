@@ -6,8 +6,9 @@ import pytest
 @pytest.fixture(scope="session")
 def nano():
     from sam_mlx import Sam
+    from tests.support.remembering import remembering
 
-    return Sam.from_pretrained("nano")
+    return remembering(Sam.from_pretrained("nano"))
 
 
 @pytest.fixture

@@ -39,6 +39,7 @@ CHOICES = [
 ]
 
 
+@pytest.mark.slow
 def test_masks_are_the_segmenters(page, nano, coins):
     page.ready()
     begun = page.client.post("/api/sessions").json()["automatic"]
