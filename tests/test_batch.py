@@ -177,6 +177,7 @@ NO_MEMORY = [
 ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("place", ["load_page", "generate", "Result"])
 @pytest.mark.parametrize("error", NO_MEMORY, ids=range(3))
 def test_a_picture_too_large_for_memory_is_its_own_failure(

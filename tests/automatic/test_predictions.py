@@ -98,6 +98,7 @@ def test_features_of_another_kind_are_refused(shape, dtype, tmp_path):
         ImageEmbedding.load(tmp_path / "e")
 
 
+@pytest.mark.slow
 def test_a_progress_function_may_use_the_predictor(generator):
     """It is called between two batches, and nothing of the call is in the object."""
     image = squares(80, 100)
@@ -223,6 +224,7 @@ def test_what_is_no_embedding_is_named(value, generator):
         generator.predictor.set_image_embedding(value)
 
 
+@pytest.mark.slow
 def test_a_picture_may_change_while_it_is_searched(generator):
     """A progress function that drew into it had the later crops searched in the drawing."""
     image = squares(80, 100)

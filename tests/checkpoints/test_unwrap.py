@@ -72,6 +72,7 @@ def forms(sam: torch.nn.Module) -> dict[str, object]:
     }  # fmt: skip
 
 
+@pytest.mark.slow
 def test_every_form_loads_without_a_warning(small, tmp_path):
     reference, model = small
     for name, content in forms(reference).items():

@@ -297,6 +297,7 @@ def iou(mask, disc):
     return (mask & inside).sum() / (mask | inside).sum()
 
 
+@pytest.mark.slow
 def test_boxes_and_points_in_any_reference_system(scene, tmp_path, capsys):
     folder, discs = scene
     shapes = boxes_of(discs[:4])

@@ -123,6 +123,7 @@ def reference_size(size):
     return resize.get_preprocess_shape(*size, 320)
 
 
+@pytest.mark.slow
 def test_call(pair):
     reference, ours = pair
     resize = sam_mlx.compat.utils.transforms.ResizeLongestSide(320)

@@ -216,6 +216,7 @@ def unmasked_slots(coords, labels):
     )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "name, broken",
     [

@@ -189,6 +189,7 @@ def test_objects_on_the_borders_of_tiles_are_whole_and_found_once(search):
     assert any(one.tile not in [rect for _, rect in search.tiles] for one in search.found)
 
 
+@pytest.mark.slow
 def test_the_tiles_alone_would_cut_objects(embeddings, monkeypatch):
     """As in micro-sam, which has what the tile shows: the counter sees it."""
     monkeypatch.setattr(Prompting, "_whole", lambda self, one: one)
@@ -196,6 +197,7 @@ def test_the_tiles_alone_would_cut_objects(embeddings, monkeypatch):
     assert count_cut(list(search), *search.borders(1)) > 0 and search.counts["too_large"] > 0
 
 
+@pytest.mark.slow
 def test_a_search_that_was_stopped_gives_the_same(search, embeddings, tmp_path):
     event, asked = Event(), []
 

@@ -92,6 +92,7 @@ for call in calls:
 """
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("used", "what"),
     [

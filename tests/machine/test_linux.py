@@ -71,6 +71,7 @@ def test_torch_in_the_same_process_keeps_its_threads_and_children_their_environm
     assert results[0] == results[1] and len(results[0]) >= 3
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(sys.platform != "linux", reason="settings of Linux only")
 @pytest.mark.parametrize(
     ("name", "value", "reason"),
@@ -145,6 +146,7 @@ PREDICT = (
 )
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(sys.platform != "linux", reason="settings of Linux only")
 @pytest.mark.parametrize(
     ("first", "then"),

@@ -131,6 +131,7 @@ class Progress:
         in_thread(lambda: self.world.generator.generate(self.world.embedding))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("thread", [in_thread, lambda task: task()], ids=["thread", "main"])
 @pytest.mark.parametrize("name", ["generate", "predict"])
 def test_a_progress_function_may_wait_for_other_threads(world, thread, name):

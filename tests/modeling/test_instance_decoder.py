@@ -104,6 +104,7 @@ def test_maps(pair, forms):
         assert relative(maps, expected) < 5e-5  # 1e-5
 
 
+@pytest.mark.slow
 def test_bands_of_any_height(pair, forms):
     """Bands differ only in rounding, at any height, odd ones too."""
     _, _, ours = pair

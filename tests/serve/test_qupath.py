@@ -99,6 +99,7 @@ def test_holes_and_all_regions_are_kept(client, backend, monkeypatch):
     assert ask(client).json() == []
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("output", ["Multi-mask (smallest)", "Multi-mask (largest)",
                                     "Multi-mask (best quality)", "Multi-mask (all)"])  # fmt: skip
 def test_everything_by_type_of_output(client, nano, output):

@@ -79,6 +79,7 @@ def test_where_nothing_is_better_the_models_own_stay():
     assert best_thresholds([candidates([(0, 0.97, 0.99)], 1)], eager)["pred_iou_thresh"] == 0.9
 
 
+@pytest.mark.slow
 def test_the_choice_gives_what_a_search_with_the_pair_gives(nano, tmp_path):
     (example,) = examples_of(open_data(write_data(tmp_path, 1)), 25, None)
     embedding = SamPredictor(nano).embed(example.pixels())

@@ -63,6 +63,7 @@ def test_masks_are_the_segmenters(page, nano, coins):
     assert counts[2] < counts[0]
 
 
+@pytest.mark.slow
 def test_other_thresholds_need_no_model(page, nano, monkeypatch):
     page.ready().automatic()
     monkeypatch.setattr(type(nano), "encode_features", None)
