@@ -41,7 +41,7 @@ HUB = {
 ELSEWHERE = {
     "python3 -m venv": (".ci/run", "python3 -m venv"),
     "pip install": (".ci/run", "pip install"),
-    "pytest": (".ci/run", "pytest -n 2"),
+    "pytest": (".ci/run", "pytest -n 3"),
     "mlx.launch": ("tests/test_batch.py", '"mlx.launch"'),
     "sam-mlx web": ("tests/web/test_live.py", '"sam_mlx", "web"'),
     "sam-mlx serve": ("tests/commands/test_serve.py", '"serve"'),
