@@ -368,11 +368,15 @@ def sure_nano(originals):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("arguments", [{}, {"min_mask_region_area": 100}, {"crop_n_layers": 1}])
+@pytest.mark.parametrize(
+    "arguments",
+    [{}, {"min_mask_region_area": 100}, {"crop_n_layers": 1, "points_per_side": 8}],
+)
 def test_the_defaults_on_pictures(sure_nano, wide_photograph, opencv, arguments):
     drawn, _ = scenes.scene(8)
+    settings = {"points_per_side": 16} | METAS | arguments
     for image in (drawn, wide_photograph):
-        assert_same_records(*sure_nano, image, 2, points_per_side=16, **METAS, **arguments)
+        assert_same_records(*sure_nano, image, 2, **settings)
 
 
 def test_threads_may_share_a_generator(model):
