@@ -351,10 +351,9 @@ def test_light_hq_sam(photograph, tmp_path):
 
 
 @pytest.mark.slow
-def test_vit_b(photograph, tmp_path):
+def test_vit_b(tmp_path):
+    """Its settings; smaller ones are compared stage by stage."""
     torch.manual_seed(0)
     torch.save(build_meta(VARIANTS["sam_hq_vit_b"]).state_dict(), tmp_path / "sam_hq_vit_b.pth")
-    Image.fromarray(photograph).save(tmp_path / "photograph.png")
-    check = ["--check", str(tmp_path / "photograph.png")]
-    assert convert([str(tmp_path / "sam_hq_vit_b.pth"), str(tmp_path / "native"), *check]) == 0
-    assert Sam.from_pretrained(tmp_path / "native").config.variant == "sam_hq_vit_b"
+    assert convert([str(tmp_path / "sam_hq_vit_b.pth"), str(tmp_path / "native")]) == 0
+    assert Sam.from_pretrained(tmp_path / "native").config == VARIANTS["sam_hq_vit_b"]

@@ -33,19 +33,12 @@ def close(ours: mx.array, original: torch.Tensor, bound: float) -> None:
 
 
 @pytest.mark.slow
-def test_vit_b_converted_from_meta(tmp_path, photograph, monkeypatch, plain):
-    """The whole picture at full size, in the forms of this machine and in those of GPUs."""
+def test_vit_b_converted_from_meta(tmp_path, photograph):
+    """The whole picture at full size; in the forms of GPUs with ``--plain --slow``."""
     torch.manual_seed(0)
     torch.save(build_meta(VARIANTS["vit_b"]).state_dict(), tmp_path / "vit_b.pth")
     Image.fromarray(photograph).save(tmp_path / "photograph.png")
     check = ["--check", str(tmp_path / "photograph.png")]
-    run, originals = parity.meta_stages, []
-
-    def meta_stages(*args, **kwargs):
-        originals.append(run(*args, **kwargs))
-        return originals[-1]
-
-    monkeypatch.setattr(parity, "meta_stages", meta_stages)
     assert convert([str(tmp_path / "vit_b.pth"), str(tmp_path / "native"), *check]) == 0
     report = json.loads((tmp_path / "native" / "parity.json").read_text())
     assert [row["stage"] for row in report["stages"]] == [
@@ -60,9 +53,6 @@ def test_vit_b_converted_from_meta(tmp_path, photograph, monkeypatch, plain):
         "masks, 1 - IoU",
     ]
     assert all(row["passed"] for row in report["stages"])
-    plain()
-    found = parity.our_stages(Sam.from_pretrained(tmp_path / "native"), photograph)
-    assert all(row.passed for row in parity.compare(*originals, found))
 
 
 @pytest.mark.slow
