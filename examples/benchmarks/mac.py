@@ -37,7 +37,7 @@ from sam_mlx.registry import VARIANTS
 MODELS = ("nano", "vit_t", "vit_b")
 SIZE = 1200, 1800  # of the picture: height, width
 HEAD = [
-    "model", "precision", "encoder", "one click", "prompts", "automatic masks", "memory",
+    "model", "precision", "encoder", "one click", "{} prompts", "automatic masks", "memory",
     "embedding off by", "logits off by", "masks' IoU, worst",
 ]  # fmt: skip
 WAIT_SECONDS = 600  # for one row
@@ -57,7 +57,7 @@ def main() -> None:
         print(json.dumps(ROWS[args.row](args)))
         return
     with tempfile.TemporaryDirectory() as folder:
-        head = [f"{args.prompts} prompts" if name == "prompts" else name for name in HEAD]
+        head = [name.format(args.prompts) for name in HEAD]
         rows = [row for model in args.models for row in rows_of(model, Path(folder), args)]
     print("\n".join([about(), "", *table([head, ["---"] * len(HEAD), *rows])]))
 

@@ -97,6 +97,10 @@ def test_prompts_find_the_coins(model, coin_maps):
         pytest.param({"refine_with_box_prompts": True}, marks=pytest.mark.slow),
         {"mask_threshold": 1.5, "nms_threshold": 0.3, "min_size": 200},
         pytest.param({"mask_threshold": "auto"}, marks=pytest.mark.slow),
+        pytest.param(
+            {"mask_threshold": "auto", "multimasking": True, "refine_with_box_prompts": True},
+            marks=pytest.mark.slow,
+        ),
     ],
 )
 def test_prompting_is_micro_sams(model, coins, coin_maps, arguments, monkeypatch):

@@ -220,11 +220,13 @@ def test_a_search_that_was_stopped_gives_the_same(search, embeddings, tmp_path):
 
 
 @pytest.mark.slow
-def test_one_tile_is_the_picture():
+@pytest.mark.parametrize("arguments", [{}, {"refine_with_box_prompts": True, "multimasking": True}])
+def test_one_tile_is_the_picture(arguments):
     """The decoder's own maps, in 16 bits."""
     coins = np.array(Image.open(COINS).convert("RGB").resize((180, 150)))
     segmenter = InstanceSegmenter(
-        nano_with_decoder(), "apg", center_distance_threshold=0.55, output_mode="coco_rle"
+        nano_with_decoder(), "apg", center_distance_threshold=0.55, output_mode="coco_rle",
+        **arguments,
     )  # fmt: skip
     maps = segmenter.predict(coins)
     names = ("foreground", "center_distances", "boundary_distances")

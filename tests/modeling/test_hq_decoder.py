@@ -351,9 +351,10 @@ def test_light_hq_sam(photograph, tmp_path):
 
 
 @pytest.mark.slow
-def test_vit_b(tmp_path):
-    """Its settings; smaller ones are compared stage by stage."""
+def test_vit_b(photograph, tmp_path):
     torch.manual_seed(0)
     torch.save(build_meta(VARIANTS["sam_hq_vit_b"]).state_dict(), tmp_path / "sam_hq_vit_b.pth")
-    assert convert([str(tmp_path / "sam_hq_vit_b.pth"), str(tmp_path / "native")]) == 0
+    Image.fromarray(photograph).save(tmp_path / "photograph.png")
+    check = ["--check", str(tmp_path / "photograph.png")]
+    assert convert([str(tmp_path / "sam_hq_vit_b.pth"), str(tmp_path / "native"), *check]) == 0
     assert Sam.from_pretrained(tmp_path / "native").config == VARIANTS["sam_hq_vit_b"]

@@ -33,12 +33,19 @@ def close(ours: mx.array, original: torch.Tensor, bound: float) -> None:
 
 
 @pytest.mark.slow
-def test_vit_b_converted_from_meta(tmp_path, photograph):
-    """The whole picture at full size; in the forms of GPUs with ``--plain --slow``."""
+def test_vit_b_converted_from_meta(tmp_path, photograph, monkeypatch, plain):
+    """The whole picture at full size, in the forms of this machine and in those of GPUs."""
     torch.manual_seed(0)
     torch.save(build_meta(VARIANTS["vit_b"]).state_dict(), tmp_path / "vit_b.pth")
     Image.fromarray(photograph).save(tmp_path / "photograph.png")
     check = ["--check", str(tmp_path / "photograph.png")]
+    run, originals = parity.meta_stages, []
+
+    def meta_stages(*args, **kwargs):
+        originals.append(run(*args, **kwargs))
+        return originals[-1]
+
+    monkeypatch.setattr(parity, "meta_stages", meta_stages)
     assert convert([str(tmp_path / "vit_b.pth"), str(tmp_path / "native"), *check]) == 0
     report = json.loads((tmp_path / "native" / "parity.json").read_text())
     assert [row["stage"] for row in report["stages"]] == [
@@ -53,13 +60,17 @@ def test_vit_b_converted_from_meta(tmp_path, photograph):
         "masks, 1 - IoU",
     ]
     assert all(row["passed"] for row in report["stages"])
+    plain()
+    found = parity.our_stages(Sam.from_pretrained(tmp_path / "native"), photograph)
+    assert all(row.passed for row in parity.compare(*originals, found))
 
 
 @pytest.mark.slow
-def test_vit_b_converted_from_hugging_face(tmp_path):
-    """Its settings; the smaller one below is compared stage by stage."""
+def test_vit_b_converted_from_hugging_face(tmp_path, photograph):
+    Image.fromarray(photograph).save(tmp_path / "photograph.png")
     models.hugging_face(vision={}).save_pretrained(tmp_path / "hf")
-    assert convert([str(tmp_path / "hf"), str(tmp_path / "native")]) == 0
+    check = ["--check", str(tmp_path / "photograph.png")]
+    assert convert([str(tmp_path / "hf"), str(tmp_path / "native"), *check]) == 0
     assert Sam.from_pretrained(tmp_path / "native").config == VARIANTS["vit_b"]
 
 

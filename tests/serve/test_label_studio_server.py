@@ -52,8 +52,9 @@ def address(tmp_path_factory):
     subprocess.run([sys.executable, "-m", "venv", str(folder / "venv")], check=True)
     python = str(folder / "venv" / "bin" / "python")
     # uv, where it is, takes a tenth of pip's time.
-    pip = [uv, "pip", "install", "--python", python] if (uv := shutil.which("uv")) else None
-    install = [*(pip or [python, "-m", "pip", "install"]), "-q", f"label-studio=={VERSION}"]
+    uv = shutil.which("uv")
+    install = [uv, "pip", "install", "--python", python] if uv else [python, "-m", "pip", "install"]
+    install += ["-q", f"label-studio=={VERSION}"]
     done = subprocess.run(install, check=False, capture_output=True, text=True)
     if done.returncode:
         pytest.skip(f"Label Studio cannot be installed: {done.stderr[-300:]}")
