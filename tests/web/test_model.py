@@ -1,5 +1,6 @@
 """What the server asks the model, and what it keeps of the answers."""
 
+import mlx.core as mx
 import numpy as np
 import pytest
 from PIL import Image
@@ -53,6 +54,15 @@ def test_answers_are_those_of_the_picture(page, decoded):
     page.picture = f"{page.session}/pictures/{added['id']}"
     mask = page.ready().click()["mask"]
     assert len(decoded) == 2 and mask["size"] == [90, 120]
+
+
+def test_what_the_tests_model_remembers_is_its_own(nano):
+    """It encodes each picture once for all tests (``tests/support/remembering.py``)."""
+    own, side = Sam.from_pretrained("nano"), nano.config.image_size
+    for _ in range(2):
+        image = mx.random.normal((1, side, side, 3))
+        for _ in range(2):
+            np.testing.assert_array_equal(nano.encode_image(image), own.encode_image(image))
 
 
 @pytest.mark.parametrize("size", [(256, 256), (256, 150), (90, 256), (1, 300), (1200, 900)])
