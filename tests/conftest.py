@@ -1,6 +1,7 @@
 """Fixtures of all tests. What is heavy is imported by the fixture that needs it."""
 
 import os
+import sys
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -53,6 +54,8 @@ def pytest_collection_modifyitems(config, items):
 def seed():
     """Random inputs of a test do not depend on which tests ran before."""
     mx.random.seed(0)
+    if torch := sys.modules.get("torch"):
+        torch.manual_seed(0)
 
 
 @pytest.fixture(scope="session")

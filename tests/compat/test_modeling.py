@@ -141,11 +141,14 @@ def test_call(pair):
         for image, prompt in zip(images, prompts)
     ]
     for wanted in (True, False):
-        same(ours(batch, multimask_output=wanted), contiguous(reference(batch, wanted)), 4e-4)
-
-
-def contiguous(records):
-    return [{name: tensor.contiguous() for name, tensor in r.items()} for r in records]
+        answers = ours(batch, multimask_output=wanted), reference(batch, wanted)
+        for given, found, expected in zip(batch, *answers, strict=True):
+            logits = reference.postprocess_masks(
+                expected["low_res_logits"], given["image"].shape[-2:], given["original_size"]
+            )
+            near = logits.abs() < 4e-4  # of noise, a few: rounding decides on which side of 0
+            expected["masks"][near] = found["masks"][near]
+            same(found, {name: tensor.contiguous() for name, tensor in expected.items()}, 4e-4)
 
 
 def test_state_dict_is_the_originals(pair):
