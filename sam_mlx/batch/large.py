@@ -206,12 +206,15 @@ def join(run: LargeRun, search: InTiles, folder: Path, about: dict[str, Any]) ->
     )
     report = {**about, "tiles": len(search.tiles), **counts, **search.counts}
     run.write_json(run.output / f"{stem}.report.json", report)
-    say(
+    remarks = [
         f"{some(counts['masks'], 'mask')} in {search.picture.name}, "
-        f"{some(len(search.tiles), 'tile')}; "
-        f"{counts['cut_by_a_border']} with a straight edge on a tile's border; "
-        + "; ".join(f"{words}: {search.counts[name]}" for name, words in search.REMARKS.items())
-    )
+        f"{some(len(search.tiles), 'tile')}",
+        f"{counts['cut_by_a_border']} with a straight edge on a tile's border",
+        *(f"{words}: {search.counts[name]}" for name, words in search.REMARKS.items()),
+    ]
+    if not counts["masks"] and not search.picture.has_values(*search.region.box):
+        remarks.append("no pixel that was searched has a value: all are nodata or NaN")
+    say("; ".join(remarks))
     return Spool(path)
 
 

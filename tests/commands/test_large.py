@@ -244,10 +244,15 @@ def test_bad_pictures(files, tmp_path, capsys):
     assert "two pictures are called a" in capsys.readouterr().err
 
 
-def test_a_picture_of_nodata_alone_gives_no_masks(files, tmp_path):
-    picture = geotiff(tmp_path / "e.tif", np.zeros((300, 260, 3), np.uint8), nodata=0)
-    assert main(command(files, tmp_path / "out", picture=picture)) == 0
-    assert json.loads((tmp_path / "out" / "e.report.json").read_text())["masks"] == 0
+def test_a_picture_of_nodata_alone_gives_no_masks(files, tmp_path, capsys):
+    for name, nodata in ("e", 0), ("black", None):
+        picture = geotiff(
+            tmp_path / f"{name}.tif", np.zeros((300, 260, 3), np.uint8), nodata=nodata
+        )
+        assert main(command(files, tmp_path / name, picture=picture)) == 0
+        said = "no pixel that was searched has a value" in capsys.readouterr().out
+        assert said is (nodata == 0)
+        assert json.loads((tmp_path / name / f"{name}.report.json").read_text())["masks"] == 0
 
 
 @pytest.fixture(scope="module")
