@@ -131,8 +131,11 @@ class Block(nn.Module):
         self.window = window
 
     def __call__(self, x: mx.array) -> mx.array:
-        x = step(x + self.attn(self.norm1(x), self.window))
-        return step(self.feed_forward(x))
+        return step(self.feed_forward(step(self.attend(x))))
+
+    def attend(self, x: mx.array) -> mx.array:
+        """The first half of the block: norm, attention, sum."""
+        return x + self.attn(self.norm1(x), self.window)
 
     @tokenwise
     def feed_forward(self, x: mx.array) -> mx.array:

@@ -1,7 +1,8 @@
-"""Gradients of the image encoder, a block at a time.
+"""Gradients of the image encoder, half a block at a time.
 
-Only the inputs of blocks are kept from the way forward; each block is computed again on the way
-back, so that memory holds the activations of one.
+Only the inputs of the halves are kept from the way forward; each is computed again on the way back,
+so that memory holds the activations of one. They are halves and not blocks, as the MLP's gelu needs
+values while MLX notes what is computed, and would have it keep all scores of the attention before.
 """
 
 from __future__ import annotations
@@ -28,7 +29,7 @@ class Stage:
 
 
 def stages_of(encoder: nn.Module) -> list[Stage]:
-    """The stages of an encoder in order: a ViT's blocks, or another encoder as a whole."""
+    """The stages of an encoder in order: halves of a ViT's blocks, or another encoder as a whole."""
     names = list(weights_of(encoder))
     if not isinstance(encoder, ImageEncoderViT):
         return [Stage(names, lambda x: encoder(x)[IMAGE_EMBEDDING])]
@@ -39,9 +40,12 @@ def stages_of(encoder: nn.Module) -> list[Stage]:
     def embed(x: mx.array) -> mx.array:
         return encoder.patch_embed(x) + encoder.pos_embed
 
-    blocks = [Stage(of(f"blocks.{i}."), block) for i, block in enumerate(encoder.blocks)]
+    halves = []
+    for i, block in enumerate(encoder.blocks):
+        halves.append(Stage(of(f"blocks.{i}.norm1.", f"blocks.{i}.attn."), block.attend))
+        halves.append(Stage(of(f"blocks.{i}.norm2.", f"blocks.{i}.mlp."), block.feed_forward))
     neck = Stage(of("neck."), lambda x: apply_neck(encoder.neck, x))
-    return [Stage(of("patch_embed.", "pos_embed"), embed), *blocks, neck]
+    return [Stage(of("patch_embed.", "pos_embed"), embed), *halves, neck]
 
 
 def forward(stages: Sequence[Stage], images: mx.array) -> tuple[mx.array, list[mx.array]]:

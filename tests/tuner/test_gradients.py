@@ -1,9 +1,12 @@
 """Gradients against PyTorch's on Meta's code with the same weights, and LoRA's against peft's."""
 
+from dataclasses import replace
+
 import mlx.core as mx
 import numpy as np
 import pytest
 
+from sam_mlx.modeling.image_encoder import ImageEncoderViT
 from sam_mlx.modeling.layers import weights_of
 from sam_mlx.registry import IMAGE_EMBEDDING
 from sam_mlx.tuner.encoder import backward, forward, stages_of
@@ -168,6 +171,22 @@ def test_blocks_one_at_a_time_are_the_whole(small_sam):
         assert mx.array_equal(gradient, whole[name])
     for name, kept in weights_of(small_sam.image_encoder).items():
         assert mx.array_equal(kept, before[name])
+
+
+def test_scores_of_attention_are_not_kept_together():
+    """Measured: 3 times the scores of all heads, 3.6 in plain forms; 29 where a block is a stage."""
+    grid, heads = 64, 4
+    vit = replace(SMALL.encoder, dim=64, heads=heads, depth=1, global_blocks=(0,))
+    config = replace(SMALL, image_size=grid * SMALL.patch_size, encoder=vit)
+    encoder = ImageEncoderViT(config)
+    stages = stages_of(encoder)
+    x = mx.zeros((1, config.image_size, config.image_size, 3))
+    features, inputs = forward(stages, x)
+    mx.eval(encoder.parameters())
+    before = mx.get_active_memory()
+    mx.reset_peak_memory()
+    backward(encoder, stages, inputs, mx.ones_like(features), lambda name: "qkv" in name)
+    assert mx.get_peak_memory() - before < 5 * heads * grid**4 * 4
 
 
 def test_a_step_lowers_the_loss_of_its_prompts(small_sam):
