@@ -29,7 +29,7 @@ class Stage:
 
 
 def stages_of(encoder: nn.Module) -> list[Stage]:
-    """The stages of an encoder in order: halves of a ViT's blocks, or another encoder as a whole."""
+    """The stages of an encoder in order: halves of a ViT's blocks, or another encoder whole."""
     names = list(weights_of(encoder))
     if not isinstance(encoder, ImageEncoderViT):
         return [Stage(names, lambda x: encoder(x)[IMAGE_EMBEDDING])]

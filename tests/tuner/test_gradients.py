@@ -174,7 +174,7 @@ def test_blocks_one_at_a_time_are_the_whole(small_sam):
 
 
 def test_scores_of_attention_are_not_kept_together():
-    """Measured: 3 times the scores of all heads, 3.6 in plain forms; 29 where a block is a stage."""
+    """Measured: 3 times the scores of all heads, 3.6 in plain forms; 29 with blocks as stages."""
     grid, heads = 64, 4
     vit = replace(SMALL.encoder, dim=64, heads=heads, depth=1, global_blocks=(0,))
     config = replace(SMALL, image_size=grid * SMALL.patch_size, encoder=vit)
