@@ -1,13 +1,13 @@
-"""Gradients of the image encoder, half a block at a time.
+"""Gradients of the image encoder, a stage at a time: half a block of a ViT, or a block of TinyViT.
 
-Only the inputs of the halves are kept from the way forward; each is computed again on the way back,
-so that memory holds the activations of one. They are halves and not blocks, as the MLP's gelu needs
-values while MLX notes what is computed, and would have it keep all scores of the attention before.
+Only the inputs of stages are kept from the way forward; each is computed again on the way back, so
+that memory holds the activations of one. A ViT has halves, as the MLP's gelu needs values while MLX
+notes what is computed, and would have it keep all scores of the attention before.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 import mlx.core as mx
@@ -15,9 +15,11 @@ import mlx.nn as nn
 from mlx.utils import tree_unflatten
 
 from ..machine.streams import lazily
-from ..modeling.image_encoder import ImageEncoderViT
 from ..modeling.layers import apply_neck, weights_of
-from ..registry import IMAGE_EMBEDDING
+from ..modeling.tiny_vit import TinyViT
+
+# The beginnings of its weights' names, and what it does.
+Part = tuple[tuple[str, ...], Callable[[mx.array], mx.array]]
 
 
 @dataclass(frozen=True)
@@ -29,23 +31,32 @@ class Stage:
 
 
 def stages_of(encoder: nn.Module) -> list[Stage]:
-    """The stages of an encoder in order: halves of a ViT's blocks, or another encoder whole."""
+    """The stages of an encoder in order."""
     names = list(weights_of(encoder))
-    if not isinstance(encoder, ImageEncoderViT):
-        return [Stage(names, lambda x: encoder(x)[IMAGE_EMBEDDING])]
+    parts = parts_of_tiny_vit(encoder) if isinstance(encoder, TinyViT) else parts_of_vit(encoder)
+    return [
+        Stage([name for name in names if name.startswith(prefixes)], run) for prefixes, run in parts
+    ]
 
-    def of(*prefixes: str) -> list[str]:
-        return [name for name in names if name.startswith(prefixes)]
 
-    def embed(x: mx.array) -> mx.array:
-        return encoder.patch_embed(x) + encoder.pos_embed
-
-    halves = []
+def parts_of_vit(encoder: nn.Module) -> Iterator[Part]:
+    """Halves of blocks, and what is before and after them."""
+    yield ("patch_embed.", "pos_embed"), lambda x: encoder.patch_embed(x) + encoder.pos_embed
     for i, block in enumerate(encoder.blocks):
-        halves.append(Stage(of(f"blocks.{i}.norm1.", f"blocks.{i}.attn."), block.attend))
-        halves.append(Stage(of(f"blocks.{i}.norm2.", f"blocks.{i}.mlp."), block.feed_forward))
-    neck = Stage(of("neck."), lambda x: apply_neck(encoder.neck, x))
-    return [Stage(of("patch_embed.", "pos_embed"), embed), *halves, neck]
+        yield (f"blocks.{i}.norm1.", f"blocks.{i}.attn."), block.attend
+        yield (f"blocks.{i}.norm2.", f"blocks.{i}.mlp."), block.feed_forward
+    yield ("neck.",), lambda x: apply_neck(encoder.neck, x)
+
+
+def parts_of_tiny_vit(encoder: TinyViT) -> Iterator[Part]:
+    """Blocks, and what is before, between and after them."""
+    yield ("patch_embed.",), encoder.patch_embed
+    for i, layer in enumerate(encoder.layers):
+        for j, block in enumerate(layer.blocks):
+            yield (f"layers.{i}.blocks.{j}.",), block
+        if "downsample" in layer:
+            yield (f"layers.{i}.downsample.",), layer.downsample
+    yield ("neck.",), lambda x: apply_neck(encoder.neck, x)
 
 
 def forward(stages: Sequence[Stage], images: mx.array) -> tuple[mx.array, list[mx.array]]:

@@ -5,10 +5,12 @@ from dataclasses import replace
 import mlx.core as mx
 import numpy as np
 import pytest
+from mlx.utils import tree_unflatten
 
+from sam_mlx.machine.streams import lazily
 from sam_mlx.modeling.image_encoder import ImageEncoderViT
 from sam_mlx.modeling.layers import weights_of
-from sam_mlx.registry import IMAGE_EMBEDDING
+from sam_mlx.registry import IMAGE_EMBEDDING, VARIANTS
 from sam_mlx.tuner.encoder import backward, forward, stages_of
 from sam_mlx.tuner.levels import DECODER, Level, LoRA
 from sam_mlx.tuner.options import TrainingOptions
@@ -76,16 +78,12 @@ def computed(model, prompts, with_mask):
     parts = {n: w for n, w in weights_of(model).items() if n.startswith(DECODER)}
 
     def loss(parts, features):
-        from mlx.utils import tree_unflatten
-
         model.update(tree_unflatten(list(parts.items())))
         masks = mx.array(MASKS) if with_mask else None
         logits, iou = answer(model, features, image_pe, prompts, frame, masks)
         return (10 * logits * mx.array(WEIGHTS[0])).mean() + (iou * mx.array(WEIGHTS[1])).sum()
 
     decoder, cotangent = mx.grad(loss, argnums=(0, 1))(parts, features)
-    from mlx.utils import tree_unflatten
-
     model.update(tree_unflatten(list(parts.items())))
     encoder = backward(model.image_encoder, stages, inputs, cotangent, lambda name: True)
     return decoder | {f"image_encoder.{name}": g for name, g in encoder.items()}
@@ -171,6 +169,30 @@ def test_blocks_one_at_a_time_are_the_whole(small_sam):
         assert mx.array_equal(gradient, whole[name])
     for name, kept in weights_of(small_sam.image_encoder).items():
         assert mx.array_equal(kept, before[name])
+
+
+@pytest.mark.parametrize("form", ["here", "plain"])
+def test_stages_of_tiny_vit_are_the_whole(form, plain):
+    plain(form == "plain")
+    config = replace(VARIANTS["vit_t"], variant="custom", image_size=256)
+    encoder = random_sam(config).image_encoder
+    stages, image = stages_of(encoder), mx.array(values(2, 1, 256, 256, 3))
+    features, inputs = forward(stages, image)
+    weight = mx.array(values(7, *features.shape))
+    weights = weights_of(encoder)
+
+    def whole(weights):
+        encoder.update(tree_unflatten(list(weights.items())))
+        return (encoder(image)[IMAGE_EMBEDDING] * weight).sum()
+
+    with lazily():
+        expected = mx.grad(whole)(weights)
+    mx.eval(expected)
+    encoder.update(tree_unflatten(list(weights.items())))
+    found = backward(encoder, stages, inputs, weight, lambda name: True)
+    assert found.keys() == expected.keys() == weights.keys()
+    for name, gradient in found.items():
+        same(gradient, np.array(expected[name]))
 
 
 def test_scores_of_attention_are_not_kept_together():
