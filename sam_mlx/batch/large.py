@@ -212,7 +212,7 @@ def join(run: LargeRun, search: InTiles, folder: Path, about: dict[str, Any]) ->
         f"{counts['cut_by_a_border']} with a straight edge on a tile's border",
         *(f"{words}: {search.counts[name]}" for name, words in search.REMARKS.items()),
     ]
-    if not counts["masks"] and not search.picture.has_values(*search.region.box):
+    if not counts["masks"] and not search.has_values():
         remarks.append("no pixel that was searched has a value: all are nodata or NaN")
     say("; ".join(remarks))
     return Spool(path)

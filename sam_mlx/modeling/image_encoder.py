@@ -131,9 +131,9 @@ class Block(nn.Module):
         self.window = window
 
     def __call__(self, x: mx.array) -> mx.array:
-        return step(self.feed_forward(step(self.attend(x))))
+        return step(self.feed_forward(step(self.attention(x))))
 
-    def attend(self, x: mx.array) -> mx.array:
+    def attention(self, x: mx.array) -> mx.array:
         """The first half of the block: norm, attention, sum."""
         return x + self.attn(self.norm1(x), self.window)
 

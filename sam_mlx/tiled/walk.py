@@ -69,6 +69,11 @@ class Walk(Generic[T]):
         self.report(self._done, len(self.tiles))
         return found
 
+    def has_values(self) -> bool:
+        """Whether a pixel of the region has a value; tiles are read until one has."""
+        windows = (self.layouts[scale].window(rect) for scale, rect in self.tiles if scale == 1)
+        return any(self.picture.pixels(window)[1].any() for window in windows)
+
     def borders(self, scale: int) -> tuple[list[int], list[int]]:
         """Where seams could be: x of upright lines, y of level ones, in pixels of the scale."""
         return self.layouts[scale].borders()

@@ -18,45 +18,38 @@ from ..machine.streams import lazily
 from ..modeling.layers import apply_neck, weights_of
 from ..modeling.tiny_vit import TinyViT
 
-# The beginnings of its weights' names, and what it does.
-Part = tuple[tuple[str, ...], Callable[[mx.array], mx.array]]
-
 
 @dataclass(frozen=True)
 class Stage:
     """A part of an encoder, which maps one array to one."""
 
-    names: list[str]  # of its weights in the encoder
     run: Callable[[mx.array], mx.array]
+    prefixes: tuple[str, ...]  # of the names of its weights in the encoder
 
 
 def stages_of(encoder: nn.Module) -> list[Stage]:
     """The stages of an encoder in order."""
-    names = list(weights_of(encoder))
-    parts = parts_of_tiny_vit(encoder) if isinstance(encoder, TinyViT) else parts_of_vit(encoder)
-    return [
-        Stage([name for name in names if name.startswith(prefixes)], run) for prefixes, run in parts
-    ]
+    return list(of_tiny_vit(encoder) if isinstance(encoder, TinyViT) else of_vit(encoder))
 
 
-def parts_of_vit(encoder: nn.Module) -> Iterator[Part]:
+def of_vit(encoder: nn.Module) -> Iterator[Stage]:
     """Halves of blocks, and what is before and after them."""
-    yield ("patch_embed.", "pos_embed"), lambda x: encoder.patch_embed(x) + encoder.pos_embed
+    yield Stage(lambda x: encoder.patch_embed(x) + encoder.pos_embed, ("patch_embed.", "pos_embed"))
     for i, block in enumerate(encoder.blocks):
-        yield (f"blocks.{i}.norm1.", f"blocks.{i}.attn."), block.attend
-        yield (f"blocks.{i}.norm2.", f"blocks.{i}.mlp."), block.feed_forward
-    yield ("neck.",), lambda x: apply_neck(encoder.neck, x)
+        yield Stage(block.attention, (f"blocks.{i}.norm1.", f"blocks.{i}.attn."))
+        yield Stage(block.feed_forward, (f"blocks.{i}.norm2.", f"blocks.{i}.mlp."))
+    yield Stage(lambda x: apply_neck(encoder.neck, x), ("neck.",))
 
 
-def parts_of_tiny_vit(encoder: TinyViT) -> Iterator[Part]:
+def of_tiny_vit(encoder: TinyViT) -> Iterator[Stage]:
     """Blocks, and what is before, between and after them."""
-    yield ("patch_embed.",), encoder.patch_embed
+    yield Stage(encoder.patch_embed, ("patch_embed.",))
     for i, layer in enumerate(encoder.layers):
         for j, block in enumerate(layer.blocks):
-            yield (f"layers.{i}.blocks.{j}.",), block
+            yield Stage(block, (f"layers.{i}.blocks.{j}.",))
         if "downsample" in layer:
-            yield (f"layers.{i}.downsample.",), layer.downsample
-    yield ("neck.",), lambda x: apply_neck(encoder.neck, x)
+            yield Stage(layer.downsample, (f"layers.{i}.downsample.",))
+    yield Stage(lambda x: apply_neck(encoder.neck, x), ("neck.",))
 
 
 def forward(stages: Sequence[Stage], images: mx.array) -> tuple[mx.array, list[mx.array]]:
@@ -81,7 +74,10 @@ def backward(
     cotangent: the gradient of the embedding (B, G, G, C).
     """
     weights, gradients = weights_of(encoder), dict[str, mx.array]()
-    wanted = [[name for name in stage.names if trained(name)] for stage in stages]
+    wanted = [
+        [name for name in weights if name.startswith(stage.prefixes) and trained(name)]
+        for stage in stages
+    ]
     first = next(i for i, names in enumerate(wanted) if names)
     for i in reversed(range(first, len(stages))):
 

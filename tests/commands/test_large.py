@@ -252,6 +252,17 @@ def test_a_picture_of_nodata_alone_gives_no_masks(files, tmp_path, capsys):
         said = "no pixel that was searched has a value" in capsys.readouterr().out
         masks = json.loads((tmp_path / name / f"{name}.report.json").read_text())["masks"]
         assert (said, masks) == ((True, 0) if nodata == 0 else (False, 1))
+    black[100, [99, 150]] = 200
+    picture = geotiff(tmp_path / "two.tif", black, nodata=0)
+    for x, is_empty in (
+        (0, True),
+        (50, False),
+        (100, True),
+        (110, False),
+    ):  # the region's columns: x to x + 50
+        out, more = tmp_path / f"from {x}", ["--region", str(x), "0", "50", "300"]
+        assert main(command(files, out, *more, picture=picture)) == 0
+        assert ("has a value" in capsys.readouterr().out) is is_empty
 
 
 @pytest.fixture(scope="module")
